@@ -1,0 +1,98 @@
+"""From a source model to a Graph: one file per source, one row per source in `SOURCES`.
+
+A converter ends at the Graph: it never sees the engine. Gate orders and bias layouts are not here but
+in `fastgru.graph.dialects`. (The package is not called ``convert`` because `fastgru.convert` is the
+function.)
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import ConvertError
+from ..graph import Graph, Like
+
+
+class Imported(NamedTuple):
+    """What a converter returns.
+
+    Attributes
+    ----------
+    graph : Graph
+    provenance : dict of str to str
+        ``"framework"`` (name, and version where known), ``"source"`` (file name or class), and
+        whatever else the source tells of itself.
+    oracle : callable or None
+        The source framework's own forward pass for a batch-first input (B, T, I), returning a tuple
+        of arrays in the order of the graph's outputs; None where only a file is at hand.
+    """
+
+    graph: Graph
+    provenance: dict[str, str]
+    oracle: Callable[[np.ndarray[Any, Any]], tuple[np.ndarray[Any, Any], ...]] | None = None
+
+
+class Source(NamedTuple):
+    """A row of `SOURCES`: how a source is recognised and which function imports it."""
+
+    name: str
+    suffixes: tuple[str, ...]  # of files
+    modules: tuple[str, ...]  # of a live object's class or one of its bases: "package.Class"
+    importer: str  # "module:function" of this package, called as function(source, like)
+
+
+SOURCES = (
+    Source("Keras archive", (".keras",), (), "keras_files:import_archive"),
+    Source("Keras HDF5", (".h5", ".hdf5"), (), "keras_files:import_hdf5"),
+    Source("live Keras model", (), ("keras.src.models.model.Model",), "keras_live:import_model"),
+    Source("PyTorch checkpoint", (".pt", ".pth"), (), "torch_files:import_checkpoint"),
+    Source("safetensors", (".safetensors",), (), "torch_files:import_safetensors"),
+    Source("live PyTorch module", (), ("torch.nn.modules.module.Module",), "torch_live:import_module"),
+)
+
+
+def find_source(source: Any) -> Source:
+    """The row of `SOURCES` for a path or a live object.
+
+    Raises
+    ------
+    ConvertError
+        When no row fits; the message lists what does.
+    """
+    if isinstance(source, str | os.PathLike):
+        suffix = Path(source).suffix.lower()
+        for row in SOURCES:
+            if suffix in row.suffixes:
+                return row
+        known = ", ".join(s for row in SOURCES for s in row.suffixes)
+        raise ConvertError(f"file to convert must end in one of {known}, got {os.fspath(source)!r}")
+    bases = {f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__}
+    for row in SOURCES:
+        if bases.intersection(row.modules):
+            return row
+    raise ConvertError(
+        f"source must be a path, a torch.nn.Module or a keras.Model, got {type(source).__module__}."
+        f"{type(source).__qualname__}"
+    )
+
+
+def to_graph(source: Any, *, like: Sequence[Like] | None = None) -> Imported:
+    """Import `source` by the converter that its suffix or class selects."""
+    row = find_source(source)
+    if isinstance(source, str | os.PathLike) and not Path(source).is_file():
+        raise FileNotFoundError(f"file to convert must exist, got {os.fspath(source)!r}")
+    if like is not None:
+        wrong = [type(item).__name__ for item in like if not isinstance(item, Like)]
+        if wrong or not like:
+            got = ", ".join(wrong) if wrong else "an empty list"
+            raise ConvertError(f"like must be a list made with fastgru.layers.like(...), got {got}")
+    module, function = row.importer.split(":")
+    importer = getattr(importlib.import_module(f".{module}", __name__), function)
+    imported: Imported = importer(source, like)
+    return imported

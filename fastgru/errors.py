@@ -1,0 +1,60 @@
+"""Every error the package raises on purpose, and the one way a missing extra is reported."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class FastGruError(Exception):
+    """Base class of the package's own errors."""
+
+
+class GraphError(FastGruError, ValueError):
+    """A layer or a graph is inconsistent; the message lists every problem found."""
+
+
+class ConvertError(FastGruError, ValueError):
+    """A source model cannot be imported faithfully; the message names node, attribute and value."""
+
+
+class FileFormatError(FastGruError, ValueError):
+    """A ``.fgru`` file is malformed, truncated, hostile or of another version."""
+
+
+class VerificationError(FastGruError, ValueError):
+    """A model does not reproduce its stored self-test."""
+
+
+class IsaError(FastGruError, ValueError):
+    """An instruction set is unknown, was not built, or is not supported by this machine."""
+
+
+class MissingExtraError(FastGruError, ImportError):
+    """An optional dependency is not installed."""
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import an optional dependency, or say which extra installs it.
+
+    Raises
+    ------
+    MissingExtraError
+        When `module` cannot be found.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
+            raise
+        raise MissingExtraError(
+            f"{purpose} must have the package {error.name!r}, got none installed: "
+            f"pip install 'fastgru[{extra}]'"
+        ) from error
+
+
+def listed(problems: list[str]) -> str:
+    """One message out of all problems found: a single line, or a numbered list."""
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems:\n" + "\n".join(f"  {i}. {p}" for i, p in enumerate(problems, 1))

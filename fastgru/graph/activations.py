@@ -1,0 +1,117 @@
+"""The activation table: name, kernel code, default parameters, and the float64 definition."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GraphError
+
+F64 = NDArray[np.float64]
+
+
+def _sigmoid(x: F64, a: float, b: float) -> F64:
+    # Written through tanh so that no argument overflows.
+    return 0.5 * np.tanh(0.5 * x) + 0.5
+
+
+def _softplus(x: F64, a: float, b: float) -> F64:
+    return np.logaddexp(x, 0.0)
+
+
+class Row(NamedTuple):
+    """One activation: its kernel code, the defaults of its parameters (None: not used), its formula."""
+
+    code: int
+    alpha: float | None
+    beta: float | None
+    formula: Callable[[F64, float, float], F64]
+
+
+# The codes are those of enum fg_act_kind in include/fastgru/fastgru.h; tests hold the two together.
+# Defaults are ONNX's (https://onnx.ai/onnx/operators/onnx__GRU.html), where ONNX has one.
+ACTIVATIONS: dict[str, Row] = {
+    "linear": Row(0, None, None, lambda x, a, b: x),
+    "sigmoid": Row(1, None, None, _sigmoid),
+    "tanh": Row(2, None, None, lambda x, a, b: np.tanh(x)),
+    "relu": Row(3, None, None, lambda x, a, b: np.maximum(x, 0.0)),
+    "hard_sigmoid": Row(4, 0.2, 0.5, lambda x, a, b: np.clip(a * x + b, 0.0, 1.0)),
+    "softsign": Row(5, None, None, lambda x, a, b: x / (1.0 + np.abs(x))),
+    "softplus": Row(6, None, None, _softplus),
+    "elu": Row(7, 1.0, None, lambda x, a, b: np.where(x > 0, x, a * np.expm1(np.minimum(x, 0.0)))),
+    "leaky_relu": Row(8, 0.01, None, lambda x, a, b: np.where(x > 0, x, a * x)),
+    "thresholded_relu": Row(9, 1.0, None, lambda x, a, b: np.where(x <= a, 0.0, x)),
+    "scaled_tanh": Row(10, 1.0, 1.0, lambda x, a, b: a * np.tanh(b * x)),
+    "affine": Row(11, 1.0, 0.0, lambda x, a, b: a * x + b),
+}
+SOFTMAX = "softmax"  # acts on a whole row, so it is no row of the table and never a gate's activation
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function with its parameters.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ACTIVATIONS`, or ``"softmax"`` (over the last axis) where a layer allows it.
+    alpha, beta : float, optional
+        Parameters of the formula; the table's defaults when omitted.
+
+    Examples
+    --------
+    >>> Activation("hard_sigmoid", alpha=1 / 6)(np.array([3.0]))
+    array([1.])
+    """
+
+    name: str
+    alpha: float | None = None
+    beta: float | None = None
+
+    def __post_init__(self) -> None:
+        row = ACTIVATIONS.get(self.name)
+        if row is None and self.name != SOFTMAX:
+            raise GraphError(f"activation must be one of {', '.join([*ACTIVATIONS, SOFTMAX])}, got {self.name!r}")
+        for field in ("alpha", "beta"):
+            given, default = getattr(self, field), getattr(row, field) if row else None
+            if given is not None and default is None:
+                raise GraphError(f"activation {self.name!r} must have no {field}, got {given!r}")
+            value = default if given is None else float(given)
+            if value is not None and not math.isfinite(value):
+                raise GraphError(f"{field} of activation {self.name!r} must be finite, got {value!r}")
+            object.__setattr__(self, field, value)
+
+    @classmethod
+    def of(cls, value: Activation | str | dict[str, Any] | None) -> Activation:
+        """An Activation from a name, a dict of its fields, or None (linear)."""
+        if isinstance(value, Activation):
+            return value
+        if isinstance(value, dict):
+            return cls(**value)
+        return cls("linear" if value is None else value)
+
+    @property
+    def code(self) -> int:
+        """The kernel's number for this activation."""
+        return ACTIVATIONS[self.name].code
+
+    @property
+    def parameters(self) -> tuple[float, float]:
+        """(alpha, beta) as the kernels take them: 0.0 where unused."""
+        return self.alpha or 0.0, self.beta or 0.0
+
+    def __call__(self, x: F64) -> F64:
+        """The float64 definition, elementwise (softmax: over the last axis)."""
+        if self.name == SOFTMAX:
+            e = np.exp(x - x.max(axis=-1, keepdims=True))
+            return e / e.sum(axis=-1, keepdims=True)
+        return ACTIVATIONS[self.name].formula(x, *self.parameters)
+
+    def __str__(self) -> str:
+        params = [f"{k}={v:g}" for k, v in (("alpha", self.alpha), ("beta", self.beta)) if v is not None]
+        return f"{self.name}({', '.join(params)})" if params else self.name

@@ -1,0 +1,87 @@
+"""Like: a layer without its arrays, for files that hold weights but not the layers they belong to."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import GraphError
+from .op import Op
+from .recurrent import MERGES, Bidirectional, Recurrent
+
+LAYOUTS = (None, "cudnn")
+
+
+@dataclass(frozen=True)
+class Like:
+    """What a weights-only file does not say about one layer. Made by `like`, never by hand.
+
+    Attributes
+    ----------
+    op : type
+        The layer's class: an `Op`, or `Bidirectional`.
+    name : str or None
+        The layer's name in the file; None takes the next layer in the file's order.
+    layout : {None, "cudnn"}
+        How the arrays are laid out when not as the source's usual ones.
+    attributes : dict
+        Keyword arguments of `op` that are not arrays.
+    inner : Like or None
+        The wrapped layer of a `Bidirectional`.
+    """
+
+    op: type[Any]
+    name: str | None = None
+    layout: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    inner: Like | None = None
+
+    def __str__(self) -> str:
+        return self.op.__name__ + (f" {self.name!r}" if self.name else "")
+
+
+def like(op: type[Any], *, name: str | None = None, layout: str | None = None, **attributes: Any) -> Like:
+    """Describe a layer by its class and attributes; sizes come from the file's arrays.
+
+    Parameters
+    ----------
+    op : type
+        A class of `fastgru.layers`.
+    name : str, optional
+        The layer's name in the file, when the order of the file is not the order of the chain.
+    layout : {None, "cudnn"}
+        ``"cudnn"`` for the legacy CuDNNLSTM and CuDNNGRU layers of Keras 2.
+    **attributes
+        Attributes of the class, e.g. ``reset_after=False``; for `Bidirectional`, ``merge`` and
+        ``inner``, a `Like`.
+
+    Raises
+    ------
+    GraphError
+        When an attribute is not one of the class's.
+
+    Examples
+    --------
+    >>> from fastgru.layers import GRU, like
+    >>> like(GRU, reset_after=False, activation="relu").attributes
+    {'reset_after': False, 'activation': 'relu'}
+    """
+    if not (isinstance(op, type) and issubclass(op, Op | Bidirectional)):
+        raise GraphError(f"like must be given a class of fastgru.layers, got {op!r}")
+    if layout not in LAYOUTS:
+        raise GraphError(f"layout must be one of {LAYOUTS}, got {layout!r}")
+    if op is Bidirectional:
+        inner = attributes.pop("inner", None)
+        if not (isinstance(inner, Like) and issubclass(inner.op, Recurrent)):
+            raise GraphError(f"inner of like(Bidirectional) must be like() of a recurrent layer, got {inner!r}")
+        allowed = ["merge"]
+        if attributes.get("merge", "concat") not in MERGES:
+            raise GraphError(f"merge must be one of {MERGES}, got {attributes['merge']!r}")
+    else:
+        inner = None
+        allowed = [f.name for f in dataclasses.fields(op) if "axes" not in f.metadata]
+    unknown = [k for k in attributes if k not in allowed]
+    if unknown:
+        raise GraphError(f"attribute of like({op.__name__}) must be one of {allowed}, got {', '.join(map(repr, unknown))}")
+    return Like(op, name, layout, attributes, inner)

@@ -1,0 +1,161 @@
+"""Op, the base of every node's content: frozen attributes and read-only weights, with shape inference."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GraphError, listed
+from .activations import SOFTMAX, Activation
+
+Array = NDArray[Any]
+FLOATS = (np.dtype("float32"), np.dtype("float64"))
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What is known of a value: features per step, whether it has a time axis, and its kind of number.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape of one row without batch and time; ``()`` for integer ids and masks.
+    time : bool
+        Whether the value is (B, T, \\*shape) or (B, \\*shape).
+    dtype : {"float", "int", "bool"}
+    """
+
+    shape: tuple[int, ...]
+    time: bool = True
+    dtype: str = "float"
+
+    def __str__(self) -> str:
+        axes = ["B"] + ["T"] * self.time + [str(n) for n in self.shape]
+        return f"({', '.join(axes)}) {self.dtype}"
+
+
+def param(*axes: str, optional: bool = False) -> Any:
+    """A dataclass field that holds an array; `axes` name its dimensions in error messages."""
+    default = None if optional else dataclasses.MISSING
+    return dataclasses.field(default=default, metadata={"axes": axes, "optional": optional})  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """What a node computes. Subclasses are frozen dataclasses of attributes and weights.
+
+    Fields made with `param` become read-only, C-contiguous float32 or float64 arrays; fields whose
+    name ends in ``activation`` become `Activation`.
+    """
+
+    kind: ClassVar[str] = ""
+    streamable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if "axes" in field.metadata:
+                object.__setattr__(self, field.name, self._array(field, value))
+            elif field.name.endswith("activation"):
+                object.__setattr__(self, field.name, Activation.of(value))
+        problems = self.problems()
+        if problems:
+            raise GraphError(f"{type(self).__name__}: {listed(problems)}")
+
+    def _array(self, field: dataclasses.Field[Any], value: Any) -> Array | None:
+        axes, what = field.metadata["axes"], f"{type(self).__name__} {field.name}"
+        if value is None:
+            if field.metadata["optional"]:
+                return None
+            raise GraphError(f"{what} must be an array of shape ({', '.join(axes)}), got None")
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu" or array.ndim != len(axes):
+            raise GraphError(
+                f"{what} must be a real array of shape ({', '.join(axes)}), got {array.dtype} of shape {array.shape}"
+            )
+        if array.size == 0:
+            raise GraphError(f"{what} must have no empty axis, got shape {array.shape}")
+        dtype = array.dtype if array.dtype in FLOATS else np.dtype("float32")
+        array = np.array(array, dtype=dtype, order="C")
+        array.setflags(write=False)
+        return array
+
+    # What a subclass defines --------------------------------------------------------------------
+
+    def problems(self) -> list[str]:
+        """Everything wrong with attributes and weights, as messages; empty when consistent."""
+        return []
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        """Specs of the outputs. Raises GraphError when `inputs` do not fit."""
+        raise GraphError(f"{type(self).__name__} must define infer, got an Op without it")
+
+    def input_spec(self) -> Spec | None:
+        """The spec of the first input when the op alone determines it."""
+        return None
+
+    def states(self) -> dict[str, int]:
+        """Recurrent state per row: name to size, e.g. ``{"h": 64}``."""
+        return {}
+
+    def macs(self) -> int:
+        """Multiply-accumulates per row and step."""
+        return sum(w.size for w in self.weights().values() if w.ndim == 2)
+
+    # What every subclass has --------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Array]:
+        """The arrays that are present, by field name."""
+        named = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if "axes" in f.metadata)
+        return {name: array for name, array in named if array is not None}
+
+    def attributes(self) -> dict[str, Any]:
+        """The fields that are not arrays; activations as dicts, so that the result is JSON."""
+        named = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if "axes" not in f.metadata)
+        return {n: dataclasses.asdict(v) if isinstance(v, Activation) else v for n, v in named}
+
+    def replace(self, **changes: Any) -> Any:
+        """A copy with some fields changed, validated again."""
+        return dataclasses.replace(self, **changes)
+
+    def __repr__(self) -> str:
+        shapes = [f"{k}={v.shape}" for k, v in self.weights().items()]
+        return f"{type(self).__name__}({', '.join(shapes)})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _build, (type(self), {**self.attributes(), **self.weights()})
+
+
+def _build(cls: type[Op], fields: dict[str, Any]) -> Op:
+    return cls(**fields)
+
+
+def check_shape(problems: list[str], name: str, array: Array | None, expected: tuple[int, ...]) -> None:
+    """Append a problem when `array` is there and its shape is not `expected`."""
+    if array is not None and array.shape != expected:
+        problems.append(f"{name} must have shape {expected}, got {array.shape}")
+
+
+def no_softmax(problems: list[str], name: str, activation: Activation) -> None:
+    """Append a problem when a gate is given softmax, which acts on whole rows."""
+    if activation.name == SOFTMAX:
+        problems.append(f"{name} must be elementwise, got 'softmax'")
+
+
+def one_float_row(op: Op, inputs: tuple[Spec, ...], size: int | None = None, *, masked: bool = False) -> Spec:
+    """The one float input (…, F) most ops take, checked; `masked` allows a mask beside it."""
+    allowed = (1, 2) if masked else (1,)
+    if len(inputs) not in allowed:
+        raise GraphError(f"number of inputs must be {' or '.join(map(str, allowed))}, got {len(inputs)}")
+    x = inputs[0]
+    if x.dtype != "float" or len(x.shape) != 1:
+        raise GraphError(f"input must be float rows of one feature axis, got {x}")
+    if size is not None and x.shape[0] != size:
+        raise GraphError(f"input must have {size} features, got {x.shape[0]}")
+    if len(inputs) == 2 and inputs[1] != Spec((), True, "bool"):
+        raise GraphError(f"mask must be (B, T) bool, got {inputs[1]}")
+    return x
