@@ -1,0 +1,105 @@
+"""fastgru: run trained recurrent networks on the CPU, frame by frame in microseconds or by the batch.
+
+A model passes through three forms, each with one owner::
+
+    trained file --converters--> Graph --lowering--> Plan --------> Stream
+                                 what it is          packed weights  what changes
+                                 (Python, frozen)    (Cython, shared) (Cython, one per caller)
+
+A sequence is a stream processed in one chunk: every call takes the same path, so any batch and any
+chunking gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ._engine import Stream
+from .errors import (
+    ConvertError,
+    FastGruError,
+    FileFormatError,
+    GraphError,
+    IsaError,
+    MissingExtraError,
+    VerificationError,
+)
+from .model import Model, cpu_info
+
+__version__ = "0.1.0"
+
+
+def convert(
+    source: Any,
+    *,
+    like: Any = None,
+    dtype: str = "float32",
+    isa: str | None = None,
+    gemm: str | None = None,
+) -> Model:
+    """Import a trained network.
+
+    Parameters
+    ----------
+    source : path or live model
+        ``.keras .h5 .hdf5 .pt .pth .safetensors``, a ``torch.nn.Module`` or a ``keras.Model``.
+    like : list, optional
+        For files that hold weights only: the layers they belong to, made with `fastgru.layers.like`.
+    dtype, isa, gemm
+        As for `Model`.
+
+    Returns
+    -------
+    Model
+        With a self-test: the source framework's own output where it is at hand, else the float64
+        reference's.
+
+    Raises
+    ------
+    ConvertError
+        When anything in the source is not understood, naming it.
+    """
+    from . import selftest
+    from .converters import to_graph
+
+    imported = to_graph(source, like=like)
+    test = selftest.make(imported.graph, imported.oracle, imported.provenance)
+    return Model(
+        imported.graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test
+    )
+
+
+def load(
+    path: str | os.PathLike[str], *, verify: bool = False, isa: str | None = None, gemm: str | None = None
+) -> Model:
+    """Read a ``.fgru`` file.
+
+    Parameters
+    ----------
+    verify : bool
+        Replay the stored self-test first.
+
+    Raises
+    ------
+    FileFormatError
+        When the file is not a whole and consistent ``.fgru`` file.
+    VerificationError
+        When the replay does not reproduce the stored output.
+    """
+    from . import fileformat, selftest
+
+    contents = fileformat.read(path)
+    model = Model(
+        contents.graph, dtype=contents.dtype, isa=isa, gemm=gemm, provenance=contents.provenance,
+        self_test=contents.self_test,
+    )  # fmt: skip
+    if verify:
+        selftest.verify(model)
+    return model
+
+
+__all__ = [
+    "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError", "MissingExtraError", "Model",
+    "Stream", "VerificationError", "convert", "cpu_info", "load",
+]  # fmt: skip

@@ -1,0 +1,102 @@
+"""The C side as the engine sees it (include/fastgru/fastgru.h), and the engine's own structs."""
+
+from libc.stdint cimport int32_t, uint8_t
+
+ctypedef Py_ssize_t idx
+
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t, size_t)
+
+cdef extern from "fastgru/fastgru.h" nogil:
+    ctypedef struct fg_act:
+        int kind
+        double alpha, beta
+    ctypedef struct fg_rows:
+        void *data
+        idx t_stride, b_stride
+    ctypedef struct fg_span:
+        idx batch, count
+        const int32_t *index
+    ctypedef struct fg_matrix:
+        const void *data
+        idx panels, gates, inner
+    enum:
+        FG_PROJECT, FG_GRU_AFTER_OUT, FG_GRU_GATES_OUT, FG_GRU_CANDIDATE, FG_LSTM, FG_LSTM_COUPLED
+    ctypedef struct fg_phase:
+        int kind, plain, keep_candidate
+        fg_act act[3]
+        double clip
+        fg_matrix u
+        const void *bias
+        const void *peephole
+    ctypedef struct fg_step:
+        fg_span rows
+        const void *a
+        idx a_stride
+        const void *x
+        const void *product
+        const void *h
+        void *h_new
+        void *c
+        void *s0
+        void *s1
+        void *y
+        idx stride
+    ctypedef struct fg_kernels:
+        const char *isa
+        idx lanes, item
+        void (*product)(const fg_matrix *, const void *, const fg_act *, const fg_rows *, const fg_rows *, idx,
+                        const fg_span *) noexcept nogil
+        void (*step)(const fg_phase *, const fg_step *) noexcept nogil
+        void (*gates)(const fg_phase *, const fg_step *) noexcept nogil
+        void (*activate)(const fg_act *, const void *, const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+        void (*softmax)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+        void (*layer_norm)(const void *, const void *, double, const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+        void (*affine)(const void *, const void *, const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+        void (*add)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+        void (*multiply)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+    ctypedef struct fg_isa:
+        const char *name
+        const fg_kernels *f32
+        const fg_kernels *f64
+        int supported
+    const fg_isa *fg_isas(int *count)
+
+ctypedef void (*gemm_t)(int, int, int, const void *, int, const void *, int, void *, int) noexcept nogil
+
+cdef struct Gemm:
+    gemm_t f32
+    gemm_t f64
+
+cdef struct Value:
+    idx size          # features; 1 for ids and masks
+    idx item          # bytes of an element
+    bint time         # has a time axis
+    idx offset        # of its buffer in the stream's arena, bytes per row; see Stream
+
+cdef struct Instruction:
+    int op
+    int n_inputs
+    int[8] inputs
+    int output
+    idx size                    # features written (or, for a mask, compared)
+    double number               # eps, mask value
+    fg_act act
+    bint softmax
+    fg_matrix w                 # Dense; Embedding: the table, panels = V
+    const void *scale
+    const void *shift           # bias, too
+    # recurrent only
+    int n_phases
+    fg_phase[2] phase
+    fg_matrix[2] wx
+    const void *bx[2]
+    bint reverse
+    bint last
+    bint carry
+    bint gated_output
+    idx units, features         # H and R
+    idx units_padded, features_padded
+    int state                   # index into the stream's Recurrence array
+    const void *initial_h
+    const void *initial_c

@@ -1,0 +1,230 @@
+"""Plan: packed weights and a flat list of instructions, immutable. Stream: all that changes while running.
+
+A sequence is a stream processed in one chunk: `Plan` never runs, `Stream.process` is the only way to
+run, and a step is a chunk of one. The engine knows no graphs and no frameworks: `fastgru.lowering`
+turns a Graph into the dicts that `Plan` packs.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cnp.import_array()
+
+include "_run.pxi"
+
+cdef enum:
+    ALIGN = 64
+    # A block's input products should stay in the L2 cache, which holds 1 MiB on the machines measured.
+    BLOCK_BYTES = 262144
+    BLOCK_ROWS = 48          # but enough rows to fill the register tiles of the product
+    RELEASE_MACS = 500000    # about 20 us of work: below it, handing over the GIL costs more than it gives
+
+MAX_INPUTS = 8
+
+
+def isas():
+    """The instruction sets of this build, best first: a list of (name, supported, float32 lanes)."""
+    cdef int count, i
+    cdef const fg_isa *rows = fg_isas(&count)
+    return [(rows[i].name.decode(), bool(rows[i].supported), rows[i].f32.lanes) for i in range(count)]
+
+
+cdef const fg_kernels *find_kernels(str isa, str dtype) except NULL:
+    cdef int count, i
+    cdef const fg_isa *rows = fg_isas(&count)
+    for i in range(count):
+        if rows[i].name.decode() == isa:
+            return rows[i].f32 if dtype == "float32" else rows[i].f64
+    raise ValueError(f"isa must be one of {[row[0] for row in isas()]}, got {isa!r}")
+
+
+@cython.final
+cdef class Plan:
+    """Packed weights and instructions for one instruction set. Immutable and shared.
+
+    Parameters
+    ----------
+    values : list of dict
+        ``size``, ``time`` and ``kind`` ("float", "int", "bool") of every value.
+    instructions : list of dict
+        See `fastgru.lowering`.
+    inputs, outputs : list of int
+        Numbers of values.
+    states : list of (key, recurrence, name, size)
+        What `Stream.state` shows.
+    isa, dtype : str
+    gemm : capsule or None
+        `fastgru._blas.functions()` to make the products by BLAS.
+    """
+
+    cdef const fg_kernels *kernels
+    cdef Gemm *blas
+    cdef Instruction *instructions
+    cdef Value *values
+    cdef int n_values, n_instructions, n_recurrences
+    cdef readonly list inputs, outputs, states, blockers, sizes
+    cdef readonly str isa, dtype
+    cdef readonly Py_ssize_t packed_bytes, macs, id_bound
+    cdef int typenum
+    cdef idx widest
+    cdef list keep
+
+    def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, list blockers, *,
+                  str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, gemm=None):
+        cdef int i
+        self.kernels = find_kernels(isa, dtype)
+        self.blas = NULL if gemm is None else <Gemm *>PyCapsule_GetPointer(gemm, b"fastgru.gemm")
+        if self.blas == NULL and dtype != "float32":
+            raise ValueError(f"gemm must be 'blas' for dtype {dtype!r}, got 'packed'")
+        self.isa, self.dtype, self.macs, self.id_bound = isa, dtype, macs, id_bound
+        self.typenum = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
+        self.inputs, self.outputs, self.states, self.blockers = inputs, outputs, states, blockers
+        self.keep, self.widest = [], 1
+        self.n_values, self.n_instructions, self.n_recurrences = len(values), len(instructions), 0
+        self.sizes = [(v["size"], v["time"], v["kind"]) for v in values]
+        self.values = <Value *>PyMem_Malloc(len(values) * sizeof(Value))
+        self.instructions = <Instruction *>PyMem_Malloc(max(1, len(instructions)) * sizeof(Instruction))
+        if self.values == NULL or self.instructions == NULL:
+            raise MemoryError
+        memset(self.instructions, 0, max(1, len(instructions)) * sizeof(Instruction))
+        for i, v in enumerate(values):
+            self.values[i].size = v["size"]
+            self.values[i].time = v["time"]
+            self.values[i].item = {"float": self.kernels.item, "int": 8, "bool": 1}[v["kind"]]
+        for i, d in enumerate(instructions):
+            self.load(&self.instructions[i], d)
+
+    def __dealloc__(self):
+        PyMem_Free(self.values)
+        PyMem_Free(self.instructions)
+
+    @property
+    def lanes(self):
+        """Elements of one vector."""
+        return self.kernels.lanes
+
+    cdef idx padded(self, idx n) noexcept:
+        return (n + self.kernels.lanes - 1) // self.kernels.lanes * self.kernels.lanes
+
+    cdef const void *own(self, array) except? NULL:
+        """The data of an aligned, read-only copy that lives as long as the plan."""
+        cdef cnp.ndarray raw, a = np.ascontiguousarray(array, dtype=self.dtype)
+        raw = np.empty(a.nbytes + ALIGN, dtype=np.uint8)
+        cdef idx shift = -(<size_t>raw.data) % ALIGN
+        memcpy(raw.data + shift, a.data, a.nbytes)
+        self.keep.append(raw)
+        self.packed_bytes += a.nbytes
+        return raw.data + shift
+
+    cdef const void *own_gates(self, array) except? NULL:
+        """(G, H) to (panels, G, L), zero-padded; None stays NULL."""
+        if array is None:
+            return NULL
+        return self.own(self.panels(np.asarray(array)[:, :, None])[:, 0])
+
+    def panels(self, array):
+        """(G, H, K) to (panels, K, G, L): panels of L units, all gates of a unit block side by side."""
+        G, H, K = array.shape
+        padded = np.zeros((G, self.padded(H), K), dtype=self.dtype)
+        padded[:, :H] = array
+        return padded.reshape(G, -1, self.kernels.lanes, K).transpose(1, 3, 0, 2)
+
+    cdef fg_matrix pack(self, array) except *:
+        """(G, H, K) packed; for BLAS as rows in the panels' order: (panels, G, L, K)."""
+        cdef fg_matrix m
+        G, H, K = array.shape
+        packed = self.panels(array)
+        if max(packed.size, K) > 2**31 - 1:
+            raise ValueError(f"weights must have fewer than 2**31 elements, got {array.shape}")
+        m.panels, m.gates, m.inner = packed.shape[0], G, K
+        m.data = self.own(packed if self.blas == NULL else packed.transpose(0, 2, 3, 1))
+        return m
+
+    cdef int load(self, Instruction *ins, dict d) except -1:
+        cdef int i
+        ins.op = d["op"]
+        ins.n_inputs = len(d["inputs"])
+        if ins.n_inputs > MAX_INPUTS:
+            raise ValueError(f"number of inputs of a node must be at most {MAX_INPUTS}, got {ins.n_inputs}")
+        for i, value in enumerate(d["inputs"]):
+            ins.inputs[i] = value
+        ins.output = d["output"]
+        ins.size = d.get("size", 0)
+        ins.number = d.get("number", 0.0)
+        ins.softmax = d.get("softmax", False)
+        ins.act = act(d.get("act", (0, 0.0, 0.0)))
+        for name in ("scale", "shift"):
+            array = d.get(name)
+            if array is not None:
+                if name == "scale":
+                    ins.scale = self.own(array)
+                else:
+                    ins.shift = self.own(array)
+        if ins.op == DENSE:
+            self.load_dense(ins, d)
+        elif ins.op == EMBEDDING:
+            ins.w.data, ins.w.panels = self.own(d["w"]), d["w"].shape[0]
+        elif ins.op == RECURRENT:
+            self.load_recurrent(ins, d)
+        return 0
+
+    cdef int load_dense(self, Instruction *ins, dict d) except -1:
+        w = d["w"]
+        if self.blas == NULL:
+            ins.w = self.pack(w[None])
+            ins.shift = self.own_gates(None if d["bias"] is None else d["bias"][None])
+        else:
+            ins.w.data, ins.w.inner = self.own(w), w.shape[1]
+            ins.shift = NULL if d["bias"] is None else self.own(d["bias"])
+        return 0
+
+    cdef int load_recurrent(self, Instruction *ins, dict d) except -1:
+        cdef int i, j
+        cdef fg_phase *phase
+        ins.reverse, ins.last, ins.carry = d["reverse"], d["last"], d["carry"]
+        ins.gated_output = d["gated_output"]
+        ins.units, ins.features = d["units"], d["features"]
+        ins.units_padded, ins.features_padded = self.padded(ins.units), self.padded(ins.features)
+        ins.state = self.n_recurrences
+        self.n_recurrences += 1
+        ins.initial_h = NULL if d["initial_h"] is None else self.own(d["initial_h"])
+        ins.initial_c = NULL if d["initial_c"] is None else self.own(d["initial_c"])
+        ins.n_phases = len(d["phases"])
+        for i, p in enumerate(d["phases"]):
+            phase = &ins.phase[i]
+            phase.kind, phase.plain, phase.keep_candidate = p["kind"], p["plain"], p["keep_candidate"]
+            phase.clip = p["clip"]
+            for j in range(3):
+                phase.act[j] = act(p["act"][j])
+            phase.u = self.pack(p["u"])
+            phase.bias = self.own_gates(p["bias_h"])
+            if p["peephole"] is not None:
+                peephole = np.zeros((3, ins.units_padded), dtype=self.dtype)
+                peephole[:, :ins.units] = p["peephole"]
+                phase.peephole = self.own(peephole)
+            if p["x"] is not None:
+                ins.wx[i] = self.pack(p["x"])
+                ins.bx[i] = self.own_gates(p["bias_x"])
+            self.widest = max(self.widest, phase.u.panels * phase.u.gates * self.kernels.lanes)
+        return 0
+
+    def block(self, Py_ssize_t batch):
+        """Steps run at a time through the whole plan, for a batch of this size."""
+        rows = max(BLOCK_ROWS, BLOCK_BYTES // (self.widest * self.kernels.item))
+        return max(1, rows // batch)
+
+
+cdef fg_act act(tuple t) except *:
+    cdef fg_act a
+    a.kind, a.alpha, a.beta = t
+    return a
+
+
+include "_stream.pxi"

@@ -1,0 +1,284 @@
+"""The JSON header of a ``.fgru`` file: from a graph and its self-test to plain values and tensors, and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import FileFormatError, GraphError
+from .graph import OPS, Activation, Graph, Node, Op, Spec
+from .selftest import SelfTest
+
+Array = NDArray[Any]
+
+FORMAT_VERSION = 1
+MODEL_DTYPES = ("float32", "float64")
+SPEC_DTYPES = ("float", "int", "bool")
+MAX_NODES = 10_000
+ENTRIES = ("format_version", "graph", "options", "provenance", "self_test", "crc32")
+
+
+def short(value: Any) -> str:
+    """`value` as text of bounded length that any terminal can show."""
+    text = ascii(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def expect(value: Any, kind: type[Any], what: str) -> Any:
+    """`value` if it is of exactly this type."""
+    if type(value) is not kind:
+        raise FileFormatError(f"{what} must be {kind.__name__}, got {short(value)}")
+    return value
+
+
+def _entries(value: Any, names: tuple[str, ...], what: str) -> dict[str, Any]:
+    """`value` if it is an object with these entries and no others."""
+    found: dict[str, Any] = expect(value, dict, what)
+    if set(found) != set(names):
+        raise FileFormatError(f"{what} must have the entries {', '.join(names)}, got {short(sorted(found))}")
+    return found
+
+
+def _name(value: Any, what: str) -> str:
+    """`value` if it is text that can be written as UTF-8."""
+    name: str = expect(value, str, what)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise FileFormatError(f"{what} must be valid Unicode, got {short(name)}") from error
+    return name
+
+
+def _names(value: Any, what: str) -> tuple[str, ...]:
+    return tuple(_name(item, what) for item in expect(value, list, what))
+
+
+# Attributes: one row per annotation that a field of an op may have ---------------------------------
+
+
+def _is_float(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value) if _fits(value) else False
+
+
+def _fits(value: Any) -> bool:
+    """Whether an integer is small enough to be a float."""
+    return type(value) is not int or abs(value) < 2**53
+
+
+def _is_activation(value: Any) -> bool:
+    if type(value) is not dict or set(value) != {"name", "alpha", "beta"} or type(value["name"]) is not str:
+        return False
+    return all(value[k] is None or _is_float(value[k]) for k in ("alpha", "beta"))
+
+
+class Attribute(NamedTuple):
+    """How a field with one annotation is written, and which JSON values it accepts."""
+
+    encode: Callable[[Any], Any]
+    accepts: Callable[[Any], bool]
+    expected: str
+
+
+ATTRIBUTES: dict[str, Attribute] = {
+    "bool": Attribute(bool, lambda v: type(v) is bool, "a boolean"),
+    "str": Attribute(str, lambda v: type(v) is str, "a string"),
+    "float": Attribute(float, _is_float, "a finite number"),
+    "float | None": Attribute(
+        lambda v: None if v is None else float(v), lambda v: v is None or _is_float(v), "a finite number or null"
+    ),
+    "Activation": Attribute(dataclasses.asdict, _is_activation, "an object with name, alpha and beta"),
+}
+
+
+def _fields(op: type[Op]) -> tuple[dict[str, str], dict[str, bool]]:
+    """Annotations of an op's attributes, and whether each of its weights is optional."""
+    fields = dataclasses.fields(op)
+    attributes = {f.name: str(f.type) for f in fields if "axes" not in f.metadata}
+    return attributes, {f.name: f.metadata["optional"] for f in fields if "axes" in f.metadata}
+
+
+# Encoding ----------------------------------------------------------------------------------------
+
+
+def encode(
+    graph: Graph, dtype: str, provenance: Mapping[str, str], self_test: SelfTest | None
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """The header without its checksum, and the tensors it names."""
+    tensors: dict[str, Array] = {}
+    inputs = [{"name": n, "shape": [int(k) for k in s.shape], "time": s.time, "dtype": s.dtype} for n, s in graph.inputs.items()]
+    nodes = [_encode_node(node, tensors) for node in graph.nodes]
+    if len(nodes) > MAX_NODES:
+        raise FileFormatError(f"number of nodes must be at most {MAX_NODES}, got {len(nodes)}")
+    if dtype not in MODEL_DTYPES:
+        raise FileFormatError(f"dtype must be one of {', '.join(MODEL_DTYPES)}, got {short(dtype)}")
+    header = {
+        "format_version": FORMAT_VERSION,
+        "graph": {"inputs": inputs, "nodes": nodes, "outputs": list(graph.outputs)},
+        "options": {"dtype": dtype},
+        "provenance": _provenance(dict(provenance)),
+        "self_test": None if self_test is None else _encode_test(self_test, tensors),
+    }
+    for value in graph.specs:
+        _name(value, "name of a value")
+    return header, tensors
+
+
+def _encode_node(node: Node, tensors: dict[str, Array]) -> dict[str, Any]:
+    op, where = node.op, f"node {short(node.name)}"
+    if OPS.get(op.kind) is not type(op):
+        raise FileFormatError(f"{where} must be one of {', '.join(OPS)}, got {type(op).__name__}")
+    attributes = {}
+    for name, annotation in _fields(type(op))[0].items():
+        row = ATTRIBUTES[annotation]
+        attributes[name] = row.encode(getattr(op, name))
+        if not row.accepts(attributes[name]):
+            raise FileFormatError(f"{name} of {where} must be {row.expected}, got {short(attributes[name])}")
+    weights = {field: f"{_name(node.name, 'name of a node')}.{field}" for field in op.weights()}
+    tensors.update((weights[field], array) for field, array in op.weights().items())
+    return {
+        "name": node.name, "op": op.kind, "attributes": attributes, "weights": weights,
+        "inputs": list(node.inputs), "outputs": list(node.outputs),
+    }  # fmt: skip
+
+
+def _encode_test(test: SelfTest, tensors: dict[str, Array]) -> dict[str, Any]:
+    outputs = [f"self_test.outputs.{i}" for i in range(len(test.outputs))]
+    tensors["self_test.input"] = np.ascontiguousarray(test.input)
+    tensors.update(zip(outputs, map(np.ascontiguousarray, test.outputs), strict=True))
+    return {
+        "seed": int(test.seed), "source": _name(test.source, "source of the self-test"),
+        "input": "self_test.input", "outputs": outputs,
+    }  # fmt: skip
+
+
+def _provenance(value: Any) -> dict[str, str]:
+    found = expect(value, dict, "provenance")
+    return {_name(k, "key of provenance"): _name(v, f"provenance {short(k)}") for k, v in found.items()}
+
+
+# Decoding ----------------------------------------------------------------------------------------
+
+
+class _Tensors:
+    """The tensors of a file, each to be taken exactly once."""
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        self._left = dict(tensors)
+
+    def take(self, name: Any, what: str, kinds: str = "f") -> Array:
+        name = expect(name, str, f"tensor name of {what}")
+        array = self._left.pop(name, None)
+        if array is None:
+            raise FileFormatError(f"{what} must name a tensor not used before, got {short(name)}")
+        if array.dtype.kind not in kinds:
+            raise FileFormatError(f"{what} must be a tensor of type {' or '.join(kinds)}, got {array.dtype}")
+        return array
+
+    def finish(self) -> None:
+        if self._left:
+            raise FileFormatError(f"every tensor must be used by a node or the self-test, got {short(sorted(self._left))}")
+
+
+def decode(
+    header: dict[str, Any], arrays: Mapping[str, Array]
+) -> tuple[Graph, str, dict[str, str], SelfTest | None]:
+    """Graph, dtype, provenance and self-test out of a header and the file's tensors.
+
+    Raises
+    ------
+    FileFormatError
+        When they do not fit each other or this version.
+    """
+    version = header.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise FileFormatError(f"format_version must be {FORMAT_VERSION}, got {short(version)}")
+    _entries(header, ENTRIES, "header")
+    dtype = _entries(header["options"], ("dtype",), "options")["dtype"]
+    if dtype not in MODEL_DTYPES:
+        raise FileFormatError(f"dtype in options must be one of {', '.join(MODEL_DTYPES)}, got {short(dtype)}")
+    tensors = _Tensors(arrays)
+    graph = _decode_graph(header["graph"], tensors)
+    test = None if header["self_test"] is None else _decode_test(header["self_test"], graph, tensors)
+    tensors.finish()
+    return graph, dtype, _provenance(header["provenance"]), test
+
+
+def _decode_graph(value: Any, tensors: _Tensors) -> Graph:
+    parts = _entries(value, ("inputs", "nodes", "outputs"), "graph")
+    inputs: dict[str, Spec] = {}
+    for item in expect(parts["inputs"], list, "inputs of the graph"):
+        name, spec = _decode_input(item)
+        if name in inputs:
+            raise FileFormatError(f"name of an input must be unique, got {short(name)} twice")
+        inputs[name] = spec
+    items = expect(parts["nodes"], list, "nodes of the graph")
+    if len(items) > MAX_NODES:
+        raise FileFormatError(f"number of nodes must be at most {MAX_NODES}, got {len(items)}")
+    nodes = [_decode_node(i, item, tensors) for i, item in enumerate(items)]
+    try:
+        return Graph(inputs, nodes, _names(parts["outputs"], "outputs of the graph"))
+    except GraphError as error:
+        raise FileFormatError(f"graph must be consistent, got: {error}") from error
+
+
+def _decode_input(item: Any) -> tuple[str, Spec]:
+    parts = _entries(item, ("name", "shape", "time", "dtype"), "input of the graph")
+    name = _name(parts["name"], "name of an input")
+    where = f"of input {short(name)}"
+    shape = expect(parts["shape"], list, f"shape {where}")
+    if len(shape) > 1 or not all(type(n) is int and 0 < n < 2**31 for n in shape):
+        raise FileFormatError(f"shape {where} must be at most one positive integer, got {short(shape)}")
+    if parts["dtype"] not in SPEC_DTYPES:
+        raise FileFormatError(f"dtype {where} must be one of {', '.join(SPEC_DTYPES)}, got {short(parts['dtype'])}")
+    return name, Spec(tuple(shape), expect(parts["time"], bool, f"time {where}"), parts["dtype"])
+
+
+def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
+    parts = _entries(item, ("name", "op", "attributes", "weights", "inputs", "outputs"), f"node {index}")
+    name = _name(parts["name"], f"name of node {index}")
+    where = f"node {short(name)}"
+    kind = expect(parts["op"], str, f"op of {where}")
+    if kind not in OPS:
+        raise FileFormatError(f"op of {where} must be one of {', '.join(OPS)}, got {short(kind)}")
+    annotations, optional = _fields(OPS[kind])
+    fields = dict(expect(parts["attributes"], dict, f"attributes of {where}"))
+    for field, value in fields.items():
+        if field not in annotations:
+            raise FileFormatError(f"attribute of {where} must be one of {', '.join(annotations)}, got {short(field)}")
+        row = ATTRIBUTES[annotations[field]]
+        if not row.accepts(value):
+            raise FileFormatError(f"{field} of {where} must be {row.expected}, got {short(value)}")
+    weights = expect(parts["weights"], dict, f"weights of {where}")
+    wrong = [f for f in weights if f not in optional] + [f for f, o in optional.items() if not o and f not in weights]
+    if wrong:
+        raise FileFormatError(f"weights of {where} must be of {', '.join(optional)}, got {short(sorted(weights))}")
+    fields.update((f, tensors.take(tensor, f"{f} of {where}")) for f, tensor in weights.items())
+    try:
+        op = OPS[kind](**fields)
+    except GraphError as error:
+        raise FileFormatError(f"{where} must be consistent, got: {error}") from error
+    return Node(name, op, _names(parts["inputs"], f"inputs of {where}"), _names(parts["outputs"], f"outputs of {where}"))
+
+
+def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:
+    parts = _entries(value, ("seed", "source", "input", "outputs"), "self_test")
+    names = expect(parts["outputs"], list, "outputs of self_test")
+    if len(graph.inputs) != 1 or len(names) != len(graph.outputs):
+        counts = f"1 input and {len(graph.outputs)} outputs"
+        raise FileFormatError(f"self_test must be of {counts}, got {len(graph.inputs)} and {len(names)}")
+    (spec,) = graph.inputs.values()
+    x = tensors.take(parts["input"], "input of self_test", "i" if spec.dtype == "int" else "f")
+    outputs = tuple(tensors.take(name, f"output {i} of self_test") for i, name in enumerate(names))
+    specs = [spec, *(graph.specs[name] for name in graph.outputs)]
+    for what, array, each in zip(["input", *graph.outputs], [x, *outputs], specs, strict=True):
+        leading = x.shape[: 1 + each.time]
+        if x.ndim < 1 + spec.time or array.shape != (*leading, *each.shape):
+            raise FileFormatError(f"self_test must have {short(what)} of shape {each}, got {array.shape}")
+    if spec.dtype == "int" and np.abs(x).max() > 2**31:
+        raise FileFormatError(f"ids of self_test must be small, got {int(x.max())}")
+    return SelfTest(expect(parts["seed"], int, "seed"), x, outputs, _name(parts["source"], "source of self_test"))

@@ -1,0 +1,331 @@
+# The executor: one nogil function an instruction, over a block of T steps and B rows.
+
+cdef enum:
+    RECURRENT = 0
+    DENSE = 1
+    EMBEDDING = 2
+    LAYER_NORM = 3
+    AFFINE = 4
+    ACTIVATE = 5
+    MASK = 6
+    APPLY_MASK = 7
+    REVERSE = 8
+    CONCAT = 9
+    ADD = 10
+    MULTIPLY = 11
+    AVERAGE = 12
+
+# The state and scratch of one recurrent instruction, all inside the stream's arena.
+cdef struct Recurrence:
+    char *h[2]        # (B, features_padded), the current one and the next
+    int now            # which of the two is current
+    char *c            # (B, units_padded)
+    char *s0
+    char *s1
+    char *y
+    char *last         # (B, features) last valid output
+    char *x[2]        # (block, B, panels, G, L) input part of each phase
+    char *product      # (B, panels, G, L) where BLAS makes the recurrent product
+
+cdef struct Run:
+    const fg_kernels *kernels
+    gemm_t gemm               # NULL: packed kernels
+    const Value *values
+    fg_rows *rows             # of each value
+    idx T, B
+    const uint8_t *mask       # (T, B) with the strides below, or NULL
+    idx mask_t, mask_b
+    int32_t *index            # (block * B) scratch: active rows of a block
+    int32_t *active           # (B) scratch: active rows of a step
+    Recurrence *recurrences
+    bint final                # the last block of the call
+
+ctypedef void (*execute_t)(const Instruction *, Run *) noexcept nogil
+
+
+cdef inline char *row(const fg_rows *v, idx item, idx t, idx b) noexcept nogil:
+    return <char *>v.data + (t * v.t_stride + b * v.b_stride) * item
+
+
+cdef inline fg_span all_rows(const Instruction *ins, Run *run) noexcept nogil:
+    cdef fg_span span
+    span.batch = run.B
+    span.count = run.B * (run.T if run.values[ins.output].time else 1)
+    span.index = NULL
+    return span
+
+
+cdef inline bint valid(const Run *run, const fg_rows *own, idx t, idx b) noexcept nogil:
+    """Whether step t of row b counts, by the caller's mask and the graph's."""
+    if run.mask != NULL and not run.mask[t * run.mask_t + b * run.mask_b]:
+        return False
+    return own == NULL or (<uint8_t *>row(own, 1, t, b))[0] != 0
+
+
+cdef void multiply_rows(const fg_matrix *w, const fg_rows *a, const fg_rows *c, idx N, idx T, Run *run) noexcept nogil:
+    """c += a w' by BLAS: one product where the rows are evenly spaced, else one a batch row."""
+    cdef idx b, item = run.kernels.item
+    cdef int K = <int>w.inner
+    if run.B == 1 or (T == 1) or (a.t_stride == run.B * a.b_stride and c.t_stride == run.B * c.b_stride):
+        if T == 1:
+            run.gemm(<int>run.B, <int>N, K, a.data, <int>a.b_stride, w.data, K, c.data, <int>c.b_stride)
+        elif run.B == 1:
+            run.gemm(<int>T, <int>N, K, a.data, <int>a.t_stride, w.data, K, c.data, <int>c.t_stride)
+        else:
+            run.gemm(<int>(T * run.B), <int>N, K, a.data, <int>a.b_stride, w.data, K, c.data, <int>c.b_stride)
+        return
+    for b in range(run.B):
+        run.gemm(<int>T, <int>N, K, row(a, item, 0, b), <int>a.t_stride, w.data, K, row(c, item, 0, b),
+                 <int>c.t_stride)
+
+
+cdef void input_product(const Instruction *ins, Run *run, int p, const fg_span *span, idx N) noexcept nogil:
+    """x part of phase p for the whole block: W x + biases."""
+    cdef fg_act linear
+    cdef fg_rows c
+    cdef idx m, width = N * run.kernels.item
+    cdef char *x = run.recurrences[ins.state].x[p]
+    linear.kind = 0
+    c.data = x
+    c.t_stride = run.B * N
+    c.b_stride = N
+    if run.gemm == NULL:
+        run.kernels.product(&ins.wx[p], ins.bx[p], &linear, &run.rows[ins.inputs[0]], &c, N, span)
+        return
+    for m in range(run.T * run.B):
+        memcpy(x + m * width, ins.bx[p], width)
+    multiply_rows(&ins.wx[p], &run.rows[ins.inputs[0]], &c, N, run.T, run)
+
+
+cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) noexcept nogil:
+    """One phase of step t for the rows of `s`."""
+    cdef const fg_phase *phase = &ins.phase[p]
+    cdef Recurrence *r = &run.recurrences[ins.state]
+    cdef idx N = phase.u.panels * phase.u.gates * run.kernels.lanes
+    cdef idx item = run.kernels.item
+    cdef fg_rows a, c
+    s.x = NULL if ins.wx[p].data == NULL else r.x[p] + t * run.B * N * item
+    s.product = NULL
+    if run.gemm == NULL:
+        run.kernels.step(phase, s)
+        return
+    memset(r.product, 0, run.B * N * item)
+    a.data = <void *>s.a
+    a.b_stride = s.a_stride
+    a.t_stride = run.B * s.a_stride
+    c.data = r.product
+    c.b_stride = N
+    c.t_stride = run.B * N
+    multiply_rows(&phase.u, &a, &c, N, 1, run)
+    s.product = r.product
+    run.kernels.gates(phase, s)
+
+
+cdef void step_cell(const Instruction *ins, Run *run, idx t, fg_span span) noexcept nogil:
+    """State of step t - 1 to state of step t, for the rows of `span`; the others keep theirs."""
+    cdef Recurrence *r = &run.recurrences[ins.state]
+    cdef char *h = r.h[r.now]
+    cdef char *h_new = r.h[1 - r.now]
+    cdef idx i, j = 0, width = ins.features_padded * run.kernels.item
+    cdef fg_step s
+    if span.count == 0:
+        return
+    s.rows = span
+    s.h, s.h_new, s.c, s.s0, s.s1 = h, h_new, r.c, r.s0, r.s1
+    s.y = r.y if ins.gated_output else NULL
+    s.stride = ins.units_padded
+    s.a, s.a_stride = h, ins.features_padded
+    if ins.n_phases == 2 and ins.phase[1].kind == FG_PROJECT:
+        s.h_new = r.s0
+    run_phase(ins, run, 0, &s, t)
+    if ins.n_phases == 2:
+        s.a, s.a_stride = r.s0, ins.units_padded
+        s.h_new = h_new
+        s.stride = ins.features_padded
+        run_phase(ins, run, 1, &s, t)
+    if span.count < run.B:
+        for i in range(run.B):
+            if j < span.count and span.index[j] == i:
+                j += 1
+            else:
+                memcpy(h_new + i * width, h + i * width, width)
+    r.now = 1 - r.now
+
+
+cdef void write_outputs(const Instruction *ins, Run *run, idx t, fg_span span, bint masked) noexcept nogil:
+    """Copy the outputs of step t to where the value wants them; what a masked row gets is the layer's choice."""
+    cdef Recurrence *r = &run.recurrences[ins.state]
+    cdef char *y = r.y if ins.gated_output else r.h[r.now]
+    cdef idx b, j = 0, item = run.kernels.item
+    cdef idx width = ins.features * item, stride = ins.features_padded * item
+    cdef const fg_rows *out = &run.rows[ins.output]
+    cdef bint active
+    for b in range(run.B):
+        active = not masked or (j < span.count and span.index[j] == b)
+        if active:
+            j += 1
+            if masked or ins.last:
+                memcpy(r.last + b * width, y + b * stride, width)
+            if not ins.last:
+                memcpy(row(out, item, t, b), y + b * stride, width)
+        elif not ins.last:
+            if ins.carry:
+                memcpy(row(out, item, t, b), r.last + b * width, width)
+            else:
+                memset(row(out, item, t, b), 0, width)
+
+
+cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
+    cdef Recurrence *r = &run.recurrences[ins.state]
+    cdef const fg_rows *own = &run.rows[ins.inputs[1]] if ins.n_inputs == 2 else NULL
+    cdef bint masked = run.mask != NULL or own != NULL
+    cdef fg_span span, step
+    cdef idx i, t, b, item = run.kernels.item
+    cdef int p
+    span.batch, span.count, span.index = run.B, run.T * run.B, NULL
+    step.batch, step.count, step.index = run.B, run.B, NULL
+    if masked:
+        span.count, span.index, step.index = 0, run.index, run.active
+        for t in range(run.T):
+            for b in range(run.B):
+                if valid(run, own, t, b):
+                    run.index[span.count] = <int32_t>(t * run.B + b)
+                    span.count += 1
+    for p in range(ins.n_phases):
+        if ins.wx[p].data != NULL:
+            input_product(ins, run, p, &span, ins.wx[p].panels * ins.wx[p].gates * run.kernels.lanes)
+    for i in range(run.T):
+        t = run.T - 1 - i if ins.reverse else i
+        if masked:
+            step.count = 0
+            for b in range(run.B):
+                if valid(run, own, t, b):
+                    run.active[step.count] = <int32_t>b
+                    step.count += 1
+        step_cell(ins, run, t, step)
+        if not ins.last or masked or i == run.T - 1:
+            write_outputs(ins, run, t, step, masked)
+    if ins.last and run.final:
+        for b in range(run.B):
+            memcpy(row(&run.rows[ins.output], item, 0, b), r.last + b * ins.features * item, ins.features * item)
+
+
+cdef void execute_dense(const Instruction *ins, Run *run) noexcept nogil:
+    cdef fg_span span = all_rows(ins, run)
+    cdef const fg_rows *x = &run.rows[ins.inputs[0]]
+    cdef const fg_rows *y = &run.rows[ins.output]
+    cdef idx m, T = span.count // run.B
+    if run.gemm == NULL:
+        run.kernels.product(&ins.w, ins.shift, &ins.act, x, y, ins.size, &span)
+    else:
+        for m in range(span.count):
+            memset(row(y, run.kernels.item, m // run.B, m % run.B), 0, ins.size * run.kernels.item)
+        multiply_rows(&ins.w, x, y, ins.size, T, run)
+        run.kernels.activate(&ins.act, ins.shift, y, y, ins.size, &span)
+    if ins.softmax:
+        run.kernels.softmax(y, y, ins.size, &span)
+
+
+cdef void execute_embedding(const Instruction *ins, Run *run) noexcept nogil:
+    """Ids were checked against V before the call."""
+    cdef idx m, item = run.kernels.item
+    cdef fg_span span = all_rows(ins, run)
+    cdef int64_t key
+    for m in range(span.count):
+        key = (<int64_t *>row(&run.rows[ins.inputs[0]], 8, m // run.B, m % run.B))[0]
+        memcpy(row(&run.rows[ins.output], item, m // run.B, m % run.B), <char *>ins.w.data + key * ins.size * item,
+               ins.size * item)
+
+
+cdef void execute_layer_norm(const Instruction *ins, Run *run) noexcept nogil:
+    cdef fg_span span = all_rows(ins, run)
+    run.kernels.layer_norm(ins.scale, ins.shift, ins.number, &run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size,
+                           &span)
+
+
+cdef void execute_affine(const Instruction *ins, Run *run) noexcept nogil:
+    cdef fg_span span = all_rows(ins, run)
+    run.kernels.affine(ins.scale, ins.shift, &run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
+
+
+cdef void execute_activate(const Instruction *ins, Run *run) noexcept nogil:
+    cdef fg_span span = all_rows(ins, run)
+    if ins.softmax:
+        run.kernels.softmax(&run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
+    else:
+        run.kernels.activate(&ins.act, NULL, &run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
+
+
+cdef void execute_mask(const Instruction *ins, Run *run) noexcept nogil:
+    cdef idx m, j, item = run.values[ins.inputs[0]].item
+    cdef char *x
+    cdef uint8_t different
+    cdef bint ids = run.values[ins.inputs[0]].size == 0
+    for m in range(run.T * run.B):
+        x = row(&run.rows[ins.inputs[0]], item, m // run.B, m % run.B)
+        different = 0
+        if ids:
+            different = (<int64_t *>x)[0] != ins.number
+        elif item == 4:
+            for j in range(ins.size):
+                different |= (<float *>x)[j] != <float>ins.number
+        else:
+            for j in range(ins.size):
+                different |= (<double *>x)[j] != ins.number
+        (<uint8_t *>row(&run.rows[ins.output], 1, m // run.B, m % run.B))[0] = different
+
+
+cdef void execute_apply_mask(const Instruction *ins, Run *run) noexcept nogil:
+    cdef idx m, width = ins.size * run.kernels.item
+    cdef char *y
+    for m in range(run.T * run.B):
+        y = row(&run.rows[ins.output], run.kernels.item, m // run.B, m % run.B)
+        if (<uint8_t *>row(&run.rows[ins.inputs[1]], 1, m // run.B, m % run.B))[0]:
+            memcpy(y, row(&run.rows[ins.inputs[0]], run.kernels.item, m // run.B, m % run.B), width)
+        else:
+            memset(y, 0, width)
+
+
+cdef void execute_reverse(const Instruction *ins, Run *run) noexcept nogil:
+    cdef idx t, b, item = run.kernels.item
+    for t in range(run.T):
+        for b in range(run.B):
+            memcpy(row(&run.rows[ins.output], item, t, b), row(&run.rows[ins.inputs[0]], item, run.T - 1 - t, b),
+                   ins.size * item)
+
+
+cdef void execute_concat(const Instruction *ins, Run *run) noexcept nogil:
+    cdef idx m, at, item = run.kernels.item
+    cdef int i
+    cdef fg_span span = all_rows(ins, run)
+    for m in range(span.count):
+        at = 0
+        for i in range(ins.n_inputs):
+            memcpy(row(&run.rows[ins.output], item, m // run.B, m % run.B) + at,
+                   row(&run.rows[ins.inputs[i]], item, m // run.B, m % run.B),
+                   run.values[ins.inputs[i]].size * item)
+            at += run.values[ins.inputs[i]].size * item
+
+
+cdef void execute_merge(const Instruction *ins, Run *run) noexcept nogil:
+    """Add, multiply or average: the first input copied, then the others onto it, in order."""
+    cdef fg_span span = all_rows(ins, run)
+    cdef fg_act act
+    cdef const fg_rows *y = &run.rows[ins.output]
+    cdef int i
+    act.kind = 0
+    run.kernels.activate(&act, NULL, &run.rows[ins.inputs[0]], y, ins.size, &span)
+    for i in range(1, ins.n_inputs):
+        if ins.op == MULTIPLY:
+            run.kernels.multiply(&run.rows[ins.inputs[i]], y, ins.size, &span)
+        else:
+            run.kernels.add(&run.rows[ins.inputs[i]], y, ins.size, &span)
+    if ins.op == AVERAGE:
+        run.kernels.activate(&ins.act, NULL, y, y, ins.size, &span)
+
+
+cdef execute_t[13] EXECUTE
+EXECUTE[:] = [
+    execute_recurrent, execute_dense, execute_embedding, execute_layer_norm, execute_affine, execute_activate,
+    execute_mask, execute_apply_mask, execute_reverse, execute_concat, execute_merge, execute_merge, execute_merge,
+]

@@ -1,0 +1,400 @@
+# Stream: recurrent state, scratch and the checks on what a caller gives.
+
+@cython.final
+cdef class Stream:
+    """The mutable side of a model: feed it frames or chunks, it carries the state.
+
+    Made by `Model.stream`. Not shared between threads.
+
+    Attributes
+    ----------
+    batch : int or None
+        Rows stepped together; None for a single row without a batch axis.
+    model : object
+        What made the stream; keeps it picklable.
+    """
+
+    cdef readonly Plan plan
+    cdef readonly object batch, model
+    cdef idx B, block
+    cdef char *arena
+    cdef size_t arena_bytes
+    cdef Recurrence *recurrences
+    cdef fg_rows *rows
+    cdef Run run
+    cdef bint busy
+    cdef idx in_size
+    cdef int in_value
+    cdef bint in_ids
+
+    def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0):
+        self.plan, self.model, self.batch = plan, model, batch
+        self.B = 1 if batch is None else batch
+        self.block = block if block > 0 else plan.block(self.B)
+        self.in_value = plan.inputs[0]
+        self.in_size = plan.values[self.in_value].size
+        self.in_ids = self.in_size == 0
+        self.recurrences = <Recurrence *>PyMem_Malloc(max(1, plan.n_recurrences) * sizeof(Recurrence))
+        self.rows = <fg_rows *>PyMem_Malloc(plan.n_values * sizeof(fg_rows))
+        if self.recurrences == NULL or self.rows == NULL:
+            raise MemoryError
+        memset(self.recurrences, 0, max(1, plan.n_recurrences) * sizeof(Recurrence))
+        memset(self.rows, 0, plan.n_values * sizeof(fg_rows))
+        cdef size_t total = self.lay_out(NULL)
+        self.arena = <char *>aligned_alloc(ALIGN, total)
+        if self.arena == NULL:
+            raise MemoryError(f"a stream of batch {batch} needs {total} bytes")
+        self.arena_bytes = total
+        memset(self.arena, 0, total)
+        self.lay_out(self.arena)
+        self.run.kernels = plan.kernels
+        self.run.gemm = NULL
+        if plan.blas != NULL:
+            self.run.gemm = plan.blas.f32 if plan.dtype == "float32" else plan.blas.f64
+        self.run.values, self.run.rows, self.run.recurrences = plan.values, self.rows, self.recurrences
+        self.run.B = self.B
+        self.initialise()
+
+    def __dealloc__(self):
+        free(self.arena)
+        PyMem_Free(self.recurrences)
+        PyMem_Free(self.rows)
+
+    cdef size_t lay_out(self, char *base) noexcept:
+        """Place every buffer behind `base` (which may be NULL); returns the bytes needed."""
+        cdef size_t at = 0
+        cdef int i, p
+        cdef const Instruction *ins
+        cdef Recurrence *r
+        cdef idx item = self.plan.kernels.item, lanes = self.plan.kernels.lanes, widest = 0, N
+        cdef Plan plan = self.plan
+        for i in range(plan.n_instructions):
+            ins = &plan.instructions[i]
+            if ins.op == RECURRENT:
+                r = &self.recurrences[ins.state]
+                r.h[0] = place(base, &at, self.B * ins.features_padded * item)
+                r.h[1] = place(base, &at, self.B * ins.features_padded * item)
+                r.c = place(base, &at, self.B * ins.units_padded * item)
+                r.s0 = place(base, &at, self.B * ins.units_padded * item)
+                r.s1 = place(base, &at, self.B * ins.units_padded * item)
+                r.y = place(base, &at, self.B * ins.features_padded * item)
+                r.last = place(base, &at, self.B * ins.features * item)
+                for p in range(ins.n_phases):
+                    N = ins.phase[p].u.panels * ins.phase[p].u.gates * lanes
+                    widest = max(widest, N)
+                    if ins.wx[p].data != NULL:
+                        r.x[p] = place(base, &at, self.block * self.B * N * item)
+            if ins.output not in plan.outputs:
+                self.rows[ins.output].b_stride = max(1, plan.values[ins.output].size)
+                self.rows[ins.output].t_stride = self.B * self.rows[ins.output].b_stride
+                self.rows[ins.output].data = place(base, &at, self.block * self.B * self.rows[ins.output].b_stride
+                                                   * plan.values[ins.output].item)
+        self.run.index = <int32_t *>place(base, &at, self.block * self.B * 4)
+        self.run.active = <int32_t *>place(base, &at, self.B * 4)
+        cdef char *product = place(base, &at, self.B * widest * item if plan.blas != NULL else 0)
+        for i in range(plan.n_recurrences):
+            self.recurrences[i].product = product
+        return at
+
+    cdef void initialise(self) noexcept:
+        cdef idx b
+        for b in range(self.B):
+            self.initialise_row(b)
+
+    cdef void initialise_row(self, idx b) noexcept:
+        """Row b's state as a fresh stream has it."""
+        cdef int i
+        cdef const Instruction *ins
+        cdef Recurrence *r
+        cdef idx item = self.plan.kernels.item
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if ins.op != RECURRENT:
+                continue
+            r = &self.recurrences[ins.state]
+            fill(r.h[r.now] + b * ins.features_padded * item, ins.initial_h, ins.features * item)
+            fill(r.c + b * ins.units_padded * item, ins.initial_c, ins.units * item)
+            memset(r.last + b * ins.features * item, 0, ins.features * item)
+
+    # Running -------------------------------------------------------------------------------------
+
+    def step(self, frame, out=None):
+        """Run one time step.
+
+        Parameters
+        ----------
+        frame : (I,) or (batch, I) array; ids: scalar or (batch,)
+        out : array, optional
+            Where to write the output; must have its exact shape and dtype and be C-contiguous.
+
+        Returns
+        -------
+        array, or a tuple of arrays when the model has several outputs
+            (O,) or (batch, O) in the model's dtype; `out` when given.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an argument does not fit; the state is then untouched.
+        """
+        cdef cnp.ndarray x
+        if (type(frame) is np.ndarray and not self.in_ids and cnp.PyArray_TYPE(frame) == self.plan.typenum
+                and cnp.PyArray_ISCARRAY_RO(frame) and self.frame_fits(frame)):
+            x = <cnp.ndarray>frame
+        else:
+            x = self.convert(frame, False)
+        return self.forward(x, 1, out, False, NULL, 0, 0)
+
+    def process(self, chunk, out=None):
+        """Run a chunk of any length: as many steps at once, with the same bits.
+
+        Parameters
+        ----------
+        chunk : (T, I) or (batch, T, I) array; ids: (T,) or (batch, T)
+        out : array, optional
+            Where to write the output.
+
+        Returns
+        -------
+        array, or a tuple of arrays when the model has several outputs
+            (T, O) or (batch, T, O); (O,) or (batch, O) where the model returns its last step.
+        """
+        cdef cnp.ndarray x = self.convert(chunk, True)
+        cdef idx T = cnp.PyArray_DIM(x, 0 if self.batch is None else 1)
+        return self.forward(x, T, out, True, NULL, 0, 0)
+
+    cdef bint frame_fits(self, x) noexcept:
+        if self.batch is None:
+            return cnp.PyArray_NDIM(x) == 1 and cnp.PyArray_DIM(x, 0) == self.in_size
+        return (cnp.PyArray_NDIM(x) == 2 and cnp.PyArray_DIM(x, 0) == self.B
+                and cnp.PyArray_DIM(x, 1) == self.in_size)
+
+    def convert(self, x, bint chunk):
+        """`x` as a C-contiguous array of the input's dtype, or an error that names what is wrong."""
+        name = "chunk" if chunk else "frame"
+        array = np.asarray(x)
+        shape = (() if self.batch is None else (self.B,)) + (("T",) if chunk else ())
+        shape += () if self.in_ids else (self.in_size,)
+        fits = array.ndim == len(shape) and all(e == "T" or e == a for e, a in zip(shape, array.shape))
+        if not fits:
+            expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+            raise ValueError(f"{name} must have shape {expected}, got {array.shape}")
+        if array.size == 0:
+            raise ValueError(f"{name} must have at least one step, got shape {array.shape}")
+        if self.in_ids:
+            if array.dtype.kind not in "iu":
+                raise TypeError(f"{name} must be integer ids, got {array.dtype}")
+            low, high = int(array.min()), int(array.max())
+            if low < 0 or high >= self.plan.id_bound:
+                raise ValueError(f"{name} must have ids in 0..{self.plan.id_bound - 1}, got {low if low < 0 else high}")
+            return np.ascontiguousarray(array, dtype=np.int64)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"{name} must be real numbers, got {array.dtype}")
+        return np.ascontiguousarray(array, dtype=self.plan.dtype)
+
+    cdef forward(self, cnp.ndarray x, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b):
+        """Check or make the outputs, then run T steps in blocks."""
+        if self.busy:
+            raise RuntimeError("stream must be used by one thread at a time, got a second call while one is running")
+        cdef Plan plan = self.plan
+        cdef list arrays
+        cdef bint several = len(plan.outputs) > 1
+        if not several:
+            arrays = [self.output(plan.outputs[0], out, T, chunk, "out")]
+        else:
+            if out is not None and (not isinstance(out, (tuple, list)) or len(out) != len(plan.outputs)):
+                raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
+            arrays = [self.output(v, None if out is None else out[i], T, chunk, f"out[{i}]")
+                      for i, v in enumerate(plan.outputs)]
+        cdef fg_rows *rows = &self.rows[self.in_value]
+        rows.data = x.data
+        rows.t_stride = max(1, self.in_size)
+        rows.b_stride = T * rows.t_stride
+        cdef int i, value
+        cdef cnp.ndarray y
+        for i in range(len(arrays)):
+            y = <cnp.ndarray>arrays[i]
+            value = plan.outputs[i]
+            rows = &self.rows[value]
+            rows.data = y.data
+            rows.t_stride = plan.values[value].size
+            rows.b_stride = rows.t_stride * (T if plan.values[value].time else 1)
+        self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
+        if plan.macs * T * self.B < RELEASE_MACS:
+            self.run_blocks(T)
+        else:
+            self.busy = True
+            with nogil:
+                self.run_blocks(T)
+            self.busy = False
+        return tuple(arrays) if several else arrays[0]
+
+    cdef cnp.ndarray output(self, int value, given, idx T, bint chunk, str name):
+        cdef cnp.npy_intp[3] dims
+        cdef int n = 0, i
+        cdef cnp.ndarray y
+        if self.batch is not None:
+            dims[n] = self.B
+            n += 1
+        if chunk and self.plan.values[value].time:
+            dims[n] = T
+            n += 1
+        dims[n] = self.plan.values[value].size
+        n += 1
+        if given is None:
+            return cnp.PyArray_SimpleNew(n, dims, self.plan.typenum)
+        cdef bint fits = isinstance(given, np.ndarray)
+        if fits:
+            y = <cnp.ndarray>given
+            fits = (cnp.PyArray_TYPE(y) == self.plan.typenum and cnp.PyArray_ISCARRAY(y) and cnp.PyArray_NDIM(y) == n)
+            for i in range(n):
+                fits = fits and cnp.PyArray_DIM(y, i) == dims[i]
+        if not fits:
+            shape = tuple([dims[i] for i in range(n)])
+            got = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+            raise ValueError(f"{name} must be a writable C-contiguous {self.plan.dtype} array of shape {shape}, got {got}")
+        return y
+
+    cdef void run_blocks(self, idx T) noexcept nogil:
+        """All instructions over block after block; buffers of the caller are read and written in place."""
+        cdef idx done = 0
+        cdef int i
+        cdef const Instruction *ins
+        cdef Run *run = &self.run
+        while done < T:
+            run.T = min(self.block, T - done)
+            run.final = done + run.T == T
+            for i in range(self.plan.n_instructions):
+                ins = &self.plan.instructions[i]
+                if run.final or run.values[ins.output].time or ins.op == RECURRENT:
+                    EXECUTE[ins.op](ins, run)
+            done += run.T
+            if done < T:
+                self.advance(run.T)
+
+    cdef void advance(self, idx steps) noexcept nogil:
+        """Move the caller's buffers on by one block."""
+        cdef int i
+        cdef fg_rows *rows
+        cdef Run *run = &self.run
+        for i in range(self.plan.n_values):
+            rows = &self.rows[i]
+            if run.values[i].time and (<char *>rows.data < self.arena
+                                       or <char *>rows.data >= self.arena + self.arena_bytes):
+                rows.data = <char *>rows.data + steps * rows.t_stride * run.values[i].item
+        if run.mask != NULL:
+            run.mask += steps * run.mask_t
+
+    def run_masked(self, x, Py_ssize_t T, out, mask):
+        """`process` with a mask (B, T) bool; `x` is already converted. For `Model.__call__`."""
+        cdef cnp.ndarray m
+        if mask is None:
+            return self.forward(x, T, out, True, NULL, 0, 0)
+        m = np.ascontiguousarray(mask, dtype=np.uint8)
+        return self.forward(x, T, out, True, <uint8_t *>m.data, 1, T)
+
+    # State ---------------------------------------------------------------------------------------
+
+    cdef cnp.ndarray view(self, int recurrence, str name, idx size):
+        """State `name` of one recurrent instruction as an array (B, padded) over the arena."""
+        cdef int i
+        cdef const Instruction *ins = NULL
+        cdef Recurrence *r = &self.recurrences[recurrence]
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if ins.op == RECURRENT and ins.state == recurrence:
+                break
+        cdef cnp.npy_intp[2] dims
+        cdef void *data = r.h[r.now]
+        dims[0], dims[1] = self.B, ins.features_padded
+        if name == "c":
+            data, dims[1] = r.c, ins.units_padded
+        elif name == "y":
+            data, dims[1] = r.last, ins.features
+        return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)
+
+    @property
+    def state(self):
+        """A copy of the state: ``"<layer>.<h or c>"`` to an array (H,) or (batch, H)."""
+        result = {}
+        for key, recurrence, name, size in self.plan.states:
+            array = self.view(recurrence, name, size)[:, :size].copy()
+            result[key] = array[0] if self.batch is None else array
+        return result
+
+    @state.setter
+    def state(self, given):
+        problems, arrays = [], {}
+        try:
+            given = dict(given)
+        except (TypeError, ValueError):
+            raise TypeError(f"state must be a dict of arrays, got {type(given).__name__}") from None
+        sizes = {key: size for key, _, _, size in self.plan.states}
+        for key in sizes.keys() - given.keys():
+            problems.append(f"state must have the key {key!r}, got none")
+        for key in given.keys() - sizes.keys():
+            problems.append(f"key of state must be one of {list(sizes)}, got {key!r}")
+        for key in sizes.keys() & given.keys():
+            array = np.asarray(given[key])
+            shape = (sizes[key],) if self.batch is None else (self.B, sizes[key])
+            if array.shape != shape or array.dtype.kind not in "fiu":
+                problems.append(f"state[{key!r}] must be real of shape {shape}, got {array.dtype} of shape {array.shape}")
+            arrays[key] = array
+        if problems:
+            raise ValueError("; ".join(sorted(problems)))
+        for key, recurrence, name, size in self.plan.states:
+            self.view(recurrence, name, size)[:, :size] = arrays[key]
+
+    def reset(self, rows=None):
+        """Return to the initial state: all rows, or those of a list of indices or a boolean mask (batch,)."""
+        if rows is None:
+            self.initialise()
+            return
+        index = np.asarray(rows)
+        if index.dtype == bool and index.shape == (self.B,):
+            index = np.flatnonzero(index)
+        index = np.atleast_1d(index)
+        if index.size and (index.ndim != 1 or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= self.B):
+            raise ValueError(f"rows must be indices in 0..{self.B - 1} or a mask of shape ({self.B},), got {rows!r}")
+        for b in index:
+            self.initialise_row(b)
+
+    def copy(self):
+        """A second stream in the same state, independent from here on."""
+        twin = Stream(self.plan, self.batch, model=self.model, block=self.block)
+        twin.state = self.state
+        return twin
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo):
+        return self.copy()
+
+    def __reduce__(self):
+        if self.model is None:
+            raise TypeError("stream must come from Model.stream to be pickled")
+        return _restore, (self.model, self.batch, self.state)
+
+    def __repr__(self):
+        return f"<fastgru.Stream batch={self.batch} isa={self.plan.isa} dtype={self.plan.dtype}>"
+
+
+def _restore(model, batch, state):
+    """Unpickle: the model's stream with the state it had."""
+    stream = model.stream(batch)
+    stream.state = state
+    return stream
+
+
+cdef char *place(char *base, size_t *at, idx size) noexcept:
+    """The next `size` bytes of the arena, aligned."""
+    cdef char *here = NULL if base == NULL else base + at[0]
+    at[0] += (size + ALIGN - 1) // ALIGN * ALIGN
+    return here
+
+
+cdef void fill(char *to, const void *source, idx size) noexcept:
+    if source == NULL:
+        memset(to, 0, size)
+    else:
+        memcpy(to, source, size)

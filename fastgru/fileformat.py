@@ -1,0 +1,248 @@
+"""The ``.fgru`` file: a safetensors container whose one metadata entry, ``"fastgru"``, is a JSON header.
+
+The header holds the graph (nodes that name the tensors of their weights), the options of the model, where
+it came from, its self-test, and a CRC-32 of all that and of the tensors. Equal models make equal bytes.
+A reader trusts nothing: sizes are checked before anything is allocated or parsed, and whatever is wrong is a
+`FileFormatError` that names file, node and field.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import stat
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from . import _header
+from ._header import FORMAT_VERSION, Array
+from .errors import FileFormatError
+from .graph import Graph
+from .selftest import SelfTest
+
+SUFFIX = ".fgru"
+METADATA_KEY = "fastgru"
+MAX_HEADER = 16 << 20  # bytes of the container's own header, the JSON header within it
+MAX_FILE = 16 << 30
+DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+
+__all__ = ["FORMAT_VERSION", "SUFFIX", "Contents", "read", "replace_file", "write"]
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """What a file holds.
+
+    Attributes
+    ----------
+    graph : Graph
+    dtype : str
+        What the model computes in.
+    provenance : dict of str to str
+    self_test : SelfTest or None
+    """
+
+    graph: Graph
+    dtype: str
+    provenance: dict[str, str]
+    self_test: SelfTest | None
+
+
+# Writing -----------------------------------------------------------------------------------------
+
+
+def write(
+    path: str | os.PathLike[str], *, graph: Graph, dtype: str, provenance: Mapping[str, str], self_test: SelfTest | None
+) -> None:
+    """Write a model to `path`, whole or not at all.
+
+    Raises
+    ------
+    FileFormatError
+        When an attribute, name or provenance entry cannot be said in the file.
+    OSError
+        When the file cannot be written; a file that was there is then untouched.
+    """
+    from safetensors.numpy import save
+
+    try:
+        header, tensors = _header.encode(graph, dtype, provenance, self_test)
+        header["crc32"] = _checksum(header, tensors)
+        data = save(tensors, {METADATA_KEY: _dump(header)})
+        _parse(data[8 : 8 + _header_length(data[:8], len(data))])  # what cannot be read back is not written
+    except FileFormatError as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error}") from error
+    replace_file(path, data)
+
+
+def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Put `data` at `path` in one step: no reader, and no failure, ever sees a part of it."""
+    target = Path(os.path.realpath(path))
+    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def _dump(header: Any) -> str:
+    try:
+        return json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise FileFormatError(f"number in the header must be finite, got another ({error})") from error
+
+
+def _checksum(header: dict[str, Any], tensors: Mapping[str, Array]) -> int:
+    """CRC-32 of the header without its own entry, and of every tensor's name, type, shape and bytes."""
+    crc = zlib.crc32(_dump({k: v for k, v in header.items() if k != "crc32"}).encode())
+    for name in sorted(tensors):
+        array = tensors[name]
+        crc = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), crc)
+        crc = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, crc)
+    return crc
+
+
+# Reading -----------------------------------------------------------------------------------------
+
+
+def read(path: str | os.PathLike[str]) -> Contents:
+    """Read a model.
+
+    Raises
+    ------
+    FileFormatError
+        When the file is malformed, truncated, too large, of another version or inconsistent.
+    OSError
+        When there is no such file or it cannot be read.
+    """
+    try:
+        with open(path, "rb", opener=_open_nonblocking) as file:
+            return _read(file)
+    except FileFormatError as error:
+        raise FileFormatError(f"{os.fspath(path)}: {error}") from error
+
+
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Open without waiting for the other end of a pipe, which `_read` then refuses."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _read(file: BinaryIO) -> Contents:
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        raise FileFormatError("model must be a regular file, got something else")
+    size = status.st_size
+    if size > MAX_FILE:
+        raise FileFormatError(f"size of the file must be at most {MAX_FILE} bytes, got {size}")
+    prefix = file.read(8)
+    length = _header_length(prefix, size)
+    raw = file.read(length)
+    if len(raw) != length:
+        raise FileFormatError(f"header must be {length} bytes, got {len(raw)}: the file is cut short")
+    header, declared = _parse(raw)
+    total = sum(n for _, _, n in declared.values())
+    if 8 + length + total != size:
+        raise FileFormatError(f"size of the file must be {8 + length + total} bytes as its header says, got {size}")
+    data = prefix + raw + file.read(total)
+    contents = _load(data, declared)
+    graph, dtype, provenance, self_test = _header.decode(header, contents)
+    crc = _checksum(header, contents)
+    if header["crc32"] != crc:
+        raise FileFormatError(f"checksum must be {header['crc32']!r}, got {crc}: the contents were changed")
+    return Contents(graph, dtype, provenance, self_test)
+
+
+def _header_length(prefix: bytes, size: int) -> int:
+    """The declared length of the container's header, if the file can hold it."""
+    if len(prefix) < 8:
+        raise FileFormatError(f"size of the file must be at least 8 bytes, got {size}")
+    length = int(struct.unpack("<Q", prefix)[0])
+    if length > min(size - 8, MAX_HEADER):
+        limit = min(size - 8, MAX_HEADER)
+        raise FileFormatError(f"length of the header must be at most {limit} bytes here, got {length}")
+    return length
+
+
+def _parse(raw: bytes) -> tuple[dict[str, Any], dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]]:
+    """The JSON header, and type, shape and bytes of every tensor the container declares."""
+    outer = _header.expect(_json(raw, "container header"), dict, "container header")
+    metadata = _header.expect(outer.pop("__metadata__", None), dict, "metadata")
+    if set(metadata) != {METADATA_KEY}:
+        raise FileFormatError(f"metadata must have the one entry {METADATA_KEY!r}, got {_header.short(list(metadata))}")
+    text = _header.expect(metadata[METADATA_KEY], str, f"metadata entry {METADATA_KEY!r}")
+    header = _header.expect(_json(text, "header"), dict, "header")
+    return header, {name: _tensor(name, entry) for name, entry in outer.items()}
+
+
+def _tensor(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    where = f"tensor {_header.short(name)}"
+    entry = _header.expect(entry, dict, where)
+    if set(entry) != {"dtype", "shape", "data_offsets"}:
+        raise FileFormatError(f"{where} must have dtype, shape and data_offsets, got {_header.short(sorted(entry))}")
+    code, shape = entry["dtype"], _header.expect(entry["shape"], list, f"shape of {where}")
+    if not isinstance(code, str) or code not in DTYPES:
+        raise FileFormatError(f"dtype of {where} must be one of {', '.join(DTYPES)}, got {_header.short(code)}")
+    if len(shape) > 8 or not all(type(n) is int and 0 < n <= MAX_FILE for n in shape):
+        raise FileFormatError(f"shape of {where} must be up to 8 positive integers, got {_header.short(shape)}")
+    size = DTYPES[code].itemsize
+    for n in shape:
+        size *= n
+    offsets = entry["data_offsets"]
+    whole = isinstance(offsets, list) and len(offsets) == 2 and all(type(n) is int for n in offsets)
+    if not whole or offsets[0] < 0 or offsets[1] - offsets[0] != size:
+        raise FileFormatError(f"data_offsets of {where} must span its {size} bytes, got {_header.short(offsets)}")
+    return DTYPES[code], tuple(shape), size
+
+
+def _json(text: str | bytes, what: str) -> Any:
+    """Parse JSON without NaN, without an object that says one thing twice, and without deep nesting."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise FileFormatError(f"{what} must have unique keys, got one twice among {_header.short(list(found))}")
+        return found
+
+    def finite(name: str) -> Any:
+        raise FileFormatError(f"number in the {what} must be finite, got {name}")
+
+    try:
+        decoded = text.decode("utf-8") if isinstance(text, bytes) else text
+        return json.loads(decoded, object_pairs_hook=once, parse_constant=finite)
+    except RecursionError as error:
+        raise FileFormatError(f"{what} must be JSON of reasonable depth, got deeper nesting") from error
+    except FileFormatError:
+        raise
+    except ValueError as error:  # of json, of UTF-8, and of an integer with too many digits
+        raise FileFormatError(f"{what} must be JSON in UTF-8, got something else: {error}") from error
+
+
+def _load(data: bytes, declared: Mapping[str, tuple[np.dtype[Any], tuple[int, ...], int]]) -> dict[str, Array]:
+    """All tensors by safetensors, which checks that they fill the file without gaps or overlaps."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(data)
+    except SafetensorError as error:
+        raise FileFormatError(f"container must be valid safetensors, got: {error}") from error
+    for name, (dtype, shape, _) in declared.items():
+        array = tensors.get(name)
+        if array is None or array.dtype != dtype or array.shape != shape:
+            raise FileFormatError(f"tensor {_header.short(name)} must be {dtype} of shape {shape}, got another")
+    return tensors

@@ -1,0 +1,306 @@
+"""Model: what a user holds. Immutable, picklable, shared by threads; streams carry what changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import _engine
+from .errors import IsaError
+from .graph import Graph, chain
+from .lowering import lower
+
+if TYPE_CHECKING:
+    from ._engine import Stream
+    from .selftest import SelfTest
+    from .summary import Summary
+
+DTYPES = ("float32", "float64")
+GEMMS = ("packed", "blas")
+ISA_VARIABLE = "FASTGRU_ISA"
+
+
+def cpu_info() -> dict[str, Any]:
+    """The instruction sets of this build and machine.
+
+    Returns
+    -------
+    dict
+        ``built`` and ``supported``, lists of names, best first; ``selected``, the one models use
+        unless told otherwise; ``lanes``, float32 elements per vector of each.
+
+    Examples
+    --------
+    >>> sorted(cpu_info())
+    ['built', 'lanes', 'selected', 'supported']
+    """
+    rows = _engine.isas()
+    return {
+        "built": [name for name, _, _ in rows],
+        "supported": [name for name, supported, _ in rows if supported],
+        "selected": select_isa(None),
+        "lanes": {name: lanes for name, _, lanes in rows},
+    }
+
+
+KNOWN_ISAS = ("avx512", "avx2", "neon", "portable")
+
+
+def select_isa(isa: str | None) -> str:
+    """`isa`, or what the environment variable FASTGRU_ISA forces, or the best one supported.
+
+    Raises
+    ------
+    IsaError
+        When the name is unknown, was not built, or is not supported here: three different errors.
+    """
+    rows = {name: supported for name, supported, _ in _engine.isas()}
+    what = "isa"
+    if isa is None and (isa := os.environ.get(ISA_VARIABLE) or None) is not None:
+        what = ISA_VARIABLE
+    if isa is None:
+        return next(name for name, supported in rows.items() if supported)
+    if isa not in KNOWN_ISAS:
+        raise IsaError(f"{what} must be one of {', '.join(KNOWN_ISAS)}, got {isa!r}")
+    if isa not in rows:
+        raise IsaError(f"{what} must be one this build has ({', '.join(rows)}), got {isa!r}, which was not built")
+    if not rows[isa]:
+        supported = ", ".join(name for name, ok in rows.items() if ok)
+        raise IsaError(f"{what} must be one this machine supports ({supported}), got {isa!r}")
+    return isa
+
+
+class Model:
+    """A network ready to run.
+
+    Parameters
+    ----------
+    layers : sequence of layers, or Graph
+        Layers of `fastgru.layers` applied one after the other, or a whole graph.
+    dtype : {"float32", "float64"}
+    isa : str, optional
+        Instruction set; see `cpu_info`. The environment variable FASTGRU_ISA, else the best one.
+    gemm : {"packed", "blas"}, optional
+        Who makes the products: the packed kernels, which promise the same bits for any batch and
+        chunking (default for float32), or BLAS, which does not (the only choice for float64).
+    provenance : mapping, optional
+        Where the model came from, kept in its file.
+    self_test : SelfTest, optional
+        An input and the output expected of it, kept in the model's file.
+
+    Raises
+    ------
+    GraphError, IsaError, ValueError
+
+    Examples
+    --------
+    >>> from fastgru.layers import GRU, Dense
+    >>> rng = np.random.default_rng(0)
+    >>> gru = GRU.from_torch(rng.normal(size=(12, 3)), rng.normal(size=(12, 4)))
+    >>> model = Model([gru, Dense(rng.normal(size=(2, 4)))])
+    >>> model(np.zeros((5, 3), np.float32)).shape
+    (5, 2)
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Any] | Graph,
+        *,
+        dtype: str = "float32",
+        isa: str | None = None,
+        gemm: str | None = None,
+        provenance: Mapping[str, str] | None = None,
+        self_test: SelfTest | None = None,
+    ) -> None:
+        if dtype not in DTYPES:
+            raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
+        gemm = gemm or ("packed" if dtype == "float32" else "blas")
+        if gemm not in GEMMS or (gemm == "packed" and dtype != "float32"):
+            allowed = GEMMS if dtype == "float32" else ("blas",)
+            raise ValueError(f"gemm must be one of {allowed} for dtype {dtype!r}, got {gemm!r}")
+        self._graph = layers if isinstance(layers, Graph) else chain(layers)
+        self._forced_isa = isa
+        self._gemm = gemm
+        self._provenance = dict(provenance or {})
+        self._self_test = self_test
+        blas = None
+        if gemm == "blas":
+            from . import _blas  # imports SciPy, which a packed model does not need
+
+            blas = _blas.functions()
+        lowered = lower(self._graph)
+        self._plan = _engine.Plan(
+            lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
+            isa=select_isa(isa), dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, gemm=blas,
+        )  # fmt: skip
+
+    @property
+    def graph(self) -> Graph:
+        """What the network is."""
+        return self._graph
+
+    @property
+    def dtype(self) -> str:
+        """"float32" or "float64"."""
+        return str(self._plan.dtype)
+
+    @property
+    def isa(self) -> str:
+        """The instruction set the model was packed for."""
+        return str(self._plan.isa)
+
+    @property
+    def gemm(self) -> str:
+        """"packed" or "blas"."""
+        return self._gemm
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the model came from (a copy)."""
+        return dict(self._provenance)
+
+    @property
+    def self_test(self) -> SelfTest | None:
+        """The stored input and expected output, if there are any."""
+        return self._self_test
+
+    def __call__(
+        self,
+        x: Any,
+        *,
+        state: Mapping[str, Any] | None = None,
+        lengths: Any = None,
+        mask: Any = None,
+        return_state: bool = False,
+        out: Any = None,
+    ) -> Any:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        x : (T, I) or (B, T, I) array; ids: (T,) or (B, T)
+            float32 and C-contiguous arrays are read in place; others are converted.
+        state : mapping, optional
+            ``"<layer>.<h or c>"`` to (H,) or (B, H): where to start from, as `Stream.state` returns it.
+        lengths : (B,) int array, optional
+            Steps of each row that count; the others neither change the state nor produce output
+            (zeros, or the last valid output: the layer's ``mask_output``). A number for (T, I).
+        mask : (B, T) or (T,) bool array, optional
+            The same, step by step. Not together with `lengths`.
+        return_state : bool
+            Also return the final state.
+        out : array or tuple of arrays, optional
+            Where to write the output.
+
+        Returns
+        -------
+        (T, O) or (B, T, O) array; (O,) or (B, O) where the model returns its last step; a tuple of
+        arrays where it has several outputs. With `return_state`, a pair of that and the state.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was expected and what was given.
+        """
+        x = np.asarray(x)
+        _, _, kind = self._plan.sizes[self._plan.inputs[0]]
+        ranks = (1, 2) if kind == "int" else (2, 3)
+        if x.ndim not in ranks:
+            raise ValueError(f"x must have {ranks[0]} or {ranks[1]} axes, got shape {x.shape}")
+        batch = x.shape[0] if x.ndim == ranks[1] else None
+        if batch == 0:
+            raise ValueError(f"x must have at least one row, got shape {x.shape}")
+        steps = x.shape[0] if batch is None else x.shape[1]
+        counted = _counted_steps(lengths, mask, batch, steps)
+        whole = steps if self._plan.blockers else min(steps, self._plan.block(batch or 1))
+        stream = _engine.Stream(self._plan, batch, model=self, block=max(1, whole))
+        x = stream.convert(x, True)
+        if state is not None:
+            stream.state = {**stream.state, **_as_state(state)}
+        y = stream.run_masked(x, steps, out, counted)
+        return (y, stream.state) if return_state else y
+
+    def stream(self, batch: int | None = None) -> Stream:
+        """A fresh stream, to be fed frame by frame or in chunks.
+
+        Parameters
+        ----------
+        batch : int, optional
+            Rows stepped together: frames are (batch, I) instead of (I,).
+
+        Raises
+        ------
+        ValueError
+            When a layer needs the whole sequence (bidirectional or reversed), naming it.
+        """
+        if self._plan.blockers:
+            raise ValueError(
+                f"a streaming model must have no layer that runs backwards in time, got {', '.join(self._plan.blockers)}; "
+                "call the model with the whole sequence instead"
+            )
+        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
+            raise ValueError(f"batch must be None or a positive integer, got {batch!r}")
+        return _engine.Stream(self._plan, None if batch is None else int(batch), model=self)
+
+    def summary(self) -> Summary:
+        """Layers, shapes, parameters, bytes and MACs per step; print it."""
+        from .summary import summarise
+
+        return summarise(self._graph, self.dtype)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a ``.fgru`` file, whole or not at all."""
+        from . import fileformat
+
+        fileformat.write(
+            path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=self._self_test
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "dtype": self.dtype, "isa": self._forced_isa, "gemm": self._gemm, "provenance": self._provenance,
+            "self_test": self._self_test,
+        }  # fmt: skip
+        graph = (self._graph.inputs, self._graph.nodes, self._graph.outputs)
+        return _rebuild, (graph, options)
+
+    def __repr__(self) -> str:
+        return f"<fastgru.Model {self._graph!r} dtype={self.dtype} isa={self.isa}>"
+
+
+def _rebuild(graph: tuple[Any, ...], options: dict[str, Any]) -> Model:
+    return Model(Graph(*graph), **options)
+
+
+def _as_state(state: Any) -> dict[str, Any]:
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state must be a dict of arrays, got {type(state).__name__}")
+    return dict(state)
+
+
+def _counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> Any:
+    """`lengths` or `mask` as a (B, T) bool array, or None where every step counts."""
+    if lengths is None and mask is None:
+        return None
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths must be omitted when mask is given, got both")
+    rows = 1 if batch is None else batch
+    if lengths is not None:
+        array = np.asarray(lengths)
+        expected = () if batch is None else (batch,)
+        if array.shape != expected or array.dtype.kind not in "iu":
+            raise ValueError(f"lengths must be integers of shape {expected}, got {array.dtype} of shape {array.shape}")
+        if array.size and (array.min() < 0 or array.max() > steps):
+            raise ValueError(f"lengths must lie in 0..{steps}, got {array.min()}..{array.max()}")
+        return np.arange(steps) < array.reshape(rows, 1)
+    array = np.asarray(mask)
+    expected = (steps,) if batch is None else (batch, steps)
+    if array.shape != expected or array.dtype != bool:
+        raise ValueError(f"mask must be bool of shape {expected}, got {array.dtype} of shape {array.shape}")
+    return array.reshape(rows, steps)
+
+
+__all__ = ["Model", "cpu_info", "select_isa"]

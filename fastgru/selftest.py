@@ -1,0 +1,293 @@
+"""The self-test: a small input and the output expected for it, kept with a model and replayed on demand.
+
+The expected output is the source framework's own where it is at hand, else the float64 reference's. It is
+made once, at import, where it also proves that the import computes what its source computed.
+
+Tolerances are absolute, one per output, the largest of three:
+
+- a floor: `FLOORS` times the largest magnitude in that output, at least 1. In float32 it is 2e-6, some 17
+  units in the last place, since each of the 16 steps rounds a state that the next one reads;
+- `RESPONSE` times the change of the output when every weight and input is moved by half a unit in its last
+  place. A dot product in floating point is the exact product of data perturbed about so much, so this
+  follows a network that amplifies rounding (large weights, relu recurrences) without loosening the others;
+- twice the stored output's own error against the float64 reference, which `make` bounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import reference
+from .errors import ConvertError, VerificationError
+from .graph import Dropout, Embedding, Graph, Mask, Node
+
+Array = NDArray[Any]
+Oracle = Callable[[Array], tuple[Array, ...]]
+
+SEED = 0
+BATCH, STEPS, MASKED = 2, 16, 5  # rows, steps, and steps masked at the end of the last row where a graph masks
+REFERENCE_SOURCE = "fastgru float64 reference"
+FLOORS = {"float32": 2e-6, "float64": 1e-12}
+RESPONSE = 16.0
+IMPORT_SLACK = 4.0  # a framework's own kernels may round worse than ours; a wrong import is off by far more
+
+
+@dataclass(frozen=True, eq=False)
+class SelfTest:
+    """An input and the outputs expected for it.
+
+    Parameters
+    ----------
+    seed : int
+        Of the generator that made `input`.
+    input : (B, T, I) float32 or (B, T) int64 array
+    outputs : tuple of float32 or float64 arrays
+        In the order of the graph's outputs.
+    source : str
+        Who computed `outputs`, e.g. ``"torch 2.13.0"``.
+    """
+
+    seed: int
+    input: Array
+    outputs: tuple[Array, ...]
+    source: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a replay found.
+
+    Attributes
+    ----------
+    errors, tolerances : tuple of float
+        Largest absolute error of each output, and the largest allowed.
+    source : str
+        Who computed the expected outputs.
+    """
+
+    errors: tuple[float, ...]
+    tolerances: tuple[float, ...]
+    source: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether every output is within its tolerance; NaN never is."""
+        return all(e <= t for e, t in zip(self.errors, self.tolerances, strict=True))
+
+    @property
+    def max_error(self) -> float:
+        """The largest error of all outputs."""
+        return float(np.max(self.errors))
+
+    def __str__(self) -> str:
+        pairs = [f"{e:.2g} (allowed {t:.2g})" for e, t in zip(self.errors, self.tolerances, strict=True)]
+        return f"{'ok' if self.ok else 'FAILED'}: max error {', '.join(pairs)} against {self.source}"
+
+
+class Runnable(Protocol):
+    """What `replay` needs of a model."""
+
+    @property
+    def graph(self) -> Graph: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def self_test(self) -> SelfTest | None: ...
+    def __call__(self, x: Array) -> Any: ...
+
+
+# Making ------------------------------------------------------------------------------------------
+
+
+def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> SelfTest:
+    """Make the self-test of a graph, checking the import on the way.
+
+    Parameters
+    ----------
+    graph : Graph
+        With one input.
+    oracle : callable or None
+        The source framework's forward pass: input to a tuple of arrays in the order of the outputs.
+    provenance : mapping
+        ``"framework"`` names the oracle in `SelfTest.source`.
+
+    Raises
+    ------
+    ConvertError
+        When the oracle and the float64 reference disagree: the import would be wrong. Also when there
+        are several inputs, an oracle's outputs have other shapes, or an output is not finite.
+
+    Examples
+    --------
+    >>> from fastgru.graph import RNN, chain
+    >>> test = make(chain([RNN(np.ones((2, 3)), np.eye(2))]), None, {})
+    >>> test.input.shape, test.outputs[0].shape, test.source
+    ((2, 16, 3), (2, 16, 2), 'fastgru float64 reference')
+    """
+    if len(graph.inputs) != 1:
+        raise ConvertError(f"number of inputs must be 1, got {len(graph.inputs)}: {', '.join(graph.inputs)}")
+    x = make_input(graph)
+    expected = _reference(graph, x)
+    for name, y in zip(graph.outputs, expected, strict=True):
+        _check_finite(name, y, REFERENCE_SOURCE)
+    if oracle is None:
+        return SelfTest(SEED, x, expected, REFERENCE_SOURCE)
+    source = provenance.get("framework", "source framework")
+    outputs = tuple(_as_float(y) for y in oracle(x.copy()))
+    _check_oracle(graph, outputs, expected, source)
+    floors = [FLOORS[str(y.dtype)] for y in outputs]
+    allowed = [IMPORT_SLACK * t for t in _tolerances(graph, x, expected, floors)]
+    for name, got, wanted, limit in zip(graph.outputs, outputs, expected, allowed, strict=True):
+        error = np.abs(got - wanted)
+        if not error.max() <= limit:
+            where = np.unravel_index(int(error.argmax()), error.shape)
+            raise ConvertError(
+                f"output {name!r} of the import must equal {source} within {limit:.2g}, got an error of "
+                f"{error.max():.3g} at {_place(where)}: {float(wanted[where]):.7g} for {float(got[where]):.7g}"
+            )
+    return SelfTest(SEED, x, outputs, source)
+
+
+def make_input(graph: Graph) -> Array:
+    """The seeded input (2, 16, I) of normal numbers, or (2, 16) of ids within the vocabulary it feeds.
+
+    Where the graph masks its input by value, the last steps of the last row hold that value.
+    """
+    rng = np.random.default_rng(SEED)
+    (name, spec), = graph.inputs.items()
+    shape = (BATCH, STEPS, *spec.shape) if spec.time else (BATCH, *spec.shape)
+    readers = _readers(graph, name)
+    if spec.dtype == "int":
+        sizes = [int(n.op.weight.shape[0]) for n in readers if isinstance(n.op, Embedding)]
+        x: Array = rng.integers(0, min(sizes, default=2), size=shape, dtype=np.int64)
+    else:
+        x = rng.standard_normal(shape).astype(np.float32)
+    for node in readers:
+        if isinstance(node.op, Mask):
+            x[-1, -MASKED:] = node.op.value
+    return x
+
+
+def _readers(graph: Graph, name: str) -> list[Node]:
+    """The nodes that read the input `name`, itself or passed on by a Dropout."""
+    same = {name}
+    for node in graph.nodes:
+        if isinstance(node.op, Dropout) and same.intersection(node.inputs):
+            same.update(node.outputs)
+    return [node for node in graph.nodes if same.intersection(node.inputs)]
+
+
+def _check_oracle(graph: Graph, outputs: tuple[Array, ...], expected: tuple[Array, ...], source: str) -> None:
+    """Raise ConvertError unless the oracle's outputs are as many, as large and as finite as expected."""
+    if len(outputs) != len(expected):
+        raise ConvertError(f"number of outputs of {source} must be {len(expected)}, got {len(outputs)}")
+    for name, got, wanted in zip(graph.outputs, outputs, expected, strict=True):
+        if got.shape != wanted.shape:
+            raise ConvertError(f"output {name!r} of {source} must have shape {wanted.shape}, got {got.shape}")
+        _check_finite(name, got, source)
+
+
+def _check_finite(name: str, y: Array, source: str) -> None:
+    if not np.isfinite(y).all():
+        where = np.argwhere(~np.isfinite(y))[0]
+        raise ConvertError(f"output {name!r} of {source} must be finite, got {y[tuple(where)]} at {_place(where)}")
+
+
+def _place(where: Any) -> str:
+    axes = ("row", "step", "feature") if len(where) == 3 else ("row", "feature")
+    return ", ".join(f"{axis} {int(i)}" for axis, i in zip(axes, where, strict=False))
+
+
+# Tolerance ---------------------------------------------------------------------------------------
+
+
+def _as_float(y: Any) -> Array:
+    array = np.asarray(y)
+    return array if array.dtype == np.float64 else array.astype(np.float32)
+
+
+def _reference(graph: Graph, x: Array) -> tuple[Array, ...]:
+    return tuple(np.asarray(y, dtype=np.float64) for y in reference.run(graph, x)[0])
+
+
+def _moved(array: Array, unit: float, rng: np.random.Generator) -> Array:
+    """`array` as float64 with every element moved by a relative `unit`, up or down at random."""
+    return array.astype(np.float64) * (1.0 + unit * rng.choice([-1.0, 1.0], size=array.shape))
+
+
+def _response(graph: Graph, x: Array, expected: tuple[Array, ...], unit: float) -> list[float]:
+    """How far each output moves when all weights and inputs are moved by a relative `unit`."""
+    rng = np.random.default_rng(SEED)
+    nodes = [
+        dataclasses.replace(
+            node, op=node.op.replace(**{f: _moved(w, unit, rng) for f, w in node.op.weights().items()})
+        )
+        for node in graph.nodes
+    ]
+    masked = any(isinstance(node.op, Mask) for node in graph.nodes)  # moved values would no longer match the mask's
+    moved_x = x if masked or x.dtype.kind == "i" else _moved(x, unit, rng)
+    moved = _reference(Graph(graph.inputs, nodes, graph.outputs), moved_x)
+    return [float(np.abs(a - b).max()) for a, b in zip(moved, expected, strict=True)]
+
+
+def _tolerances(graph: Graph, x: Array, expected: tuple[Array, ...], floors: list[float]) -> list[float]:
+    """The floor and the response of every output, whichever is larger."""
+    unit = max(floors)
+    eps = np.finfo("float32" if unit == FLOORS["float32"] else "float64").eps / 2
+    response = _response(graph, x, expected, float(eps))
+    return [
+        max(floor * max(1.0, float(np.abs(y).max())), RESPONSE * moved)
+        for y, floor, moved in zip(expected, floors, response, strict=True)
+    ]
+
+
+# Replaying ---------------------------------------------------------------------------------------
+
+
+def replay(model: Runnable) -> Report:
+    """Run the model on its self-test's input and compare.
+
+    Raises
+    ------
+    VerificationError
+        When the model has no self-test, or its outputs have other shapes than the stored ones.
+    """
+    test = model.self_test
+    if test is None:
+        raise VerificationError("model must have a stored self-test, got none")
+    result = model(test.input if test.input.dtype.kind == "i" else test.input.astype(model.dtype))
+    got = result if isinstance(result, tuple) else (result,)
+    shapes = [y.shape for y in got], [y.shape for y in test.outputs]
+    if shapes[0] != shapes[1]:
+        raise VerificationError(f"outputs of the model must have shapes {shapes[1]}, got {shapes[0]}")
+    exact = _reference(model.graph, test.input)
+    floors = [max(FLOORS[model.dtype], FLOORS[str(y.dtype)]) for y in test.outputs]
+    base = _tolerances(model.graph, test.input, exact, floors)
+    own = [float(np.abs(y - e).max()) for y, e in zip(test.outputs, exact, strict=True)]
+    return Report(
+        errors=tuple(float(np.abs(a - b).max()) for a, b in zip(got, test.outputs, strict=True)),
+        tolerances=tuple(max(t, 2 * min(o, IMPORT_SLACK * t)) for t, o in zip(base, own, strict=True)),
+        source=test.source,
+    )
+
+
+def verify(model: Runnable) -> Report:
+    """`replay`, raising when an output is out of tolerance.
+
+    Raises
+    ------
+    VerificationError
+        Naming every output that is, or when there is no self-test.
+    """
+    report = replay(model)
+    if not report.ok:
+        rows = zip(model.graph.outputs, report.errors, report.tolerances, strict=True)
+        wrong = [f"output {n!r} must be within {t:.2g} of {report.source}, got {e:.3g}" for n, e, t in rows if not e <= t]
+        raise VerificationError("; ".join(wrong))
+    return report

@@ -1,0 +1,130 @@
+/* What kernels and engine agree on: operands, cells and the table that each instruction set exports.
+ *
+ * Everything is row-major. Data pointers are void: a table serves either float or double, and each
+ * kernel object is compiled for one of them. Glossary: T time, B batch, K inner dimension, G gates,
+ * H hidden units, L lanes (elements of one vector). Strides count elements.
+ */
+#ifndef FASTGRU_H
+#define FASTGRU_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef ptrdiff_t fg_idx;
+
+/* Codes of fastgru/graph/activations.py; tests/test_kernels.py holds the two together. */
+enum fg_act_kind {
+  FG_LINEAR = 0,
+  FG_SIGMOID = 1,
+  FG_TANH = 2,
+  FG_RELU = 3,
+  FG_HARD_SIGMOID = 4,
+  FG_SOFTSIGN = 5,
+  FG_SOFTPLUS = 6,
+  FG_ELU = 7,
+  FG_LEAKY_RELU = 8,
+  FG_THRESHOLDED_RELU = 9,
+  FG_SCALED_TANH = 10,
+  FG_AFFINE = 11
+};
+
+typedef struct {
+  int kind; /* enum fg_act_kind */
+  double alpha, beta;
+} fg_act;
+
+/* The rows of a value: row (t, b) starts at data + t * t_stride + b * b_stride. */
+typedef struct {
+  void *data;
+  fg_idx t_stride, b_stride;
+} fg_rows;
+
+/* Which rows: all of (T, B), time-major; or the listed ones, each numbered t * B + b. */
+typedef struct {
+  fg_idx batch;         /* B, to split a row's number */
+  fg_idx count;         /* number of rows */
+  const int32_t *index; /* (count,) or NULL: rows 0 .. count-1 */
+} fg_span;
+
+/* A matrix (N, K) packed for products from the right: columns of G gates side by side, zero-padded to
+ * whole panels of L units. data: (panels, K, G, L), aligned to 64 bytes. */
+typedef struct {
+  const void *data;
+  fg_idx panels, gates, inner;
+} fg_matrix;
+
+/* One recurrent product and the gate arithmetic behind it. A cell takes one or two of these phases. */
+enum fg_phase_kind {
+  FG_RNN = 0,           /* G 1: h' */
+  FG_GRU_AFTER = 1,     /* G 3 r z n: h' */
+  FG_GRU_AFTER_OUT = 2, /* G 4 r z n o: h', y */
+  FG_GRU_GATES = 3,     /* G 2 r z: s0 = r h, s1 = z */
+  FG_GRU_GATES_OUT = 4, /* G 3 r z o: s0 = r h, s1 = z, y = o */
+  FG_GRU_CANDIDATE = 5, /* G 1 n over s0: h', y */
+  FG_LSTM = 6,          /* G 4 i f g o: c', h' */
+  FG_LSTM_COUPLED = 7,  /* G 3 i g o: c', h' */
+  FG_PROJECT = 8,       /* G 1: h' = P m */
+  FG_PHASES = 9
+};
+
+typedef struct {
+  int kind;          /* enum fg_phase_kind */
+  int plain;         /* every activation is the usual one and nothing is clipped: the fast path */
+  int keep_candidate; /* GRU: h' = (1-z) h + z n instead of z h + (1-z) n */
+  fg_act act[3];     /* gates, candidate, output */
+  double clip;       /* pre-activations to [-clip, clip]; 0: not clipped */
+  fg_matrix u;       /* recurrent weights (panels, K, G, L) */
+  const void *bias;  /* (panels, G, L) added to the recurrent product, or NULL */
+  const void *peephole; /* (3, H padded) i f o, or NULL */
+} fg_phase;
+
+/* One time step of one phase. All buffers but `a` have rows of whole panels. */
+typedef struct {
+  fg_span rows;            /* rows of this step, batch = B */
+  const void *a;           /* (B, a_stride): operand of the recurrent product */
+  fg_idx a_stride;
+  const void *x;           /* (B, panels, G, L): input part, or NULL for FG_PROJECT */
+  const void *product;     /* (B, panels, G, L): recurrent part where BLAS made it, else NULL */
+  const void *h;           /* (B, stride) state */
+  void *h_new;             /* (B, stride) */
+  void *c;                 /* (B, stride) LSTM cell state, in place */
+  void *s0, *s1, *y;       /* (B, stride) scratch and output */
+  fg_idx stride;
+} fg_step;
+
+/* What one instruction set exports, for one element type. */
+typedef struct {
+  const char *isa;
+  fg_idx lanes; /* L */
+  fg_idx item;  /* bytes of an element */
+  /* c = act(a w' + bias), the first `columns` of each row; bias (panels, G, L) or NULL */
+  void (*product)(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
+                  fg_idx columns, const fg_span *rows);
+  void (*step)(const fg_phase *, const fg_step *);  /* makes the product itself */
+  void (*gates)(const fg_phase *, const fg_step *); /* takes step->product */
+  /* y = act(x + bias), in place allowed; bias (n,) or NULL */
+  void (*activate)(const fg_act *act, const void *bias, const fg_rows *x, const fg_rows *y, fg_idx n,
+                   const fg_span *rows);
+  void (*softmax)(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows);
+  /* y = (x - mean) / sqrt(var + eps) * scale + shift */
+  void (*layer_norm)(const void *scale, const void *shift, double eps, const fg_rows *x, const fg_rows *y, fg_idx n,
+                     const fg_span *rows);
+  /* y = x * scale + shift */
+  void (*affine)(const void *scale, const void *shift, const fg_rows *x, const fg_rows *y, fg_idx n,
+                 const fg_span *rows);
+  /* y = (y + x), (y * x) elementwise */
+  void (*add)(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows);
+  void (*multiply)(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows);
+} fg_kernels;
+
+/* fastgru/_native/dispatch.c */
+typedef struct {
+  const char *name;
+  const fg_kernels *f32, *f64;
+  int supported; /* by this CPU and operating system */
+} fg_isa;
+
+/* The instruction sets built, best first; *count is their number. */
+const fg_isa *fg_isas(int *count);
+
+#endif

@@ -1,0 +1,52 @@
+/* The product: R rows times P panels of G vectors, held in registers over the whole inner dimension.
+ *
+ * A tile never splits k, so every output element is one ascending chain of fused multiply-adds: its
+ * value does not depend on R, P, the batch, or the place of the row in it. That is the package's
+ * promise of one summation order; keep it.
+ */
+#ifndef FASTGRU_TILE_H
+#define FASTGRU_TILE_H
+
+#include "fastgru.h"
+#include "vec.h"
+
+/* Rows of a batch tile by gates: R x G accumulators, G weights and one broadcast must fit the register
+ * file, 32 registers with AVX-512 and NEON, 16 else. Eight rows of GRU spill and lose a third. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define FG_ROWS(G) ((G) == 4 ? 6 : (G) == 3 ? 6 : 8)
+#else
+#define FG_ROWS(G) ((G) == 4 ? 2 : (G) == 3 ? 4 : (G) == 2 ? 4 : 8)
+#endif
+/* Panels of one row taken together: at least 8 chains in flight hide the latency of the multiply-add. */
+#define FG_PANELS(G) ((G) >= 3 ? 2 : (G) == 2 ? 4 : 8)
+
+/* acc[(r * P + p) * G + g] += sum over k of a[r][k] * w[p][k][g], w: (P, K, G, L) */
+FG_INLINE void tile(int R, int P, int G, vr *acc, const real *const *a, const real *w, fg_idx K) {
+  const fg_idx panel = K * G * FG_LANES;
+  for (fg_idx k = 0; k < K; k++) {
+    vr v[32];
+    FG_UNROLL for (int p = 0; p < P; p++)
+      FG_UNROLL for (int g = 0; g < G; g++) v[p * G + g] = *(const vr *)(w + p * panel + (k * G + g) * FG_LANES);
+    FG_UNROLL for (int r = 0; r < R; r++) {
+      const vr x = splat(a[r][k]);
+      FG_UNROLL for (int i = 0; i < P * G; i++) acc[r * P * G + i] += x * v[i];
+    }
+  }
+}
+
+/* Start of the chains: the bias of the panels, or zero. bias: (P, G, L) or NULL */
+FG_INLINE void tile_start(int R, int P, int G, vr *acc, const real *bias) {
+  FG_UNROLL for (int i = 0; i < P * G; i++) {
+    const vr b = bias ? *(const vr *)(bias + i * FG_LANES) : splat(0);
+    FG_UNROLL for (int r = 0; r < R; r++) acc[r * P * G + i] = b;
+  }
+}
+
+FG_INLINE fg_idx row_number(const fg_span *rows, fg_idx i) { return rows->index ? rows->index[i] : i; }
+
+FG_INLINE real *row_at(const fg_rows *v, const fg_span *rows, fg_idx i) {
+  const fg_idx m = row_number(rows, i), t = m / rows->batch;
+  return (real *)v->data + t * v->t_stride + (m - t * rows->batch) * v->b_stride;
+}
+
+#endif

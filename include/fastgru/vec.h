@@ -1,0 +1,81 @@
+/* The vector type: GNU C vectors, as wide as the compiler's target has registers.
+ *
+ * FG_DOUBLE selects the element type of the object being compiled. In C, GNU vectors have no `?:`, so
+ * selection is by mask; comparisons give lanes of all ones or all zeros.
+ */
+#ifndef FASTGRU_VEC_H
+#define FASTGRU_VEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define FG_INLINE static inline __attribute__((always_inline))
+#define FG_UNROLL _Pragma("GCC unroll 16")
+
+#if defined(__AVX512F__)
+#define FG_BYTES 64
+#elif defined(__AVX2__)
+#define FG_BYTES 32
+#else
+#define FG_BYTES 16 /* SSE2, NEON; elsewhere the compiler splits it into scalars */
+#endif
+
+#ifdef FG_DOUBLE
+typedef double real;
+typedef int64_t whole;
+#else
+typedef float real;
+typedef int32_t whole;
+#endif
+#define FG_LANES ((int)(FG_BYTES / sizeof(real)))
+
+typedef real vr __attribute__((vector_size(FG_BYTES), may_alias));
+typedef whole vi __attribute__((vector_size(FG_BYTES), may_alias));
+typedef real vr_any __attribute__((vector_size(FG_BYTES), may_alias, aligned(sizeof(real))));
+
+FG_INLINE vr load(const real *p) { return *(const vr_any *)p; }
+FG_INLINE void store(real *p, vr v) { *(vr_any *)p = v; }
+FG_INLINE vr splat(real x) { return x - (vr){0}; }
+
+/* The first n lanes; the others read as zero. */
+FG_INLINE vr load_some(const real *p, ptrdiff_t n) {
+  if (n >= FG_LANES) return load(p);
+  vr v = {0};
+  memcpy(&v, p, (size_t)n * sizeof(real));
+  return v;
+}
+
+FG_INLINE void store_some(real *p, vr v, ptrdiff_t n) {
+  if (n >= FG_LANES)
+    store(p, v);
+  else
+    memcpy(p, &v, (size_t)n * sizeof(real));
+}
+
+FG_INLINE vr pick(vi mask, vr yes, vr no) { return (vr)((mask & (vi)yes) | (~mask & (vi)no)); }
+FG_INLINE vr at_least(vr x, real low) { return pick(x < low, splat(low), x); }   /* NaN stays */
+FG_INLINE vr at_most(vr x, real high) { return pick(x > high, splat(high), x); } /* NaN stays */
+FG_INLINE vr magnitude(vr x) { return (vr)((vi)x & ~(vi)splat((real)-0.0)); }
+
+/* A rounded product: in a * b + c * d the compiler may fuse either one, and would choose differently in
+ * two copies of the same code. */
+FG_INLINE vr settled(vr v) {
+#if defined(__x86_64__) && FG_BYTES == 64
+  __asm__("" : "+v"(v));
+#elif defined(__x86_64__)
+  __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v));
+#else
+  __asm__("" : "+m"(v));
+#endif
+  return v;
+}
+
+FG_INLINE vr with_sign_of(vr x, vr sign) {
+  const vi bit = (vi)splat((real)-0.0);
+  return (vr)(((vi)x & ~bit) | ((vi)sign & bit));
+}
+
+#endif
