@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import FileFormatError, GraphError
-from .graph import OPS, Activation, Graph, Node, Op, Spec
+from .graph import OPS, Graph, Node, Op, Spec
 from .selftest import SelfTest
 
 Array = NDArray[Any]
@@ -62,12 +62,8 @@ def _names(value: Any, what: str) -> tuple[str, ...]:
 
 
 def _is_float(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) if _fits(value) else False
-
-
-def _fits(value: Any) -> bool:
-    """Whether an integer is small enough to be a float."""
-    return type(value) is not int or abs(value) < 2**53
+    """Whether `value` is a finite float, or an integer that is one exactly."""
+    return math.isfinite(value) if type(value) is float else type(value) is int and abs(value) < 2**53
 
 
 def _is_activation(value: Any) -> bool:
@@ -110,7 +106,10 @@ def encode(
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """The header without its checksum, and the tensors it names."""
     tensors: dict[str, Array] = {}
-    inputs = [{"name": n, "shape": [int(k) for k in s.shape], "time": s.time, "dtype": s.dtype} for n, s in graph.inputs.items()]
+    inputs = [
+        {"name": name, "shape": [int(n) for n in spec.shape], "time": spec.time, "dtype": spec.dtype}
+        for name, spec in graph.inputs.items()
+    ]
     nodes = [_encode_node(node, tensors) for node in graph.nodes]
     if len(nodes) > MAX_NODES:
         raise FileFormatError(f"number of nodes must be at most {MAX_NODES}, got {len(nodes)}")
@@ -181,7 +180,8 @@ class _Tensors:
 
     def finish(self) -> None:
         if self._left:
-            raise FileFormatError(f"every tensor must be used by a node or the self-test, got {short(sorted(self._left))}")
+            unused = short(sorted(self._left))
+            raise FileFormatError(f"every tensor must be used by a node or the self-test, got {unused}")
 
 
 def decode(
@@ -262,7 +262,8 @@ def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
         op = OPS[kind](**fields)
     except GraphError as error:
         raise FileFormatError(f"{where} must be consistent, got: {error}") from error
-    return Node(name, op, _names(parts["inputs"], f"inputs of {where}"), _names(parts["outputs"], f"outputs of {where}"))
+    inputs, outputs = (_names(parts[key], f"{key} of {where}") for key in ("inputs", "outputs"))
+    return Node(name, op, inputs, outputs)
 
 
 def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:

@@ -16,7 +16,8 @@ cdef class Stream:
 
     cdef readonly Plan plan
     cdef readonly object batch, model
-    cdef idx B, block
+    cdef readonly Py_ssize_t block
+    cdef idx B
     cdef char *arena
     cdef size_t arena_bytes
     cdef Recurrence *recurrences
@@ -45,7 +46,7 @@ cdef class Stream:
         if self.arena == NULL:
             raise MemoryError(f"a stream of batch {batch} needs {total} bytes")
         self.arena_bytes = total
-        memset(self.arena, 0, total)
+        memset(self.arena, 0, total)  # the padding of a state must be finite: it meets zero weights
         self.lay_out(self.arena)
         self.run.kernels = plan.kernels
         self.run.gemm = NULL

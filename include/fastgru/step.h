@@ -28,17 +28,17 @@ FG_INLINE void step_tile(const fg_phase *ph, const fg_step *s, fg_idx first, fg_
     }
 }
 
+/* Panels outside, rows inside: the weights pass through the caches once a step. */
 FG_INLINE void step_rows(const fg_phase *ph, const fg_step *s, int kind, int G, int plain) {
   const fg_idx n = s->rows.count, panels = ph->u.panels;
-  fg_idx i = 0;
-  for (; i + FG_ROWS(G) <= n; i += FG_ROWS(G))
-    for (fg_idx p = 0; p < panels; p++) step_tile(ph, s, i, p, FG_ROWS(G), 1, kind, G, plain, 1);
-  for (; i + 2 <= n; i += 2)
-    for (fg_idx p = 0; p < panels; p++) step_tile(ph, s, i, p, 2, 1, kind, G, plain, 1);
-  if (i < n) {
-    fg_idx p = 0;
-    for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) step_tile(ph, s, i, p, 1, FG_PANELS(G), kind, G, plain, 1);
-    for (; p < panels; p++) step_tile(ph, s, i, p, 1, 1, kind, G, plain, 1);
+  fg_idx p = 0;
+  if (n == 1)
+    for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) step_tile(ph, s, 0, p, 1, FG_PANELS(G), kind, G, plain, 1);
+  for (; p < panels; p++) {
+    fg_idx i = 0;
+    for (; i + FG_ROWS(G) <= n; i += FG_ROWS(G)) step_tile(ph, s, i, p, FG_ROWS(G), 1, kind, G, plain, 1);
+    for (; i + 2 <= n; i += 2) step_tile(ph, s, i, p, 2, 1, kind, G, plain, 1);
+    if (i < n) step_tile(ph, s, i, p, 1, 1, kind, G, plain, 1);
   }
 }
 
@@ -59,20 +59,23 @@ FG_INLINE void gate_rows(const fg_phase *ph, const fg_step *s, int kind, int G, 
   row(FG_LSTM_COUPLED, 3)             \
   row(FG_PROJECT, 1)
 
-#define FG_PHASE_FUNCTIONS(kind, G)                                                      \
-  static void step_plain_##kind(const fg_phase *p, const fg_step *s) { step_rows(p, s, kind, G, 1); } \
-  static void step_any_##kind(const fg_phase *p, const fg_step *s) { step_rows(p, s, kind, G, 0); }   \
+#define FG_GATES_FUNCTIONS(kind, G)                                                                   \
   static void gates_plain_##kind(const fg_phase *p, const fg_step *s) { gate_rows(p, s, kind, G, 1); } \
   static void gates_any_##kind(const fg_phase *p, const fg_step *s) { gate_rows(p, s, kind, G, 0); }
-FG_EACH_PHASE(FG_PHASE_FUNCTIONS)
-
-typedef void phase_fn(const fg_phase *, const fg_step *);
-#define FG_STEP_ROW(kind, G) {step_any_##kind, step_plain_##kind},
 #define FG_GATES_ROW(kind, G) {gates_any_##kind, gates_plain_##kind},
-static phase_fn *const step_table[FG_PHASES][2] = {FG_EACH_PHASE(FG_STEP_ROW)};
+typedef void phase_fn(const fg_phase *, const fg_step *);
+FG_EACH_PHASE(FG_GATES_FUNCTIONS)
 static phase_fn *const gates_table[FG_PHASES][2] = {FG_EACH_PHASE(FG_GATES_ROW)};
-
-static void step(const fg_phase *p, const fg_step *s) { step_table[p->kind][p->plain](p, s); }
 static void gates(const fg_phase *p, const fg_step *s) { gates_table[p->kind][p->plain](p, s); }
+
+#ifndef FG_DOUBLE
+#define FG_STEP_FUNCTIONS(kind, G)                                                                    \
+  static void step_plain_##kind(const fg_phase *p, const fg_step *s) { step_rows(p, s, kind, G, 1); } \
+  static void step_any_##kind(const fg_phase *p, const fg_step *s) { step_rows(p, s, kind, G, 0); }
+#define FG_STEP_ROW(kind, G) {step_any_##kind, step_plain_##kind},
+FG_EACH_PHASE(FG_STEP_FUNCTIONS)
+static phase_fn *const step_table[FG_PHASES][2] = {FG_EACH_PHASE(FG_STEP_ROW)};
+static void step(const fg_phase *p, const fg_step *s) { step_table[p->kind][p->plain](p, s); }
+#endif
 
 #endif

@@ -3,6 +3,10 @@
  * A tile never splits k, so every output element is one ascending chain of fused multiply-adds: its
  * value does not depend on R, P, the batch, or the place of the row in it. That is the package's
  * promise of one summation order; keep it.
+ *
+ * Measured on Zen 4 (one 512-bit FMA a cycle, L2 32 bytes a cycle): one row of I=H=128..256 streams its
+ * weights at 100-108 GB/s, the speed of the L2 cache, and 32 rows of H=256 run at 103 of 110 GFLOP/s.
+ * Software prefetch 512 to 2048 bytes ahead gained nothing there and lost 25 % at H=512, so there is none.
  */
 #ifndef FASTGRU_TILE_H
 #define FASTGRU_TILE_H
@@ -11,9 +15,10 @@
 #include "vec.h"
 
 /* Rows of a batch tile by gates: R x G accumulators, G weights and one broadcast must fit the register
- * file, 32 registers with AVX-512 and NEON, 16 else. Eight rows of GRU spill and lose a third. */
+ * file, 32 registers with AVX-512 and NEON, 16 else. Measured with AVX-512, 64 rows, K=256: four gates
+ * 109 GFLOP/s with 4 rows, 106 with 5, 90 with 6 (GCC 12 spills); three gates 111 with 6. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-#define FG_ROWS(G) ((G) == 4 ? 6 : (G) == 3 ? 6 : 8)
+#define FG_ROWS(G) ((G) == 4 ? 4 : (G) == 3 ? 6 : 8)
 #else
 #define FG_ROWS(G) ((G) == 4 ? 2 : (G) == 3 ? 4 : (G) == 2 ? 4 : 8)
 #endif
