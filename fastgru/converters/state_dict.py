@@ -5,19 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..errors import ConvertError, GraphError, listed
 from ..graph import (
-    GRU, LSTM, RNN, Activate, BatchNorm, Bidirectional, Dense, Dropout, Embedding, Graph, LayerNorm, Like, Op,
-    Recurrent, Reverse, chain,
-)  # fmt: skip
+    GRU,
+    LSTM,
+    RNN,
+    Activate,
+    BatchNorm,
+    Bidirectional,
+    Dense,
+    Dropout,
+    Embedding,
+    Graph,
+    LayerNorm,
+    Like,
+    Op,
+    Recurrent,
+    Reverse,
+    chain,
+)
 from . import torch_layers
+from .torch_groups import group_arrays, unwrap
 from .torch_layers import Array, Arrays
 
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which checkpoints keep a state_dict
-PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
-IGNORED = ("num_batches_tracked",)  # a counter of training
 Named = list[tuple[str, Any]]
 
 
@@ -66,8 +76,8 @@ def import_state_dict(
     Parameters
     ----------
     arrays : mapping of str to array
-        A state_dict, or a mapping that holds one under one of `WRAPPERS`. A prefix of `PREFIXES`
-        that all names share is removed.
+        A state_dict, or a mapping that holds one under ``"state_dict"``, ``"model_state_dict"`` or
+        ``"model"``. A prefix ``"module."`` or ``"_orig_mod."`` that all names share is removed.
     like : sequence of Like, optional
         The whole chain in the order in which it runs. One with a name takes the arrays under that
         name, one without takes the next in the file. ``like(GRU)`` stands for all layers of a stack;
@@ -87,6 +97,7 @@ def import_state_dict(
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fastgru.layers import GRU, Dense, like
     >>> arrays = {"gru.weight_ih_l0": np.ones((6, 3)), "gru.weight_hh_l0": np.ones((6, 2)),
     ...           "fc.weight": np.ones((1, 2)), "fc.bias": np.ones(1)}
@@ -97,7 +108,7 @@ def import_state_dict(
     False
     """
     groups = group_arrays(unwrap(arrays, what), what)
-    plan, problems = (_infer(groups, ordered) if like is None else _match(groups, like, ordered))
+    plan, problems = _infer(groups, ordered) if like is None else _match(groups, like, ordered)
     layers: Named = []
     for item, path in plan:
         try:
@@ -110,48 +121,6 @@ def import_state_dict(
         return chain([layer for _, layer in layers], names=[name or None for name, _ in layers])
     except GraphError as error:
         raise ConvertError(f"{what}: layers must fit each other in the order {_order(layers)}: {error}") from error
-
-
-def unwrap(nested: Any, what: str) -> dict[str, Array]:
-    """The state_dict in a checkpoint, without a prefix that all names share.
-
-    Examples
-    --------
-    >>> list(unwrap({"epoch": 3, "state_dict": {"module.fc.weight": np.ones((1, 2))}}, "example"))
-    ['fc.weight']
-    """
-    for _ in range(len(WRAPPERS) + 1):
-        if not isinstance(nested, Mapping) or not nested:
-            got = "an empty one" if isinstance(nested, Mapping) else type(nested).__name__
-            raise ConvertError(f"{what} must hold a state_dict, got {got}")
-        wrapped = [key for key in WRAPPERS if isinstance(nested.get(key), Mapping)]
-        if not wrapped:
-            break
-        if len(wrapped) > 1:
-            raise ConvertError(f"{what} must hold one state_dict, got one under each of {', '.join(wrapped)}")
-        nested = nested[wrapped[0]]
-    others = [repr(key) for key, a in nested.items() if not (isinstance(key, str) and isinstance(a, np.ndarray))]
-    if others:
-        raise ConvertError(
-            f"{what} must hold only arrays, or a state_dict under one of {', '.join(WRAPPERS)}, "
-            f"got something else under {', '.join(others[:8])}"
-        )
-    names = dict(nested)
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in names)), None):
-        names = {name.removeprefix(prefix): array for name, array in names.items()}
-    return names
-
-
-def group_arrays(arrays: Arrays, what: str) -> dict[str, dict[str, Array]]:
-    """Arrays by module path, then by their own name, in the file's order; training's counters are dropped."""
-    groups: dict[str, dict[str, Array]] = {}
-    for name, array in arrays.items():
-        path, _, leaf = name.rpartition(".")
-        if leaf not in IGNORED:
-            groups.setdefault(path, {})[leaf] = array
-    if not groups:
-        raise ConvertError(f"{what} must hold the weights of at least one layer, got none")
-    return groups
 
 
 def _said(path: str) -> str:
@@ -212,7 +181,7 @@ def _infer(groups: dict[str, dict[str, Array]], ordered: bool) -> tuple[list[tup
             plan.append((Like(op, path or None), path))
     if not ordered and len(groups) > 1:
         problems.append("order of the layers must be said, got a file that does not keep it")
-    return plan, problems + [_suggest(groups)] if problems else []
+    return plan, [*problems, _suggest(groups)] if problems else []
 
 
 def _suggest(groups: dict[str, dict[str, Array]]) -> str:
@@ -261,7 +230,7 @@ def _match(
     left = [f"{path}.{leaf}".lstrip(".") for path in groups if path not in used for leaf in groups[path]]
     if left:
         problems.append(f"every array must belong to a layer of like, got left over {', '.join(left)}")
-    return plan, problems + [_suggest(groups)] if problems else []
+    return plan, [*problems, _suggest(groups)] if problems else []
 
 
 def _build(item: Like, path: str, group: Arrays) -> Named:
@@ -285,7 +254,8 @@ def _build(item: Like, path: str, group: Arrays) -> Named:
     ):
         expected = ", ".join(f"{n} ({d}-D)" for n, d in form.needs.items())
         optional = ", ".join(f"{n} ({d}-D)" for n, d in form.may.items()) or "nothing"
-        raise ConvertError(f"arrays of {item.op.__name__} must be {expected} and maybe {optional}, got {_shapes(group)}")
+        name = item.op.__name__
+        raise ConvertError(f"arrays of {name} must be {expected} and maybe {optional}, got {_shapes(group)}")
     return [(path, form.build(group, item.attributes))]
 
 

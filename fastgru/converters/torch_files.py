@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, deserialize
 
-from ..errors import ConvertError, require
+from ..errors import ConvertError
 from ..graph import Like
 from . import Imported
 from .state_dict import import_state_dict
@@ -51,8 +52,6 @@ def import_safetensors(path: str | os.PathLike[str], like: Sequence[Like] | None
     ------
     ConvertError
         As `import_checkpoint`.
-    MissingExtraError
-        When the package safetensors is not installed.
     """
     what = f"safetensors file {os.fspath(path)!r}"
     graph = import_state_dict(_read_safetensors(path, what), like, what=what, ordered=False)
@@ -61,10 +60,9 @@ def import_safetensors(path: str | os.PathLike[str], like: Sequence[Like] | None
 
 def _read_safetensors(path: str | os.PathLike[str], what: str) -> dict[str, Any]:
     """Arrays by name, in the order of names."""
-    safetensors = require("safetensors", extra="safetensors", purpose="reading .safetensors files")
     try:
-        entries = safetensors.deserialize(Path(path).read_bytes())
-    except safetensors.SafetensorError as error:
+        entries: Any = deserialize(Path(path).read_bytes())  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
         raise ConvertError(f"{what} must be intact, got one that cannot be read: {error}") from error
     arrays = {}
     for name, entry in sorted(entries, key=lambda pair: pair[0]):

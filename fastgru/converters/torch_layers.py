@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConvertError, listed
@@ -47,6 +46,7 @@ def split_stack(arrays: Arrays) -> dict[Place, dict[str, Array]] | None:
 
     Examples
     --------
+    >>> import numpy as np
     >>> w = np.zeros((3, 1))
     >>> {str(place): list(cell) for place, cell in split_stack({"weight_ih_l0": w, "weight_hh_l0": w}).items()}
     {'_l0': ['weight_ih', 'weight_hh']}
@@ -84,7 +84,7 @@ def stack_problems(cells: Mapping[Place, Arrays]) -> list[str]:
 def count_gates(cell: Arrays) -> float:
     """Rows of the weights for each unit: 1 (RNN), 3 (GRU), 4 (LSTM), or no such number."""
     units = cell["weight_hr" if "weight_hr" in cell else "weight_hh"].shape[-1]
-    return cell["weight_ih"].shape[0] / units
+    return float(cell["weight_ih"].shape[0] / units)
 
 
 def find_cell(cells: Mapping[Place, Arrays]) -> type[Recurrent]:

@@ -116,13 +116,17 @@ def known_class(module: nn.Module) -> type[nn.Module] | None:
     return None
 
 
-def refuse_hooks(module: nn.Module) -> None:
-    """Raise when forward hooks may change what the module computes."""
-    if module._forward_hooks or module._forward_pre_hooks:
-        raise ConvertError(
-            "forward hooks must be removed first (torch.nn.utils.remove_weight_norm for the old weight_norm), "
-            f"got {len(module._forward_hooks) + len(module._forward_pre_hooks)}"
-        )
+def refuse_changed_calls(module: nn.Module) -> None:
+    """Raise when a call of `module` or of one inside it does more than its class's forward."""
+    for path, part in module.named_modules():
+        hooks = len(part._forward_hooks) + len(part._forward_pre_hooks)
+        if hooks:
+            raise ConvertError(
+                f"forward hooks of {path or 'the module'!r} must be removed first "
+                f"(torch.nn.utils.remove_weight_norm for the old weight_norm), got {hooks}"
+            )
+        if "forward" in vars(part):
+            raise ConvertError(f"forward of {path or 'the module'!r} must be its class's, got one set on the object")
 
 
 def to_op(module: nn.Module) -> Op:

@@ -11,6 +11,7 @@ import io
 import math
 import os
 import pickletools
+import struct
 import zipfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,27 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConvertError
+from .torch_archive import STORAGES, Archive, describe
 
 Array = NDArray[Any]
 
-STORAGES = {  # torch storage class -> the NumPy type of its elements, and what to make of them
-    "DoubleStorage": ("f8", None),
-    "FloatStorage": ("f4", None),
-    "HalfStorage": ("f2", None),
-    "BFloat16Storage": ("u2", "bfloat16"),
-    "LongStorage": ("i8", None),
-    "IntStorage": ("i4", None),
-    "ShortStorage": ("i2", None),
-    "CharStorage": ("i1", None),
-    "ByteStorage": ("u1", None),
-    "BoolStorage": ("u1", "bool"),
-}
 DTYPES = ("float64", "double", "float32", "float", "float16", "half", "bfloat16", "int64", "long", "int32", "int",
           "int16", "short", "int8", "uint8", "bool")  # fmt: skip
 MAX_PICKLE = 2**26  # bytes of data.pkl: about 300,000 tensors
 MAX_AXES = 32  # what every NumPy from 1.26 on can hold
-# Tensors may share or repeat (stride 0) their storage, so they may take more than the file; this much more.
-SHARING, SPARE = 16, 2**24
 
 
 class _Global(NamedTuple):
@@ -80,67 +68,20 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     what = f"checkpoint {os.fspath(path)!r}"
     size = os.path.getsize(path)
     if not zipfile.is_zipfile(path):
-        raise ConvertError(f"{what} must be a zip archive, got {_describe(path)}")
+        raise ConvertError(f"{what} must be a zip archive, got {describe(path)}")
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Machine(_Archive(archive, size, what)).run()
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, UnicodeError, ValueError) as error:
+            return _Machine(Archive(archive, size, what)).run()
+    except (zipfile.BadZipFile, struct.error, OSError, EOFError, NotImplementedError, ValueError) as error:
         if isinstance(error, ConvertError):
             raise
         raise ConvertError(f"{what} must be intact, got one that cannot be read: {error}") from error
 
 
-def _describe(path: str | os.PathLike[str]) -> str:
-    """What a file that is no zip seems to be."""
-    with open(path, "rb") as file:
-        head = file.read(16)
-    if head.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"):  # torch's magic number, pickled
-        return "the format before PyTorch 1.6: re-save it with torch.save(torch.load(path), path)"
-    if head.startswith(b"PK"):
-        return "a truncated one"
-    return "another format or a damaged file"
-
-
-class _Archive:
-    """The entries of the zip, each read only when it is stored as is and fits in the file."""
-
-    def __init__(self, archive: zipfile.ZipFile, size: int, what: str) -> None:
-        self.archive, self.what = archive, what
-        self.entries = {info.filename: info for info in archive.infolist()}
-        if sum(info.file_size for info in archive.infolist()) > size:
-            raise ConvertError(f"{what} must unpack to at most its {size} bytes, got entries that declare more")
-        roots = [name.removesuffix("/data.pkl") for name in self.entries if name.endswith("/data.pkl")]
-        if len(roots) != 1:
-            raise ConvertError(f"{what} must hold one data.pkl, got {len(roots)}")
-        self.root = roots[0]
-        if f"{self.root}/constants.pkl" in self.entries:
-            raise ConvertError(f"{what} must be written by torch.save, got TorchScript: save its state_dict() instead")
-        order = self.read("byteorder") if f"{self.root}/byteorder" in self.entries else b"little"
-        if order not in (b"little", b"big"):
-            raise ConvertError(f"byteorder of {what} must be 'little' or 'big', got {order[:16]!r}")
-        self.byteorder = "<" if order == b"little" else ">"
-        self.budget = SHARING * size + SPARE
-
-    def read(self, name: str) -> bytes:
-        """The bytes of an entry."""
-        info = self.entries.get(f"{self.root}/{name}")
-        if info is None:
-            raise ConvertError(f"{self.what} must hold the entry {name!r}, got an archive without it")
-        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
-            raise ConvertError(f"entry {name!r} of {self.what} must be stored as it is, got it compressed or encrypted")
-        return self.archive.read(info)
-
-    def spend(self, size: int, tensor: tuple[int, ...]) -> None:
-        """Count bytes that tensors take unpacked."""
-        self.budget -= size
-        if self.budget < 0:
-            raise ConvertError(f"tensors of {self.what} must fit its size, got one of shape {tensor} beyond it")
-
-
 class _Machine:
     """Runs the pickle of a checkpoint: a stack, a memo, and a table of what each opcode does."""
 
-    def __init__(self, archive: _Archive) -> None:
+    def __init__(self, archive: Archive) -> None:
         self.archive, self.what = archive, archive.what
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
@@ -161,7 +102,8 @@ class _Machine:
             try:
                 action(self, argument)
             except (IndexError, KeyError, TypeError) as error:
-                raise ConvertError(f"pickle of {self.what} must be well formed, got {error} at byte {position}") from error
+                problem = f"pickle of {self.what} must be well formed, got {error} at byte {position}"
+                raise ConvertError(problem) from error
         (result,) = self.stack
         if isinstance(result, _Mark | _Storage):
             raise ConvertError(f"{self.what} must hold tensors, got {type(result).__name__}")
@@ -236,27 +178,13 @@ class _Machine:
         name = kind.name.removeprefix("torch.") if isinstance(kind, _Global) else ""
         if name not in STORAGES or not isinstance(key, str) or type(count) is not int or count < 0:
             raise TypeError("a storage that is not described by class, key and size")
-        known, elements = self.storages.get(key) or (name, self.read_storage(name, key))
+        known, elements = self.storages.get(key) or (name, self.archive.read_storage(name, key))
         if known != name or count > elements.size:
             raise ConvertError(
                 f"storage {key!r} of {self.what} must be a {known} of {count} elements, got {name} of {elements.size}"
             )
         self.storages[key] = (name, elements)
         self.stack.append(_Storage(elements[:count]))
-
-    def read_storage(self, name: str, key: str) -> Array:
-        """All elements of the entry data/`key`."""
-        code, meaning = STORAGES[name]
-        data = self.archive.read(f"data/{key}")
-        dtype = np.dtype(self.archive.byteorder + code)
-        raw = np.frombuffer(data, dtype, count=len(data) // dtype.itemsize).astype(dtype.newbyteorder("="), copy=False)
-        elements: Array = raw
-        if meaning == "bfloat16":  # the upper half of a float32
-            elements = (raw.astype(np.uint32) << 16).view(np.float32)
-        elif meaning == "bool":
-            elements = raw != 0
-        elements.setflags(write=False)
-        return elements
 
 
 def _tensor(machine: _Machine, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Array:

@@ -8,16 +8,23 @@ from typing import Any
 
 from ..errors import ConvertError
 from ..graph import (
-    Activate, Add, Bidirectional, Concat, Dropout, Embedding, Graph, GraphBuilder, Multiply, Op, Recurrent, Reverse,
+    Activate,
+    Add,
+    Bidirectional,
+    Concat,
+    Dropout,
+    Embedding,
+    Graph,
+    GraphBuilder,
+    Multiply,
+    Op,
+    Recurrent,
+    Reverse,
     Spec,
-)  # fmt: skip
+)
 from .torch_layers import Layers
 
 Index = Sequence[Any]
-
-
-class LayoutError(ConvertError):
-    """The axes of a value are not in the order that a layer needs."""
 
 
 @dataclass(eq=False)
@@ -53,9 +60,8 @@ class Value:
         if "last" not in self.ends:
             if self.op is None or "T" not in self.layout:
                 raise ConvertError("a step must be taken of a recurrent layer's output, got one of the input")
-            layout = self.layout.replace("T", "")
             if not isinstance(self.op, Recurrent | Reverse):
-                self.ends["last"] = Value(self.op, tuple(v.last() for v in self.inputs), self.name, layout)
+                self.ends["last"] = Value(self.op, tuple(v.last() for v in self.inputs), self.name, "BF")
             elif not self.op.streamable:
                 raise ConvertError(
                     f"last step of {self.name!r} must be of a forward layer, got a backward one, which has seen only "
@@ -63,14 +69,19 @@ class Value:
                 )
             else:
                 self.ends["last"] = self.final()
-        return self.ends["last"]
+        return self.ends["last"].to(self.layout.replace("T", ""))
+
+    def recurrent(self) -> Recurrent:
+        """The op, which must be a recurrent one."""
+        if not isinstance(self.op, Recurrent):
+            raise ConvertError(f"value must be a recurrent layer's output, got one of {type(self.op).__name__}")
+        return self.op
 
     def final(self) -> Value:
         """The final hidden state of the recurrence that makes this value, in its own direction."""
         if "final" not in self.ends:
-            assert self.op is not None
-            op = self.op.replace(return_sequences=False)
-            self.ends["final"] = Value(op, self.inputs, self.name, self.layout.replace("T", ""))
+            op = self.recurrent().replace(return_sequences=False)
+            self.ends["final"] = Value(op, self.inputs, self.name, "BF")
         return self.ends["final"]
 
 
@@ -146,7 +157,7 @@ def _input_spec(order: list[Value]) -> Spec:
 
 
 def build_graph(root: Value, outputs: Sequence[Value]) -> Graph:
-    """The graph of everything that the outputs need.
+    """The graph of everything that the outputs need. Its input always has time: rows are a frame each.
 
     Raises
     ------
@@ -160,21 +171,21 @@ def build_graph(root: Value, outputs: Sequence[Value]) -> Graph:
         raise ConvertError("output must depend on the input, got one that does not")
     spec = _input_spec(order)
     builder = GraphBuilder()
-    names = {_key(root): builder.input("x", Spec(spec.shape, "T" in root.layout, spec.dtype))}
+    names = {_key(root): builder.input("x", Spec(spec.shape, True, spec.dtype))}
     for value in order:
         if value.op is not None:
             names[_key(value)] = builder.add(value.op, *(names[_key(v)] for v in value.inputs), name=value.name)
     return builder.build(*(names[_key(value)] for value in outputs))
 
 
-def require_layout(value: Value, allowed: Sequence[str], who: str) -> None:
+def require_layout(value: Value, allowed: Sequence[str], what: str) -> None:
     """Raise unless the axes of `value` are in one of the orders."""
     if value.layout not in allowed:
         expected = " or ".join(", ".join(layout) for layout in allowed)
-        raise LayoutError(f"axes of the input of {who} must be {expected}, got {', '.join(value.layout)}")
+        raise ConvertError(f"axes of {what} must be {expected}, got {', '.join(value.layout)}")
 
 
 def embed(op: Embedding, ids: Value, name: str) -> Value:
     """Look up ids: the features come last."""
-    require_layout(ids, ("BT", "TB"), name)
+    require_layout(ids, ("BT", "TB"), f"the ids that {name!r} looks up")
     return Value(op, (ids,), name, ids.layout + "F")

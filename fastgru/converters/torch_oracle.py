@@ -1,0 +1,87 @@
+"""PyTorch's own forward pass on batch-first NumPy arrays, for checking an import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+Array = NDArray[Any]
+Path = tuple[Any, ...]  # an output's layout, then the keys that lead to it in what forward returns
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; every submodule's own mode comes back afterwards."""
+    modes = [(m, m.training) for m in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for m, training in modes:
+            m.training = training
+
+
+def to_tensor(module: nn.Module, x: Any) -> torch.Tensor:
+    """`x` on the module's device, floats in the module's dtype."""
+    tensor = torch.from_numpy(np.array(x))
+    weight = next((p for p in (*module.parameters(), *module.buffers()) if p.is_floating_point()), tensor)
+    return tensor.to(weight.device, weight.dtype if tensor.is_floating_point() else torch.int64)
+
+
+def to_array(tensor: torch.Tensor) -> Array:
+    """A tensor as float32 or float64."""
+    array: Array = (tensor if tensor.dtype == torch.float64 else tensor.float()).cpu().numpy()
+    return array
+
+
+class ModuleOracle:
+    """Runs a module whose input has the axes `layout`; outputs are batch first, in the graph's order."""
+
+    def __init__(self, module: nn.Module, layout: str, paths: Sequence[Path], extra: int) -> None:
+        self.module, self.layout, self.paths, self.extra = module, layout, paths, extra
+
+    def __call__(self, x: Any) -> tuple[Array, ...]:
+        """x: (B, T, I) or ids (B, T). A module of rows (B, I) is given every step as a row of its own."""
+        tensor = to_tensor(self.module, x)
+        steps = tensor.shape[:2]
+        if self.layout.startswith("T"):
+            tensor = tensor.transpose(0, 1)
+        elif "T" not in self.layout:
+            tensor = tensor.flatten(0, 1)
+        with evaluating(self.module):
+            result = self.module(tensor, *[None] * self.extra)
+        outputs = []
+        for layout, *keys in self.paths:
+            output = result
+            for key in keys:
+                output = output[key]
+            if layout.startswith("T"):
+                output = output.transpose(0, 1)
+            elif "T" not in self.layout:
+                output = output.unflatten(0, steps)
+            outputs.append(to_array(output))
+        return tuple(outputs)
+
+
+class CellOracle:
+    """Runs a recurrent cell over time."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, x: Any) -> tuple[Array, ...]:
+        """x: (B, T, I) to (B, T, H)."""
+        state: Any = None
+        outputs = []
+        with evaluating(self.module):
+            for frame in to_tensor(self.module, x).unbind(1):
+                state = self.module(frame, state)
+                outputs.append(state[0] if isinstance(state, tuple) else state)
+        return (to_array(torch.stack(outputs, 1)),)
