@@ -38,6 +38,6 @@ OPS: dict[str, type[Op]] = {
 __all__ = [
     "ACTIVATIONS", "GRU", "LSTM", "MERGE_OPS", "OPS", "RNN", "SOFTMAX", "Activate", "Activation", "Add",
     "ApplyMask", "Average", "BatchNorm", "Bidirectional", "Concat", "Dense", "Dropout", "Embedding", "Graph",
-    "GraphBuilder", "LayerNorm", "Like", "Mask", "Multiply", "Node", "Op", "Recurrent", "Reverse", "Spec", "StateSlot", "dialects",
-    "chain", "is_recurrent", "like",
+    "GraphBuilder", "LayerNorm", "Like", "Mask", "Multiply", "Node", "Op", "Recurrent", "Reverse", "Spec",
+    "StateSlot", "chain", "dialects", "is_recurrent", "like",
 ]  # fmt: skip

@@ -109,7 +109,7 @@ class Activation:
         """The float64 definition, elementwise (softmax: over the last axis)."""
         if self.name == SOFTMAX:
             e = np.exp(x - x.max(axis=-1, keepdims=True))
-            return e / e.sum(axis=-1, keepdims=True)
+            return np.asarray(e / e.sum(axis=-1, keepdims=True))
         return ACTIVATIONS[self.name].formula(x, *self.parameters)
 
     def __str__(self) -> str:

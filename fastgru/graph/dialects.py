@@ -29,9 +29,7 @@ PEEPHOLE_ORDER = {"onnx": "iof"}  # canonical: "ifo"
 def reorder(array: Array, source: str, target: str) -> Array:
     """Permute the gate blocks that lie along axis 0 from order `source` to order `target`."""
     if array.shape[0] % len(source):
-        raise GraphError(
-            f"first axis must be a multiple of {len(source)} gates ({source}), got shape {array.shape}"
-        )
+        raise GraphError(f"first axis must be a multiple of {len(source)} gates ({source}), got shape {array.shape}")
     blocks = dict(zip(source, np.split(np.asarray(array), len(source)), strict=True))
     return np.concatenate([blocks[gate] for gate in target])
 
@@ -134,16 +132,16 @@ def from_gates(gates: list[tuple[str, Any]], order: str) -> dict[str, Any]:
 def uncudnn(kernel: Any, recurrent_kernel: Any, bias: Any, *, gates: int) -> tuple[Array, Array, Array]:
     """Keras layout from a legacy CuDNNLSTM (4 gates) or CuDNNGRU (3 gates) layer.
 
-    cuDNN wants column-major blocks, so those layers stored each input block as
-    ``w.T.reshape(w.shape, order="F")`` and each recurrent block transposed, with both biases in one
-    flat vector (keras 2, ``keras/engine/saving.py: _convert_rnn_weights``).
+    cuDNN wants column-major blocks: each input block k of those layers means ``k.T.reshape(k.shape,
+    order="F")``, each recurrent block its transpose, and both biases lie in one flat vector (keras 2,
+    ``keras/engine/saving.py: _convert_rnn_weights``).
 
     Returns
     -------
     kernel (I, G*H), recurrent_kernel (H, G*H), bias (2, G*H)
     """
     kernel, recurrent = as_2d("kernel", kernel), as_2d("recurrent_kernel", recurrent_kernel)
-    blocks = [k.reshape(k.shape[::-1], order="F").T for k in np.split(kernel, gates, axis=1)]
+    blocks = [k.T.reshape(k.shape, order="F") for k in np.split(kernel, gates, axis=1)]
     transposed = [r.T for r in np.split(recurrent, gates, axis=1)]
     return (
         np.concatenate(blocks, axis=1),

@@ -71,7 +71,7 @@ def like(op: type[Any], *, name: str | None = None, layout: str | None = None, *
         raise GraphError(f"like must be given a class of fastgru.layers, got {op!r}")
     if layout not in LAYOUTS:
         raise GraphError(f"layout must be one of {LAYOUTS}, got {layout!r}")
-    if op is Bidirectional:
+    if not issubclass(op, Op):
         inner = attributes.pop("inner", None)
         if not (isinstance(inner, Like) and issubclass(inner.op, Recurrent)):
             raise GraphError(f"inner of like(Bidirectional) must be like() of a recurrent layer, got {inner!r}")
@@ -83,5 +83,7 @@ def like(op: type[Any], *, name: str | None = None, layout: str | None = None, *
         allowed = [f.name for f in dataclasses.fields(op) if "axes" not in f.metadata]
     unknown = [k for k in attributes if k not in allowed]
     if unknown:
-        raise GraphError(f"attribute of like({op.__name__}) must be one of {allowed}, got {', '.join(map(repr, unknown))}")
+        raise GraphError(
+            f"attribute of like({op.__name__}) must be one of {allowed}, got {', '.join(map(repr, unknown))}"
+        )
     return Like(op, name, layout, attributes, inner)

@@ -41,7 +41,7 @@ class Spec:
 def param(*axes: str, optional: bool = False) -> Any:
     """A dataclass field that holds an array; `axes` name its dimensions in error messages."""
     default = None if optional else dataclasses.MISSING
-    return dataclasses.field(default=default, metadata={"axes": axes, "optional": optional})  # type: ignore[call-overload]
+    return dataclasses.field(default=default, metadata={"axes": axes, "optional": optional})
 
 
 @dataclass(frozen=True, eq=False)

@@ -244,7 +244,13 @@ class GRU(Recurrent):
 
     @classmethod
     def from_onnx(
-        cls, W: Any, R: Any, B: Any = None, *, linear_before_reset: int = 0, direction: str = "forward",
+        cls,
+        W: Any,
+        R: Any,
+        B: Any = None,
+        *,
+        linear_before_reset: int = 0,
+        direction: str = "forward",
         **attributes: Any,
     ) -> Any:
         """From the inputs of ONNX ``GRU``: W (D, 3H, I), R (D, 3H, H), B (D, 6H), gates z, r, h.
@@ -262,8 +268,16 @@ class GRU(Recurrent):
 
     @classmethod
     def from_gates(
-        cls, *, update: Any, reset: Any, candidate: Any, output: Any = None, order: str = "hx",
-        reset_after: bool = False, update_keeps: str = "candidate", **attributes: Any,
+        cls,
+        *,
+        update: Any,
+        reset: Any,
+        candidate: Any,
+        output: Any = None,
+        order: str = "hx",
+        reset_after: bool = False,
+        update_keeps: str = "candidate",
+        **attributes: Any,
     ) -> GRU:
         """From one (W, b) a gate, W (H, H+I) over the concatenation ``[h, x]`` (`order` "hx") or ``[x, h]``.
 
@@ -280,8 +294,11 @@ class GRU(Recurrent):
         if output is not None:
             gates.append(("output", output))
         return cls(
-            **dialects.from_gates(gates, order), reset_after=reset_after, update_keeps=update_keeps,
-            output_gate=output is not None, **attributes,
+            **dialects.from_gates(gates, order),
+            reset_after=reset_after,
+            update_keeps=update_keeps,
+            output_gate=output is not None,
+            **attributes,
         )
 
 
@@ -341,7 +358,14 @@ class LSTM(Recurrent):
 
     @classmethod
     def from_onnx(
-        cls, W: Any, R: Any, B: Any = None, *, P: Any = None, input_forget: int = 0, direction: str = "forward",
+        cls,
+        W: Any,
+        R: Any,
+        B: Any = None,
+        *,
+        P: Any = None,
+        input_forget: int = 0,
+        direction: str = "forward",
         **attributes: Any,
     ) -> Any:
         """From the inputs of ONNX ``LSTM``: W (D, 4H, I), R (D, 4H, H), B (D, 8H), P (D, 3H), gates i, o, f, c.

@@ -1,0 +1,179 @@
+"""Writes tests/data/keras: small models in every format of Keras, with inputs and the outputs that Keras gives.
+
+Run ``KERAS_BACKEND=torch python tests/data/make_keras.py`` with keras, torch and h5py installed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+OUT = Path(__file__).resolve().parent / "keras"
+L = keras.layers
+
+
+def words() -> Any:
+    """Masked ids through both directions to a softmax."""
+    return keras.Sequential(
+        [
+            keras.Input((None,), dtype="int32"),
+            L.Embedding(11, 5, mask_zero=True),
+            L.Bidirectional(L.GRU(4, return_sequences=True)),
+            L.LSTM(3),
+            L.Dense(4, activation="softmax"),
+        ]
+    )
+
+
+def branches() -> Any:
+    """Skips, masks, norms and three outputs, as a functional model."""
+    x = keras.Input((None, 3), name="x")
+    masked = L.Masking(0.0, name="masked")(x)
+    a = L.GRU(4, return_sequences=True, reset_after=False, recurrent_activation="hard_sigmoid", name="a")(masked)
+    b = L.LSTM(4, return_sequences=True, zero_output_for_mask=True, name="b")(a)
+    both = L.Concatenate(name="both")([a, b])
+    norm = L.BatchNormalization(name="norm")(L.LayerNormalization(name="layer_norm")(both))
+    out = L.TimeDistributed(L.Dense(2, activation=L.LeakyReLU(negative_slope=0.1)), name="out")(norm)
+    return keras.Model(x, [out, L.SimpleRNN(3, name="last")(both), L.Add(name="sum")([a, b])])
+
+
+def cells() -> Any:
+    """Cells in RNN, stacked and backwards."""
+    return keras.Sequential(
+        [
+            keras.Input((None, 3)),
+            L.RNN([L.GRUCell(4), L.LSTMCell(3), L.GRUCell(2)], return_sequences=True, go_backwards=True),
+            L.Dropout(0.3),
+            L.GRU(4, go_backwards=True, return_sequences=True),
+        ]
+    )
+
+
+def plain() -> Any:
+    """What a weights-only file holds best: one chain."""
+    return keras.Sequential(
+        [
+            keras.Input((None, 3)),
+            L.LSTM(4, return_sequences=True, name="first"),
+            L.GRU(5, return_sequences=True, name="second"),
+            L.Dense(2, activation="tanh", name="third"),
+        ]
+    )
+
+
+def randomise(model: Any, rng: np.random.Generator) -> None:
+    """Weights that tell gates and biases apart."""
+    for layer in model.layers:
+        weights = [rng.uniform(-0.7, 0.7, w.shape) for w in layer.weights]
+        if isinstance(layer, L.BatchNormalization):
+            weights[-1] = np.abs(weights[-1]) + 0.5
+        layer.set_weights(weights)
+
+
+def example(model: Any, rng: np.random.Generator) -> Any:
+    """An input with masked steps at the start, in the middle and at the end."""
+    ids = "int" in model.inputs[0].dtype
+    x = rng.integers(1, 11, (3, 6)) if ids else rng.normal(size=(3, 6, 3)).astype("float32")
+    x[0, 2:4] = x[1, :2] = x[2, 4:] = 0
+    return x
+
+
+def write(name: str, build: Callable[[], Any], formats: tuple[str, ...], seed: int) -> None:
+    """One model in some formats, and ``<name>.npz`` with x, y0, y1, ..."""
+    rng = np.random.default_rng(seed)
+    model = build()
+    randomise(model, rng)
+    x = example(model, rng)
+    outputs = keras.tree.flatten(model.predict(x, verbose=0))
+    np.savez(OUT / f"{name}.npz", x=x, **{f"y{i}": y for i, y in enumerate(outputs)})
+    for suffix in formats:
+        (model.save_weights if suffix == ".weights.h5" else model.save)(OUT / f"{name}{suffix}")
+
+
+def old_sigmoid(x: Any) -> Any:
+    """hard_sigmoid of Keras 1 and 2 (keras/backend/tensorflow_backend.py of 2.2)."""
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def write_keras2(name: str, seed: int) -> None:
+    """A whole model as Keras 2.2.4 wrote it: batch_input_shape, list of layers, custom objects, weights with ":0"."""
+    rng = np.random.default_rng(seed)
+    gru = L.GRU(4, recurrent_activation=old_sigmoid, reset_after=False, return_sequences=True, name="gru_1")
+    model = keras.Sequential([keras.Input((None, 3)), gru, L.Dense(2, activation=old_sigmoid, name="dense_1")])
+    randomise(model, rng)
+    x = example(model, rng)
+    np.savez(OUT / f"{name}.npz", x=x, y0=model.predict(x, verbose=0))
+    clip = {"class_name": "WeightClip", "config": {"c": 0.5, "name": "WeightClip"}}
+    common = {"trainable": True, "use_bias": True, "kernel_constraint": clip, "kernel_regularizer": None}
+    rnn = {
+        **common, "name": "gru_1", "batch_input_shape": [None, None, 3], "dtype": "float32", "units": 4,
+        "activation": "tanh", "recurrent_activation": "hard_sigmoid", "reset_after": False, "implementation": 1,
+        "return_sequences": True, "return_state": False, "go_backwards": False, "stateful": False, "unroll": False,
+        "dropout": 0.1, "recurrent_dropout": 0.0, "recurrent_constraint": clip, "activity_regularizer": None,
+    }  # fmt: skip
+    dense = {**common, "name": "dense_1", "units": 2, "activation": "hard_sigmoid"}
+    layers = [{"class_name": "GRU", "config": rnn}, {"class_name": "Dense", "config": dense}]
+    config = {"class_name": "Sequential", "config": {"name": "sequential_1", "layers": layers}}
+    with h5py.File(OUT / f"{name}.h5", "w") as file:
+        file.attrs.update(keras_version="2.2.4", backend="tensorflow", model_config=json.dumps(config).encode())
+        file.create_dataset("optimizer_weights/training/Adam/iterations:0", data=7)
+        store_layers(file.create_group("model_weights"), {layer.name: layer for layer in model.layers})
+
+
+def store_layers(group: Any, layers: dict[str, Any], convert: Callable[[Any], Any] = lambda weights: weights) -> None:
+    """Weights as Keras 2 stored them: <layer>/<layer>/<weight>:0, named in attributes."""
+    group.attrs["layer_names"] = [name.encode() for name in layers]
+    for name, layer in layers.items():
+        arrays = convert([keras.ops.convert_to_numpy(w) for w in layer.weights])
+        paths = [f"{name}/{w.name}:0" for w in layer.weights]
+        own = group.create_group(name)
+        own.attrs["weight_names"] = [path.encode() for path in paths]
+        for path, array in zip(paths, arrays, strict=True):
+            own.create_dataset(path, data=array)
+
+
+def to_cudnn(weights: list[Any]) -> list[Any]:
+    """Weights of LSTM or GRU in the layout of CuDNNLSTM and CuDNNGRU.
+
+    After ``_convert_rnn_weights`` of Keras 2.2 (keras/engine/saving.py): input blocks are
+    ``k.T.reshape(k.shape, order="C")``, recurrent blocks transposed, biases flat, twice for LSTM.
+    """
+    kernel, recurrent, bias = weights
+    gates = kernel.shape[1] // recurrent.shape[0]
+    blocks = [k.T.reshape(k.shape) for k in np.split(kernel, gates, axis=1)]
+    transposed = [r.T for r in np.split(recurrent, gates, axis=1)]
+    flat = np.concatenate([bias * 0.25, bias * 0.75]) if gates == 4 else bias.reshape(-1)
+    return [np.concatenate(blocks, axis=1), np.concatenate(transposed, axis=1), flat]
+
+
+def write_cudnn(name: str, seed: int) -> None:
+    """A weights-only file in cuDNN's layout; input and hidden sizes differ, or the layout would not show."""
+    rng = np.random.default_rng(seed)
+    layers = {"cu_lstm": L.LSTM(4, return_sequences=True), "cu_gru": L.GRU(2, return_sequences=True)}
+    model = keras.Sequential([keras.Input((None, 3)), *layers.values()])
+    randomise(model, rng)
+    x = example(model, rng)
+    np.savez(OUT / f"{name}.npz", x=x, y0=model.predict(x, verbose=0))
+    with h5py.File(OUT / f"{name}.h5", "w") as file:
+        file.attrs.update(keras_version="2.1.5", backend="tensorflow")
+        store_layers(file, layers, to_cudnn)
+
+
+def main() -> None:
+    OUT.mkdir(exist_ok=True)
+    write("words", words, (".keras", ".h5"), 1)
+    write("branches", branches, (".keras", ".h5"), 2)
+    write("cells", cells, (".keras", ".h5"), 3)
+    write("plain", plain, (".weights.h5",), 4)
+    write_keras2("keras2", 5)
+    write_cudnn("cudnn", 6)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""What the Keras tests share: the ways to run a graph, and how close each must come to Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastgru import reference
+from fastgru.graph import Graph
+
+FILES = Path(__file__).resolve().parent / "data" / "keras"
+Forward = Callable[[Graph, Any], tuple[Any, ...]]
+
+
+def run_reference(graph: Graph, x: Any) -> tuple[Any, ...]:
+    """The float64 reference."""
+    return reference.run(graph, x)[0]
+
+
+# A way to run a graph on x; each is held to the same tolerances.
+FORWARDS = [pytest.param(run_reference, id="reference")]
+
+
+def assert_close(outputs: Any, expected: Any, tolerance: float) -> None:
+    """Every output has the expected shape and differs by at most `tolerance`."""
+    assert len(outputs) == len(expected)
+    for got, wanted in zip(outputs, expected, strict=True):
+        assert got.shape == wanted.shape
+        assert np.isfinite(wanted).all()
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance)
