@@ -184,9 +184,7 @@ class _Tensors:
             raise FileFormatError(f"every tensor must be used by a node or the self-test, got {unused}")
 
 
-def decode(
-    header: dict[str, Any], arrays: Mapping[str, Array]
-) -> tuple[Graph, str, dict[str, str], SelfTest | None]:
+def decode(header: dict[str, Any], arrays: Mapping[str, Array]) -> tuple[Graph, str, dict[str, str], SelfTest | None]:
     """Graph, dtype, provenance and self-test out of a header and the file's tensors.
 
     Raises

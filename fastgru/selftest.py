@@ -160,7 +160,7 @@ def make_input(graph: Graph) -> Array:
     Where the graph masks its input by value, the last steps of the last row hold that value.
     """
     rng = np.random.default_rng(SEED)
-    (name, spec), = graph.inputs.items()
+    ((name, spec),) = graph.inputs.items()
     shape = (BATCH, STEPS, *spec.shape) if spec.time else (BATCH, *spec.shape)
     readers = _readers(graph, name)
     if spec.dtype == "int":
@@ -225,9 +225,7 @@ def _response(graph: Graph, x: Array, expected: tuple[Array, ...], unit: float) 
     """How far each output moves when all weights and inputs are moved by a relative `unit`."""
     rng = np.random.default_rng(SEED)
     nodes = [
-        dataclasses.replace(
-            node, op=node.op.replace(**{f: _moved(w, unit, rng) for f, w in node.op.weights().items()})
-        )
+        dataclasses.replace(node, op=node.op.replace(**{f: _moved(w, unit, rng) for f, w in node.op.weights().items()}))
         for node in graph.nodes
     ]
     masked = any(isinstance(node.op, Mask) for node in graph.nodes)  # moved values would no longer match the mask's
@@ -288,6 +286,10 @@ def verify(model: Runnable) -> Report:
     report = replay(model)
     if not report.ok:
         rows = zip(model.graph.outputs, report.errors, report.tolerances, strict=True)
-        wrong = [f"output {n!r} must be within {t:.2g} of {report.source}, got {e:.3g}" for n, e, t in rows if not e <= t]
+        wrong = [
+            f"output {n!r} must be within {t:.2g} of {report.source}, got an error of {e:.3g}"
+            for n, e, t in rows
+            if not e <= t
+        ]
         raise VerificationError("; ".join(wrong))
     return report

@@ -2,7 +2,9 @@
 
 Run ``python tests/data/make_demo.py`` with torch and statsmodels installed; the seed is fixed. The series
 is the yearly sunspot activity 1700 to 2008 that statsmodels ships as public domain (source: NOAA's
-National Geophysical Data Center). Nothing after `LAST_TRAINED` is seen in training or in choosing the model.
+National Geophysical Data Center). Nothing after `LAST_TRAINED` is seen in training or in choosing the model:
+the settings below had the least error of seven when trained to 1929 and forecasting 29 years from each of
+1930 to 1950 (mean absolute error 25.0, where repeating the last 11 years gives 36.6).
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import torch
 from statsmodels.datasets import sunspots
 
 DATA = Path(__file__).resolve().parents[2] / "fastgru" / "data"
-HIDDEN, SEED, STEPS = 24, 11, 1500
+HIDDEN, SEED, STEPS, DECAY = 24, 11, 800, 0.1
 LAST_TRAINED = 1979
-WARM, FREE = 48, 24  # years shown, and years forecast from them, in one training window
+WARM, FREE = 48, 12  # years shown, and years forecast from them, in one training window
 
 
 class Forecaster(torch.nn.Module):
@@ -51,7 +53,7 @@ def train(series: torch.Tensor) -> Forecaster:
     """Fit next-year and free-running forecasts on random windows of `series` (T,)."""
     torch.manual_seed(SEED)
     model = Forecaster()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=1e-3)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, STEPS)
     windows = series.unfold(0, WARM + FREE, 1)
     for _ in range(STEPS):
@@ -87,7 +89,8 @@ def main() -> None:
     )  # fmt: skip
     truth = activity[known:]
     said = np.maximum(forecast * scale + mean, 0.0) ** 2
-    print(f"MAE forecast {np.abs(said - truth).mean():.1f}, last value {np.abs(activity[known - 1] - truth).mean():.1f}")
+    last = np.abs(activity[known - 1] - truth).mean()
+    print(f"mean absolute error: forecast {np.abs(said - truth).mean():.1f}, last value {last:.1f}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,47 @@
+"""``fastgru info``: what a .fgru file holds, without running it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import fileformat
+from ..summary import Summary, summarise
+from . import _show
+
+
+def info(
+    model: Annotated[Path, typer.Argument(help="A .fgru file.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show the layers, origin and self-test of a .fgru file."""
+    contents = fileformat.read(model)
+    summary = summarise(contents.graph, contents.dtype)
+    if as_json:
+        print(json.dumps(_as_dict(contents, summary), indent=2))
+        return
+    console = _show.stdout()
+    console.print(f"{model}: input {', '.join(summary.inputs)}, computes in {contents.dtype}", markup=False)
+    console.print(_show.layers(summary))
+    whole = contents.graph.not_streamable()
+    streams = f"no: {', '.join(whole)} need the whole sequence" if whole else "yes"
+    console.print(f"streams: {streams}; state of one row: {summary.totals.state_bytes:,} bytes", markup=False)
+    for key, value in contents.provenance.items():
+        console.print(f"{key}: {value}", markup=False)
+    test = contents.self_test
+    tested = f"input {test.input.shape}, outputs by {test.source}" if test else "none"
+    console.print(f"self-test: {tested}", markup=False)
+
+
+def _as_dict(contents: fileformat.Contents, summary: Summary) -> dict[str, object]:
+    test = contents.self_test
+    return {
+        **summary.as_dict(),
+        "outputs": {name: str(contents.graph.specs[name]) for name in contents.graph.outputs},
+        "streamable": not contents.graph.not_streamable(),
+        "provenance": contents.provenance,
+        "self_test": {"seed": test.seed, "source": test.source, "shape": test.input.shape} if test else None,
+    }

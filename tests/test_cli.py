@@ -1,0 +1,281 @@
+"""The command line: what each command prints and writes, and one line of error for what it cannot do."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cells import make_cell
+from typer.testing import CliRunner
+
+import fastgru
+from fastgru import fileformat, selftest
+from fastgru.cli import COMMANDS, _arrays, _like, build
+from fastgru.graph import Bidirectional, Dense, Embedding, GraphBuilder, Spec, chain
+from fastgru.layers import GRU
+
+X = np.random.default_rng(3).normal(size=(6, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def app():
+    return build()
+
+
+@pytest.fixture
+def cli(app):
+    def invoke(*words, code=0, stdin=None):
+        result = CliRunner().invoke(app, [str(w) for w in words], input=stdin)
+        assert result.exit_code == code, result.output
+        if code:
+            lines = result.stderr.splitlines()
+            assert len(lines) == 1
+            assert lines[0].startswith("error: ")
+            return lines[0]
+        return result.stdout
+
+    return invoke
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Three models by name: one that streams, one that does not, one of ids."""
+    folder = tmp_path_factory.mktemp("models")
+    gru = make_cell("gru-after", 3, 8)
+    graphs = {
+        "gru": chain([gru, Dense(np.full((2, 8), 0.5))]),
+        "both": chain([Bidirectional(gru, gru)]),
+        "ids": chain([Embedding(np.arange(10.0).reshape(5, 2)), make_cell("lstm", 2, 3)]),
+    }
+    for name, graph in graphs.items():
+        test = selftest.make(graph, None, {})
+        fastgru.Model(graph, self_test=test, provenance={"framework": "by hand"}).save(folder / f"{name}.fgru")
+    return folder
+
+
+def csv_of(array):
+    return "".join(",".join(map(str, row)) + "\n" for row in array)
+
+
+def numbers(text):
+    return np.array([[float(cell) for cell in line.split(",")] for line in text.splitlines()], dtype=np.float32)
+
+
+def test_help_lists_every_command(app):
+    text = CliRunner().invoke(app, ["--help"]).stdout
+    assert all(name in text for name in COMMANDS)
+
+
+# convert -------------------------------------------------------------------------------------------
+
+
+def test_convert_demo_network(cli, tmp_path):
+    source = Path(fastgru.__file__).parent / "data" / "sunspots.pt"
+    text = cli("convert", source, "-o", tmp_path / "m.fgru", "--like", "GRU", "--like", "Dense", "--dtype", "float64")
+    assert "self-test ok: max error" in text
+    assert fastgru.load(tmp_path / "m.fgru", verify=True).dtype == "float64"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["none.pt"], "none.pt"),
+        (["a.txt"], "must end in one of"),
+        (["a.pt", "--like", "Conv"], "layer of --like must be one of .*GRU.*, got 'Conv'"),
+        (["a.pt", "--like", "GRU oops"], "must be key=value, each key once, got 'oops'"),
+        (["a.pt", "--like", "GRU colour=1"], "attribute of like.GRU. must be one of"),
+        (["a.pt", "--like", "GRU name='x"], "quotes of --like must be closed"),
+        (["a.pt", "--dtype", "int8"], "--dtype must be one of float32, float64, got 'int8'"),
+    ],
+)
+def test_convert_errors(cli, tmp_path, words, message):
+    text = cli("convert", *words, "-o", tmp_path / "m.fgru", code=2)
+    assert re.search(message, text), text
+    assert not list(tmp_path.iterdir())
+
+
+def test_like_takes_json_values_and_nesting():
+    item = _like.parse("""Bidirectional(GRU activation='{"name": "elu", "alpha": 0.5}' name=g) merge=null""")
+    assert (item.op, item.attributes, item.inner.op) == (Bidirectional, {"merge": None}, GRU)
+    assert item.inner.attributes == {"activation": {"name": "elu", "alpha": 0.5}}
+    assert item.inner.name == "g"
+
+
+# info and verify -----------------------------------------------------------------------------------
+
+
+def test_info(cli, saved):
+    text = cli("info", saved / "gru.fgru")
+    assert "framework: by hand" in text
+    assert "(B, T, 2)" in text
+    assert "backward" in cli("info", saved / "both.fgru")
+
+
+def test_info_as_json(cli, saved):
+    values = json.loads(cli("info", saved / "gru.fgru", "--json"))
+    assert values["streamable"] is True
+    assert values["rows"][0]["kind"] == "GRU"
+    assert values["self_test"]["source"] == "fastgru float64 reference"
+
+
+def test_verify(cli, saved, tmp_path):
+    assert "ok: max error" in cli("verify", saved / "gru.fgru")
+    contents = fileformat.read(saved / "gru.fgru")
+    test = dataclasses.replace(contents.self_test, outputs=(contents.self_test.outputs[0] + 0.1,))
+    changed = {f.name: getattr(contents, f.name) for f in dataclasses.fields(contents)}
+    fileformat.write(tmp_path / "bad.fgru", **{**changed, "self_test": test})
+    assert "must be within" in cli("verify", tmp_path / "bad.fgru", code=1)
+    fileformat.write(tmp_path / "none.fgru", **{**changed, "self_test": None})
+    assert "must have a stored self-test" in cli("verify", tmp_path / "none.fgru", code=1)
+
+
+@pytest.mark.parametrize("command", ["info", "verify", "bench"])
+def test_a_file_that_is_no_model(cli, tmp_path, command):
+    (tmp_path / "m.fgru").write_bytes(b"junk")
+    assert "m.fgru" in cli(command, tmp_path / "m.fgru", code=2)
+    assert "No such file" in cli(command, tmp_path / "gone.fgru", code=2)
+
+
+# run -------------------------------------------------------------------------------------------------
+
+
+def test_run_gives_the_models_bits_by_every_way(cli, saved, tmp_path):
+    model = saved / "gru.fgru"
+    expected = fastgru.load(model)(X)
+    (tmp_path / "x.csv").write_text("a,b,c\n" + csv_of(X))
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "batch.npy", np.stack([X, X]))
+    for words in (["x.csv"], ["x.npy"], ["x.csv", "--stream"]):
+        words[0] = tmp_path / words[0]
+        cli("run", model, *words, "-o", tmp_path / "y.npy")
+        np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected, strict=True)
+        np.testing.assert_array_equal(numbers(cli("run", model, *words)), expected)
+    for words in ([], ["--stream"]):
+        np.testing.assert_array_equal(numbers(cli("run", model, "-", *words, stdin=csv_of(X))), expected)
+    cli("run", model, tmp_path / "batch.npy", "-o", tmp_path / "y.npz")
+    np.testing.assert_array_equal(np.load(tmp_path / "y.npz")["dense"], np.stack([expected, expected]))
+
+
+def test_run_reads_npy_bytes_from_a_pipe(cli, saved):
+    buffer = io.BytesIO()
+    np.save(buffer, X)
+    got = numbers(cli("run", saved / "gru.fgru", "-", stdin=buffer.getvalue()))
+    np.testing.assert_array_equal(got, fastgru.load(saved / "gru.fgru")(X))
+
+
+def test_run_ids(cli, saved):
+    expected = fastgru.load(saved / "ids.fgru")(np.array([1, 4, 0]))
+    for words in ([], ["--stream"]):
+        np.testing.assert_array_equal(numbers(cli("run", saved / "ids.fgru", "-", *words, stdin="1\n4\n0\n")), expected)
+    text = cli("run", saved / "ids.fgru", "-", stdin="1\n1.5", code=2)
+    assert "line 2, column 1 must be an integer id, got '1.5'" in text
+    assert "standard input: " in cli("run", saved / "ids.fgru", "-", stdin="7\n", code=2)
+
+
+BAD_INPUTS = [
+    ("1,2,3\n1,x,3\n", "standard input: line 2, column 2 must be a number, got 'x'"),
+    ("1,2,3\n1,,3\n", "line 2, column 2 must be a number, got ''"),
+    ("1,2,3\n\n1,2\n", "line 3 must have 3 column(s), got 2"),
+    ("", "at least one row"),
+    ("a,b,c\n", "at least one row"),
+    (b"\xff\xfe\n", "line 1 must be text in UTF-8"),
+    (b"\x93NUMPY\x01\x00", "must be a whole .npy file"),
+]
+
+
+@pytest.mark.parametrize(("stdin", "message"), BAD_INPUTS)
+def test_bad_inputs_are_placed_and_write_nothing(cli, saved, tmp_path, stdin, message):
+    assert message in cli("run", saved / "gru.fgru", "-", "-o", tmp_path / "y.csv", stdin=stdin, code=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_shapes_and_kinds(cli, saved, tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((4, 5)))
+    assert "x.npy: " in cli("run", saved / "gru.fgru", tmp_path / "x.npy", code=2)
+    np.save(tmp_path / "x.npy", np.array([["a"]]))
+    assert "must be real numbers" in cli("run", saved / "gru.fgru", tmp_path / "x.npy", code=2)
+    np.save(tmp_path / "x.npy", np.zeros((2, 4, 3)))
+    assert "name a .npy file" in cli("run", saved / "gru.fgru", tmp_path / "x.npy", code=2)
+    assert "output must be - or end in" in cli("run", saved / "gru.fgru", "-", "-o", "y.txt", code=2)
+    assert "backward" in cli("run", saved / "both.fgru", "-", "--stream", stdin="1,2,3\n", code=2)
+    assert "No such file" in cli("run", saved / "gru.fgru", tmp_path / "gone.csv", code=2)
+    missing = tmp_path / "no" / "y.csv"
+    assert "No such file" in cli("run", saved / "gru.fgru", "-", "-o", missing, stdin="1,2,3\n", code=2)
+
+
+def test_several_outputs_need_npz(cli, tmp_path):
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    graph = b.build(b.add(Dense(np.ones((1, 3))), x), b.add(Dense(np.ones((2, 3))), x))
+    fastgru.Model(graph).save(tmp_path / "m.fgru")
+    assert "must be one array, got dense, dense_1" in cli("run", tmp_path / "m.fgru", "-", stdin="1,2,3\n", code=2)
+    cli("run", tmp_path / "m.fgru", "-", "-o", tmp_path / "y.npz", stdin="1,2,3\n")
+    assert sorted(np.load(tmp_path / "y.npz")) == ["dense", "dense_1"]
+
+
+def test_a_row_of_csv_reads_back_exactly():
+    row = np.array([0.1, 1e-30, -3.0, np.inf], dtype=np.float32)
+    np.testing.assert_array_equal(numbers(_arrays.line(row))[0], row)
+
+
+def test_stream_answers_each_line_before_the_next(saved):
+    words = [sys.executable, "-m", "fastgru", "run", str(saved / "gru.fgru"), "-", "--stream"]
+    expected = fastgru.load(saved / "gru.fgru")(X)
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for line, row in zip(csv_of(X).splitlines(), expected, strict=True):
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            np.testing.assert_array_equal(numbers(process.stdout.readline())[0], row)
+        process.stdin.close()
+        assert process.stdout.read() == ""
+        assert process.wait() == 0
+
+
+def test_an_error_of_a_process_is_one_line(tmp_path):
+    words = [sys.executable, "-m", "fastgru", "info", str(tmp_path / "gone.fgru")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: {tmp_path / 'gone.fgru'}: No such file or directory\n"
+
+
+# bench and demo ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gru", "both", "ids"])
+def test_bench(cli, saved, name):
+    values = json.loads(cli("bench", saved / f"{name}.fgru", "--steps", 50, "--warmup", 5, "--batch", 2, "--json"))
+    us = list(values["us"].values())
+    assert us == sorted(us)
+    assert us[0] > 0
+    assert values["steps_per_second"] > 0
+    text = cli("bench", saved / f"{name}.fgru", "--steps", 50, "--warmup", 0)
+    assert "p99.9" in text
+    assert "█" in text
+
+
+def mae(line, name):
+    return float(re.search(re.escape(name) + r" ([\d.]+)", line)[1])
+
+
+@pytest.mark.parametrize("plots", [True, False])
+def test_demo(cli, tmp_path, monkeypatch, plots):
+    if plots and importlib.util.find_spec("matplotlib") is None:
+        pytest.skip("needs matplotlib")
+    if not plots:
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    text = cli("demo", "--plot", tmp_path / "plot.png")
+    far, near = (line for line in text.splitlines() if line.startswith("mean absolute error"))
+    assert mae(far, "GRU, its own output fed back") < mae(far, "1979 repeated")
+    assert mae(near, "GRU, told each year's truth") < mae(near, "the year before")
+    assert "same as PyTorch" in text
+    assert (tmp_path / "plot.png").exists() == plots
+    assert ("no plot" in text) != plots

@@ -1,0 +1,430 @@
+"""The .fgru file: exact round trips, equal bytes, whole writes, and nothing but FileFormatError from bad files."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastgru import _header, fileformat, selftest
+from fastgru.errors import FileFormatError
+from fastgru.graph import (
+    GRU,
+    LSTM,
+    OPS,
+    RNN,
+    Activate,
+    Activation,
+    Add,
+    ApplyMask,
+    Average,
+    BatchNorm,
+    Concat,
+    Dense,
+    Dropout,
+    Embedding,
+    Graph,
+    GraphBuilder,
+    LayerNorm,
+    Mask,
+    Multiply,
+    Reverse,
+    Spec,
+    chain,
+)
+
+RNG = np.random.default_rng(1)
+
+
+def normal(*shape: int, dtype: str = "float32") -> Any:
+    return RNG.normal(size=shape).astype(dtype)
+
+
+def every_op() -> Graph:
+    """A graph with all of `OPS`, every optional weight and no attribute at its default."""
+    b = GraphBuilder()
+    ids = b.input("ids", Spec((), dtype="int"))
+    x = b.add(Embedding(normal(7, 4)), ids, name="émb.1")
+    mask = b.add(Mask(0.0), ids)
+    x = b.add(Dropout(0.25), x)
+    x = b.add(LayerNorm(normal(4), normal(4), eps=1e-3), x)
+    x = b.add(BatchNorm(normal(4), normal(4) ** 2, normal(4), normal(4), eps=1e-2), x)
+    x = b.add(ApplyMask(), x, mask)
+    hard = Activation("hard_sigmoid", alpha=1 / 6)
+    recurrent = {"mask_output": "carry", "clip": 5.0, "bias": normal(12), "bias_h": normal(12), "initial_h": normal(4)}
+    options = {"gate_activation": hard, "activation": "relu", "output_activation": "softsign"}
+    gru = GRU(
+        normal(16, 4), normal(16, 4), normal(16), normal(16), normal(4), reset_after=False, output_gate=True,
+        update_keeps="candidate", **options,
+    )  # fmt: skip
+    g = b.add(gru, x, mask)
+    lstm = LSTM(
+        normal(12, 4, dtype="float64"), normal(12, 4), peephole=normal(3, 4), projection=normal(4, 4), coupled=True,
+        initial_c=normal(4), **recurrent, **options,
+    )  # fmt: skip
+    lstm_out = b.add(lstm, x)
+    r = b.add(Reverse(), b.add(RNN(normal(4, 4), normal(4, 4), reverse=True, activation="elu"), x))
+    total = b.add(Average(), b.add(Add(), g, r), b.add(Multiply(), lstm_out, r))
+    y = b.add(Activate(hard), b.add(Concat(), total, g))
+    last = b.add(GRU(normal(9, 8), normal(9, 3), return_sequences=False), y)
+    return b.build(b.add(Dense(normal(2, 8), normal(2), "softmax"), y), last)
+
+
+def small() -> Graph:
+    return chain([GRU(normal(6, 3), normal(6, 2), normal(6)), Dense(normal(1, 2))])
+
+
+def write(path: Any, graph: Graph, **changes: Any) -> None:
+    options = {"dtype": "float32", "provenance": {"framework": "tést"}, "self_test": selftest.make(graph, None, {})}
+    fileformat.write(path, graph=graph, **{**options, **changes})
+
+
+def assert_same_graph(a: Graph, b: Graph) -> None:
+    assert a.inputs == b.inputs
+    assert a.outputs == b.outputs
+    assert len(a.nodes) == len(b.nodes)
+    for m, n in zip(a.nodes, b.nodes, strict=True):
+        assert (m.name, type(m.op), m.inputs, m.outputs) == (n.name, type(n.op), n.inputs, n.outputs)
+        assert m.op.attributes() == n.op.attributes()
+        assert m.op.weights().keys() == n.op.weights().keys()
+        for field, array in m.op.weights().items():
+            other = n.op.weights()[field]
+            assert (array.dtype, array.shape, array.tobytes()) == (other.dtype, other.shape, other.tobytes())
+
+
+# Round trips -------------------------------------------------------------------------------------
+
+
+def test_every_op_round_trips_exactly(tmp_path):
+    graph = every_op()
+    assert {node.op.kind for node in graph.nodes} == set(OPS)
+    write(tmp_path / "m.fgru", graph, dtype="float64")
+    got = fileformat.read(tmp_path / "m.fgru")
+    assert_same_graph(graph, got.graph)
+    assert (got.dtype, got.provenance) == ("float64", {"framework": "tést"})
+    test, read = selftest.make(graph, None, {}), got.self_test
+    assert (read.seed, read.source) == (test.seed, test.source)
+    for a, b in zip([test.input, *test.outputs], [read.input, *read.outputs], strict=True):
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+def test_equal_models_make_equal_bytes(tmp_path):
+    graph = every_op()
+    for name in "ab":
+        write(tmp_path / name, graph)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_what_is_read_is_written_the_same(tmp_path):
+    write(tmp_path / "a", every_op())
+    got = fileformat.read(tmp_path / "a")
+    fileformat.write(tmp_path / "b", **{f.name: getattr(got, f.name) for f in dataclasses.fields(got)})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_no_self_test_and_int_attributes(tmp_path):
+    graph = chain([LayerNorm(normal(3), eps=1), Dropout(0)])
+    write(tmp_path / "m", graph, self_test=None, provenance={})
+    got = fileformat.read(tmp_path / "m")
+    assert got.self_test is None
+    assert_same_graph(graph, got.graph)
+
+
+def test_every_attribute_of_every_op_has_a_row():
+    annotations = {a for op in OPS.values() for a in _header._fields(op)[0].values()}
+    assert annotations <= set(_header.ATTRIBUTES)
+
+
+def test_missing_attributes_take_their_defaults(tmp_path):
+    path, graph = tmp_path / "m", small()
+    write(path, graph)
+    edit(path, lambda h: h["graph"]["nodes"][0]["attributes"].clear())
+    assert_same_graph(graph, fileformat.read(path).graph)
+
+
+# Writing whole or not at all -------------------------------------------------------------------------
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "m.fgru"
+    path.write_bytes(b"old")
+
+    def fail(*_: Any) -> None:
+        raise OSError("disk is gone")
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(OSError, match="disk is gone"):
+                write(path, small())
+        assert [p.name for p in tmp_path.iterdir()] == ["m.fgru"]
+        assert path.read_bytes() == b"old"
+
+
+def test_a_link_is_written_through(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write(tmp_path / "link", small())
+    assert (tmp_path / "link").is_symlink()
+    fileformat.read(tmp_path / "target")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dtype": "int8"}, "dtype must be one of float32, float64, got 'int8'"),
+        ({"provenance": {"framework": 3}}, "provenance 'framework' must be str, got 3"),
+        ({"provenance": {"\ud800": "x"}}, "key of provenance must be valid Unicode"),
+        ({"graph": chain([GRU(normal(6, 3), normal(6, 2), clip=float("inf"))])}, "clip of node 'gru' must be"),
+        ({"graph": chain([Dense(normal(2, 2))], names=["\udfff"])}, "name of a node must be valid Unicode"),
+    ],
+)
+def test_what_cannot_be_said_is_not_written(tmp_path, changes, message):
+    graph = changes.pop("graph", small())
+    with pytest.raises(FileFormatError, match=message):
+        write(tmp_path / "m", graph, **changes)
+    assert not list(tmp_path.iterdir())
+
+
+# Bad files -----------------------------------------------------------------------------------------
+
+
+def parts(data: bytes) -> tuple[dict[str, Any], dict[str, Any], bytes]:
+    length = struct.unpack("<Q", data[:8])[0]
+    outer = json.loads(data[8 : 8 + length])
+    return outer, json.loads(outer["__metadata__"]["fastgru"]), data[8 + length :]
+
+
+def join(outer: dict[str, Any], header: Any, body: bytes) -> bytes:
+    text = header if isinstance(header, str) else json.dumps(header)
+    raw = json.dumps({**outer, "__metadata__": {"fastgru": text}}).encode()
+    return struct.pack("<Q", len(raw)) + raw + body
+
+
+def edit(path: Any, change: Any) -> None:
+    """Apply `change` to the header and give it a checksum that fits, so that only the change is wrong."""
+    outer, header, body = parts(path.read_bytes())
+    change(header)
+    data = join(outer, header, body)
+    length = struct.unpack("<Q", data[:8])[0]
+    tensors = fileformat._load(data, fileformat._parse(data[8 : 8 + length])[1])
+    if "crc32" in header:
+        header["crc32"] = fileformat._checksum(header, tensors)
+    path.write_bytes(join(outer, header, body))
+
+
+def node(i: int, **changes: Any) -> Any:
+    return lambda h: h["graph"]["nodes"][i].update(changes)
+
+
+def attribute(name: str, value: Any) -> Any:
+    return lambda h: h["graph"]["nodes"][0]["attributes"].update({name: value})
+
+
+EDITS = [
+    (lambda h: h.update(format_version=2), "format_version must be 1, got 2"),
+    (lambda h: h.update(format_version=True), "format_version must be 1, got True"),
+    (lambda h: h.update(extra=1), "header must have the entries"),
+    (lambda h: h.pop("graph"), "header must have the entries"),
+    (lambda h: h.update(options={"dtype": "int8"}), "dtype in options must be one of float32, float64, got 'int8'"),
+    (lambda h: h.update(options={"dtype": []}), "dtype in options must be one of"),
+    (lambda h: h.update(provenance=[]), "provenance must be dict"),
+    (lambda h: h.update(provenance={"a": "\ud800"}), "provenance 'a' must be valid Unicode"),
+    (node(0, op="conv"), "op of node 'gru' must be one of rnn, .*got 'conv'"),
+    (node(0, op=["gru"]), "op of node 'gru' must be str"),
+    (node(1, name="gru"), "name of a node must be unique, got 'gru' twice"),
+    (node(1, name=7), "name of node 1 must be str, got 7"),
+    (node(1, inputs=["nowhere"]), "node 'dense' must read values written before it, got 'nowhere'"),
+    (node(1, inputs=["x"]), "node 'dense' .*must have 2 features, got 3"),
+    (node(1, outputs=["x"]), "value must be written once, got 'x' again"),
+    (node(1, weights={"weight": "gru.bias"}), "weight of node 'dense' must name a tensor not used before"),
+    (node(1, weights={"weight": 1}), "tensor name of weight of node 'dense' must be str"),
+    (node(1, weights={}), "weights of node 'dense' must be of weight, bias"),
+    (node(0, weights={"weight_x": "gru.weight_x", "weight_h": "gru.weight_h"}), "every tensor must be used.*gru.bias"),
+    (node(1, attributes={"colour": 1}), "attribute of node 'dense' must be one of activation, got 'colour'"),
+    (attribute("reset_after", 1), "reset_after of node 'gru' must be a boolean, got 1"),
+    (attribute("clip", -1.0), "node 'gru' must be consistent.*clip must be positive"),
+    (attribute("clip", "1"), "clip of node 'gru' must be a finite number or null"),
+    (attribute("clip", 10**400), "clip of node 'gru' must be a finite number or null"),
+    (attribute("activation", "tanh"), "activation of node 'gru' must be an object"),
+    (attribute("activation", {"name": "x", "alpha": None, "beta": None}), "activation must be one of linear"),
+    (attribute("update_keeps", "both"), "update_keeps must be 'state' or 'candidate'"),
+    (lambda h: h["graph"].update(outputs=["z"]), "output must be a value of the graph, got 'z'"),
+    (lambda h: h["graph"].update(outputs=[]), "graph must have at least one output"),
+    (lambda h: h["graph"].update(inputs=[]), "at least one input"),
+    (lambda h: h["graph"].update(nodes={}), "nodes of the graph must be list"),
+    (lambda h: h["graph"]["inputs"].append(h["graph"]["inputs"][0]), "name of an input must be unique"),
+    (lambda h: h["graph"]["inputs"][0].update(shape=[-1]), "shape of input 'x' must be at most one positive"),
+    (lambda h: h["graph"]["inputs"][0].update(dtype="str"), "dtype of input 'x' must be one of float, int, bool"),
+    (lambda h: h["graph"]["inputs"][0].update(time=1), "time of input 'x' must be bool"),
+    (lambda h: h["self_test"].update(outputs=[]), "self_test must be of 1 input and 1 outputs"),
+    (lambda h: h["self_test"].update(seed="0"), "seed must be int"),
+    (
+        lambda h: h["self_test"].update(input="self_test.outputs.0", outputs=["self_test.input"]),
+        "self_test must have 'input' of shape",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), EDITS)
+def test_an_inconsistent_header_is_named(tmp_path, change, message):
+    path = tmp_path / "m.fgru"
+    write(path, small())
+    edit(path, change)
+    with pytest.raises(FileFormatError, match=message) as caught:
+        fileformat.read(path)
+    assert str(path) in str(caught.value)
+
+
+TEXTS = [
+    ("[" * 200_000, "header must be JSON of reasonable depth"),
+    ('{"a":' * 200_000, "header must be JSON of reasonable depth"),
+    ('{"format_version": NaN}', "number in the header must be finite, got NaN"),
+    ('{"a": 1, "a": 1}', "header must have unique keys"),
+    ("[]", "header must be dict"),
+    ("{", "header must be JSON in UTF-8"),
+    ('{"format_version": ' + "9" * 5000 + "}", "must be"),
+    ("", "header must be JSON"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), TEXTS, ids=range(len(TEXTS)))
+def test_a_malformed_header_is_named(tmp_path, text, message):
+    path = tmp_path / "m"
+    write(path, small())
+    outer, _, body = parts(path.read_bytes())
+    path.write_bytes(join(outer, text, body))
+    with pytest.raises(FileFormatError, match=message):
+        fileformat.read(path)
+
+
+TENSORS = [
+    ({"dtype": "F16"}, "dtype of tensor 'gru.bias' must be one of F32, F64, I64, got 'F16'"),
+    ({"shape": [2**40, 2**40]}, "shape of tensor 'gru.bias'"),
+    ({"shape": [2**30, 2**30]}, "data_offsets of tensor 'gru.bias' must span"),
+    ({"shape": [0]}, "shape of tensor 'gru.bias' must be up to 8 positive integers"),
+    ({"shape": [1] * 9}, "shape of tensor 'gru.bias' must be up to 8 positive integers"),
+    ({"data_offsets": [-24, 0]}, "data_offsets of tensor 'gru.bias'"),
+    ({"data_offsets": [10**9, 10**9 + 24]}, "container must be valid safetensors"),
+    ({"data_offsets": [0, 2**70]}, "data_offsets of tensor 'gru.bias'"),
+    ({"extra": 1}, "tensor 'gru.bias' must have dtype, shape and data_offsets"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), TENSORS)
+def test_a_malformed_tensor_is_named(tmp_path, change, message):
+    path = tmp_path / "m"
+    write(path, small())
+    outer, header, body = parts(path.read_bytes())
+    outer["gru.bias"].update(change)
+    path.write_bytes(join(outer, header, body))
+    with pytest.raises(FileFormatError, match=message):
+        fileformat.read(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "at least 8 bytes, got 0"),
+        (b"\x00" * 8, "container header must be JSON"),
+        (b"\xff" * 64, "length of the header must be at most 56 bytes here"),
+        (struct.pack("<Q", 2) + b"{}", "metadata must be dict, got None"),
+        (struct.pack("<Q", 4) + b"\xff\xfe\xfd\xfc", "container header must be JSON in UTF-8"),
+        (struct.pack("<Q", 21) + b'{"__metadata__":{"a"', "at most 20 bytes here"),
+    ],
+)
+def test_what_is_no_container_is_named(tmp_path, data, message):
+    (tmp_path / "m").write_bytes(data)
+    with pytest.raises(FileFormatError, match=message):
+        fileformat.read(tmp_path / "m")
+
+
+def test_a_huge_sparse_file_is_refused_without_reading_it(tmp_path):
+    with open(tmp_path / "m", "wb") as file:
+        file.write(struct.pack("<Q", 1 << 40))
+        file.truncate(1 << 42)
+    with pytest.raises(FileFormatError, match="size of the file must be at most"):
+        fileformat.read(tmp_path / "m")
+
+
+def test_other_kinds_of_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fileformat.read(tmp_path / "none")
+    with pytest.raises(IsADirectoryError):
+        fileformat.read(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileFormatError, match="regular file"):
+        fileformat.read(tmp_path / "pipe")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    path = tmp_path_factory.mktemp("fuzz") / "m"
+    write(path, small())
+    return path, path.read_bytes()
+
+
+def reads_or_refuses(path: Any, data: bytes) -> bool:
+    path.write_bytes(data)
+    try:
+        fileformat.read(path)
+    except FileFormatError:
+        return False
+    return True
+
+
+def test_every_flipped_byte_is_noticed(whole):
+    path, data = whole
+    for i in range(len(data)):
+        flipped = bytearray(data)
+        flipped[i] ^= 1 << (i % 8)
+        if reads_or_refuses(path, bytes(flipped)):  # only where JSON says the same in other bytes
+            assert data[i : i + 1].isspace() or flipped[i : i + 1].isspace()
+
+
+FUZZ = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@FUZZ
+@given(st.data())
+def test_a_truncated_or_extended_file_is_refused(whole, data):
+    path, good = whole
+    cut = data.draw(st.integers(0, len(good) - 1))
+    assert not reads_or_refuses(path, good[:cut])
+    assert not reads_or_refuses(path, good + data.draw(st.binary(min_size=1, max_size=64)))
+
+
+@FUZZ
+@given(st.integers(0, 4000), st.binary(min_size=1, max_size=40))
+def test_overwritten_bytes_never_crash(whole, at, junk):
+    path, good = whole
+    reads_or_refuses(path, good[:at] + junk + good[at + len(junk) :])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@FUZZ
+@given(st.data(), JSON)
+def test_any_value_anywhere_in_the_header_never_crashes(whole, data, value):
+    """Replace one entry at any depth of the header by any JSON value, NaN included."""
+    path, good = whole
+    outer, header, body = parts(good)
+    place: Any = header
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else list(range(len(place)))))
+        if not (isinstance(place[key], dict | list) and place[key] and data.draw(st.booleans())):
+            break
+        place = place[key]
+    place[key] = value
+    reads_or_refuses(path, join(outer, header, body))

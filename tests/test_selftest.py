@@ -1,0 +1,157 @@
+"""The self-test: what it is made of, which imports it refuses, and what a replay allows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from cells import CELLS, make_cell
+
+from fastgru import Model, reference, selftest
+from fastgru.errors import ConvertError, VerificationError
+from fastgru.graph import GRU, RNN, Dense, Dropout, Embedding, Graph, GraphBuilder, Mask, Spec, chain
+
+FRAMEWORK = {"framework": "torch 9.9"}
+
+
+def oracle_of(graph, *, error=0.0, dtype="float32"):
+    """The float64 reference rounded to `dtype`, as a framework would give it, wrong by `error` in one place."""
+
+    def run(x):
+        outputs = [y.astype(dtype) for y in reference.run(graph, x)[0]]
+        outputs[0][1, 3, 0] += error
+        return tuple(outputs)
+
+    return run
+
+
+@pytest.fixture
+def graph():
+    return chain([make_cell("gru-after", 3, 8), Dense(np.full((2, 8), 0.25, np.float32))])
+
+
+def test_the_input_is_seeded_and_the_oracle_answers(graph):
+    a, b = (selftest.make(graph, oracle_of(graph), FRAMEWORK) for _ in range(2))
+    assert (a.input.shape, a.input.dtype, a.source) == ((2, 16, 3), np.float32, "torch 9.9")
+    np.testing.assert_array_equal(a.input, b.input)
+    assert a.outputs[0].dtype == np.float32
+
+
+def test_without_an_oracle_the_reference_answers(graph):
+    test = selftest.make(graph, None, FRAMEWORK)
+    assert test.source == "fastgru float64 reference"
+    np.testing.assert_array_equal(test.outputs[0], reference.run(graph, test.input)[0][0], strict=True)
+
+
+def test_a_wrong_import_is_refused_with_its_place(graph):
+    message = r"output 'dense' of the import must equal torch 9\.9 within .* of 0\.001.* at row 1, step 3, feature 0"
+    with pytest.raises(ConvertError, match=message):
+        selftest.make(graph, oracle_of(graph, error=1e-3), FRAMEWORK)
+
+
+def test_the_wrong_reset_variant_is_refused():
+    right = make_cell("gru-after", 3, 8)
+    wrong = chain([right.replace(reset_after=False)])
+    with pytest.raises(ConvertError, match="of the import must equal"):
+        selftest.make(wrong, oracle_of(chain([right])), FRAMEWORK)
+
+
+@pytest.mark.parametrize(
+    ("oracle", "message"),
+    [
+        (lambda x: (), "number of outputs of torch 9.9 must be 1, got 0"),
+        (lambda x: (np.zeros((2, 16, 3)),), r"must have shape \(2, 16, 2\), got \(2, 16, 3\)"),
+        (lambda x: (np.full((2, 16, 2), np.nan),), "must be finite, got nan at row 0, step 0, feature 0"),
+    ],
+)
+def test_an_oracle_that_does_not_fit_is_refused(graph, oracle, message):
+    with pytest.raises(ConvertError, match=message):
+        selftest.make(graph, oracle, FRAMEWORK)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    with pytest.raises(ConvertError, match="output 'dense' of fastgru float64 reference must be finite"):
+        selftest.make(chain([Dense(np.full((1, 1), np.nan))]), None, {})
+
+
+def test_ids_stay_within_the_smallest_vocabulary_and_masks_are_exercised():
+    b = GraphBuilder()
+    ids = b.input("ids", Spec((), dtype="int"))
+    mask = b.add(Mask(0.0), ids)
+    x = b.add(Embedding(np.ones((5, 2))), b.add(Dropout(), ids))
+    y = b.add(RNN(np.ones((1, 2)), np.ones((1, 1))), x, mask)
+    other = b.add(Embedding(np.ones((50, 2))), ids)
+    test = selftest.make(b.build(y, other), None, {})
+    assert test.input.dtype == np.int64
+    assert test.input.max() == 4
+    assert (test.input[1, -5:] == 0).all()
+    assert len(test.outputs) == 2
+
+
+def test_several_inputs_are_refused():
+    graph = Graph({"a": Spec((1,)), "b": Spec((1,))}, [], ["a"])
+    with pytest.raises(ConvertError, match="number of inputs must be 1, got 2"):
+        selftest.make(graph, None, {})
+
+
+# Replay ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_replays_on_every_isa(cell, isa):
+    graph = chain([make_cell(cell, 5, 33)])
+    for dtype in ("float32", "float64"):
+        model = Model(graph, dtype=dtype, isa=isa, self_test=selftest.make(graph, None, {}))
+        report = selftest.verify(model)
+        assert report.ok
+        assert report.max_error <= (2e-6 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
+def test_tolerance_follows_the_size_of_the_output(scale):
+    rng = np.random.default_rng(0)
+    gru = make_cell("gru-after", 3, 64)
+    graph = chain([gru, Dense((scale * rng.normal(size=(4, 64))).astype("float32"))])
+    model = Model(graph, self_test=selftest.make(graph, oracle_of(graph), FRAMEWORK))
+    report = selftest.verify(model)
+    assert report.tolerances[0] <= 1e-4 * max(1.0, scale)
+
+
+def test_a_network_that_amplifies_rounding_passes_but_not_its_wrong_twin():
+    rng = np.random.default_rng(0)
+    weights = [rng.normal(size=s).astype("float32") for s in ((24, 3), (24, 8), (24,))]
+    graph = chain([GRU(weights[0] * 30, weights[1] * 4, weights[2])])
+    test = selftest.make(graph, None, {})
+    assert selftest.replay(Model(graph, self_test=test)).ok
+    twin = chain([GRU(weights[0] * 30, weights[1] * 4 * 1.001, weights[2])])
+    assert not selftest.replay(Model(twin, self_test=test)).ok
+
+
+def test_a_changed_weight_fails_and_says_where(graph):
+    test = selftest.make(graph, None, {})
+    changed = chain([graph.nodes[0].op, Dense(np.full((2, 8), 0.2501, np.float32))])
+    model = Model(changed, self_test=test)
+    report = selftest.replay(model)
+    assert not report.ok
+    assert "FAILED" in str(report)
+    with pytest.raises(VerificationError, match=r"output 'dense' must be within .* of fastgru float64 reference, got"):
+        selftest.verify(model)
+
+
+def test_a_stored_output_far_from_the_truth_does_not_widen_its_own_tolerance(graph):
+    test = selftest.make(graph, None, {})
+    bad = dataclasses.replace(test, outputs=(test.outputs[0] + 1.0,))
+    assert not selftest.replay(Model(graph, self_test=bad)).ok
+
+
+def test_nan_is_never_ok():
+    assert not selftest.Report((float("nan"),), (1.0,), "x").ok
+
+
+def test_no_self_test_and_other_shapes_are_errors(graph):
+    with pytest.raises(VerificationError, match="must have a stored self-test, got none"):
+        selftest.verify(Model(graph))
+    test = selftest.make(graph, None, {})
+    with pytest.raises(VerificationError, match="must have shapes"):
+        selftest.verify(Model(chain([graph.nodes[0].op]), self_test=test))
