@@ -1,4 +1,4 @@
-"""The build: a table of instruction sets, one object each and element type, and the extensions. Metadata: pyproject.toml."""
+"""The build: a table of instruction sets, one object each and element type, and the extensions."""
 
 from __future__ import annotations
 
@@ -84,7 +84,8 @@ setup(
     ext_modules=cythonize(
         [extension("_engine"), extension("_blas")],
         compiler_directives={
-            "language_level": 3, "boundscheck": False, "wraparound": False, "initializedcheck": False, "cdivision": True,
+            "language_level": 3, "boundscheck": False, "wraparound": False, "initializedcheck": False,
+            "cdivision": True,
         },
     ),
     cmdclass={"build_ext": BuildKernels},

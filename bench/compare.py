@@ -144,7 +144,9 @@ def main() -> None:
     versions = {"fastgru": fastgru.__version__, "torch": torch.__version__, "onnxruntime": onnxruntime.__version__}
     machine = {"machine": platform.machine(), "isa": fastgru.cpu_info()["selected"], **versions}
     print(", ".join(f"{k} {v}" for k, v in machine.items()), "- medians in us, one thread")
-    print(f"{'cell':5} {'I=H':>4} {'T':>4} {'B':>3} {'fastgru':>10} {'torch':>10} {'onnxrt':>10} {'onnxrt/fastgru':>15}")
+    print(
+        f"{'cell':5} {'I=H':>4} {'T':>4} {'B':>3} {'fastgru':>10} {'torch':>10} {'onnxrt':>10} {'onnxrt/fastgru':>15}"
+    )
     rows = []
     for case in CASES:
         row = run(case, options.seconds)

@@ -65,9 +65,7 @@ def convert(
 
     imported = to_graph(source, like=like)
     test = selftest.make(imported.graph, imported.oracle, imported.provenance)
-    return Model(
-        imported.graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test
-    )
+    return Model(imported.graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test)
 
 
 def load(

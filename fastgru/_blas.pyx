@@ -51,7 +51,7 @@ def add_product(a, b, c):
     cdef double[:, ::1] a64, b64, c64
     cdef float[:, ::1] a32, b32, c32
     if a.shape[1] != b.shape[1] or c.shape != (a.shape[0], b.shape[0]):
-        raise ValueError(f"c must have shape {(a.shape[0], b.shape[0])} and K be equal, got {a.shape}, {b.shape}, {c.shape}")
+        raise ValueError(f"a, b, c must have shapes (M, K), (N, K), (M, N), got {a.shape}, {b.shape}, {c.shape}")
     if a.dtype == np.float64:
         a64, b64, c64 = a, b, c
         gemm_f64(a64.shape[0], b64.shape[0], a64.shape[1], &a64[0, 0], a64.shape[1], &b64[0, 0], b64.shape[1],

@@ -49,10 +49,13 @@ cdef extern from "fastgru/fastgru.h" nogil:
                         const fg_span *) noexcept nogil
         void (*step)(const fg_phase *, const fg_step *) noexcept nogil
         void (*gates)(const fg_phase *, const fg_step *) noexcept nogil
-        void (*activate)(const fg_act *, const void *, const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+        void (*activate)(const fg_act *, const void *, const fg_rows *, const fg_rows *, idx,
+                         const fg_span *) noexcept nogil
         void (*softmax)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
-        void (*layer_norm)(const void *, const void *, double, const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
-        void (*affine)(const void *, const void *, const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+        void (*layer_norm)(const void *, const void *, double, const fg_rows *, const fg_rows *, idx,
+                           const fg_span *) noexcept nogil
+        void (*affine)(const void *, const void *, const fg_rows *, const fg_rows *, idx,
+                       const fg_span *) noexcept nogil
         void (*add)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
         void (*multiply)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
     ctypedef struct fg_isa:

@@ -139,7 +139,7 @@ cdef class Plan:
     cdef fg_matrix pack(self, array) except *:
         """(G, H, K) packed; for BLAS as rows in the panels' order: (panels, G, L, K)."""
         cdef fg_matrix m
-        G, H, K = array.shape
+        G, _, K = array.shape
         packed = self.panels(array)
         if max(packed.size, K) > 2**31 - 1:
             raise ValueError(f"weights must have fewer than 2**31 elements, got {array.shape}")

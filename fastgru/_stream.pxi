@@ -253,7 +253,9 @@ cdef class Stream:
         if not fits:
             shape = tuple([dims[i] for i in range(n)])
             got = f"{given.dtype} of shape {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
-            raise ValueError(f"{name} must be a writable C-contiguous {self.plan.dtype} array of shape {shape}, got {got}")
+            raise ValueError(
+                f"{name} must be a writable C-contiguous {self.plan.dtype} array of shape {shape}, got {got}"
+            )
         return y
 
     cdef void run_blocks(self, idx T) noexcept nogil:
@@ -339,7 +341,8 @@ cdef class Stream:
             array = np.asarray(given[key])
             shape = (sizes[key],) if self.batch is None else (self.B, sizes[key])
             if array.shape != shape or array.dtype.kind not in "fiu":
-                problems.append(f"state[{key!r}] must be real of shape {shape}, got {array.dtype} of shape {array.shape}")
+                got = f"{array.dtype} of shape {array.shape}"
+                problems.append(f"state[{key!r}] must be real of shape {shape}, got {got}")
             arrays[key] = array
         if problems:
             raise ValueError("; ".join(sorted(problems)))

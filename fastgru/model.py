@@ -146,7 +146,7 @@ class Model:
 
     @property
     def dtype(self) -> str:
-        """"float32" or "float64"."""
+        """ "float32" or "float64"."""
         return str(self._plan.dtype)
 
     @property
@@ -156,7 +156,7 @@ class Model:
 
     @property
     def gemm(self) -> str:
-        """"packed" or "blas"."""
+        """ "packed" or "blas"."""
         return self._gemm
 
     @property
@@ -258,8 +258,8 @@ class Model:
         """
         if self._plan.blockers:
             raise ValueError(
-                f"a streaming model must have no layer that runs backwards in time, got {', '.join(self._plan.blockers)}; "
-                "call the model with the whole sequence instead"
+                "a streaming model must have no layer that runs backwards in time, "
+                f"got {', '.join(self._plan.blockers)}; call the model with the whole sequence instead"
             )
         if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
             raise ValueError(f"batch must be None or a positive integer, got {batch!r}")
@@ -272,12 +272,14 @@ class Model:
         return summarise(self._graph, self.dtype)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a ``.fgru`` file, whole or not at all."""
-        from . import fileformat
+        """Write a ``.fgru`` file, whole or not at all.
 
-        fileformat.write(
-            path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=self._self_test
-        )
+        A model made by hand gets a self-test from the float64 reference.
+        """
+        from . import fileformat, selftest
+
+        test = self._self_test or selftest.make(self._graph, None, self._provenance)
+        fileformat.write(path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=test)
 
     def __reduce__(self) -> tuple[Any, ...]:
         options = {
@@ -310,7 +312,7 @@ def _counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> An
     rows = 1 if batch is None else batch
     if lengths is not None:
         array = np.asarray(lengths)
-        expected = () if batch is None else (batch,)
+        expected: tuple[int, ...] = () if batch is None else (batch,)
         if array.shape != expected or array.dtype.kind not in "iu":
             raise ValueError(f"lengths must be integers of shape {expected}, got {array.dtype} of shape {array.shape}")
         if array.size and (array.min() < 0 or array.max() > steps):

@@ -93,9 +93,7 @@ def _steps(op: g.Recurrent, length: int) -> Iterator[int]:
     return reversed(range(length)) if op.reverse else iter(range(length))
 
 
-def run_recurrent(
-    op: g.Recurrent, x: F64, state: State, mask: NDArray[np.bool_] | None
-) -> tuple[F64, State]:
+def run_recurrent(op: g.Recurrent, x: F64, state: State, mask: NDArray[np.bool_] | None) -> tuple[F64, State]:
     """Run a cell over x (B, T, I). A masked step (mask (B, T) false) leaves the state as it was."""
     batch, length, _ = x.shape
     out = np.zeros((batch, length, op.output_size))
@@ -118,7 +116,7 @@ def run_recurrent(
 def _layer_norm(op: g.LayerNorm, x: F64) -> F64:
     centred = x - x.mean(axis=-1, keepdims=True)
     variance = (centred**2).mean(axis=-1, keepdims=True)
-    return centred / np.sqrt(variance + op.eps) * f64(op.scale) + f64(op.shift)
+    return np.asarray(centred / np.sqrt(variance + op.eps) * f64(op.scale) + f64(op.shift))
 
 
 def _batch_norm(op: g.BatchNorm, x: F64) -> F64:

@@ -3,7 +3,8 @@
  * expm1(x) = 2^n q + (2^n - 1) with q = expm1(r), x = n ln2 + r, |r| <= ln2/2, q = r + r^2 P(r).
  * P interpolates at Chebyshev nodes: relative error of exp 1.0e-8 (float), 2.3e-19 (double) before
  * rounding. Every multiply-add is written so that it can be fused in one way only.
- * Measured maxima stand in tests/test_kernels.py: they hold over all inputs.
+ * Measured maxima, absolute: sigmoid 8.9e-8, tanh 8.9e-8 (float), 2.2e-16 (double); the others stand in
+ * tests/test_kernels.py, which holds them to it.
  */
 #ifndef FASTGRU_VMATH_H
 #define FASTGRU_VMATH_H

@@ -1,0 +1,61 @@
+"""What Python sees of the engine; tests/test_structure.py holds it against the binary."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MAX_INPUTS: int
+
+def isas() -> list[tuple[str, bool, int]]: ...
+
+class Plan:
+    inputs: list[int]
+    outputs: list[int]
+    states: list[tuple[str, int, str, int]]
+    blockers: list[str]
+    sizes: list[tuple[int, bool, str]]
+    isa: str
+    dtype: str
+    packed_bytes: int
+    macs: int
+    id_bound: int
+    def __init__(
+        self,
+        values: list[dict[str, Any]],
+        instructions: list[dict[str, Any]],
+        inputs: list[int],
+        outputs: list[int],
+        states: list[tuple[str, int, str, int]],
+        blockers: list[str],
+        *,
+        isa: str,
+        dtype: str,
+        macs: int,
+        id_bound: int,
+        gemm: object | None = None,
+    ) -> None: ...
+    @property
+    def lanes(self) -> int: ...
+    def panels(self, array: NDArray[Any]) -> NDArray[Any]: ...
+    def block(self, batch: int) -> int: ...
+
+class Stream:
+    plan: Plan
+    batch: int | None
+    block: int
+    model: Any
+    def __init__(self, plan: Plan, batch: int | None = None, *, model: Any = None, block: int = 0) -> None: ...
+    def step(self, frame: ArrayLike, out: Any = None) -> Any: ...
+    def process(self, chunk: ArrayLike, out: Any = None) -> Any: ...
+    def convert(self, x: ArrayLike, chunk: bool) -> NDArray[Any]: ...
+    def run_masked(self, x: NDArray[Any], T: int, out: Any, mask: NDArray[np.bool_] | None) -> Any: ...
+    @property
+    def state(self) -> dict[str, NDArray[Any]]: ...
+    @state.setter
+    def state(self, given: Mapping[str, ArrayLike]) -> None: ...
+    def reset(self, rows: ArrayLike | None = None) -> None: ...
+    def copy(self) -> Stream: ...
+    def __copy__(self) -> Stream: ...
+    def __deepcopy__(self, memo: Any) -> Stream: ...

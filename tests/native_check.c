@@ -1,0 +1,84 @@
+/* The kernels without Python: every phase of every table against plain loops in double, and the same bits for a
+ * row alone and in a batch. Run under emulation by tests/aarch64.sh. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fastgru/fastgru.h"
+
+static const struct { int kind, gates; const char *name; } PHASES[] = {
+    {FG_RNN, 1, "rnn"}, {FG_GRU_AFTER, 3, "gru_after"}, {FG_LSTM, 4, "lstm"}, {FG_LSTM_COUPLED, 3, "lstm_coupled"},
+};
+
+static float random_weight(void) { return (float)rand() / (float)RAND_MAX - 0.5f; }
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+/* One unit by the formulas of fastgru/reference.py; a: pre-activations x + u, the two parts of n apart. */
+static double unit(int kind, const double *x, const double *u, double h, double *c) {
+  double i, f, g, o, r, z, n;
+  switch (kind) {
+    case FG_RNN: return tanh(x[0] + u[0]);
+    case FG_GRU_AFTER:
+      r = sigmoid(x[0] + u[0]), z = sigmoid(x[1] + u[1]), n = tanh(x[2] + r * u[2]);
+      return z * h + (1 - z) * n;
+    case FG_LSTM: i = sigmoid(x[0] + u[0]), f = sigmoid(x[1] + u[1]), g = tanh(x[2] + u[2]), o = sigmoid(x[3] + u[3]); break;
+    default: i = sigmoid(x[0] + u[0]), f = 1 - i, g = tanh(x[1] + u[1]), o = sigmoid(x[2] + u[2]);
+  }
+  *c = f * *c + i * g;
+  return o * tanh(*c);
+}
+
+static int check(const fg_kernels *k, int p, int H, int B) {
+  const int kind = PHASES[p].kind, G = PHASES[p].gates, L = (int)k->lanes, panels = (H + L - 1) / L, P = panels * L;
+  float *w = aligned_alloc(64, sizeof(float) * (size_t)(P * G * H + 64)), *x = calloc((size_t)(B * P * G), 4);
+  float *h = calloc((size_t)(B * P), 4), *h_new = calloc((size_t)(B * P), 4), *c = calloc((size_t)(B * P), 4);
+  float *c_old = calloc((size_t)(B * P), 4), *alone = calloc((size_t)(B * P), 4);
+  memset(w, 0, sizeof(float) * (size_t)(P * G * H));
+  for (int j = 0; j < H; j++)
+    for (int i = 0; i < H; i++)
+      for (int g = 0; g < G; g++) w[((j / L * H + i) * G + g) * L + j % L] = random_weight();
+  for (int b = 0; b < B; b++)
+    for (int j = 0; j < H; j++) {
+      h[b * P + j] = random_weight(), c[b * P + j] = c_old[b * P + j] = random_weight();
+      for (int g = 0; g < G; g++) x[((b * panels + j / L) * G + g) * L + j % L] = random_weight();
+    }
+  fg_phase phase = {.kind = kind, .plain = 1, .u = {w, panels, G, H}};
+  fg_step s = {.rows = {B, B, NULL}, .a = h, .a_stride = P, .x = x, .h = h, .h_new = h_new, .c = c, .stride = P};
+  k->step(&phase, &s);
+  double worst = 0;
+  for (int b = 0; b < B; b++)
+    for (int j = 0; j < H; j++) {
+      double xs[4], us[4], cell = c_old[b * P + j];
+      for (int g = 0; g < G; g++) {
+        xs[g] = x[((b * panels + j / L) * G + g) * L + j % L], us[g] = 0;
+        for (int i = 0; i < H; i++) us[g] += (double)w[((j / L * H + i) * G + g) * L + j % L] * h[b * P + i];
+      }
+      worst = fmax(worst, fabs(unit(kind, xs, us, h[b * P + j], &cell) - h_new[b * P + j]));
+    }
+  int same = 1;
+  for (int b = 0; b < B; b++) {
+    int32_t row = b;
+    memcpy(c, c_old, sizeof(float) * (size_t)(B * P));
+    s.rows.count = 1, s.rows.index = &row, s.h_new = alone;
+    k->step(&phase, &s);
+    same = same && !memcmp(alone + b * P, h_new + b * P, sizeof(float) * (size_t)H);
+  }
+  free(w), free(x), free(h), free(h_new), free(c), free(c_old), free(alone);
+  if (worst <= 2e-6 && same) return 0;
+  printf("%s %s H=%d B=%d: error %g, same bits alone: %s\n", k->isa, PHASES[p].name, H, B, worst, same ? "yes" : "no");
+  return 1;
+}
+
+int main(void) {
+  int count, passed = 0, failed = 0;
+  const fg_isa *isas = fg_isas(&count);
+  const int sizes[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100}, batches[] = {1, 2, 5, 6, 13};
+  for (int i = 0; i < count; i++)
+    for (unsigned p = 0; isas[i].supported && p < sizeof PHASES / sizeof PHASES[0]; p++)
+      for (unsigned h = 0; h < sizeof sizes / sizeof sizes[0]; h++)
+        for (unsigned b = 0; b < sizeof batches / sizeof batches[0]; b++)
+          check(isas[i].f32, (int)p, sizes[h], batches[b]) ? failed++ : passed++;
+  printf("%d passed, %d failed\n", passed, failed);
+  return failed != 0 || passed == 0;
+}

@@ -1,0 +1,162 @@
+"""Streams: state in and out, reset of rows, copies, pickles, threads; no allocation of the caller's arrays."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+
+import numpy as np
+import pytest
+from cells import make_cell
+
+from fastgru import Model
+from fastgru.layers import Bidirectional, Dense
+
+X = np.random.default_rng(6).normal(size=(4, 12, 5)).astype(np.float32)
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model([make_cell("gru-after", 5, 20), make_cell("lstm-projection", 20, 9), Dense(np.ones((2, 4)))])
+
+
+def test_state_round_trips(model):
+    stream = model.stream(4)
+    stream.process(X[:, :5])
+    state = stream.state
+    assert {k: v.shape for k, v in state.items()} == {"gru.h": (4, 20), "lstm.h": (4, 4), "lstm.c": (4, 9)}
+    want = stream.process(X[:, 5:])
+    other = model.stream(4)
+    other.state = state
+    assert np.array_equal(other.process(X[:, 5:]), want)
+    state["gru.h"][:] = 7
+    assert not (stream.state["gru.h"] == 7).any()
+
+
+def test_copies_and_pickles_go_on_alone(model):
+    stream = model.stream()
+    stream.process(X[0, :5])
+    twins = [stream.copy(), pickle.loads(pickle.dumps(stream))]
+    want = stream.process(X[0, 5:])
+    for twin in twins:
+        assert np.array_equal(twin.process(X[0, 5:]), want)
+
+
+def test_reset_rows(model):
+    stream = model.stream(4)
+    stream.process(X[:, :5])
+    before = stream.state
+    stream.reset(rows=[1, 3])
+    fresh, after = model.stream(4).state, stream.state
+    for key in before:
+        assert np.array_equal(after[key][[1, 3]], fresh[key][[1, 3]])
+        assert np.array_equal(after[key][[0, 2]], before[key][[0, 2]])
+    stream.reset(rows=np.array([True, False, True, False]))
+    assert np.array_equal(stream.state["gru.h"], fresh["gru.h"])
+    stream.process(X)
+    stream.reset()
+    assert np.array_equal(stream.process(X), model(X))
+
+
+def test_out_is_written_in_place(model):
+    stream, out = model.stream(), np.empty(2, np.float32)
+    assert stream.step(X[0, 0], out=out) is out
+    assert np.array_equal(out, model(X[0, :1])[0])
+    ys = np.empty((4, 12, 2), np.float32)
+    assert model(X, out=ys) is ys
+    assert np.array_equal(ys, model(X))
+
+
+def test_strided_double_and_list_input_is_converted(model):
+    want = model(X)
+    assert np.array_equal(model(X.astype(np.float64)), want)
+    assert np.array_equal(model(np.asfortranarray(X)), want)
+    wide = np.zeros((4, 24, 5), np.float32)
+    wide[:, ::2] = X
+    assert np.array_equal(model(wide[:, ::2]), want)
+    assert np.array_equal(model.stream().step(X[0, 0].tolist()), want[0, 0])
+
+
+def test_models_are_shared_by_threads_and_pickled(model):
+    want = model(X)
+    results: list[bool] = []
+
+    def work() -> None:
+        results.extend(bool(np.array_equal(model(X), want)) for _ in range(50))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 200
+    assert all(results)
+    assert np.array_equal(pickle.loads(pickle.dumps(model))(X), want)
+
+
+BAD_FRAMES = [
+    (np.zeros(4, np.float32), r"frame must have shape \(5,\), got \(4,\)"),
+    (np.zeros((1, 5), np.float32), r"frame must have shape \(5,\), got \(1, 5\)"),
+    (np.float32(0), r"frame must have shape \(5,\), got \(\)"),
+]
+
+
+@pytest.mark.parametrize(("frame", "message"), BAD_FRAMES)
+def test_a_bad_frame_leaves_the_state_untouched(model, frame, message):
+    stream = model.stream()
+    stream.step(X[0, 0])
+    before = stream.state
+    with pytest.raises(ValueError, match=message):
+        stream.step(frame)
+    assert all(np.array_equal(stream.state[k], before[k]) for k in before)
+
+
+BAD_CALLS = [
+    ({"x": np.zeros((2, 0, 5), np.float32)}, ValueError, "chunk must have at least one step"),
+    ({"x": np.zeros((0, 3, 5), np.float32)}, ValueError, "x must have at least one row"),
+    ({"x": np.zeros(5, np.float32)}, ValueError, r"x must have 2 or 3 axes, got shape \(5,\)"),
+    ({"x": np.zeros((2, 3, 6), np.float32)}, ValueError, r"chunk must have shape \(2, T, 5\), got \(2, 3, 6\)"),
+    ({"x": np.zeros((3, 5), complex)}, TypeError, "chunk must be real numbers, got complex128"),
+    ({"x": X, "lengths": [1, 2, 3, 13]}, ValueError, r"lengths must lie in 0\.\.12, got 1\.\.13"),
+    ({"x": X, "lengths": [1, 2]}, ValueError, r"lengths must be integers of shape \(4,\)"),
+    ({"x": X, "lengths": [1.0] * 4}, ValueError, "lengths must be integers"),
+    ({"x": X, "mask": np.ones((4, 12))}, ValueError, r"mask must be bool of shape \(4, 12\), got float64"),
+    ({"x": X, "mask": np.ones((4, 12), bool), "lengths": [1] * 4}, ValueError, "lengths must be omitted"),
+    ({"x": X, "state": {"gru.h": np.zeros(20)}}, ValueError, r"state\['gru.h'\] must be real of shape \(4, 20\)"),
+    ({"x": X, "state": {"gru": np.zeros(20)}}, ValueError, r"key of state must be one of .*, got 'gru'"),
+    ({"x": X, "state": [1]}, TypeError, "state must be a dict of arrays, got list"),
+    (
+        {"x": X, "out": np.empty((4, 12, 3), np.float32)},
+        ValueError,
+        r"out must be .* of shape \(4, 12, 2\), got float32",
+    ),
+    ({"x": X, "out": np.empty((4, 12, 2))}, ValueError, "out must be a writable C-contiguous float32"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "error", "message"), BAD_CALLS)
+def test_bad_calls_name_argument_expected_and_given(model, arguments, error, message):
+    with pytest.raises(error, match=message):
+        model(**arguments)
+    assert np.array_equal(model(X), model(X))
+
+
+def test_bad_states_and_rows(model):
+    stream = model.stream(4)
+    stream.process(X)
+    before = stream.state
+    for bad in ({}, {**before, "x": 1}, {**before, "gru.h": np.zeros((4, 19))}):
+        with pytest.raises(ValueError, match="state"):
+            stream.state = bad
+    for rows in ([4], [-1], np.ones(3, bool), [0.5]):
+        with pytest.raises(ValueError, match=r"rows must be indices in 0\.\.3"):
+            stream.reset(rows=rows)
+    assert all(np.array_equal(stream.state[k], before[k]) for k in before)
+    with pytest.raises(ValueError, match="batch must be None or a positive integer, got 0"):
+        model.stream(0)
+
+
+def test_a_bidirectional_model_has_no_stream():
+    cell = make_cell("gru-after", 5, 3)
+    with pytest.raises(ValueError, match=r"no layer that runs backwards in time, got bidirectional\.backward"):
+        Model([Bidirectional(cell, cell)]).stream()
