@@ -173,14 +173,17 @@ def lower(graph: g.Graph) -> Lowered:
     """
     if len(graph.inputs) != 1:
         raise GraphError(f"number of inputs must be 1, got {len(graph.inputs)}: {', '.join(graph.inputs)}")
-    if not next(iter(graph.inputs.values())).time:
-        raise GraphError("input must have a time axis, got one without")
+    # A graph over rows (B, F) has no recurrence, so each row may as well be a step: (T, F).
+    only_rows = not next(iter(graph.inputs.values())).time
     bad = [v for v in graph.outputs if v in graph.inputs or graph.specs[v].dtype != "float"]
     bad += [v for i, v in enumerate(graph.outputs) if v in graph.outputs[:i]]
     if bad:
         raise GraphError(f"outputs must be different float values that nodes compute, got {', '.join(bad)}")
     number = {name: i for i, name in enumerate(graph.specs)}
-    values = [{"size": s.shape[0] if s.shape else 0, "time": s.time, "kind": s.dtype} for s in graph.specs.values()]
+    values = [
+        {"size": s.shape[0] if s.shape else 0, "time": s.time or only_rows, "kind": s.dtype}
+        for s in graph.specs.values()
+    ]
     instructions, states, recurrence, bound = [], [], 0, 2**31
     for node in graph.nodes:
         d = LOWERINGS[type(node.op)](node.op)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgru import reference
+from fastgru import Model, reference
 from fastgru.graph import Graph
 
 FILES = Path(__file__).resolve().parent / "data" / "keras"
@@ -21,8 +21,14 @@ def run_reference(graph: Graph, x: Any) -> tuple[Any, ...]:
     return reference.run(graph, x)[0]
 
 
+def run_engine(graph: Graph, x: Any) -> tuple[Any, ...]:
+    """The engine in float64."""
+    y = Model(graph, dtype="float64")(x)
+    return y if isinstance(y, tuple) else (y,)
+
+
 # A way to run a graph on x; each is held to the same tolerances.
-FORWARDS = [pytest.param(run_reference, id="reference")]
+FORWARDS = [pytest.param(run_reference, id="reference"), pytest.param(run_engine, id="engine")]
 
 
 def assert_close(outputs: Any, expected: Any, tolerance: float) -> None:

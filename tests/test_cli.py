@@ -227,7 +227,7 @@ def test_a_row_of_csv_reads_back_exactly():
 
 
 def test_stream_answers_each_line_before_the_next(saved):
-    words = [sys.executable, "-m", "fastgru", "run", str(saved / "gru.fgru"), "-", "--stream"]
+    words = [sys.executable, "-I", "-m", "fastgru", "run", str(saved / "gru.fgru"), "-", "--stream"]
     expected = fastgru.load(saved / "gru.fgru")(X)
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         for line, row in zip(csv_of(X).splitlines(), expected, strict=True):
@@ -240,7 +240,7 @@ def test_stream_answers_each_line_before_the_next(saved):
 
 
 def test_an_error_of_a_process_is_one_line(tmp_path):
-    words = [sys.executable, "-m", "fastgru", "info", str(tmp_path / "gone.fgru")]
+    words = [sys.executable, "-I", "-m", "fastgru", "info", str(tmp_path / "gone.fgru")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {tmp_path / 'gone.fgru'}: No such file or directory\n"

@@ -77,7 +77,7 @@ def test_neither_keras_nor_tensorflow_is_imported():
         f"to_graph({str(FILES / 'words.keras')!r}); to_graph({str(FILES / 'words.h5')!r}); "
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'keras', 'tensorflow', 'torch', 'jax'}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
 
 

@@ -88,5 +88,5 @@ def test_import_loads_numpy_and_nothing_heavy():
         "import sys, fastgru; heavy = {'scipy', 'torch', 'keras', 'onnx', 'h5py', 'rich', 'typer', 'matplotlib', "
         "'safetensors'}; print(sorted(heavy & {m.split('.')[0] for m in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

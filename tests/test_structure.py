@@ -52,12 +52,19 @@ def test_imports_go_one_way(prefix):
             assert head in (prefix, "errors", *ALLOWED[prefix]), f"{path.name} imports {name}"
 
 
+FRAMEWORKS = ("torch", "keras")
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "fastgru.") if "__main__" not in m.name)
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
-    result = doctest.testmod(importlib.import_module(name))
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in FRAMEWORKS:
+            raise
+        pytest.skip(f"could not import '{error.name}', which {name} is for")
+    result = doctest.testmod(module)
     assert result.failed == 0
 
 

@@ -52,7 +52,7 @@ def _own_functions(model: Any) -> list[str]:
     for layer in model._flatten_layers():
         for key in ("activation", "recurrent_activation"):
             function = getattr(layer, key, None)
-            named = function if hasattr(function, "__qualname__") else type(function)
+            named: Any = function if hasattr(function, "__qualname__") else type(function)
             if function is not None and named.__module__.split(".")[0] != "keras":
                 got = f"{named.__module__}.{named.__qualname__}"
                 found.append(f"{key} of layer {layer.name!r} must be one of Keras's own, got {got}")
