@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 
 import numpy as np
@@ -92,6 +93,17 @@ def test_models_are_shared_by_threads_and_pickled(model):
     assert len(results) == 200
     assert all(results)
     assert np.array_equal(pickle.loads(pickle.dumps(model))(X), want)
+
+
+def test_a_running_stream_allocates_nothing(model):
+    stream, out, frame = model.stream(), np.empty(2, np.float32), np.ascontiguousarray(X[0, 0])
+    chunk, outs = np.ascontiguousarray(X[0]), np.empty((12, 2), np.float32)
+    for _ in range(3):
+        before = sys.getallocatedblocks()
+        for _ in range(1000):
+            stream.step(frame, out)
+            stream.process(chunk, outs)
+    assert sys.getallocatedblocks() - before <= 2  # the counters of this test itself
 
 
 BAD_FRAMES = [

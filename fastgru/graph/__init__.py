@@ -22,10 +22,11 @@ from .basic import (
     Multiply,
     Reverse,
 )
+from .cells import GRU, LSTM, RNN
 from .graph import MERGE_OPS, Graph, GraphBuilder, Node, StateSlot, chain, is_recurrent
 from .like import Like, like
 from .op import Op, Spec
-from .recurrent import GRU, LSTM, RNN, Bidirectional, Recurrent
+from .recurrent import Bidirectional, Recurrent
 
 OPS: dict[str, type[Op]] = {
     op.kind: op
