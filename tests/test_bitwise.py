@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from cells import CELLS, ISAS, make_cell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgru import Model
-from fastgru.layers import Dense
+from fastgru.layers import Activate, Dense, LayerNorm
 
 
 @settings(max_examples=120, deadline=None)
@@ -46,6 +47,20 @@ def test_any_batch_and_chunking_gives_the_same_bits(cells, inputs, hidden, batch
     frames = np.stack([alone.step(frame) for frame in x[row]])
     assert np.array_equal(frames, whole[row])
     assert np.array_equal(model(x[row]), whole[row])
+
+
+@pytest.mark.skipif(not {"avx2", "avx512"} <= set(ISAS), reason="needs a machine with AVX2 and AVX-512")
+@pytest.mark.parametrize("cell", CELLS)
+def test_avx2_and_avx512_give_the_same_bits(cell):
+    """Lanes never mix and every sum has one order, so the width of the vectors does not show."""
+    rng = np.random.default_rng(9)
+    x = rng.normal(size=(5, 30, 6)).astype(np.float32)
+    for hidden in (1, 9, 16, 37, 100):
+        first = make_cell(cell, 6, hidden)
+        w = rng.normal(size=(40, first.output_size)).astype(np.float32)
+        layers = [first, LayerNorm(w[0]), Dense(w, w[:, 0], activation="softplus"), Activate("softmax")]
+        wide, narrow = (Model(layers, isa=isa)(x) for isa in ("avx512", "avx2"))
+        assert np.array_equal(wide, narrow)
 
 
 @settings(max_examples=60, deadline=None)

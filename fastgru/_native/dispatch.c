@@ -3,13 +3,14 @@
 
 /* Every flag that setup.py gives to an object must be asked for here. __builtin_cpu_supports looks at
  * XCR0, too: a CPU with AVX-512 under a system that does not save its registers answers no. */
-static int always(void) { return 1; }
+#define FG_PREDICATE static __attribute__((unused)) int /* a build may leave instruction sets out */
+FG_PREDICATE always(void) { return 1; }
 #if defined(__x86_64__)
-static int has_avx2(void) {
+FG_PREDICATE has_avx2(void) {
   __builtin_cpu_init();
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
-static int has_avx512(void) {
+FG_PREDICATE has_avx512(void) {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
