@@ -18,7 +18,6 @@ class Plan:
     sizes: list[tuple[int, bool, str]]
     isa: str
     dtype: str
-    packed_bytes: int
     macs: int
     id_bound: int
     def __init__(

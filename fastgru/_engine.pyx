@@ -71,7 +71,7 @@ cdef class Plan:
     cdef int n_values, n_instructions, n_recurrences
     cdef readonly list inputs, outputs, states, blockers, sizes
     cdef readonly str isa, dtype
-    cdef readonly Py_ssize_t packed_bytes, macs, id_bound
+    cdef readonly Py_ssize_t macs, id_bound
     cdef int typenum
     cdef idx widest
     cdef list keep
@@ -120,7 +120,6 @@ cdef class Plan:
         cdef idx shift = -(<size_t>raw.data) % ALIGN
         memcpy(raw.data + shift, a.data, a.nbytes)
         self.keep.append(raw)
-        self.packed_bytes += a.nbytes
         return raw.data + shift
 
     cdef const void *own_gates(self, array) except? NULL:

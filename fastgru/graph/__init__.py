@@ -23,7 +23,7 @@ from .basic import (
     Reverse,
 )
 from .cells import GRU, LSTM, RNN
-from .graph import MERGE_OPS, Graph, GraphBuilder, Node, StateSlot, chain, is_recurrent
+from .graph import MERGE_OPS, Graph, GraphBuilder, Node, StateSlot, chain
 from .like import Like, like
 from .op import Op, Spec
 from .recurrent import Bidirectional, Recurrent
@@ -40,5 +40,5 @@ __all__ = [
     "ACTIVATIONS", "GRU", "LSTM", "MERGE_OPS", "OPS", "RNN", "SOFTMAX", "Activate", "Activation", "Add",
     "ApplyMask", "Average", "BatchNorm", "Bidirectional", "Concat", "Dense", "Dropout", "Embedding", "Graph",
     "GraphBuilder", "LayerNorm", "Like", "Mask", "Multiply", "Node", "Op", "Recurrent", "Reverse", "Spec",
-    "StateSlot", "chain", "dialects", "is_recurrent", "like",
+    "StateSlot", "chain", "dialects", "like",
 ]  # fmt: skip

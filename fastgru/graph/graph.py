@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import GraphError, listed
 from .basic import Add, Average, Concat, Multiply
 from .op import Op, Spec
-from .recurrent import Bidirectional, Recurrent
+from .recurrent import Bidirectional
 
 MERGE_OPS: dict[str, type[Op]] = {"concat": Concat, "sum": Add, "mul": Multiply, "ave": Average}
 
@@ -72,7 +72,8 @@ class Graph:
             problems += self._infer(node)
         if not self.outputs:
             problems.append("graph must have at least one output, got none")
-        problems += [f"output must be a value of the graph, got {n!r}" for n in self.outputs if n not in self.specs]
+        written = {*self.inputs, *(value for node in self.nodes for value in node.outputs)}
+        problems += [f"output must be a value of the graph, got {n!r}" for n in self.outputs if n not in written]
         if problems:
             raise GraphError(listed(problems))
 
@@ -192,8 +193,3 @@ def chain(layers: Sequence[Any], *, names: Sequence[str | None] | None = None) -
             raise GraphError("a layer with merge=None must be the last, got one in the middle")
         values = builder.add_layer(layer, *values, name=name)
     return builder.build(*values)
-
-
-def is_recurrent(node: Node) -> bool:
-    """Whether the node carries state from step to step."""
-    return isinstance(node.op, Recurrent)
