@@ -27,8 +27,15 @@ def run_engine(graph: Graph, x: Any) -> tuple[Any, ...]:
     return y if isinstance(y, tuple) else (y,)
 
 
+def run_engine32(graph: Graph, x: Any) -> tuple[Any, ...]:
+    """The engine in float32, as users run it."""
+    y = Model(graph)(x)
+    return y if isinstance(y, tuple) else (y,)
+
+
 # A way to run a graph on x; each is held to the same tolerances.
 FORWARDS = [pytest.param(run_reference, id="reference"), pytest.param(run_engine, id="engine")]
+REAL_FORWARDS = [*FORWARDS, pytest.param(run_engine32, id="engine-float32")]  # real models: their own tolerances
 
 
 def assert_close(outputs: Any, expected: Any, tolerance: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from keras_cases import FILES, FORWARDS, assert_close
+from keras_cases import FILES, FORWARDS, REAL_FORWARDS, assert_close
 
 from fastgru.converters import to_graph
 from fastgru.converters.keras_hdf5 import read
@@ -108,7 +108,7 @@ def test_paths_written_on_windows():
 # Real models -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("forward", REAL_FORWARDS)
 @pytest.mark.parametrize("name", ["beguiling-drafter-2018-08-30", "somnolent-hogwash-2018-09-01"])
 def test_rnnoise(name, forward, real_models):
     folder = real_models / "rnnoise_nu" / name
@@ -119,7 +119,7 @@ def test_rnnoise(name, forward, real_models):
     assert {n.name for n in imported.graph.nodes} >= {"vad_gru", "noise_gru", "denoise_gru", "concatenate_1"}
 
 
-@pytest.mark.parametrize("forward", FORWARDS)
+@pytest.mark.parametrize("forward", REAL_FORWARDS)
 def test_textgenrnn(forward, real_models):
     path = real_models / "textgenrnn" / "textgenrnn_weights.hdf5"
     reference = load(real_models / "textgenrnn" / "reference.npz")
