@@ -4,9 +4,10 @@
  * added to the total as it ends. That order does not depend on R, P, the batch, or the place of the row
  * in it: it is the package's promise of one summation order; keep it.
  *
- * Measured on Zen 4 (one 512-bit FMA a cycle, L2 32 bytes a cycle): one row of I=H=128..256 streams its
- * weights at 100-108 GB/s, the speed of the L2 cache, and 32 rows of H=256 run at 103 of 110 GFLOP/s.
- * Software prefetch 512 to 2048 bytes ahead gained nothing there and lost 25 % at H=512, so there is none.
+ * Measured on Zen 4 with bench/kernels.c: one row of I=H=64..256 streams its weights at 93-105 GB/s, a
+ * plateau taken to be the L2 cache's 32 bytes a cycle (no peak was measured apart); 32 rows of H=256 run at
+ * 104 (three gates) and 101 GFLOP/s, of the 112 that the best product reaches. Software prefetch 512 to
+ * 2048 bytes ahead gained nothing there and lost 25 % at H=512, so there is none.
  */
 #ifndef FASTGRU_TILE_H
 #define FASTGRU_TILE_H
