@@ -207,11 +207,16 @@ cdef class Stream:
                 raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
             arrays = [self.output(v, None if out is None else out[i], T, chunk, f"out[{i}]")
                       for i, v in enumerate(plan.outputs)]
+        cdef int i, value
+        if out is not None:
+            for i in range(len(arrays)):
+                if overlap(<cnp.ndarray>arrays[i], x):
+                    x = x.copy()  # the output is written while the input is still being read
+                    break
         cdef fg_rows *rows = &self.rows[self.in_value]
         rows.data = x.data
         rows.t_stride = max(1, self.in_size)
         rows.b_stride = T * rows.t_stride
-        cdef int i, value
         cdef cnp.ndarray y
         for i in range(len(arrays)):
             y = <cnp.ndarray>arrays[i]
@@ -395,6 +400,11 @@ cdef char *place(char *base, size_t *at, idx size) noexcept:
     cdef char *here = NULL if base == NULL else base + at[0]
     at[0] += (size + ALIGN - 1) // ALIGN * ALIGN
     return here
+
+
+cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Whether two C-contiguous arrays share memory."""
+    return (a.data < b.data + cnp.PyArray_NBYTES(b)) and (b.data < a.data + cnp.PyArray_NBYTES(a))
 
 
 cdef void fill(char *to, const void *source, idx size) noexcept:

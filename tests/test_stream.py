@@ -68,6 +68,17 @@ def test_out_is_written_in_place(model):
     assert np.array_equal(ys, model(X))
 
 
+def test_out_may_overlap_the_input():
+    """As in NumPy: the result is that of a separate output, wherever the two lie in memory."""
+    x = np.random.default_rng(7).normal(size=(5000, 3)).astype(np.float32)
+    model = Model([make_cell("gru-after", 3, 3)])
+    want = model(x)
+    for shift in (0, 1, 3):
+        memory = np.zeros((5003, 3), np.float32)
+        memory[:5000] = x
+        assert np.array_equal(model(memory[:5000], out=memory[shift : shift + 5000]), want)
+
+
 def test_strided_double_and_list_input_is_converted(model):
     want = model(X)
     assert np.array_equal(model(X.astype(np.float64)), want)
