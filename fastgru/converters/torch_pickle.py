@@ -12,6 +12,7 @@ import math
 import os
 import pickletools
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -70,9 +71,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     if not zipfile.is_zipfile(path):
         raise ConvertError(f"{what} must be a zip archive, got {describe(path)}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _Machine(Archive(archive, size, what)).run()
-    except (zipfile.BadZipFile, struct.error, OSError, EOFError, NotImplementedError, ValueError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # pickletools, of escapes that no writer makes
+            with zipfile.ZipFile(path) as archive:
+                return _Machine(Archive(archive, size, what)).run()
+    except (zipfile.BadZipFile, struct.error, OSError, EOFError, NotImplementedError, ValueError, Warning) as error:
         if isinstance(error, ConvertError):
             raise
         raise ConvertError(f"{what} must be intact, got one that cannot be read: {error}") from error
