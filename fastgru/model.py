@@ -123,6 +123,9 @@ class Model:
             allowed = GEMMS if dtype == "float32" else ("blas",)
             raise ValueError(f"gemm must be one of {allowed} for dtype {dtype!r}, got {gemm!r}")
         self._graph = layers if isinstance(layers, Graph) else chain(layers)
+        reduced = [f"{n.name!r} is {n.op.precision}" for n in self._graph.nodes if _is_reduced(n.op)]
+        if reduced and gemm != "packed":
+            raise ValueError(f"layers must be float32 for gemm {gemm!r}, got {', '.join(reduced)}")
         self._forced_isa = isa
         self._gemm = gemm
         self._provenance = dict(provenance or {})
@@ -265,6 +268,38 @@ class Model:
             raise ValueError(f"batch must be None or a positive integer, got {batch!r}")
         return _engine.Stream(self._plan, None if batch is None else int(batch), model=self)
 
+    def quantize(self, precision: str | Mapping[str, str], *, layers: Sequence[str] | None = None) -> Model:
+        """This model with smaller weights: new model, same layers.
+
+        Parameters
+        ----------
+        precision : {"float16", "bfloat16", "int8", "float32"} or mapping
+            float16: halves, arithmetic in float32. bfloat16: both operands of every product rounded to
+            bfloat16, sums in float32. int8: one scale per output row, activations rounded per row and step,
+            exact int32 sums. A mapping gives a precision per layer name.
+        layers : sequence of str, optional
+            Names of the layers to change (see `summary`); all that have weight matrices when omitted.
+
+        Raises
+        ------
+        GraphError
+            When a name or precision does not exist, or weights are out of a precision's range.
+
+        Examples
+        --------
+        >>> from fastgru.layers import Dense
+        >>> Model([Dense(np.eye(2))]).quantize("int8")(np.eye(2, dtype=np.float32))
+        array([[1., 0.],
+               [0., 1.]], dtype=float32)
+        """
+        from . import quantization, selftest
+
+        graph = quantization.apply(self._graph, quantization.choose(self._graph, precision, layers))
+        test = selftest.make(graph, None, self._provenance)
+        return Model(
+            graph, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm, provenance=self._provenance, self_test=test
+        )
+
     def summary(self) -> Summary:
         """Layers, shapes, parameters, bytes and MACs per step; print it."""
         from .summary import summarise
@@ -295,6 +330,10 @@ class Model:
 
 def _rebuild(graph: tuple[Any, ...], options: dict[str, Any]) -> Model:
     return Model(Graph(*graph), **options)
+
+
+def _is_reduced(op: Any) -> bool:
+    return getattr(op, "precision", "float32") != "float32"
 
 
 def _as_state(state: Any) -> dict[str, Any]:

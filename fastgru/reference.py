@@ -26,10 +26,15 @@ def f64(array: Any, default: Any = 0.0) -> F64:
 # Cells: one step, x (B, I) and states (B, size) to output (B, R) and new states ------------------
 
 
+def _product(op: Any, x: F64, weight: Any) -> F64:
+    """x (B, K) by weight (N, K), x rounded as the op's precision multiplies it."""
+    return f64(g.PRECISIONS[op.precision].operand(x)) @ f64(weight).T
+
+
 def _gates(op: g.Recurrent, x: F64, h: F64) -> tuple[list[F64], list[F64]]:
     """Input part W x + b and recurrent part U h + c, a list of (B, H) each, in canonical order."""
-    wx = x @ f64(op.weight_x).T + f64(op.bias)
-    uh = h @ f64(op.weight_h).T + f64(op.bias_h)
+    wx = _product(op, x, op.weight_x) + f64(op.bias)
+    uh = _product(op, h, op.weight_h) + f64(op.bias_h)
     return np.split(wx, op.gates, axis=1), np.split(uh, op.gates, axis=1)
 
 
@@ -54,7 +59,7 @@ def gru_step(op: g.GRU, x: F64, state: State) -> tuple[F64, State]:
     else:
         u_n = np.split(f64(op.weight_h), op.gates)[2]
         c_n = 0.0 if op.bias_h is None else np.split(f64(op.bias_h), op.gates)[2]
-        n = op.activation(_clip(op, wx[2] + (r * h) @ u_n.T + c_n))
+        n = op.activation(_clip(op, wx[2] + _product(op, r * h, u_n) + c_n))
     h = z * h + (1 - z) * n if op.update_keeps == "state" else (1 - z) * h + z * n
     y = h
     if op.output_gate:
@@ -74,7 +79,7 @@ def lstm_step(op: g.LSTM, x: F64, state: State) -> tuple[F64, State]:
     o = op.gate_activation(_clip(op, a["o"] + p_o * c))
     h = o * op.output_activation(c)
     if op.projection is not None:
-        h = h @ f64(op.projection).T
+        h = _product(op, h, op.projection)
     return h, {"h": h, "c": c}
 
 
@@ -130,7 +135,7 @@ def _mask(op: g.Mask, x: Any) -> Any:
 
 
 FORMULAS: dict[type[g.Op], Callable[..., Any]] = {
-    g.Dense: lambda op, x: op.activation(x @ f64(op.weight).T + f64(op.bias)),
+    g.Dense: lambda op, x: op.activation(_product(op, x, op.weight) + f64(op.bias)),
     g.Embedding: lambda op, ids: f64(op.weight)[ids],
     g.LayerNorm: _layer_norm,
     g.BatchNorm: _batch_norm,

@@ -23,6 +23,7 @@ ALLOWED = {
     "converters": ("graph", "reference", "layers"),
     "lowering": ("graph", "reference"),
     "summary": ("graph",),
+    "quantization": ("graph", "reference", "selftest"),
     "selftest": ("graph", "reference", "model"),
     "_header": ("graph", "selftest"),
 }

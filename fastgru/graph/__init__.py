@@ -26,6 +26,7 @@ from .cells import GRU, LSTM, RNN
 from .graph import MERGE_OPS, Graph, GraphBuilder, Node, StateSlot, chain
 from .like import Like, like
 from .op import Op, Spec
+from .precision import PRECISIONS
 from .recurrent import Bidirectional, Recurrent
 
 OPS: dict[str, type[Op]] = {
@@ -37,7 +38,7 @@ OPS: dict[str, type[Op]] = {
 }  # fmt: skip
 
 __all__ = [
-    "ACTIVATIONS", "GRU", "LSTM", "MERGE_OPS", "OPS", "RNN", "SOFTMAX", "Activate", "Activation", "Add",
+    "ACTIVATIONS", "GRU", "LSTM", "MERGE_OPS", "OPS", "PRECISIONS", "RNN", "SOFTMAX", "Activate", "Activation", "Add",
     "ApplyMask", "Average", "BatchNorm", "Bidirectional", "Concat", "Dense", "Dropout", "Embedding", "Graph",
     "GraphBuilder", "LayerNorm", "Like", "Mask", "Multiply", "Node", "Op", "Recurrent", "Reverse", "Spec",
     "StateSlot", "chain", "dialects", "like",

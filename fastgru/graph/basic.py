@@ -22,9 +22,11 @@ class Dense(Op):
     """
 
     kind: ClassVar[str] = "dense"
+    matrices: ClassVar[tuple[str, ...]] = ("weight",)
     weight: Array = param("O", "I")
     bias: Array | None = param("O", optional=True)
     activation: Activation = "linear"  # type: ignore[assignment]
+    precision: str = "float32"
 
     def problems(self) -> list[str]:
         found: list[str] = []
@@ -44,7 +46,9 @@ class Embedding(Op):
     """Row lookup: integer ids (B, T) to (B, T, E). Ids outside [0, V) are an error when the model runs."""
 
     kind: ClassVar[str] = "embedding"
+    matrices: ClassVar[tuple[str, ...]] = ("weight",)
     weight: Array = param("V", "E")
+    precision: str = "float32"
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         if len(inputs) != 1 or inputs[0].dtype != "int" or inputs[0].shape:

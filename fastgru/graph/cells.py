@@ -189,6 +189,7 @@ class LSTM(Recurrent):
     """
 
     kind: ClassVar[str] = "lstm"
+    matrices: ClassVar[tuple[str, ...]] = ("weight_x", "weight_h", "projection")
     peephole: Array | None = param("3 (i, f, o)", "H", optional=True)
     projection: Array | None = param("R", "H", optional=True)
     initial_c: Array | None = param("H", optional=True)

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import GraphError, listed
 from .activations import SOFTMAX, Activation
+from .precision import PRECISIONS, Array, rounded
 
-Array = NDArray[Any]
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 
 
@@ -49,11 +48,13 @@ class Op:
     """What a node computes. Subclasses are frozen dataclasses of attributes and weights.
 
     Fields made with `param` become read-only, C-contiguous float32 or float64 arrays; fields whose
-    name ends in ``activation`` become `Activation`.
+    name ends in ``activation`` become `Activation`. An op with `matrices` has a field ``precision``, and
+    those arrays are rounded to what it can hold.
     """
 
     kind: ClassVar[str] = ""
     streamable: ClassVar[bool] = True
+    matrices: ClassVar[tuple[str, ...]] = ()  # fields that `precision` rounds and multiplies in
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -62,7 +63,7 @@ class Op:
                 object.__setattr__(self, field.name, self._array(field, value))
             elif field.name.endswith("activation"):
                 object.__setattr__(self, field.name, Activation.of(value))
-        problems = self.problems()
+        problems = [*self._round(), *self.problems()]
         if problems:
             raise GraphError(f"{type(self).__name__}: {listed(problems)}")
 
@@ -83,6 +84,22 @@ class Op:
         array = np.array(array, dtype=dtype, order="C")
         array.setflags(write=False)
         return array
+
+    def _round(self) -> list[str]:
+        """Round the matrices to the op's precision, or say why that cannot be."""
+        precision = getattr(self, "precision", "float32")
+        if precision not in PRECISIONS:
+            return [f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"]
+        for name in self.matrices if precision != "float32" else ():
+            weight = getattr(self, name)
+            if weight is not None:
+                try:
+                    weight = rounded(weight, precision)
+                except GraphError as error:
+                    return [f"{name}: {error}"]
+                weight.setflags(write=False)
+                object.__setattr__(self, name, weight)
+        return []
 
     # What a subclass defines --------------------------------------------------------------------
 

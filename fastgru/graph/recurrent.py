@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,8 +38,11 @@ class Recurrent(Op):
         The output at masked steps: zeros (PyTorch, ONNX), or the last valid output (Keras).
     clip : float, optional
         Pre-activations are clipped to [-clip, clip] (ONNX).
+    precision : {"float32", "float16", "bfloat16", "int8"}
+        Of the weight matrices; see `fastgru.graph.precision`.
     """
 
+    matrices: ClassVar[tuple[str, ...]] = ("weight_x", "weight_h")
     weight_x: Array = param("G*H", "I")
     weight_h: Array = param("G*H", "R")
     bias: Array | None = param("G*H", optional=True)
@@ -49,6 +52,7 @@ class Recurrent(Op):
     reverse: bool = False
     mask_output: str = "zero"
     clip: float | None = None
+    precision: str = "float32"
 
     @property
     def cell(self) -> str:
