@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
+from glob import glob
 from typing import NamedTuple
 
 import numpy as np
@@ -12,22 +14,34 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 
-class Isa(NamedTuple):
-    """A row of the table: every flag here is asked for by `supported` in fastgru/_native/dispatch.c."""
+class Dot(NamedTuple):
+    """Dot-product instructions beyond an instruction set; the flags come on top of it."""
 
     name: str
     flags: tuple[str, ...]
     supported: str
 
 
+class Isa(NamedTuple):
+    """A row of the table: every flag here is asked for by `supported` in fastgru/_native/dispatch.c."""
+
+    name: str
+    flags: tuple[str, ...]
+    supported: str
+    dots: tuple[Dot, ...] = ()  # the best first; "plain", without any, comes after them
+
+
 X86 = (
-    Isa("avx512", ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma",
-                   "-mprefer-vector-width=512"), "has_avx512"),
-    Isa("avx2", ("-mavx2", "-mfma"), "has_avx2"),
-    Isa("portable", (), "always"),
+    Isa("avx512", ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c",
+                   "-mprefer-vector-width=512"), "has_avx512",
+        (Dot("bf16", ("-mavx512vnni", "-mavx512bf16"), "has_avx512_bf16"),
+         Dot("vnni", ("-mavx512vnni",), "has_avx512_vnni"))),
+    Isa("avx2", ("-mavx2", "-mfma", "-mf16c"), "has_avx2", (Dot("vnni", ("-mavxvnni",), "has_avx_vnni"),)),
+    Isa("portable", ("-Wno-psabi",), "always"),
 )  # fmt: skip
-ARM = (Isa("neon", (), "always"),)
+ARM = (Isa("neon", (), "always", (Dot("dot", ("-march=armv8.2-a+dotprod",), "has_neon_dot"),)),)
 OTHER = (Isa("portable", (), "always"),)
+PLAIN = Dot("plain", (), "always")
 MACHINE = os.environ.get("FASTGRU_MACHINE", platform.machine()).lower()
 ISAS = {"x86_64": X86, "amd64": X86, "aarch64": ARM, "arm64": ARM}.get(MACHINE, OTHER)
 
@@ -45,20 +59,27 @@ class BuildKernels(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         if ext.name == "fastgru._engine":
-            ext.extra_objects = [*self.kernel_objects(), *self.dispatch_object()]
+            with ThreadPoolExecutor(os.cpu_count()) as pool:  # a dozen objects of seconds each
+                jobs = [pool.submit(self.compile, *each) for each in self.objects()]
+                ext.extra_objects = [name for job in jobs for name in job.result()]
         super().build_extension(ext)
 
-    def kernel_objects(self) -> list[str]:
-        objects = []
+    def objects(self) -> list[tuple[str, str, tuple[str, ...], list]]:
+        """Source, folder, flags and macros of every object."""
+        rows = []
         for isa in ISAS:
             for dtype, define in (("f32", []), ("f64", [("FG_DOUBLE", None)])):
                 macros = [*define, ("FG_ISA", isa.name), ("FG_TABLE", f"fg_{isa.name}_{dtype}")]
-                objects += self.compile("fastgru/_native/kernels.c", f"{isa.name}_{dtype}", isa.flags, macros)
-        return objects
-
-    def dispatch_object(self) -> list[str]:
-        rows = " ".join(f"row({isa.name}, {isa.supported})" for isa in ISAS)
-        return self.compile("fastgru/_native/dispatch.c", "dispatch", (), [("FG_BUILT_ISAS(row)", rows)])
+                rows.append(("fastgru/_native/kernels.c", f"{isa.name}_{dtype}", isa.flags, macros))
+            for dot in (*isa.dots, PLAIN):
+                macros = [("FG_DOT", dot.name), ("FG_TABLE", f"fg_{isa.name}_{dot.name}")]
+                rows.append(("fastgru/_native/narrow.c", f"{isa.name}_{dot.name}", (*isa.flags, *dot.flags), macros))
+        isas = " ".join(f"row({isa.name}, {isa.supported})" for isa in ISAS)
+        dots = " ".join(f"row({isa.name}, {dot.name}, {dot.supported})" for isa in ISAS for dot in (*isa.dots, PLAIN))
+        macros = [("FG_BUILT_ISAS(row)", isas), ("FG_BUILT_DOTS(row)", dots)]
+        rows.append(("fastgru/_native/dispatch.c", "dispatch", (), macros))
+        rows.append(("fastgru/_native/pool.c", "pool", ("-pthread",), []))
+        return rows
 
     def compile(self, source: str, folder: str, flags: tuple[str, ...], macros: list) -> list[str]:
         return self.compiler.compile(
@@ -75,8 +96,8 @@ def extension(name: str) -> Extension:
         include_dirs=["include", np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=["-O2", "-g0", *sanitizer],
-        extra_link_args=["-s", *sanitizer] if not SANITIZE else sanitizer,
-        depends=["fastgru/_run.pxi", "fastgru/_stream.pxi", "include/fastgru/fastgru.h"],
+        extra_link_args=["-s", "-pthread", *sanitizer] if not SANITIZE else ["-pthread", *sanitizer],
+        depends=[*glob("fastgru/_*.pxi"), *glob("fastgru/_native/*.c"), *glob("include/fastgru/*.h")],
     )
 
 

@@ -15,12 +15,19 @@ cdef extern from "fastgru/fastgru.h" nogil:
         void *data
         idx t_stride, b_stride
     ctypedef struct fg_span:
-        idx batch, count
+        idx batch, first, count
         const int32_t *index
     ctypedef struct fg_matrix:
         const void *data
         idx panels, gates, inner
+        int format
+        const float *scale
+        const int32_t *offset
+        idx units
+        const int32_t *starts
+        const int32_t *blocks
     enum:
+        FG_NATIVE, FG_FLOAT16, FG_BFLOAT16, FG_INT8, FG_SPARSE, FG_SPARSE_INT8
         FG_PROJECT, FG_GRU_AFTER_OUT, FG_GRU_GATES_OUT, FG_GRU_CANDIDATE, FG_LSTM, FG_LSTM_COUPLED
     ctypedef struct fg_phase:
         int kind, plain, keep_candidate
@@ -58,12 +65,33 @@ cdef extern from "fastgru/fastgru.h" nogil:
                        const fg_span *) noexcept nogil
         void (*add)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
         void (*multiply)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+    ctypedef struct fg_narrow:
+        const char *name
+        idx (*scratch)(const fg_matrix *) noexcept nogil
+        void (*product)(const fg_matrix *, const void *, const fg_act *, const fg_rows *, const fg_rows *, idx,
+                        const fg_span *, void *) noexcept nogil
+        void (*lookup)(const fg_matrix *, idx, void *) noexcept nogil
     ctypedef struct fg_isa:
         const char *name
         const fg_kernels *f32
         const fg_kernels *f64
         int supported
+        const fg_narrow *narrow
     const fg_isa *fg_isas(int *count)
+
+ctypedef void (*work_t)(void *, int) noexcept nogil
+
+cdef extern from "fastgru/pool.h" nogil:
+    ctypedef struct fg_barrier:
+        pass
+    int fg_pool_run(int parts, work_t fn, void *arg)
+    int fg_pool_threads()
+    void fg_barrier_init(fg_barrier *, int parts)
+    void fg_barrier_wait(fg_barrier *)
+    int fg_seen(const int *)
+    void fg_publish(int *, int)
+    bint fg_claim(int *)
+    void fg_yield()
 
 ctypedef void (*gemm_t)(int, int, int, const void *, int, const void *, int, void *, int) noexcept nogil
 
@@ -94,6 +122,7 @@ cdef struct Instruction:
     fg_phase[2] phase
     fg_matrix[2] wx
     const void *bx[2]
+    const void *bu[2]           # bias of a recurrent product that is not fused with its gates
     bint reverse
     bint last
     bint carry

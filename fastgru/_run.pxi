@@ -14,6 +14,7 @@ cdef enum:
     ADD = 10
     MULTIPLY = 11
     AVERAGE = 12
+    STEP_ROWS = 8  # rows of a step whose product and gates are made together; a multiple of the tiles' rows
 
 # The state and scratch of one recurrent instruction, all inside the stream's arena.
 cdef struct Recurrence:
@@ -25,12 +26,17 @@ cdef struct Recurrence:
     char *y
     char *last         # (B, features) last valid output
     char *x[2]        # (block, B, panels, G, L) input part of each phase
-    char *product      # (B, panels, G, L) where BLAS makes the recurrent product
 
 cdef struct Run:
     const fg_kernels *kernels
+    const fg_narrow *narrow
+    void *scratch             # for `narrow`
     gemm_t gemm               # NULL: packed kernels
+    const Instruction *instructions
+    int n_instructions, n_values
     const Value *values
+    char *arena               # of the stream, to tell its values from the caller's
+    size_t arena_bytes
     fg_rows *rows             # of each value
     idx T, B
     const uint8_t *mask       # (T, B) with the strides below, or NULL
@@ -38,7 +44,10 @@ cdef struct Run:
     int32_t *index            # (block * B) scratch: active rows of a block
     int32_t *active           # (B) scratch: active rows of a step
     Recurrence *recurrences
+    char *product             # (B, panels, G, L) where the recurrent product is not fused with its gates
     bint final                # the last block of the call
+    int part, parts           # which panels of every recurrence are this thread's; parts 1: all
+    fg_barrier *barrier       # where parts > 1 meet
 
 ctypedef void (*execute_t)(const Instruction *, Run *) noexcept nogil
 
@@ -49,7 +58,7 @@ cdef inline char *row(const fg_rows *v, idx item, idx t, idx b) noexcept nogil:
 
 cdef inline fg_span all_rows(const Instruction *ins, Run *run) noexcept nogil:
     cdef fg_span span
-    span.batch = run.B
+    span.batch, span.first = run.B, 0
     span.count = run.B * (run.T if run.values[ins.output].time else 1)
     span.index = NULL
     return span
@@ -79,6 +88,63 @@ cdef void multiply_rows(const fg_matrix *w, const fg_rows *a, const fg_rows *c, 
                  <int>c.t_stride)
 
 
+cdef inline void product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
+                         idx columns, const fg_span *span, Run *run) noexcept nogil:
+    """c = act(a w' + bias) by the kernel of the matrix' format."""
+    if w.format == FG_NATIVE:
+        run.kernels.product(w, bias, act, a, c, columns, span)
+    else:
+        run.narrow.product(w, bias, act, a, c, columns, span, run.scratch)
+
+
+cdef struct Slice:
+    fg_matrix matrix   # the panels of one thread
+    idx column, unit   # where they begin, in (panels, G, L) and in units
+
+
+cdef idx panel_bytes(const fg_matrix *w, const Run *run) noexcept nogil:
+    cdef idx width = w.gates * run.kernels.lanes
+    if w.format == FG_FLOAT16:
+        return w.inner * width * 2
+    if w.format == FG_BFLOAT16:
+        return (w.inner + 1) // 2 * width * 4
+    if w.format == FG_INT8:
+        return (w.inner + 3) // 4 * width * 4
+    return w.inner * width * run.kernels.item
+
+
+cdef Slice slice_of(const fg_matrix *w, const Run *run) noexcept nogil:
+    """The panels of this thread; a sparse matrix, whose strips are not in panels, is the first thread's."""
+    cdef Slice s
+    cdef bint whole = w.format == FG_SPARSE or w.format == FG_SPARSE_INT8
+    cdef idx begin = 0 if whole else w.panels * run.part // run.parts
+    cdef idx end = w.panels * (run.part == 0) if whole else w.panels * (run.part + 1) // run.parts
+    s.matrix = w[0]
+    s.matrix.panels = end - begin
+    s.unit = begin * run.kernels.lanes
+    s.column = s.unit * w.gates
+    s.matrix.data = <const char *>w.data + begin * panel_bytes(w, run)
+    if w.format == FG_INT8:
+        s.matrix.scale += s.column
+        s.matrix.offset += s.column
+    return s
+
+
+cdef inline const void *shifted(const void *p, idx bytes) noexcept nogil:
+    return NULL if p == NULL else <const char *>p + bytes
+
+
+cdef void shift_step(fg_step *s, const Slice *part, idx item) noexcept nogil:
+    """The buffers of a step from this thread's first unit on; the operand stays whole. For a batch of one row."""
+    s.x = shifted(s.x, part.column * item)
+    s.h = shifted(s.h, part.unit * item)
+    s.h_new = <void *>shifted(s.h_new, part.unit * item)
+    s.c = <void *>shifted(s.c, part.unit * item)
+    s.s0 = <void *>shifted(s.s0, part.unit * item)
+    s.s1 = <void *>shifted(s.s1, part.unit * item)
+    s.y = <void *>shifted(s.y, part.unit * item)
+
+
 cdef void input_product(const Instruction *ins, Run *run, int p, const fg_span *span, idx N) noexcept nogil:
     """x part of phase p for the whole block: W x + biases."""
     cdef fg_act linear
@@ -89,8 +155,16 @@ cdef void input_product(const Instruction *ins, Run *run, int p, const fg_span *
     c.data = x
     c.t_stride = run.B * N
     c.b_stride = N
+    cdef Slice part
+    if run.parts > 1:  # this thread's panels read no others' input parts
+        part = slice_of(&ins.wx[p], run)
+        c.data = x + part.column * run.kernels.item
+        if part.matrix.panels > 0:
+            product(&part.matrix, shifted(ins.bx[p], part.column * run.kernels.item), &linear,
+                    &run.rows[ins.inputs[0]], &c, part.matrix.panels * part.matrix.gates * run.kernels.lanes, span, run)
+        return
     if run.gemm == NULL:
-        run.kernels.product(&ins.wx[p], ins.bx[p], &linear, &run.rows[ins.inputs[0]], &c, N, span)
+        product(&ins.wx[p], ins.bx[p], &linear, &run.rows[ins.inputs[0]], &c, N, span, run)
         return
     for m in range(run.T * run.B):
         memcpy(x + m * width, ins.bx[p], width)
@@ -104,20 +178,49 @@ cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) 
     cdef idx N = phase.u.panels * phase.u.gates * run.kernels.lanes
     cdef idx item = run.kernels.item
     cdef fg_rows a, c
+    cdef fg_span span = s.rows
+    cdef fg_act linear
+    cdef fg_phase own
+    cdef Slice part
+    cdef const void *bias = ins.bu[p]
     s.x = NULL if ins.wx[p].data == NULL else r.x[p] + t * run.B * N * item
     s.product = NULL
-    if run.gemm == NULL:
+    if run.parts > 1:
+        part = slice_of(&phase.u, run)
+        own = phase[0]
+        own.u = part.matrix
+        own.bias = shifted(phase.bias, part.column * item)
+        own.peephole = shifted(phase.peephole, part.unit * item)
+        shift_step(s, &part, item)
+        if part.matrix.panels == 0:
+            return
+        phase = &own
+    if run.gemm == NULL and phase.u.format == FG_NATIVE:
         run.kernels.step(phase, s)
         return
-    memset(r.product, 0, run.B * N * item)
     a.data = <void *>s.a
     a.b_stride = s.a_stride
     a.t_stride = run.B * s.a_stride
-    c.data = r.product
+    c.data = run.product
     c.b_stride = N
     c.t_stride = run.B * N
+    if run.gemm == NULL:
+        linear.kind = 0
+        if run.parts > 1:
+            c.data = run.product + part.column * item
+            bias = shifted(bias, part.column * item)
+            N = part.matrix.panels * part.matrix.gates * run.kernels.lanes
+        s.product = c.data
+        while s.rows.first < span.first + span.count:  # few rows at a time: their products stay in the L1 cache
+            s.rows.count = min(STEP_ROWS, span.first + span.count - s.rows.first)
+            run.narrow.product(&phase.u, bias, &linear, &a, &c, N, &s.rows, run.scratch)
+            run.kernels.gates(phase, s)
+            s.rows.first += s.rows.count
+        s.rows = span
+        return
+    memset(run.product, 0, run.B * N * item)
     multiply_rows(&phase.u, &a, &c, N, 1, run)
-    s.product = r.product
+    s.product = run.product
     run.kernels.gates(phase, s)
 
 
@@ -138,11 +241,17 @@ cdef void step_cell(const Instruction *ins, Run *run, idx t, fg_span span) noexc
     if ins.n_phases == 2 and ins.phase[1].kind == FG_PROJECT:
         s.h_new = r.s0
     run_phase(ins, run, 0, &s, t)
+    if run.parts > 1:
+        fg_barrier_wait(run.barrier)
     if ins.n_phases == 2:
+        s.h, s.c, s.s0, s.s1 = h, r.c, r.s0, r.s1
+        s.y = r.y if ins.gated_output else NULL
         s.a, s.a_stride = r.s0, ins.units_padded
         s.h_new = h_new
         s.stride = ins.features_padded
         run_phase(ins, run, 1, &s, t)
+        if run.parts > 1:
+            fg_barrier_wait(run.barrier)
     if span.count < run.B:
         for i in range(run.B):
             if j < span.count and span.index[j] == i:
@@ -182,8 +291,8 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
     cdef fg_span span, step
     cdef idx i, t, b, item = run.kernels.item
     cdef int p
-    span.batch, span.count, span.index = run.B, run.T * run.B, NULL
-    step.batch, step.count, step.index = run.B, run.B, NULL
+    span.batch, span.first, span.count, span.index = run.B, 0, run.T * run.B, NULL
+    step.batch, step.first, step.count, step.index = run.B, 0, run.B, NULL
     if masked:
         span.count, span.index, step.index = 0, run.index, run.active
         for t in range(run.T):
@@ -203,9 +312,11 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
                     run.active[step.count] = <int32_t>b
                     step.count += 1
         step_cell(ins, run, t, step)
-        if not ins.last or masked or i == run.T - 1:
+        if run.part == 0 and (not ins.last or masked or i == run.T - 1):
             write_outputs(ins, run, t, step, masked)
-    if ins.last and run.final:
+        if run.parts > 1 and ins.gated_output:
+            fg_barrier_wait(run.barrier)  # y has one buffer: the next step must not write it yet
+    if ins.last and run.final and run.part == 0:
         for b in range(run.B):
             memcpy(row(&run.rows[ins.output], item, 0, b), r.last + b * ins.features * item, ins.features * item)
 
@@ -216,7 +327,7 @@ cdef void execute_dense(const Instruction *ins, Run *run) noexcept nogil:
     cdef const fg_rows *y = &run.rows[ins.output]
     cdef idx m, T = span.count // run.B
     if run.gemm == NULL:
-        run.kernels.product(&ins.w, ins.shift, &ins.act, x, y, ins.size, &span)
+        product(&ins.w, ins.shift, &ins.act, x, y, ins.size, &span, run)
     else:
         for m in range(span.count):
             memset(row(y, run.kernels.item, m // run.B, m % run.B), 0, ins.size * run.kernels.item)
@@ -231,10 +342,14 @@ cdef void execute_embedding(const Instruction *ins, Run *run) noexcept nogil:
     cdef idx m, item = run.kernels.item
     cdef fg_span span = all_rows(ins, run)
     cdef int64_t key
+    cdef char *y
     for m in range(span.count):
         key = (<int64_t *>row(&run.rows[ins.inputs[0]], 8, m // run.B, m % run.B))[0]
-        memcpy(row(&run.rows[ins.output], item, m // run.B, m % run.B), <char *>ins.w.data + key * ins.size * item,
-               ins.size * item)
+        y = row(&run.rows[ins.output], item, m // run.B, m % run.B)
+        if ins.w.format == FG_NATIVE:
+            memcpy(y, <char *>ins.w.data + key * ins.size * item, ins.size * item)
+        else:
+            run.narrow.lookup(&ins.w, key, y)
 
 
 cdef void execute_layer_norm(const Instruction *ins, Run *run) noexcept nogil:

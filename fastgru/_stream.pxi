@@ -12,6 +12,8 @@ cdef class Stream:
         Rows stepped together; None for a single row without a batch axis.
     model : object
         What made the stream; keeps it picklable.
+    threads : int or None
+        How many threads a call may use; None: what `set_num_threads` says then.
     """
 
     cdef readonly Plan plan
@@ -23,13 +25,18 @@ cdef class Stream:
     cdef Recurrence *recurrences
     cdef fg_rows *rows
     cdef Run run
+    cdef Part *parts           # of a call on several threads
+    cdef int n_parts
+    cdef fg_rows *second       # values of odd blocks, when layers run side by side
+    cdef char *second_arena
+    cdef readonly object threads
     cdef bint busy
-    cdef idx in_size
+    cdef idx in_size, widest
     cdef int in_value
     cdef bint in_ids
 
-    def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0):
-        self.plan, self.model, self.batch = plan, model, batch
+    def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None):
+        self.plan, self.model, self.batch, self.threads = plan, model, batch, threads
         self.B = 1 if batch is None else batch
         self.block = block if block > 0 else plan.block(self.B)
         self.in_value = plan.inputs[0]
@@ -48,15 +55,21 @@ cdef class Stream:
         self.arena_bytes = total
         memset(self.arena, 0, total)  # the padding of a state must be finite: it meets zero weights
         self.lay_out(self.arena)
-        self.run.kernels = plan.kernels
+        self.run.kernels, self.run.narrow = plan.kernels, plan.narrow
         self.run.gemm = NULL
         if plan.blas != NULL:
             self.run.gemm = plan.blas.f32 if plan.dtype == "float32" else plan.blas.f64
         self.run.values, self.run.rows, self.run.recurrences = plan.values, self.rows, self.recurrences
         self.run.B = self.B
+        self.run.instructions, self.run.n_instructions = plan.instructions, plan.n_instructions
+        self.run.n_values, self.run.arena, self.run.arena_bytes = plan.n_values, self.arena, total
+        self.run.part, self.run.parts = 0, 1
         self.initialise()
 
     def __dealloc__(self):
+        self.free_parts()
+        free(self.second_arena)
+        PyMem_Free(self.second)
         free(self.arena)
         PyMem_Free(self.recurrences)
         PyMem_Free(self.rows)
@@ -92,10 +105,13 @@ cdef class Stream:
                                                    * plan.values[ins.output].item)
         self.run.index = <int32_t *>place(base, &at, self.block * self.B * 4)
         self.run.active = <int32_t *>place(base, &at, self.B * 4)
-        cdef char *product = place(base, &at, self.B * widest * item if plan.blas != NULL else 0)
-        for i in range(plan.n_recurrences):
-            self.recurrences[i].product = product
+        self.run.scratch = place(base, &at, plan.scratch)
+        self.widest = widest
+        self.run.product = place(base, &at, self.product_bytes())
         return at
+
+    cdef idx product_bytes(self) noexcept:
+        return self.B * self.widest * self.plan.kernels.item if self.plan.unfused else 0
 
     cdef void initialise(self) noexcept:
         cdef idx b
@@ -226,12 +242,15 @@ cdef class Stream:
             rows.t_stride = plan.values[value].size
             rows.b_stride = rows.t_stride * (T if plan.values[value].time else 1)
         self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
-        if plan.macs * T * self.B < RELEASE_MACS:
-            self.run_blocks(T)
+        cdef int threads = default_threads if self.threads is None else self.threads
+        if threads > 1 and plan.macs * T * self.B >= PANEL_MACS:
+            self.run_threaded(T, threads)
+        elif plan.macs * T * self.B < RELEASE_MACS:
+            run_instructions(&self.run, T, self.block)
         else:
             self.busy = True
             with nogil:
-                self.run_blocks(T)
+                run_instructions(&self.run, T, self.block)
             self.busy = False
         return tuple(arrays) if several else arrays[0]
 
@@ -263,35 +282,136 @@ cdef class Stream:
             )
         return y
 
-    cdef void run_blocks(self, idx T) noexcept nogil:
-        """All instructions over block after block; buffers of the caller are read and written in place."""
-        cdef idx done = 0
-        cdef int i
-        cdef const Instruction *ins
-        cdef Run *run = &self.run
-        while done < T:
-            run.T = min(self.block, T - done)
-            run.final = done + run.T == T
-            for i in range(self.plan.n_instructions):
-                ins = &self.plan.instructions[i]
-                if run.final or run.values[ins.output].time or ins.op == RECURRENT:
-                    EXECUTE[ins.op](ins, run)
-            done += run.T
-            if done < T:
-                self.advance(run.T)
+    cdef int run_threaded(self, idx T, int threads) except -1:
+        """Rows of the batch apart; else layers side by side; else the panels of large recurrences."""
+        cdef Plan plan = self.plan
+        cdef Job job
+        cdef Tasks tasks
+        cdef work_t work = run_part
+        cdef int i, parts = 1
+        cdef bint split = plan.macs * T * self.B >= SPLIT_MACS
+        cdef bint rows = self.B > 1 and split
+        cdef bint wave = not rows and split and plan.n_recurrences > 1 and T > 1 and plan.n_instructions <= 256
+        job.T, job.block, job.whole, job.first = T, self.block, &self.run, self.rows
+        if rows:
+            parts = min(threads, self.B)
+        elif wave:
+            parts = min(threads, plan.n_recurrences)
+        elif self.B == 1 and plan.macs >= PANEL_MACS and plan.blas == NULL:
+            parts = threads
+        if wave:
+            work = run_tasks
+            if not plan.blockers:
+                job.block = min(self.block, max(4, T // TASK_BLOCKS))
+            self.make_second()
+            job.second, job.tasks = self.second, &tasks
+            memset(&tasks, 0, sizeof(tasks))
+        self.make_parts(parts)
+        job.parts = self.parts
+        fg_barrier_init(&job.barrier, parts)
+        for i in range(parts):
+            self.fill_part(&self.parts[i], i, parts, rows, wave)
+            self.parts[i].run.barrier = &job.barrier
+        cdef int error
+        self.busy = True
+        with nogil:
+            error = fg_pool_run(parts, work, &job)
+        self.busy = False
+        if error:
+            raise RuntimeError(f"threads must be startable, got error {error} on starting {parts - 1}")
+        if not wave:
+            for i in range(plan.n_recurrences):
+                self.recurrences[i].now = self.parts[0].recurrences[i].now
+        return 0
 
-    cdef void advance(self, idx steps) noexcept nogil:
-        """Move the caller's buffers on by one block."""
+    cdef int make_parts(self, int parts) except -1:
+        """Room for so many threads' views, kept from call to call."""
         cdef int i
-        cdef fg_rows *rows
-        cdef Run *run = &self.run
+        cdef idx size = self.plan.scratch + self.product_bytes() + (self.block + 1) * self.B * 4 + 4 * ALIGN
+        if parts <= self.n_parts:
+            return 0
+        self.free_parts()
+        self.parts = <Part *>PyMem_Malloc(parts * sizeof(Part))
+        if self.parts == NULL:
+            raise MemoryError
+        memset(self.parts, 0, parts * sizeof(Part))
+        self.n_parts = parts
+        for i in range(parts):
+            self.parts[i].rows = <fg_rows *>PyMem_Malloc(self.plan.n_values * sizeof(fg_rows))
+            self.parts[i].recurrences = <Recurrence *>PyMem_Malloc(max(1, self.plan.n_recurrences) * sizeof(Recurrence))
+            self.parts[i].arena = <char *>aligned_alloc(ALIGN, (size + ALIGN - 1) // ALIGN * ALIGN)
+            if self.parts[i].rows == NULL or self.parts[i].recurrences == NULL or self.parts[i].arena == NULL:
+                raise MemoryError
+        return 0
+
+    cdef void free_parts(self) noexcept:
+        cdef int i
+        for i in range(self.n_parts):
+            PyMem_Free(self.parts[i].rows)
+            PyMem_Free(self.parts[i].recurrences)
+            free(self.parts[i].arena)
+        PyMem_Free(self.parts)
+        self.parts, self.n_parts = NULL, 0
+
+    cdef int make_second(self) except -1:
+        """A second buffer for every value of the arena, beside the first."""
+        if self.second != NULL:
+            return 0
+        self.second_arena = <char *>aligned_alloc(ALIGN, self.arena_bytes)
+        self.second = <fg_rows *>PyMem_Malloc(self.plan.n_values * sizeof(fg_rows))
+        if self.second_arena == NULL or self.second == NULL:
+            raise MemoryError
+        cdef int i
         for i in range(self.plan.n_values):
-            rows = &self.rows[i]
-            if run.values[i].time and (<char *>rows.data < self.arena
-                                       or <char *>rows.data >= self.arena + self.arena_bytes):
-                rows.data = <char *>rows.data + steps * rows.t_stride * run.values[i].item
-        if run.mask != NULL:
-            run.mask += steps * run.mask_t
+            self.second[i] = self.rows[i]
+            if inside(&self.run, &self.rows[i]):
+                self.second[i].data = self.second_arena + (<char *>self.rows[i].data - self.arena)
+        return 0
+
+    cdef void fill_part(self, Part *part, int i, int parts, bint rows, bint wave) noexcept:
+        """Thread i's view of this call: its rows of every buffer, or all of them with scratch of its own."""
+        cdef Plan plan = self.plan
+        cdef idx from_row = self.B * i // parts if rows else 0
+        cdef idx to_row = self.B * (i + 1) // parts if rows else self.B
+        cdef idx item = plan.kernels.item, N
+        cdef size_t at = 0
+        cdef int v, p
+        cdef const Instruction *ins
+        cdef Recurrence *r
+        part.run = self.run
+        part.run.rows = part.rows
+        part.run.B = to_row - from_row
+        part.run.part = 0 if rows or wave else i
+        part.run.parts = 1 if rows or wave else parts
+        part.run.scratch = place(part.arena, &at, plan.scratch)
+        part.run.product = place(part.arena, &at, self.product_bytes())
+        part.run.index = <int32_t *>place(part.arena, &at, self.block * self.B * 4)
+        part.run.active = <int32_t *>place(part.arena, &at, self.B * 4)
+        if part.run.mask != NULL:
+            part.run.mask += from_row * part.run.mask_b
+        for v in range(plan.n_values):
+            part.rows[v] = self.rows[v]
+            part.rows[v].data = <char *>self.rows[v].data + from_row * self.rows[v].b_stride * plan.values[v].item
+        if wave:
+            return
+        part.run.recurrences = part.recurrences
+        memcpy(part.recurrences, self.recurrences, plan.n_recurrences * sizeof(Recurrence))
+        for v in range(plan.n_instructions):
+            ins = &plan.instructions[v]
+            if ins.op != RECURRENT:
+                continue
+            r = &part.recurrences[ins.state]
+            r.h[0] += from_row * ins.features_padded * item
+            r.h[1] += from_row * ins.features_padded * item
+            r.c += from_row * ins.units_padded * item
+            r.s0 += from_row * ins.units_padded * item
+            r.s1 += from_row * ins.units_padded * item
+            r.y += from_row * ins.features_padded * item
+            r.last += from_row * ins.features * item
+            for p in range(ins.n_phases):
+                if r.x[p] != NULL:
+                    N = ins.phase[p].u.panels * ins.phase[p].u.gates * plan.kernels.lanes
+                    r.x[p] += self.block * from_row * N * item
 
     def run_masked(self, x, Py_ssize_t T, out, mask):
         """`process` with a mask (B, T) bool; `x` is already converted. For `Model.__call__`."""
@@ -370,7 +490,7 @@ cdef class Stream:
 
     def copy(self):
         """A second stream in the same state, independent from here on."""
-        twin = Stream(self.plan, self.batch, model=self.model, block=self.block)
+        twin = Stream(self.plan, self.batch, model=self.model, block=self.block, threads=self.threads)
         twin.state = self.state
         return twin
 
@@ -382,15 +502,15 @@ cdef class Stream:
     def __reduce__(self):
         if self.model is None:
             raise TypeError("stream must come from Model.stream to be pickled")
-        return _restore, (self.model, self.batch, self.state)
+        return _restore, (self.model, self.batch, self.state, self.threads)
 
     def __repr__(self):
         return f"<fastgru.Stream batch={self.batch} isa={self.plan.isa} dtype={self.plan.dtype}>"
 
 
-def _restore(model, batch, state):
+def _restore(model, batch, state, threads):
     """Unpickle: the model's stream with the state it had."""
-    stream = model.stream(batch)
+    stream = model.stream(batch, threads=threads)
     stream.state = state
     return stream
 

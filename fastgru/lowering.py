@@ -112,6 +112,7 @@ def _recurrent(op: g.Recurrent) -> dict[str, Any]:
         "last": not op.return_sequences,
         "carry": op.mask_output == "carry",
         "gated_output": isinstance(op, g.GRU) and op.output_gate,
+        "precision": op.precision,
         "units": op.hidden_size,
         "features": op.output_size,
         "initial_h": op.initial_h,
@@ -124,7 +125,7 @@ def _dense(op: g.Dense) -> dict[str, Any]:
     softmax = op.activation.name == SOFTMAX
     act = Activation("linear") if softmax else op.activation
     return {"op": "dense", "w": f64(op.weight), "bias": None if op.bias is None else f64(op.bias),
-            "act": _act(act), "softmax": softmax}  # fmt: skip
+            "act": _act(act), "softmax": softmax, "precision": op.precision}  # fmt: skip
 
 
 def _batch_norm(op: g.BatchNorm) -> dict[str, Any]:
@@ -148,7 +149,7 @@ LOWERINGS: dict[type[g.Op], Callable[[Any], dict[str, Any]]] = {
     g.GRU: _recurrent,
     g.LSTM: _recurrent,
     g.Dense: _dense,
-    g.Embedding: lambda op: {"op": "embedding", "w": f64(op.weight)},
+    g.Embedding: lambda op: {"op": "embedding", "w": f64(op.weight), "precision": op.precision},
     g.LayerNorm: _layer_norm,
     g.BatchNorm: _batch_norm,
     g.Activate: _activate,

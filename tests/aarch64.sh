@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Cross-compile the kernels for aarch64 and run tests/native_check.c on them under qemu-user; on an x86-64 machine
-# with AVX2, also compare the bits of all outputs: lanes never mix, so NEON and AVX2 must give the same.
+# with AVX2, also compare the bits of all outputs: lanes never mix, so NEON and AVX2 must give the same. Then the
+# reduced-precision products of every target this machine can run (tests/narrow_check.c), which must agree, too.
 # Debian: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,9 @@ for dtype in f32 f64; do
     -c fastgru/_native/kernels.c -o "$build/$dtype.o"
   objects+=("$build/$dtype.o")
 done
-aarch64-linux-gnu-gcc "${flags[@]}" '-DFG_BUILT_ISAS(row)=row(neon, always)' \
+dots() { printf -- '-DFG_BUILT_DOTS(row)=row(%s, plain, always)' "$1"; }
+aarch64-linux-gnu-gcc "${flags[@]}" -DFG_DOT=plain -DFG_TABLE=fg_neon_plain -c fastgru/_native/narrow.c -o "$build/narrow.o"
+aarch64-linux-gnu-gcc "${flags[@]}" '-DFG_BUILT_ISAS(row)=row(neon, always)' "$(dots neon)" "$build/narrow.o" \
   fastgru/_native/dispatch.c tests/native_check.c "${objects[@]}" -static -lm -o "$build/check"
 qemu-aarch64-static "$build/check" | tee "$build/neon"
 
@@ -24,9 +27,29 @@ if grep -qw avx2 /proc/cpuinfo; then
     gcc "${flags[@]}" -mavx2 -mfma "${define[@]}" -DFG_ISA=avx2 -DFG_TABLE=fg_avx2_$dtype \
       -c fastgru/_native/kernels.c -o "$build/$dtype.o"
   done
-  gcc "${flags[@]}" '-DFG_BUILT_ISAS(row)=row(avx2, has_avx2)' \
+  gcc "${flags[@]}" -mavx2 -mfma -mf16c -DFG_DOT=plain -DFG_TABLE=fg_avx2_plain -c fastgru/_native/narrow.c -o "$build/narrow.o"
+  gcc "${flags[@]}" '-DFG_BUILT_ISAS(row)=row(avx2, has_avx2)' "$(dots avx2)" "$build/narrow.o" \
     fastgru/_native/dispatch.c tests/native_check.c "${objects[@]}" -lm -o "$build/check"
   "$build/check" | tee "$build/avx2"
   bits() { sed -n 's/^bits [a-z0-9]* //p' "$1"; }
   [ "$(bits "$build/neon")" = "$(bits "$build/avx2")" ] || { echo "NEON and AVX2 must give the same bits" >&2; exit 1; }
 fi
+
+narrow() { # name, what runs it, compiler, flags
+  "$3" "${flags[@]}" "${@:4}" -DFG_DOT=x -DFG_TABLE=fg_x fastgru/_native/narrow.c tests/narrow_check.c -static -o "$build/narrow"
+  $2 "$build/narrow" | sed "s/$/ $1/" | tee -a "$build/hashes"
+}
+cpu() { for flag in "$@"; do grep -qw "$flag" /proc/cpuinfo || return 1; done; }
+wide=(-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c)
+narrow neon qemu-aarch64-static aarch64-linux-gnu-gcc
+narrow neon-dot "qemu-aarch64-static -cpu max" aarch64-linux-gnu-gcc -march=armv8.2-a+dotprod
+if cpu avx2 fma; then narrow avx2 "" gcc -mavx2 -mfma -mf16c; fi
+if cpu avx2 fma avx_vnni; then narrow avx2-vnni "" gcc -mavx2 -mfma -mf16c -mavxvnni; fi
+if cpu avx512bw; then narrow avx512 "" gcc "${wide[@]}"; fi
+if cpu avx512_vnni; then narrow avx512-vnni "" gcc "${wide[@]}" -mavx512vnni; fi
+if cpu avx512_vnni avx512_bf16; then narrow avx512-bf16 "" gcc "${wide[@]}" -mavx512vnni -mavx512bf16; fi
+if cpu lm; then # without fused multiply-adds only the integer products agree
+  narrow portable "" gcc -Wno-psabi | grep int8 >/dev/null
+  sed -i '/bfloat16 .* portable$/d' "$build/hashes"
+fi
+[ "$(cut -d' ' -f1,2 "$build/hashes" | sort -u | wc -l)" = 2 ] || { echo "all targets must give the same bits" >&2; exit 1; }

@@ -10,7 +10,7 @@ from fastgru import _engine
 from fastgru.graph import GRU, LSTM, RNN, Recurrent
 
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100)
-ISAS = [name for name, supported, _ in _engine.isas() if supported]
+ISAS = [name for name, supported, *_ in _engine.isas() if supported]
 
 # name -> (class, gates, attributes): every variant of every cell.
 CELLS: dict[str, tuple[type[Recurrent], int, dict[str, Any]]] = {

@@ -50,8 +50,8 @@ static int check(const fg_kernels *k, int p, int H, int B) {
       h[b * P + j] = random_weight(), c[b * P + j] = c_old[b * P + j] = random_weight();
       for (int g = 0; g < G; g++) x[((b * panels + j / L) * G + g) * L + j % L] = random_weight();
     }
-  fg_phase phase = {.kind = kind, .plain = 1, .u = {w, panels, G, H}};
-  fg_step s = {.rows = {B, B, NULL}, .a = h, .a_stride = P, .x = x, .h = h, .h_new = h_new, .c = c, .stride = P};
+  fg_phase phase = {.kind = kind, .plain = 1, .u = {.data = w, .panels = panels, .gates = G, .inner = H}};
+  fg_step s = {.rows = {B, 0, B, NULL}, .a = h, .a_stride = P, .x = x, .h = h, .h_new = h_new, .c = c, .stride = P};
   k->step(&phase, &s);
   double worst = 0;
   for (int b = 0; b < B; b++) hash(h_new + b * P, H);

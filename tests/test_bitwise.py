@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastgru import Model
+from fastgru.graph import PRECISIONS
 from fastgru.layers import Activate, Dense, LayerNorm
 
 
@@ -21,16 +22,19 @@ from fastgru.layers import Activate, Dense, LayerNorm
     chunks=st.lists(st.integers(1, 9), min_size=1, max_size=6),
     isa=st.sampled_from(ISAS),
     softmax=st.booleans(),
+    precision=st.sampled_from(sorted(PRECISIONS)),
     seed=st.integers(0, 2**31),
 )
-def test_any_batch_and_chunking_gives_the_same_bits(cells, inputs, hidden, batch, chunks, isa, softmax, seed):
+def test_any_batch_and_chunking_gives_the_same_bits(
+    cells, inputs, hidden, batch, chunks, isa, softmax, precision, seed
+):
     rng = np.random.default_rng(seed)
     layers, size = [], inputs
     for cell in cells:
-        layers.append(make_cell(cell, size, hidden, seed=seed))
+        layers.append(make_cell(cell, size, hidden, seed=seed, precision=precision))
         size = layers[-1].output_size
     w = rng.normal(size=(7, size)).astype(np.float32)
-    layers.append(Dense(w, w[:, 0], activation="softmax" if softmax else "tanh"))
+    layers.append(Dense(w, w[:, 0], activation="softmax" if softmax else "tanh", precision=precision))
     model = Model(layers, isa=isa)
     steps = sum(chunks)
     x = rng.normal(size=(batch, steps, inputs)).astype(np.float32)

@@ -39,18 +39,35 @@ typedef struct {
   fg_idx t_stride, b_stride;
 } fg_rows;
 
-/* Which rows: all of (T, B), time-major; or the listed ones, each numbered t * B + b. */
+/* Which rows of (T, B), time-major, each numbered t * B + b. */
 typedef struct {
   fg_idx batch;         /* B, to split a row's number */
-  fg_idx count;         /* number of rows */
-  const int32_t *index; /* (count,) or NULL: rows 0 .. count-1 */
+  fg_idx first, count;  /* rows first .. first + count - 1 of `index`, or by their number */
+  const int32_t *index; /* (first + count,) or NULL */
 } fg_span;
 
-/* A matrix (N, K) packed for products from the right: columns of G gates side by side, zero-padded to
- * whole panels of L units. data: (panels, K, G, L), aligned to 64 bytes. */
+/* How a matrix holds its weights; fastgru/_engine.pyx packs them. */
+enum fg_format {
+  FG_NATIVE = 0,      /* float or double: data (panels, K, G, L) */
+  FG_FLOAT16 = 1,     /* data (panels, K, G, L) */
+  FG_BFLOAT16 = 2,    /* data (panels, K / 2, G, L, 2) */
+  FG_INT8 = 3,        /* data (panels, K / 4, G, L, 4) */
+  FG_SPARSE = 4,      /* float32 blocks: data (blocks, 4, 8) */
+  FG_SPARSE_INT8 = 5, /* int8 blocks: data (blocks, 8, 4) */
+  FG_FORMATS = 6
+};
+
+/* A matrix (N, K) packed for products from the right: columns of G gates side by side, zero-padded to whole panels
+ * of L units and whole groups of K, aligned to 64 bytes. A strip is eight units of one gate: (G, units / 8). */
 typedef struct {
   const void *data;
   fg_idx panels, gates, inner;
+  int format;            /* enum fg_format */
+  const float *scale;    /* int8: of each unit's codes, (panels, G, L) or (strips, 8) */
+  const int32_t *offset; /* int8: -128 times the sum of each unit's codes */
+  fg_idx units;          /* sparse: H */
+  const int32_t *starts; /* sparse: first block of each strip, (strips + 1) */
+  const int32_t *blocks; /* sparse: K / 4 of each block */
 } fg_matrix;
 
 /* One recurrent product and the gate arithmetic behind it. A cell takes one or two of these phases. */
@@ -117,11 +134,21 @@ typedef struct {
   void (*multiply)(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows);
 } fg_kernels;
 
+/* Products over the formats behind FG_NATIVE: one table for each set of dot-product instructions. */
+typedef struct {
+  const char *name;
+  fg_idx (*scratch)(const fg_matrix *w); /* bytes that `product` needs, aligned to 64 */
+  void (*product)(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
+                  fg_idx columns, const fg_span *rows, void *scratch); /* as in fg_kernels */
+  void (*lookup)(const fg_matrix *w, fg_idx id, void *row); /* of a table (V, E) as it lies */
+} fg_narrow;
+
 /* fastgru/_native/dispatch.c */
 typedef struct {
   const char *name;
   const fg_kernels *f32, *f64;
-  int supported; /* by this CPU and operating system */
+  int supported;           /* by this CPU and operating system */
+  const fg_narrow *narrow; /* the best of this instruction set here */
 } fg_isa;
 
 /* The instruction sets built, best first; *count is their number. */

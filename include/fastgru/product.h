@@ -16,13 +16,13 @@ typedef struct {
 } product_job;
 
 FG_INLINE void product_tile(const product_job *job, fg_idx first, fg_idx panel, int R, int P, int G) {
-  vr acc[32];
+  vr acc[FG_TILE];
   const fg_idx width = G * FG_LANES;
   tile_start(R, P, G, acc, job->bias ? job->bias + panel * width : NULL);
   tile(R, P, G, acc, job->a + first, (const real *)job->w->data + panel * job->w->inner * width, job->w->inner);
-  FG_UNROLL for (int r = 0; r < R; r++) {
+  for (int r = 0; r < R; r++) {
     real *c = job->c[first + r];
-    FG_UNROLL for (int i = 0; i < P * G; i++) {
+    for (int i = 0; i < P * G; i++) {
       const fg_idx at = panel * width + i * FG_LANES;
       if (at < job->columns) store_some(c + at, acc[r * P * G + i], job->columns - at);
     }
@@ -35,12 +35,9 @@ FG_INLINE void product_group(const product_job *job, fg_idx n, int G) {
   fg_idx p = 0;
   if (n == 1)
     for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) product_tile(job, 0, p, 1, FG_PANELS(G), G);
-  for (; p < panels; p++) {
-    fg_idx i = 0;
-    for (; i + FG_ROWS(G) <= n; i += FG_ROWS(G)) product_tile(job, i, p, FG_ROWS(G), 1, G);
-    for (; i + 2 <= n; i += 2) product_tile(job, i, p, 2, 1, G);
-    if (i < n) product_tile(job, i, p, 1, 1, G);
-  }
+#define FG_AT(i, R) product_tile(job, i, p, R, 1, G)
+  for (; p < panels; p++) FG_EACH_ROWS(G, n, FG_AT);
+#undef FG_AT
 }
 
 static void product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,

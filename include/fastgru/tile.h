@@ -4,10 +4,10 @@
  * added to the total as it ends. That order does not depend on R, P, the batch, or the place of the row
  * in it: it is the package's promise of one summation order; keep it.
  *
- * Measured on Zen 4 with bench/kernels.c: one row of I=H=64..256 streams its weights at 93-105 GB/s, a
- * plateau taken to be the L2 cache's 32 bytes a cycle (no peak was measured apart); 32 rows of H=256 run at
- * 104 (three gates) and 101 GFLOP/s, of the 112 that the best product reaches. Software prefetch 512 to
- * 2048 bytes ahead gained nothing there and lost 25 % at H=512, so there is none.
+ * Measured with bench/kernels.c. Zen 4: one row of I=H=64..256 streams its weights at 93-105 GB/s, a plateau taken
+ * to be the L2 cache's 32 bytes a cycle. Sapphire Rapids: 165 GB/s at H=64 (L1), 140 at 128 and 256 (L2), 33 at 512
+ * (L3). Software prefetch gained nothing on either at any distance from 512 to 8192 bytes, into L1 or L2, and lost up
+ * to 40 % where weights lie in L2, so there is none.
  */
 #ifndef FASTGRU_TILE_H
 #define FASTGRU_TILE_H
@@ -17,48 +17,99 @@
 
 /* Chains of 32 instead of one of K: the encoder of g2p_en (K=256) errs by 1.0e-6 instead of 3.5e-6, at no cost
  * in speed where the tile leaves registers free (512-bit, four rows: 112 GFLOP/s either way). */
-enum { FG_CHAIN = 32 };
+enum { FG_CHAIN = 32, FG_TERMS = 4 }; /* terms of a chain written out: with 1, the same product runs at 143 instead of 157 */
 
-/* Rows of a batch tile by gates: R x G accumulators, G weights and one broadcast must fit the register
- * file, 32 registers with AVX-512 and NEON, 16 else. Measured with AVX-512, 64 rows, K=256, GFLOP/s for
- * 4, 5, 6 rows: three gates 112, 107, 93; four gates 113, 106, 90 (GCC 12 spills). */
+/* Rows of a batch tile by gates: R x G chains, G weights and one broadcast must fit the register file, 32 registers
+ * with AVX-512 and NEON, 16 else. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-#define FG_ROWS(G) ((G) >= 3 ? 4 : 8)
+#define FG_ROWS(G) ((G) == 4 ? 6 : 8)
 #else
 #define FG_ROWS(G) ((G) == 4 ? 2 : (G) == 3 ? 4 : (G) == 2 ? 4 : 8)
 #endif
 /* Panels of one row taken together: at least 8 chains in flight hide the latency of the multiply-add. */
 #define FG_PANELS(G) ((G) >= 3 ? 2 : (G) == 2 ? 4 : 8)
+enum { FG_TILE = 24 }; /* vectors of the largest tile, R x P x G */
+
+/* part += the products of one k, of which w points at the first vector */
+FG_INLINE void tile_term(int R, int P, int G, vr *part, const real *const *a, const real *w, fg_idx panel, fg_idx k) {
+  vr v[FG_TILE];
+  FG_UNROLL for (int p = 0; p < P; p++)
+    FG_UNROLL for (int g = 0; g < G; g++) v[p * G + g] = *(const vr *)(w + p * panel + g * FG_LANES);
+  FG_UNROLL for (int r = 0; r < R; r++) {
+    const vr x = splat(a[r][k]);
+    FG_UNROLL for (int i = 0; i < P * G; i++) part[r * P * G + i] += x * v[i];
+  }
+}
 
 /* acc[(r * P + p) * G + g] += sum over k of a[r][k] * w[p][k][g], w: (P, K, G, L) */
-FG_INLINE void tile(int R, int P, int G, vr *acc, const real *const *a, const real *w, fg_idx K) {
-  const fg_idx panel = K * G * FG_LANES;
-  for (fg_idx from = 0; from < K; from += FG_CHAIN) {
-    const fg_idx to = from + FG_CHAIN < K ? from + FG_CHAIN : K;
-    vr part[32];
+FG_INLINE void tile_sum(int R, int P, int G, vr *acc, const real *const *a, const real *w, fg_idx K) {
+  const fg_idx panel = K * G * FG_LANES, row = G * FG_LANES;
+  for (fg_idx k = 0; k < K;) {
+    vr part[FG_TILE];
     FG_UNROLL for (int i = 0; i < R * P * G; i++) part[i] = splat(0);
-    for (fg_idx k = from; k < to; k++) {
-      vr v[32];
-      FG_UNROLL for (int p = 0; p < P; p++)
-        FG_UNROLL for (int g = 0; g < G; g++) v[p * G + g] = *(const vr *)(w + p * panel + (k * G + g) * FG_LANES);
-      FG_UNROLL for (int r = 0; r < R; r++) {
-        const vr x = splat(a[r][k]);
-        FG_UNROLL for (int i = 0; i < P * G; i++) part[r * P * G + i] += x * v[i];
-      }
+    if (k + FG_CHAIN <= K) {
+      for (const fg_idx to = k + FG_CHAIN; k < to; k += FG_TERMS, w += FG_TERMS * row)
+        FG_UNROLL for (int j = 0; j < FG_TERMS; j++) tile_term(R, P, G, part, a, w + j * row, panel, k + j);
+    } else {
+      for (; k < K; k++, w += row) tile_term(R, P, G, part, a, w, panel, k);
     }
     FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] += part[i];
   }
 }
 
+/* The tiles, functions of their own: what they add to lies in memory, so that the chains alone hold registers, and
+ * each is compiled once, not again for every phase. Measured with AVX-512 on Sapphire Rapids, GFLOP/s of a product of
+ * 32 rows, K=256: inlined 143; so 157. */
+typedef void tile_fn(vr *acc, const real *const *a, const real *w, fg_idx K);
+#define FG_TILES(G)                                                                                                   \
+  static __attribute__((noinline)) void tile_many_##G(vr *acc, const real *const *a, const real *w, fg_idx K) {       \
+    tile_sum(FG_ROWS(G), 1, G, acc, a, w, K);                                                                         \
+  }                                                                                                                   \
+  static __attribute__((noinline, unused)) void tile_four_##G(vr *acc, const real *const *a, const real *w, fg_idx K) { \
+    tile_sum(4, 1, G, acc, a, w, K);                                                                                  \
+  }                                                                                                                   \
+  static __attribute__((noinline)) void tile_two_##G(vr *acc, const real *const *a, const real *w, fg_idx K) {        \
+    tile_sum(2, 1, G, acc, a, w, K);                                                                                  \
+  }                                                                                                                   \
+  static __attribute__((noinline)) void tile_one_##G(vr *acc, const real *const *a, const real *w, fg_idx K) {        \
+    tile_sum(1, 1, G, acc, a, w, K);                                                                                  \
+  }                                                                                                                   \
+  static __attribute__((noinline)) void tile_wide_##G(vr *acc, const real *const *a, const real *w, fg_idx K) {       \
+    tile_sum(1, FG_PANELS(G), G, acc, a, w, K);                                                                       \
+  }
+FG_TILES(1)
+FG_TILES(2)
+FG_TILES(3)
+FG_TILES(4)
+#define FG_TILE_ROW(G) {tile_many_##G, tile_four_##G, tile_two_##G, tile_one_##G, tile_wide_##G}
+static tile_fn *const tiles[5][5] = {{0}, FG_TILE_ROW(1), FG_TILE_ROW(2), FG_TILE_ROW(3), FG_TILE_ROW(4)};
+
+/* R, P and G are constants in every caller. */
+FG_INLINE void tile(int R, int P, int G, vr *acc, const real *const *a, const real *w, fg_idx K) {
+  tiles[G][P > 1 ? 4 : R == FG_ROWS(G) ? 0 : R == 4 ? 1 : R == 2 ? 2 : 3](acc, a, w, K);
+}
+
+/* Calls at(i, R) for tiles of R rows that cover rows 0 .. n-1. */
+#define FG_EACH_ROWS(G, n, at)                                          \
+  do {                                                                  \
+    fg_idx i = 0;                                                       \
+    for (; i + FG_ROWS(G) <= n; i += FG_ROWS(G)) at(i, FG_ROWS(G));     \
+    if (FG_ROWS(G) > 4 && i + 4 <= n) { at(i, 4); i += 4; }             \
+    for (; i + 2 <= n; i += 2) at(i, 2);                                \
+    if (i < n) at(i, 1);                                                \
+  } while (0)
+
 /* Start of the chains: the bias of the panels, or zero. bias: (P, G, L) or NULL */
 FG_INLINE void tile_start(int R, int P, int G, vr *acc, const real *bias) {
-  FG_UNROLL for (int i = 0; i < P * G; i++) {
+  for (int i = 0; i < P * G; i++) {
     const vr b = bias ? *(const vr *)(bias + i * FG_LANES) : splat(0);
-    FG_UNROLL for (int r = 0; r < R; r++) acc[r * P * G + i] = b;
+    for (int r = 0; r < R; r++) acc[r * P * G + i] = b;
   }
 }
 
-FG_INLINE fg_idx row_number(const fg_span *rows, fg_idx i) { return rows->index ? rows->index[i] : i; }
+FG_INLINE fg_idx row_number(const fg_span *rows, fg_idx i) {
+  return rows->index ? rows->index[rows->first + i] : rows->first + i;
+}
 
 FG_INLINE real *row_at(const fg_rows *v, const fg_span *rows, fg_idx i) {
   const fg_idx m = row_number(rows, i), t = m / rows->batch;

@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #define FG_INLINE static inline __attribute__((always_inline))
 #define FG_UNROLL _Pragma("GCC unroll 16")
 
@@ -54,8 +58,17 @@ FG_INLINE void store_some(real *p, vr v, ptrdiff_t n) {
 }
 
 FG_INLINE vr pick(vi mask, vr yes, vr no) { return (vr)((mask & (vi)yes) | (~mask & (vi)no)); }
-FG_INLINE vr at_least(vr x, real low) { return pick(x < low, splat(low), x); }   /* NaN stays */
-FG_INLINE vr at_most(vr x, real high) { return pick(x > high, splat(high), x); } /* NaN stays */
+/* NaN stays, and so does the sign of zero: what x86's max and min do with x as their second operand. */
+#if defined(__AVX512F__) && !defined(FG_DOUBLE)
+FG_INLINE vr at_least(vr x, real low) { return (vr)_mm512_max_ps((__m512)splat(low), (__m512)x); }
+FG_INLINE vr at_most(vr x, real high) { return (vr)_mm512_min_ps((__m512)splat(high), (__m512)x); }
+#elif defined(__AVX2__) && !defined(FG_DOUBLE)
+FG_INLINE vr at_least(vr x, real low) { return (vr)_mm256_max_ps((__m256)splat(low), (__m256)x); }
+FG_INLINE vr at_most(vr x, real high) { return (vr)_mm256_min_ps((__m256)splat(high), (__m256)x); }
+#else
+FG_INLINE vr at_least(vr x, real low) { return pick(x < low, splat(low), x); }
+FG_INLINE vr at_most(vr x, real high) { return pick(x > high, splat(high), x); }
+#endif
 FG_INLINE vr magnitude(vr x) { return (vr)((vi)x & ~(vi)splat((real)-0.0)); }
 
 /* A rounded product: in a * b + c * d the compiler may fuse either one, and would choose differently in

@@ -64,7 +64,14 @@ FG_INLINE vr fg_expm1(vr x) {
   return power * q + (power - (real)1);
 }
 
-FG_INLINE vr fg_sigmoid(vr x) { return (real)1 / ((real)1 + fg_exp(-x)); }
+/* The division costs little: its unit works beside the multiply-add ports. Newton's iteration in its place (eight
+ * instructions of those ports) made a batched step of 128 units 10 % slower on Sapphire Rapids. */
+FG_INLINE vr fg_sigmoid(vr x) {
+  vr power;
+  x = at_least(at_most(-x, FG_EXP_MAX), -FG_EXP_MAX);
+  const vr q = fg_expm1_parts(x, &power);
+  return (real)1 / (power * q + (power + (real)1));
+}
 
 /* tanh |x| = e / (e + 2), e = expm1(2 |x|): no cancellation near zero, and tanh(-x) = -tanh(x). */
 FG_INLINE vr fg_tanh(vr x) {

@@ -1,0 +1,184 @@
+# A call on several threads: who runs what. Every element is computed by the same code in the same order as on one
+# thread, so the bits are the same.
+
+cdef enum:
+    # Below this work a thread costs more than it gives: waking it takes some 5 to 60 us.
+    SPLIT_MACS = 1000000
+    # One step of this work is worth a meeting after every phase (0.3 us each while both threads spin).
+    PANEL_MACS = 300000
+    TASK_BLOCKS = 16         # into how many blocks a sequence is cut that layers pass on to each other
+    MAX_THREADS = 64
+
+cdef int default_threads = 1
+
+
+def set_num_threads(n):
+    """The number of threads that calls use which are not told one. 1 until this is called.
+
+    Parameters
+    ----------
+    n : int
+        1 to 64. Threads start when a call first needs them.
+
+    Examples
+    --------
+    >>> set_num_threads(2)
+    >>> get_num_threads()
+    2
+    >>> set_num_threads(1)
+    """
+    global default_threads
+    default_threads = checked_threads(n)
+
+
+def get_num_threads():
+    """The number of threads that calls use which are not told one."""
+    return default_threads
+
+
+def worker_threads():
+    """Threads the package has started in this process and keeps."""
+    return fg_pool_threads()
+
+
+def checked_threads(n):
+    """`n` as an int, or an error that says what it must be."""
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= MAX_THREADS:
+        raise ValueError(f"threads must be an integer from 1 to {MAX_THREADS}, got {n!r}")
+    return int(n)
+
+
+# One thread's view of a call: rows of its own, or panels, or whatever task comes next.
+cdef struct Part:
+    Run run
+    fg_rows *rows
+    Recurrence *recurrences
+    char *arena               # scratch of its own
+
+cdef struct Tasks:
+    int progress[256]         # blocks that each instruction has finished
+    int claimed[256]
+
+cdef struct Job:
+    Part *parts
+    idx T
+    idx block
+    fg_barrier barrier
+    Tasks *tasks
+    const fg_rows *first      # of the caller and of even blocks
+    const fg_rows *second     # of odd blocks
+    const Run *whole
+
+
+cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
+    """All instructions over block after block; buffers of the caller are read and written in place."""
+    cdef idx done = 0
+    cdef int i
+    cdef const Instruction *ins
+    while done < T:
+        run.T = min(block, T - done)
+        run.final = done + run.T == T
+        for i in range(run.n_instructions):
+            ins = &run.instructions[i]
+            if (run.final or run.values[ins.output].time or ins.op == RECURRENT) and (
+                    run.part == 0 or ins.op == RECURRENT):
+                EXECUTE[ins.op](ins, run)
+            if run.parts > 1:
+                fg_barrier_wait(run.barrier)
+        done += run.T
+        if done < T:
+            advance(run, run.T)
+
+
+cdef inline bint inside(const Run *run, const fg_rows *rows) noexcept nogil:
+    """Whether a value lies in the stream's arena and not in a buffer of the caller."""
+    return <char *>rows.data >= run.arena and <char *>rows.data < run.arena + run.arena_bytes
+
+
+cdef void advance(Run *run, idx steps) noexcept nogil:
+    """Move the caller's buffers on by one block."""
+    cdef int i
+    cdef fg_rows *rows
+    for i in range(run.n_values):
+        rows = &run.rows[i]
+        if run.values[i].time and not inside(run, rows):
+            rows.data = <char *>rows.data + steps * rows.t_stride * run.values[i].item
+    if run.mask != NULL:
+        run.mask += steps * run.mask_t
+
+
+cdef void run_part(void *arg, int part) noexcept nogil:
+    cdef Job *job = <Job *>arg
+    run_instructions(&job.parts[part].run, job.T, job.block)
+
+
+# Tasks: one instruction over one block. Layers follow each other through time as a wavefront, directions run side by
+# side; values between them have two buffers, for even and for odd blocks.
+
+cdef bint ready(const Job *job, const Run *run, int i, int k) noexcept nogil:
+    """Whether instruction i may do block k: its inputs are there, and who reads its output is done with block k - 2."""
+    cdef const Instruction *ins = &run.instructions[i]
+    cdef const Instruction *other
+    cdef int j, v
+    for j in range(run.n_instructions):
+        other = &run.instructions[j]
+        for v in range(ins.n_inputs):
+            if other.output == ins.inputs[v] and fg_seen(&job.tasks.progress[j]) <= k:
+                return False
+        for v in range(other.n_inputs):
+            if other.inputs[v] == ins.output and fg_seen(&job.tasks.progress[j]) < k - 1:
+                return False
+    return True
+
+
+cdef void place_value(const Job *job, Run *run, int value, int k) noexcept nogil:
+    """Where block k of a value lies."""
+    cdef const fg_rows *first = &job.first[value]
+    run.rows[value] = first[0]
+    if not run.values[value].time:
+        return
+    if inside(job.whole, first):
+        if k % 2:
+            run.rows[value] = job.second[value]
+    else:
+        run.rows[value].data = <char *>first.data + k * job.block * first.t_stride * run.values[value].item
+
+
+cdef void run_task(const Job *job, Run *run, int i, int k) noexcept nogil:
+    cdef const Instruction *ins = &run.instructions[i]
+    cdef int v
+    run.T = min(job.block, job.T - k * job.block)
+    run.final = k * job.block + run.T == job.T
+    if run.final or run.values[ins.output].time or ins.op == RECURRENT:
+        for v in range(ins.n_inputs):
+            place_value(job, run, ins.inputs[v], k)
+        place_value(job, run, ins.output, k)
+        if job.whole.mask != NULL:
+            run.mask = job.whole.mask + k * job.block * run.mask_t
+        EXECUTE[ins.op](ins, run)
+
+
+cdef void run_tasks(void *arg, int part) noexcept nogil:
+    cdef Job *job = <Job *>arg
+    cdef Run *run = &job.parts[part].run
+    cdef int blocks = <int>((job.T + job.block - 1) // job.block)
+    cdef int i, k
+    cdef bint finished, worked
+    while True:
+        finished, worked = True, False
+        for i in range(run.n_instructions):
+            if fg_seen(&job.tasks.progress[i]) == blocks:
+                continue
+            finished = False
+            if not fg_claim(&job.tasks.claimed[i]):
+                continue
+            k = fg_seen(&job.tasks.progress[i])
+            if k < blocks and ready(job, run, i, k):
+                run_task(job, run, i, k)
+                fg_publish(&job.tasks.progress[i], k + 1)
+                worked = True
+            fg_publish(&job.tasks.claimed[i], 0)
+        if finished:
+            return
+        if not worked:
+            fg_yield()

@@ -1,0 +1,147 @@
+/* Four-byte and two-halfword dot products, and the operands they take: one definition a format, the best instruction
+ * of the compiler's target under it.
+ *
+ * int8: sums are exact int32, so every instruction set gives the same bits. Codes of weights and activations lie in
+ * -127..127; x86's vpdpbusd takes an unsigned first operand, so there activations are stored with 128 added, and the
+ * sum starts at the matrix' `offset` of -128 times its row sums.
+ *
+ * bfloat16: both products of a pair are exact in float32; the odd one is added first, then the even one, each sum
+ * rounded: what vdpbf16ps does. It also takes sums below 1.2e-38 for zero, which plain multiply-adds do not:
+ * the bits agree for all others.
+ */
+#ifndef FASTGRU_DOT_H
+#define FASTGRU_DOT_H
+
+#include "vec.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__)
+#define FG_UNSIGNED 0x80 /* activations are stored with the sign bit flipped */
+#else
+#define FG_UNSIGNED 0
+#endif
+
+typedef int32_t v8i __attribute__((vector_size(32), may_alias)); /* of the sparse products: strips of eight units */
+typedef float v8 __attribute__((vector_size(32), may_alias));
+typedef float v8_any __attribute__((vector_size(32), may_alias, aligned(4)));
+
+FG_INLINE int32_t dot4(int32_t a, int32_t w) { /* signed bytes */
+  int32_t sum = 0;
+  for (int i = 0; i < 4; i++) sum += (int8_t)(a >> 8 * i) * (int8_t)(w >> 8 * i);
+  return sum;
+}
+
+/* sum[i] += four bytes of a by four bytes of w[i] */
+#if defined(__AVX512VNNI__) && FG_BYTES == 64
+FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
+  return (vi)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(a), (__m512i)w);
+}
+#elif defined(__AVX512BW__) && FG_BYTES == 64
+FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
+  const __m512i x = _mm512_set1_epi32(a), v = (__m512i)w;
+  const __m512i signed_x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(v), _mm512_setzero_si512(), x);
+  return sum + (vi)_mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_abs_epi8(v), signed_x), _mm512_set1_epi16(1));
+}
+#elif defined(__AVXVNNI__) && FG_BYTES == 32
+FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
+  return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, _mm256_set1_epi32(a), (__m256i)w);
+}
+#elif defined(__AVX2__)
+FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) { /* |w| by a with the sign of w: no pair leaves int16 */
+  const __m256i signed_a = _mm256_sign_epi8(_mm256_set1_epi32(a), (__m256i)w);
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), signed_a);
+  return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+#elif defined(__ARM_FEATURE_DOTPROD)
+FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
+  return (vi)vdotq_s32((int32x4_t)sum, (int8x16_t)w, (int8x16_t)vdupq_n_s32(a));
+}
+#elif defined(__aarch64__)
+FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
+  const int8x16_t x = (int8x16_t)vdupq_n_s32(a), v = (int8x16_t)w;
+  const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(v)), high = vmull_high_s8(x, v);
+  return sum + (vi)vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
+}
+#else
+FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
+  for (int i = 0; i < FG_LANES; i++) sum[i] += dot4(a, w[i]);
+  return sum;
+}
+#endif
+
+/* The same for eight lanes. */
+#if defined(__AVX512VNNI__) && defined(__AVX512VL__)
+FG_INLINE v8i dot_bytes_8(v8i sum, int32_t a, v8i w) {
+  return (v8i)_mm256_dpbusd_epi32((__m256i)sum, _mm256_set1_epi32(a), (__m256i)w);
+}
+#elif defined(__AVX2__) && FG_BYTES == 32
+FG_INLINE v8i dot_bytes_8(v8i sum, int32_t a, v8i w) { return (v8i)dot_bytes((vi)sum, a, (vi)w); }
+#elif defined(__AVX2__)
+FG_INLINE v8i dot_bytes_8(v8i sum, int32_t a, v8i w) {
+  const __m256i signed_a = _mm256_sign_epi8(_mm256_set1_epi32(a), (__m256i)w);
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), signed_a);
+  return sum + (v8i)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+#else
+FG_INLINE v8i dot_bytes_8(v8i sum, int32_t a, v8i w) {
+  vi half[2];
+  memcpy(half, &w, sizeof half);
+  vi sums[2];
+  memcpy(sums, &sum, sizeof sums);
+  for (int i = 0; i < 2; i++) sums[i] = dot_bytes(sums[i], a, half[i]);
+  memcpy(&sum, sums, sizeof sums);
+  return sum;
+}
+#endif
+
+/* Pairs of bfloat16, the even one in the low half of each lane. An operand pair is what `pair_at` reads: two
+ * bfloat16 where the CPU multiplies them itself, else two floats that hold them. */
+#if defined(__AVX512BF16__) && FG_BYTES == 64
+typedef uint16_t half_operand;
+FG_INLINE vr dot_halves(vr sum, const half_operand *pair, vi w) {
+  int32_t a;
+  memcpy(&a, pair, sizeof a);
+  return (vr)_mm512_dpbf16_ps((__m512)sum, (__m512bh)_mm512_set1_epi32(a), (__m512bh)(__m512i)w);
+}
+FG_INLINE half_operand as_half(uint32_t bits) { return (uint16_t)(bits >> 16); }
+#else
+typedef float half_operand;
+FG_INLINE vr dot_halves(vr sum, const half_operand *pair, vi w) {
+  const vi odd = w & (int32_t)0xFFFF0000, even = (vi)((vi)w << 16);
+  sum = sum + (vr)odd * pair[1];
+  return sum + (vr)even * pair[0];
+}
+FG_INLINE half_operand as_half(uint32_t bits) {
+  float value;
+  bits &= 0xFFFF0000u;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+#endif
+
+/* float16 to float, exactly. */
+#if defined(__AVX512F__) && FG_BYTES == 64
+FG_INLINE vr load_float16(const uint16_t *p) { return (vr)_mm512_cvtph_ps(_mm256_load_si256((const __m256i *)p)); }
+#elif defined(__F16C__) && FG_BYTES == 32
+FG_INLINE vr load_float16(const uint16_t *p) { return (vr)_mm256_cvtph_ps(_mm_load_si128((const __m128i *)p)); }
+#elif defined(__aarch64__)
+FG_INLINE vr load_float16(const uint16_t *p) {
+  return (vr)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+#else
+/* Exponent and mantissa in their places, then scaled by 2^112: subnormal halves come out right; an exponent of all
+ * ones (infinity, NaN) does not occur, weights being finite. */
+FG_INLINE vr load_float16(const uint16_t *p) {
+  vi bits;
+  for (int i = 0; i < FG_LANES; i++) bits[i] = p[i];
+  const vr value = (vr)((bits & 0x7FFF) << 13) * 0x1p112f;
+  return (vr)((vi)value | ((bits & 0x8000) << 16));
+}
+#endif
+
+#endif
