@@ -14,7 +14,7 @@ import pytest
 from fastgru import Model, reference
 from fastgru.layers import GRU, LSTM
 
-CELLS = {"gru": (GRU, 3), "lstm": (LSTM, 4)}
+CELLS: dict[str, tuple[Any, int]] = {"gru": (GRU, 3), "lstm": (LSTM, 4)}
 TOLERANCE = 5e-6  # float32 against the float64 reference
 
 

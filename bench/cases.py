@@ -1,0 +1,176 @@
+"""The cases of ``cases.toml``, and their networks and inputs: the same arrays for every engine."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastgru import reference
+from fastgru.graph import Graph, chain
+from fastgru.layers import GRU, LSTM, Bidirectional
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FILE = Path(__file__).with_name("cases.toml")
+F32 = NDArray[np.float32]
+CELLS: dict[str, tuple[Any, int]] = {"gru": (GRU, 3), "lstm": (LSTM, 4)}
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+CHECKED_STEPS = 4  # a carried state is checked over as many steps, all with the same frame
+
+
+class Weights(NamedTuple):
+    """One layer in one direction, in PyTorch's layout and gate order."""
+
+    w_ih: F32  # (G*H, I)
+    w_hh: F32  # (G*H, H)
+    b_ih: F32  # (G*H,)
+    b_hh: F32  # (G*H,)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the benchmark: a recurrent network by its sizes, or a real model by its name."""
+
+    name: str
+    cell: str = ""
+    input: int = 0  # I
+    hidden: int = 0  # H
+    steps: int = 1  # T
+    batch: int = 1  # B
+    layers: int = 1
+    bidirectional: bool = False
+    ragged: tuple[int, int] | None = None  # shortest and longest row
+    threads: int = 1
+    model: str = ""
+    streaming: bool = False  # one step a call, the state carried from call to call
+    tolerance: float | None = None  # of reduced precisions, where the file's is too small for this network
+
+    @property
+    def lengths(self) -> list[int] | None:
+        """Steps of each row that count: evenly spread, shuffled."""
+        if self.ragged is None:
+            return None
+        even = np.linspace(*self.ragged, self.batch).round().astype(int)
+        return [int(n) for n in np.random.default_rng(0).permutation(even)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A case with its arrays."""
+
+    case: Case
+    graph: Graph  # the network as fastgru has it: what the reference runs
+    x: NDArray[Any]  # (B, T, I) float32, or (B, T) ids
+    weights: list[list[Weights]] = field(default_factory=list)  # layers, then directions; none for a real model
+    files: dict[str, Path] = field(default_factory=dict)  # of a real model: the formats its authors ship
+
+    def expected(self) -> Any:
+        """The float64 reference's output (B, T, features), over `CHECKED_STEPS` calls when streaming."""
+        x, mask = self.x, None
+        if self.case.streaming:
+            x = np.repeat(x, CHECKED_STEPS, axis=1)
+        if self.case.lengths is not None:
+            mask = np.arange(x.shape[1]) < np.array(self.case.lengths)[:, None]
+        return joined(reference.run(self.graph, x, mask=mask)[0])
+
+
+class Figure(NamedTuple):
+    """A figure that was asked for: over which cases, against which engines."""
+
+    label: str
+    cases: list[str]
+    kind: str
+    peers: str
+    asked: dict[str, float]  # by precision
+
+
+class Suite(NamedTuple):
+    """All that the data file says."""
+
+    cases: list[Case]
+    figures: list[Figure]
+    tolerance: dict[str, float]
+
+
+def joined(outputs: Any) -> Any:
+    """Several outputs (..., features) side by side; a single one as it is."""
+    if isinstance(outputs, tuple):
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
+    return outputs
+
+
+def read(path: Path = FILE) -> Suite:
+    """The data file."""
+    data = tomllib.loads(path.read_text())
+    cases = [case for row in data["cases"] for case in expand(row)]
+    figures = [
+        Figure(
+            row["label"], row["cases"], row.get("kind", "ratio"), row.get("peers", ""),
+            {p: row[p] for p in PRECISIONS if p in row},
+        )
+        for row in data.get("figures", [])
+    ]  # fmt: skip
+    return Suite(cases, figures, data["tolerance"])
+
+
+def expand(row: dict[str, Any]) -> list[Case]:
+    """One case for each combination of cell and size."""
+    if "model" in row:
+        return [Case(name=row["model"], **row)]
+    fields = {key: value for key, value in row.items() if key not in ("cell", "size")}
+    if "ragged" in fields:
+        fields["ragged"] = tuple(fields["ragged"])
+    fields["streaming"] = fields.get("steps", 1) == 1
+    found = []
+    for cell, (inputs, hidden) in itertools.product(row["cell"], row["size"]):
+        case = Case(name="", cell=cell, input=inputs, hidden=hidden, **fields)
+        suffixes = [
+            f"-layers{case.layers}" if case.layers > 1 else "",
+            "-bidirectional" if case.bidirectional else "",
+            "-ragged" if case.ragged else "",
+            f"-threads{case.threads}" if case.threads > 1 else "",
+        ]
+        name = f"{cell}-{inputs}-{hidden}-t{case.steps}-b{case.batch}" + "".join(suffixes)
+        found.append(Case(**{**asdict(case), "name": name}))
+    return found
+
+
+def make(case: Case) -> Problem:
+    """The arrays of a case, the same in every run.
+
+    Raises
+    ------
+    FileNotFoundError
+        When the files of a real model are not there.
+    """
+    if case.model:
+        from .real import REAL
+
+        return REAL[case.model](case)
+    rng = np.random.default_rng(0)
+    cls, gates = CELLS[case.cell]
+    directions = 2 if case.bidirectional else 1
+    scale = 1 / np.sqrt(case.hidden)
+
+    def array(*shape: int) -> F32:
+        return rng.uniform(-scale, scale, shape).astype(np.float32)
+
+    weights, inputs = [], case.input
+    for _ in range(case.layers):
+        rows = gates * case.hidden
+        shapes = ((rows, inputs), (rows, case.hidden), (rows,), (rows,))
+        weights.append([Weights(*(array(*shape) for shape in shapes)) for _ in range(directions)])
+        inputs = directions * case.hidden
+    layers = [[cls.from_torch(*w) for w in layer] for layer in weights]
+    graph = chain([layer[0] if directions == 1 else Bidirectional(*layer) for layer in layers])
+    x = rng.normal(size=(case.batch, case.steps, case.input)).astype(np.float32)
+    return Problem(case, graph, x, weights)

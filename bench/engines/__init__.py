@@ -1,0 +1,77 @@
+"""Every engine that can run a case. One engine is one file; each lists its variants in ``ENGINES``."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from ..cases import Case, Problem
+
+
+class Run(NamedTuple):
+    """An engine ready to run a problem."""
+
+    call: Callable[[], Any]  # what is timed: one call as a user makes it
+    read: Callable[[Any], Any]  # from what `call` returns to (B, T, features)
+
+
+class Engine(Protocol):
+    """What the benchmark asks of an engine."""
+
+    name: str
+    precision: str  # of the weights: a name of `bench.cases.PRECISIONS`
+    threads: int
+
+    def version(self) -> str:
+        """The version that runs."""
+        ...
+
+    def available(self) -> str | None:
+        """None, or why this engine cannot run here."""
+        ...
+
+    def supports(self, case: Case) -> bool:
+        """Whether the engine has what the case needs."""
+        ...
+
+    def prepare(self, problem: Problem) -> Run:
+        """Build the network, its state at the start."""
+        ...
+
+
+class Base:
+    """What most engines share: a module to import, one thread, no real models."""
+
+    name = ""
+    module = ""  # what must be importable
+    threads = 1
+
+    def __init__(self, precision: str = "float32") -> None:
+        self.precision = precision
+
+    def version(self) -> str:
+        return str(importlib.import_module(self.module).__version__)
+
+    def available(self) -> str | None:
+        try:
+            importlib.import_module(self.module)
+        except ImportError as error:
+            return f"not installed: {error}"
+        return None
+
+    def supports(self, case: Case) -> bool:
+        return case.threads == 1 and not case.model
+
+
+def label(engine: Engine) -> str:
+    """The id of an engine: its name, its precision unless float32, its threads unless one."""
+    precision = "" if engine.precision == "float32" else f" {engine.precision}"
+    return engine.name + precision + (f" {engine.threads} threads" if engine.threads > 1 else "")
+
+
+def discover() -> list[Engine]:
+    """All engines of this folder, fastgru's first."""
+    names = sorted((m.name for m in pkgutil.iter_modules(__path__)), key=lambda name: (name != "fastgru_", name))
+    return [engine for name in names for engine in importlib.import_module(f".{name}", __name__).ENGINES]

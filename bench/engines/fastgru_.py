@@ -1,0 +1,56 @@
+"""fastgru in each precision, and with two threads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fastgru
+from fastgru import Model
+
+from ..cases import PRECISIONS, Case, Problem, joined
+from . import Base, Run
+
+
+class FastGru(Base):
+    """A sequence is a call of the model; a step is a step of a stream that lives on."""
+
+    name = module = "fastgru"
+
+    def __init__(self, precision: str = "float32", threads: int = 1) -> None:
+        super().__init__(precision)
+        self.threads = threads
+
+    def available(self) -> str | None:
+        if self.precision != "float32" and not hasattr(Model, "quantize"):
+            return "this fastgru has no Model.quantize"
+        if self.threads > 1 and not hasattr(fastgru, "set_num_threads"):
+            return "this fastgru has no set_num_threads"
+        return None
+
+    def supports(self, case: Case) -> bool:
+        return case.threads == self.threads or (case.threads > 1 and self.precision == "float32")
+
+    def prepare(self, problem: Problem) -> Run:
+        case, x = problem.case, problem.x
+        model: Any = Model(problem.graph)
+        if self.precision != "float32":
+            model = model.quantize(self.precision)
+        use_threads = getattr(fastgru, "set_num_threads", lambda count: None)
+        use_threads(self.threads)
+        if case.streaming:
+            stream = model.stream(case.batch if case.batch > 1 else None)
+            frame, step = x[0, 0] if case.batch == 1 else x[:, 0], stream.step
+
+            def step_on_threads() -> Any:  # the default is shared with the other engine of the case: set in each call
+                use_threads(self.threads)
+                return step(frame)
+
+            call = step_on_threads if case.threads > 1 else lambda: step(frame)
+            return Run(call, lambda y: joined(y).reshape(case.batch, 1, -1))
+        options: dict[str, Any] = {} if case.lengths is None else {"lengths": case.lengths}
+        if case.threads > 1:
+            options["threads"] = self.threads
+        return Run(lambda: model(x, **options), joined)
+
+
+ENGINES = [*(FastGru(precision) for precision in PRECISIONS), FastGru(threads=2)]

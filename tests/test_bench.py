@@ -1,0 +1,146 @@
+"""The benchmark's own path, on small cases and without any framework: cases, checks, results, report."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: what is installed goes before the checkout
+
+from bench import __main__ as command
+from bench import cases, engines, report, roofline
+
+TINY = """
+tolerance = {float32 = 5e-6, float16 = 0.1, bfloat16 = 0.1, int8 = 0.1}
+
+[[cases]]
+cell = ["gru", "lstm"]
+size = [[3, 5]]
+
+[[cases]]
+cell = ["gru", "lstm"]
+size = [[3, 5]]
+steps = 7
+batch = 3
+layers = 2
+bidirectional = true
+ragged = [2, 7]
+
+[[figures]]
+label = "one step"
+cases = ["gru-3-5-t1-b1", "lstm-3-5-t1-b1"]
+float32 = 1
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+def run(tiny, *arguments):
+    """The results of a short run."""
+    out = tiny.with_suffix(".json")
+    fixed = ["--file", str(tiny), "--json", str(out), "--seconds", "0.01", "--no-roofline"]
+    assert command.main([*fixed, *arguments]) == 0
+    return json.loads(out.read_text())
+
+
+def test_case_names_are_unique_and_figures_name_cases():
+    suite = cases.read()
+    names = [case.name for case in suite.cases]
+    assert len(set(names)) == len(names)
+    assert len(names) > 40
+    assert {name for figure in suite.figures for name in figure.cases} <= set(names)
+    assert set(suite.tolerance) == set(cases.PRECISIONS)
+
+
+def test_engine_ids_are_unique_and_precisions_known():
+    found = engines.discover()
+    names = [engines.label(engine) for engine in found]
+    assert len(set(names)) == len(names)
+    assert {engine.precision for engine in found} <= set(cases.PRECISIONS)
+
+
+def test_a_run_and_its_report(tiny, capsys):
+    results = run(tiny, "--engines", "^(fastgru|numpy)$")
+    assert [case["name"] for case in results["cases"]] == [case.name for case in cases.read(tiny).cases]
+    for case in results["cases"]:
+        assert {name: entry["status"] for name, entry in case["engines"].items()} == {"fastgru": "ok", "numpy": "ok"}
+        for entry in case["engines"].values():
+            assert entry["error"] <= 5e-6
+            assert 0 < entry["median_us"] <= entry["p99_us"]
+            assert ("single" in entry) == case["streaming"]
+    readme = tiny.with_name("README.md")
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    assert report.main([str(tiny.with_suffix(".json")), "--file", str(tiny), "--readme", str(readme)]) == 0
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert "| one step | float32 | 1 |" in text
+    assert text.count("numpy |") >= 5
+    assert "gru-3-5-t1-b1" in capsys.readouterr().out
+
+
+def test_a_readme_without_markers_is_refused(tmp_path):
+    readme = tmp_path / "README.md"
+    readme.write_text("nothing here")
+    with pytest.raises(ValueError, match=r"README.md must hold <!-- bench:begin -->"):
+        report.put_into(readme, "text")
+
+
+class Broken(engines.Base):
+    """Right in its shape only, or not even able to run."""
+
+    name = module = "numpy"
+
+    def prepare(self, problem):
+        if problem.case.cell == "lstm":
+            raise RuntimeError("no such cell")
+        shape = (problem.case.batch, problem.case.steps, problem.case.hidden)
+        return engines.Run(lambda: np.ones(shape), lambda y: y)
+
+
+def test_wrong_and_failing_engines_are_recorded_and_not_timed(tiny, monkeypatch):
+    from bench import runner
+
+    monkeypatch.setattr(runner, "discover", lambda: [Broken()])
+    results = run(tiny, "--cases", "t1-b1")
+    gru, lstm = (case["engines"]["numpy"] for case in results["cases"])
+    assert gru["status"] == "wrong"
+    assert gru["why"].startswith("error ")
+    assert lstm == {"precision": "float32", "threads": 1, "status": "failed", "why": "RuntimeError: no such cell"}
+    assert "median_us" not in gru
+    lines = "\n".join(report.report(results, cases.read(tiny).figures))
+    assert "- gru-3-5-t1-b1, numpy: wrong: error " in lines
+    assert "| one step | float32 | 1 | -, - | not measured |" in lines
+
+
+def test_plots(tiny):
+    pytest.importorskip("matplotlib")
+    results = run(tiny, "--engines", "^(fastgru|numpy)$", "--cases", "t1-b1")
+    assert {path.name for path in report.draw(results, tiny.parent)} == {"latency.svg"}
+
+
+LIMITS = {"flops": 1e11, "bandwidth": [[2**14, 4e11], [2**20, 1e11]]}
+
+
+def test_floors_by_hand(tiny):
+    """One step reads all weights at the bandwidth of their size; the precision with fewer bytes has a lower floor."""
+    problem = cases.make(next(case for case in cases.read().cases if case.name == "gru-128-128-t1-b1"))
+    size = 4 * 3 * 128 * (128 + 128)
+    assert roofline.floor(problem, LIMITS, "float32") == pytest.approx(size / roofline.bandwidth(LIMITS, size))
+    assert roofline.floor(problem, LIMITS, "int8") == pytest.approx(size / 4 / roofline.bandwidth(LIMITS, size / 4))
+    assert roofline.flops(problem) == 2 * size / 4
+    ragged = cases.make(next(case for case in cases.read(tiny).cases if case.ragged))
+    weights = sum(a.size for layer in ragged.weights for w in layer for a in w[:2])
+    assert roofline.flops(ragged) == 2 * weights * sum(ragged.case.lengths)
+    assert roofline.bandwidth(LIMITS, 2**17) == pytest.approx(2.5e11)
+    assert roofline.floor(problem, {"missing": "no compiler"}, "float32") is None
