@@ -13,9 +13,10 @@ chunking gives the same bits.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
-from ._engine import Stream
+from ._engine import Stream, get_num_threads, set_num_threads
 from .errors import (
     ConvertError,
     FastGruError,
@@ -34,6 +35,7 @@ def convert(
     source: Any,
     *,
     like: Any = None,
+    precision: str | Mapping[str, str] | None = None,
     dtype: str = "float32",
     isa: str | None = None,
     gemm: str | None = None,
@@ -46,6 +48,8 @@ def convert(
         ``.keras .h5 .hdf5 .pt .pth .safetensors``, a ``torch.nn.Module`` or a ``keras.Model``.
     like : list, optional
         For files that hold weights only: the layers they belong to, made with `fastgru.layers.like`.
+    precision : {"float16", "bfloat16", "int8"} or mapping, optional
+        Of the weights, as for `Model.quantize`, which is called when the import is known to be right.
     dtype, isa, gemm
         As for `Model`.
 
@@ -59,13 +63,16 @@ def convert(
     ------
     ConvertError
         When anything in the source is not understood, naming it.
+    GraphError, ValueError
+        When `precision` does not fit; see `Model.quantize`.
     """
     from . import selftest
     from .converters import to_graph
 
     imported = to_graph(source, like=like)
     test = selftest.make(imported.graph, imported.oracle, imported.provenance)
-    return Model(imported.graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test)
+    model = Model(imported.graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test)
+    return model if precision is None else model.quantize(precision)
 
 
 def load(
@@ -99,5 +106,5 @@ def load(
 
 __all__ = [
     "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError", "MissingExtraError", "Model",
-    "Stream", "VerificationError", "convert", "cpu_info", "load",
+    "Stream", "VerificationError", "convert", "cpu_info", "get_num_threads", "load", "set_num_threads",
 ]  # fmt: skip

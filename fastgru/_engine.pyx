@@ -15,6 +15,8 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from .graph import PRECISIONS
+
 cnp.import_array()
 
 include "_run.pxi"
@@ -27,21 +29,31 @@ cdef enum:
     RELEASE_MACS = 500000    # about 20 us of work: below it, handing over the GIL costs more than it gives
 
 MAX_INPUTS = 8
+INT8_INNER = 65536  # 255 * 127 * 65536 is the largest sum that int32 holds
+FORMATS = {"float32": FG_NATIVE, "float16": FG_FLOAT16, "bfloat16": FG_BFLOAT16, "int8": FG_INT8}
+GROUPS = {"float32": 1, "float16": 1, "bfloat16": 2, "int8": 4}  # elements of K side by side in a lane
+SPARSE_FORMATS = {"float32": FG_SPARSE, "int8": FG_SPARSE_INT8}
+# Share of 8 x 4 blocks that are not zero below which leaving the others out pays.
+SPARSE_DENSITY = 0.4
+SPARSE_INT8_DENSITY = 0.3
 
 
 def isas():
-    """The instruction sets of this build, best first: a list of (name, supported, float32 lanes)."""
+    """The instruction sets of this build, best first: a list of (name, supported, float32 lanes, dot products)."""
     cdef int count, i
     cdef const fg_isa *rows = fg_isas(&count)
-    return [(rows[i].name.decode(), bool(rows[i].supported), rows[i].f32.lanes) for i in range(count)]
+    return [
+        (rows[i].name.decode(), bool(rows[i].supported), rows[i].f32.lanes, rows[i].narrow.name.decode())
+        for i in range(count)
+    ]
 
 
-cdef const fg_kernels *find_kernels(str isa, str dtype) except NULL:
+cdef const fg_isa *find_isa(str isa) except NULL:
     cdef int count, i
     cdef const fg_isa *rows = fg_isas(&count)
     for i in range(count):
         if rows[i].name.decode() == isa:
-            return rows[i].f32 if dtype == "float32" else rows[i].f64
+            return &rows[i]
     raise ValueError(f"isa must be one of {[row[0] for row in isas()]}, got {isa!r}")
 
 
@@ -65,6 +77,7 @@ cdef class Plan:
     """
 
     cdef const fg_kernels *kernels
+    cdef const fg_narrow *narrow
     cdef Gemm *blas
     cdef Instruction *instructions
     cdef Value *values
@@ -73,20 +86,23 @@ cdef class Plan:
     cdef readonly str isa, dtype
     cdef readonly Py_ssize_t macs, id_bound
     cdef int typenum
-    cdef idx widest
+    cdef idx widest, scratch
+    cdef bint unfused          # some recurrent product is not made by `kernels.step`
     cdef list keep
 
     def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, list blockers, *,
                   str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, gemm=None):
         cdef int i
-        self.kernels = find_kernels(isa, dtype)
+        cdef const fg_isa *found = find_isa(isa)
+        self.kernels = found.f32 if dtype == "float32" else found.f64
+        self.narrow = found.narrow
         self.blas = NULL if gemm is None else <Gemm *>PyCapsule_GetPointer(gemm, b"fastgru.gemm")
         if self.blas == NULL and dtype != "float32":
             raise ValueError(f"gemm must be 'blas' for dtype {dtype!r}, got 'packed'")
         self.isa, self.dtype, self.macs, self.id_bound = isa, dtype, macs, id_bound
         self.typenum = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
         self.inputs, self.outputs, self.states, self.blockers = inputs, outputs, states, blockers
-        self.keep, self.widest = [], 1
+        self.keep, self.widest, self.scratch, self.unfused = [], 1, 0, self.blas != NULL
         self.n_values, self.n_instructions, self.n_recurrences = len(values), len(instructions), 0
         self.sizes = [(v["size"], v["time"], v["kind"]) for v in values]
         self.values = <Value *>PyMem_Malloc(len(values) * sizeof(Value))
@@ -113,38 +129,77 @@ cdef class Plan:
     cdef idx padded(self, idx n) noexcept:
         return (n + self.kernels.lanes - 1) // self.kernels.lanes * self.kernels.lanes
 
-    cdef const void *own(self, array) except? NULL:
-        """The data of an aligned, read-only copy that lives as long as the plan."""
-        cdef cnp.ndarray raw, a = np.ascontiguousarray(array, dtype=self.dtype)
+    cdef const void *own(self, array, dtype=None) except? NULL:
+        """The data of an aligned, read-only copy that lives as long as the plan; in the plan's dtype by default."""
+        cdef cnp.ndarray raw, a = np.ascontiguousarray(array, dtype=dtype or self.dtype)
         raw = np.empty(a.nbytes + ALIGN, dtype=np.uint8)
         cdef idx shift = -(<size_t>raw.data) % ALIGN
         memcpy(raw.data + shift, a.data, a.nbytes)
         self.keep.append(raw)
         return raw.data + shift
 
-    cdef const void *own_gates(self, array) except? NULL:
+    cdef const void *own_gates(self, array, dtype=None) except? NULL:
         """(G, H) to (panels, G, L), zero-padded; None stays NULL."""
         if array is None:
             return NULL
-        return self.own(self.panels(np.asarray(array)[:, :, None])[:, 0])
+        return self.own(self.panels(np.asarray(array)[:, :, None])[:, 0], dtype)
 
-    def panels(self, array):
-        """(G, H, K) to (panels, K, G, L): panels of L units, all gates of a unit block side by side."""
+    def panels(self, array, Py_ssize_t group=1):
+        """(G, H, K) to (panels, K / group, G, L, group), zero-padded; without the last axis for a group of 1."""
         G, H, K = array.shape
-        padded = np.zeros((G, self.padded(H), K), dtype=self.dtype)
-        padded[:, :H] = array
-        return padded.reshape(G, -1, self.kernels.lanes, K).transpose(1, 3, 0, 2)
+        inner = -(-K // group)
+        padded = np.zeros((G, self.padded(H), inner * group), dtype=array.dtype)
+        padded[:, :H, :K] = array
+        result = padded.reshape(G, -1, self.kernels.lanes, inner, group).transpose(1, 3, 0, 2, 4)
+        return result[..., 0] if group == 1 else result
 
-    cdef fg_matrix pack(self, array) except *:
+    cdef fg_matrix pack(self, array, str precision="float32") except *:
         """(G, H, K) packed; for BLAS as rows in the panels' order: (panels, G, L, K)."""
         cdef fg_matrix m
-        G, _, K = array.shape
-        packed = self.panels(array)
-        if max(packed.size, K) > 2**31 - 1:
+        memset(&m, 0, sizeof(m))
+        G, H, K = array.shape
+        m.panels, m.gates, m.inner, m.units = self.padded(H) // self.kernels.lanes, G, K, H
+        if max(m.panels * self.kernels.lanes * G * K, K) > 2**31 - 1:
             raise ValueError(f"weights must have fewer than 2**31 elements, got {array.shape}")
-        m.panels, m.gates, m.inner = packed.shape[0], G, K
-        m.data = self.own(packed if self.blas == NULL else packed.transpose(0, 2, 3, 1))
+        if self.blas != NULL:
+            m.data = self.own(self.panels(array).transpose(0, 2, 3, 1))
+            return m
+        stored = PRECISIONS[precision].encode(array.reshape(G * H, K))
+        codes = stored[""].reshape(G, H, K)
+        if precision == "int8" and K > INT8_INNER:
+            raise ValueError(f"rows of int8 weights must have at most {INT8_INNER} elements, got {K}")
+        if precision in SPARSE_FORMATS and self.pack_sparse(&m, codes, stored.get("scale"), SPARSE_FORMATS[precision]):
+            return m
+        m.format = FORMATS[precision]
+        m.data = self.own(self.panels(codes, GROUPS[precision]), codes.dtype if m.format else None)
+        if precision == "int8":
+            m.scale = <const float *>self.own_gates(stored["scale"].reshape(G, H))
+            m.offset = <const int32_t *>self.own_gates(offsets(codes), np.int32)
+        self.scratch = max(self.scratch, self.narrow.scratch(&m) if m.format else 0)
         return m
+
+    cdef bint pack_sparse(self, fg_matrix *m, codes, scale, int format) except -1:
+        """Keep only the 8 x 4 blocks that are not all zero, where that pays; returns whether it does."""
+        G, H, K = codes.shape
+        strips, fours = -(-H // 8), -(-K // 4)
+        padded = np.zeros((G, strips * 8, fours * 4), dtype=codes.dtype)
+        padded[:, :H, :K] = codes
+        blocks = padded.reshape(G * strips, 8, fours, 4).transpose(0, 2, 1, 3)  # (strip, four, unit, k)
+        kept = blocks.any(axis=(2, 3))
+        if kept.mean() > (SPARSE_INT8_DENSITY if format == FG_SPARSE_INT8 else SPARSE_DENSITY):
+            return False
+        m.format = format
+        data = blocks[kept]
+        m.data = self.own(data, np.int8) if format == FG_SPARSE_INT8 else self.own(data.transpose(0, 2, 1))
+        m.starts = <const int32_t *>self.own(np.concatenate([[0], np.cumsum(kept.sum(axis=1))]), np.int32)
+        m.blocks = <const int32_t *>self.own(np.nonzero(kept)[1], np.int32)
+        if format == FG_SPARSE_INT8:
+            strip = np.ones((G, strips * 8), dtype=np.float32)
+            strip[:, :H] = scale.reshape(G, H)
+            m.scale = <const float *>self.own(strip)
+            m.offset = <const int32_t *>self.own(offsets(padded), np.int32)
+        self.scratch = max(self.scratch, self.narrow.scratch(m))
+        return True
 
     cdef int load(self, Instruction *ins, dict d) except -1:
         cdef int i
@@ -169,7 +224,11 @@ cdef class Plan:
         if ins.op == DENSE:
             self.load_dense(ins, d)
         elif ins.op == EMBEDDING:
-            ins.w.data, ins.w.panels = self.own(d["w"]), d["w"].shape[0]
+            stored = PRECISIONS[d["precision"]].encode(d["w"])
+            ins.w.format, ins.w.inner = FORMATS[d["precision"]], d["w"].shape[1]
+            ins.w.data = self.own(stored[""], stored[""].dtype if ins.w.format else None)
+            if "scale" in stored:
+                ins.w.scale = <const float *>self.own(stored["scale"])
         elif ins.op == RECURRENT:
             self.load_recurrent(ins, d)
         return 0
@@ -177,7 +236,7 @@ cdef class Plan:
     cdef int load_dense(self, Instruction *ins, dict d) except -1:
         w = d["w"]
         if self.blas == NULL:
-            ins.w = self.pack(w[None])
+            ins.w = self.pack(w[None], d["precision"])
             ins.shift = self.own_gates(None if d["bias"] is None else d["bias"][None])
         else:
             ins.w.data, ins.w.inner = self.own(w), w.shape[1]
@@ -202,14 +261,17 @@ cdef class Plan:
             phase.clip = p["clip"]
             for j in range(3):
                 phase.act[j] = act(p["act"][j])
-            phase.u = self.pack(p["u"])
-            phase.bias = self.own_gates(p["bias_h"])
+            phase.u = self.pack(p["u"], d["precision"])
+            if phase.u.format == FG_NATIVE:
+                phase.bias = self.own_gates(p["bias_h"])
+            else:
+                ins.bu[i], self.unfused = self.own_gates(p["bias_h"]), True
             if p["peephole"] is not None:
                 peephole = np.zeros((3, ins.units_padded), dtype=self.dtype)
                 peephole[:, :ins.units] = p["peephole"]
                 phase.peephole = self.own(peephole)
             if p["x"] is not None:
-                ins.wx[i] = self.pack(p["x"])
+                ins.wx[i] = self.pack(p["x"], d["precision"])
                 ins.bx[i] = self.own_gates(p["bias_x"])
             self.widest = max(self.widest, phase.u.panels * phase.u.gates * self.kernels.lanes)
         return 0
@@ -220,10 +282,16 @@ cdef class Plan:
         return max(1, rows // batch)
 
 
+def offsets(codes):
+    """-128 times the sum of each row of codes (..., K): what adding 128 to every activation adds to the product."""
+    return -128 * codes.sum(axis=-1, dtype=np.int64)
+
+
 cdef fg_act act(tuple t) except *:
     cdef fg_act a
     a.kind, a.alpha, a.beta = t
     return a
 
 
+include "_threads.pxi"
 include "_stream.pxi"

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _matrices
 from .errors import FileFormatError, GraphError
-from .graph import OPS, Graph, Node, Op, Spec
+from .graph import OPS, PRECISIONS, Graph, Node, Op, Spec, precision_of
 from .selftest import SelfTest
 
 Array = NDArray[Any]
@@ -115,6 +116,7 @@ def encode(
         raise FileFormatError(f"number of nodes must be at most {MAX_NODES}, got {len(nodes)}")
     if dtype not in MODEL_DTYPES:
         raise FileFormatError(f"dtype must be one of {', '.join(MODEL_DTYPES)}, got {short(dtype)}")
+    _check_precisions(graph, dtype)
     header = {
         "format_version": FORMAT_VERSION,
         "graph": {"inputs": inputs, "nodes": nodes, "outputs": list(graph.outputs)},
@@ -133,16 +135,33 @@ def _encode_node(node: Node, tensors: dict[str, Array]) -> dict[str, Any]:
         raise FileFormatError(f"{where} must be one of {', '.join(OPS)}, got {type(op).__name__}")
     attributes = {}
     for name, annotation in _fields(type(op))[0].items():
+        if name == "precision" and precision_of(op) == "float32":
+            continue  # so that a float32 model's file is what it was before there were precisions
         row = ATTRIBUTES[annotation]
         attributes[name] = row.encode(getattr(op, name))
         if not row.accepts(attributes[name]):
             raise FileFormatError(f"{name} of {where} must be {row.expected}, got {short(attributes[name])}")
-    weights = {field: f"{_name(node.name, 'name of a node')}.{field}" for field in op.weights()}
-    tensors.update((weights[field], array) for field, array in op.weights().items())
+    stem = _name(node.name, "name of a node")
+    weights = {key: _store(tensors, f"{stem}.{key}", array) for key, array in _matrices.pack(op).items()}
     return {
         "name": node.name, "op": op.kind, "attributes": attributes, "weights": weights,
         "inputs": list(node.inputs), "outputs": list(node.outputs),
     }  # fmt: skip
+
+
+def _store(tensors: dict[str, Array], name: str, array: Array) -> str:
+    """Put `array` under `name`, or one like it: a node "a.weight" may have the "scale" that int8 gives the node "a"."""
+    while name in tensors:
+        name += "_"
+    tensors[name] = array
+    return name
+
+
+def _check_precisions(graph: Graph, dtype: str) -> None:
+    """Refuse reduced weights in a model that computes in float64."""
+    for node in graph.nodes:
+        if dtype != "float32" and (precision := precision_of(node.op)) != "float32":
+            raise FileFormatError(f"precision of node {short(node.name)} must be float32 in {dtype}, got {precision!r}")
 
 
 def _encode_test(test: SelfTest, tensors: dict[str, Array]) -> dict[str, Any]:
@@ -169,13 +188,13 @@ class _Tensors:
     def __init__(self, tensors: Mapping[str, Array]) -> None:
         self._left = dict(tensors)
 
-    def take(self, name: Any, what: str, kinds: str = "f") -> Array:
+    def take(self, name: Any, what: str, types: tuple[str, ...] = _matrices.FLOATS) -> Array:
         name = expect(name, str, f"tensor name of {what}")
         array = self._left.pop(name, None)
         if array is None:
             raise FileFormatError(f"{what} must name a tensor not used before, got {short(name)}")
-        if array.dtype.kind not in kinds:
-            raise FileFormatError(f"{what} must be a tensor of type {' or '.join(kinds)}, got {array.dtype}")
+        if array.dtype.name not in types:
+            raise FileFormatError(f"{what} must be a tensor of {' or '.join(types)}, got {array.dtype}")
         return array
 
     def finish(self) -> None:
@@ -201,6 +220,7 @@ def decode(header: dict[str, Any], arrays: Mapping[str, Array]) -> tuple[Graph, 
         raise FileFormatError(f"dtype in options must be one of {', '.join(MODEL_DTYPES)}, got {short(dtype)}")
     tensors = _Tensors(arrays)
     graph = _decode_graph(header["graph"], tensors)
+    _check_precisions(graph, dtype)
     test = None if header["self_test"] is None else _decode_test(header["self_test"], graph, tensors)
     tensors.finish()
     return graph, dtype, _provenance(header["provenance"]), test
@@ -243,7 +263,7 @@ def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
     kind = expect(parts["op"], str, f"op of {where}")
     if kind not in OPS:
         raise FileFormatError(f"op of {where} must be one of {', '.join(OPS)}, got {short(kind)}")
-    annotations, optional = _fields(OPS[kind])
+    annotations = _fields(OPS[kind])[0]
     fields = dict(expect(parts["attributes"], dict, f"attributes of {where}"))
     for field, value in fields.items():
         if field not in annotations:
@@ -251,17 +271,35 @@ def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
         row = ATTRIBUTES[annotations[field]]
         if not row.accepts(value):
             raise FileFormatError(f"{field} of {where} must be {row.expected}, got {short(value)}")
-    weights = expect(parts["weights"], dict, f"weights of {where}")
-    wrong = [f for f in weights if f not in optional] + [f for f, o in optional.items() if not o and f not in weights]
-    if wrong:
-        raise FileFormatError(f"weights of {where} must be of {', '.join(optional)}, got {short(sorted(weights))}")
-    fields.update((f, tensors.take(tensor, f"{f} of {where}")) for f, tensor in weights.items())
+    precision = fields.get("precision", "float32")
+    if precision not in PRECISIONS:
+        raise FileFormatError(f"precision of {where} must be one of {', '.join(PRECISIONS)}, got {short(precision)}")
+    fields.update(_decode_weights(OPS[kind], precision, parts["weights"], tensors, where))
     try:
         op = OPS[kind](**fields)
     except GraphError as error:
         raise FileFormatError(f"{where} must be consistent, got: {error}") from error
     inputs, outputs = (_names(parts[key], f"{key} of {where}") for key in ("inputs", "outputs"))
     return Node(name, op, inputs, outputs)
+
+
+def _decode_weights(op: type[Op], precision: str, value: Any, tensors: _Tensors, where: str) -> dict[str, Array]:
+    """The arrays of an op's fields out of the tensors that `value` names by key."""
+    weights = expect(value, dict, f"weights of {where}")
+    optional = _fields(op)[1]
+    keys = {field: _matrices.layout(op, field, precision) for field in optional}
+    allowed = [key for each in keys.values() for key in each]
+    wanted = {key for field, each in keys.items() if field in weights or not optional[field] for key in each}
+    if set(weights) != wanted:
+        raise FileFormatError(f"weights of {where} must be of {', '.join(allowed)}, got {short(sorted(weights))}")
+    found = {}
+    for field, each in keys.items():
+        if field not in weights:
+            continue
+        stored = {key: tensors.take(weights[key], f"{key} of {where}", types) for key, types in each.items()}
+        reduced = precision != "float32" and field in op.matrices
+        found[field] = _matrices.unpack(stored, field, precision, where) if reduced else stored[field]
+    return found
 
 
 def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:
@@ -271,7 +309,7 @@ def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:
         counts = f"1 input and {len(graph.outputs)} outputs"
         raise FileFormatError(f"self_test must be of {counts}, got {len(graph.inputs)} and {len(names)}")
     (spec,) = graph.inputs.values()
-    x = tensors.take(parts["input"], "input of self_test", "i" if spec.dtype == "int" else "f")
+    x = tensors.take(parts["input"], "input of self_test", ("int64",) if spec.dtype == "int" else _matrices.FLOATS)
     outputs = tuple(tensors.take(name, f"output {i} of self_test") for i, name in enumerate(names))
     specs = [spec, *(graph.specs[name] for name in graph.outputs)]
     for what, array, each in zip(["input", *graph.outputs], [x, *outputs], specs, strict=True):

@@ -32,7 +32,10 @@ SUFFIX = ".fgru"
 METADATA_KEY = "fastgru"
 MAX_HEADER = 16 << 20  # bytes of the container's own header, the JSON header within it
 MAX_FILE = 16 << 30
-DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+DTYPES: dict[str, np.dtype[Any]] = {
+    "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8"),
+    "F16": np.dtype("<f2"), "U16": np.dtype("<u2"), "I8": np.dtype("i1"),
+}  # fmt: skip
 
 __all__ = ["FORMAT_VERSION", "SUFFIX", "Contents", "read", "replace_file", "write"]
 

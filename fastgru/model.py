@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from . import _engine
 from .errors import IsaError
-from .graph import Graph, chain
+from .graph import Graph, chain, precision_of
 from .lowering import lower
 
 if TYPE_CHECKING:
@@ -31,19 +32,21 @@ def cpu_info() -> dict[str, Any]:
     -------
     dict
         ``built`` and ``supported``, lists of names, best first; ``selected``, the one models use
-        unless told otherwise; ``lanes``, float32 elements per vector of each.
+        unless told otherwise; ``lanes``, float32 elements per vector of each; ``dot_products``, the
+        instructions that int8 and bfloat16 weights use with each here.
 
     Examples
     --------
     >>> sorted(cpu_info())
-    ['built', 'lanes', 'selected', 'supported']
+    ['built', 'dot_products', 'lanes', 'selected', 'supported']
     """
     rows = _engine.isas()
     return {
-        "built": [name for name, _, _ in rows],
-        "supported": [name for name, supported, _ in rows if supported],
+        "built": [name for name, *_ in rows],
+        "supported": [name for name, supported, *_ in rows if supported],
         "selected": select_isa(None),
-        "lanes": {name: lanes for name, _, lanes in rows},
+        "lanes": {name: lanes for name, _, lanes, _ in rows},
+        "dot_products": {name: dots for name, *_, dots in rows},
     }
 
 
@@ -58,7 +61,7 @@ def select_isa(isa: str | None) -> str:
     IsaError
         When the name is unknown, was not built, or is not supported here: three different errors.
     """
-    rows = {name: supported for name, supported, _ in _engine.isas()}
+    rows = {name: supported for name, supported, *_ in _engine.isas()}
     what = "isa"
     if isa is None and (isa := os.environ.get(ISA_VARIABLE) or None) is not None:
         what = ISA_VARIABLE
@@ -123,7 +126,8 @@ class Model:
             allowed = GEMMS if dtype == "float32" else ("blas",)
             raise ValueError(f"gemm must be one of {allowed} for dtype {dtype!r}, got {gemm!r}")
         self._graph = layers if isinstance(layers, Graph) else chain(layers)
-        reduced = [f"{n.name!r} is {n.op.precision}" for n in self._graph.nodes if _is_reduced(n.op)]
+        precisions = {n.name: p for n in self._graph.nodes if (p := precision_of(n.op)) != "float32"}
+        reduced = [f"{name!r} is {precision}" for name, precision in precisions.items()]
         if reduced and gemm != "packed":
             raise ValueError(f"layers must be float32 for gemm {gemm!r}, got {', '.join(reduced)}")
         self._forced_isa = isa
@@ -181,6 +185,7 @@ class Model:
         mask: Any = None,
         return_state: bool = False,
         out: Any = None,
+        threads: int | None = None,
     ) -> Any:
         """Run whole sequences.
 
@@ -199,6 +204,9 @@ class Model:
             Also return the final state.
         out : array or tuple of arrays, optional
             Where to write the output.
+        threads : int, optional
+            How many threads may work on this call, with the same bits as one: rows of the batch apart, else layers
+            and directions side by side, else the units of large layers. `set_num_threads` when omitted.
 
         Returns
         -------
@@ -221,7 +229,7 @@ class Model:
         steps = x.shape[0] if batch is None else x.shape[1]
         counted = _counted_steps(lengths, mask, batch, steps)
         whole = steps if self._plan.blockers else min(steps, self._plan.block(batch or 1))
-        stream = self._borrow(batch, max(1, whole))
+        stream = self._borrow(batch, max(1, whole), None if threads is None else _engine.checked_threads(threads))
         x = stream.convert(x, True)
         if state is not None:
             stream.state = {**stream.state, **_as_state(state)}
@@ -230,7 +238,7 @@ class Model:
         self._idle.append(stream)
         return result
 
-    def _borrow(self, batch: int | None, block: int) -> Stream:
+    def _borrow(self, batch: int | None, block: int, threads: int | None) -> Stream:
         """A stream in its initial state: the one the last call left, where it fits, else a new one.
 
         Its buffers are then warm: a fresh arena costs a page fault every 4 KiB. Taking it off the list is
@@ -241,18 +249,20 @@ class Model:
         except IndexError:
             pass
         else:
-            if stream.batch == batch and stream.block == block:
+            if stream.batch == batch and stream.block == block and stream.threads == threads:
                 stream.reset()
                 return stream
-        return _engine.Stream(self._plan, batch, block=block)
+        return _engine.Stream(self._plan, batch, block=block, threads=threads)
 
-    def stream(self, batch: int | None = None) -> Stream:
+    def stream(self, batch: int | None = None, *, threads: int | None = None) -> Stream:
         """A fresh stream, to be fed frame by frame or in chunks.
 
         Parameters
         ----------
         batch : int, optional
             Rows stepped together: frames are (batch, I) instead of (I,).
+        threads : int, optional
+            How many threads a call may use; what `set_num_threads` says at the time when omitted.
 
         Raises
         ------
@@ -266,39 +276,83 @@ class Model:
             )
         if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
             raise ValueError(f"batch must be None or a positive integer, got {batch!r}")
-        return _engine.Stream(self._plan, None if batch is None else int(batch), model=self)
+        threads = None if threads is None else _engine.checked_threads(threads)
+        return _engine.Stream(self._plan, None if batch is None else int(batch), model=self, threads=threads)
 
-    def quantize(self, precision: str | Mapping[str, str], *, layers: Sequence[str] | None = None) -> Model:
-        """This model with smaller weights: new model, same layers.
+    def quantize(
+        self,
+        precision: str | Mapping[str, str],
+        *,
+        layers: Sequence[str] | None = None,
+        calibration: Any = None,
+        max_error: float | None = None,
+    ) -> Model:
+        """This model with smaller weights: new model, same layers. `fastgru.quantization.report` says what it costs.
 
         Parameters
         ----------
         precision : {"float16", "bfloat16", "int8", "float32"} or mapping
             float16: halves, arithmetic in float32. bfloat16: both operands of every product rounded to
             bfloat16, sums in float32. int8: one scale per output row, activations rounded per row and step,
-            exact int32 sums. A mapping gives a precision per layer name.
+            exact int32 sums. A mapping gives a precision per layer name. float32 rounds nothing any more; what
+            was rounded before stays so.
         layers : sequence of str, optional
             Names of the layers to change (see `summary`); all that have weight matrices when omitted.
+        calibration : (T, I) or (B, T, I) array; ids: (T,) or (B, T), optional
+            Typical input, on which errors are measured; the self-test's when omitted. Only with `max_error`.
+        max_error : float, optional
+            Largest absolute error allowed at any output. Layers that break it, worst first, stay as they are; a
+            UserWarning says so when that leaves none to change.
+
+        Returns
+        -------
+        Model
+            With a self-test of its own, by the float64 reference; this model's where nothing was to change.
 
         Raises
         ------
         GraphError
             When a name or precision does not exist, or weights are out of a precision's range.
+        ValueError, TypeError
+            When the model computes in float64 or through BLAS, `max_error` is not positive, or `calibration` does
+            not fit or is given without `max_error`.
 
         Examples
         --------
         >>> from fastgru.layers import Dense
-        >>> Model([Dense(np.eye(2))]).quantize("int8")(np.eye(2, dtype=np.float32))
-        array([[1., 0.],
-               [0., 1.]], dtype=float32)
+        >>> model = Model([Dense(np.eye(16))])
+        >>> model.summary().totals.bytes, model.quantize("int8").summary().totals.bytes
+        (1024, 320)
         """
         from . import quantization, selftest
 
-        graph = quantization.apply(self._graph, quantization.choose(self._graph, precision, layers))
-        test = selftest.make(graph, None, self._provenance)
+        wanted = quantization.choose(self._graph, precision, layers)
+        if self._gemm != "packed" and set(wanted.values()) - {"float32"}:
+            got = f"dtype {self.dtype!r} and gemm {self._gemm!r}"
+            raise ValueError(f"model to quantize must have dtype 'float32' and gemm 'packed', got {got}")
+        if max_error is not None:
+            wanted = self._within(wanted, calibration, max_error)
+        elif calibration is not None:
+            raise ValueError("calibration must be omitted without max_error, got one")
+        graph = quantization.apply(self._graph, wanted)
+        unchanged = graph is self._graph and self._self_test is not None
+        test = self._self_test if unchanged else selftest.make(graph, None, self._provenance)
         return Model(
             graph, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm, provenance=self._provenance, self_test=test
         )
+
+    def _within(self, wanted: dict[str, str], calibration: Any, max_error: float) -> dict[str, str]:
+        """The part of `wanted` that keeps `max_error`, with a warning when that is none of it."""
+        from . import quantization
+
+        if calibration is None and self._self_test is not None:
+            calibration = self._self_test.input
+        x = quantization.calibration_input(self._graph, calibration)
+        kept = quantization.within(self._graph, wanted, x, max_error)
+        if wanted and not kept:
+            message = f"max_error must allow at least one layer to change, got {max_error:g}: all stay as they are"
+            warnings.warn(message, UserWarning, stacklevel=3)
+        return kept
 
     def summary(self) -> Summary:
         """Layers, shapes, parameters, bytes and MACs per step; print it."""
@@ -325,15 +379,13 @@ class Model:
         return _rebuild, (graph, options)
 
     def __repr__(self) -> str:
-        return f"<fastgru.Model {self._graph!r} dtype={self.dtype} isa={self.isa}>"
+        precisions = dict.fromkeys(precision_of(node.op) for node in self._graph.nodes if node.op.matrices)
+        reduced = f" precision={'+'.join(precisions)}" if set(precisions) - {"float32"} else ""
+        return f"<fastgru.Model {self._graph!r} dtype={self.dtype} isa={self.isa}{reduced}>"
 
 
 def _rebuild(graph: tuple[Any, ...], options: dict[str, Any]) -> Model:
     return Model(Graph(*graph), **options)
-
-
-def _is_reduced(op: Any) -> bool:
-    return getattr(op, "precision", "float32") != "float32"
 
 
 def _as_state(state: Any) -> dict[str, Any]:

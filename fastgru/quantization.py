@@ -1,12 +1,26 @@
-"""Choosing the precision of a graph's weights, layer by layer."""
+"""Choosing the precision of a graph's weights, layer by layer, and what that costs in accuracy and saves in bytes.
+
+Errors are measured with the float64 reference, which rounds weights and activations as the engine does: they are
+those of the rounding alone, the same on every machine.
+"""
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
+from . import reference, selftest
 from .errors import GraphError, listed
-from .graph import PRECISIONS, Graph
+from .graph import PRECISIONS, Embedding, Graph, Node, Spec, precision_of
+from .summary import plain_table
+
+Array = NDArray[Any]
+HEADINGS = ("layer", "kind", "precision", "weight error", "output error", "bytes before", "bytes after")
+WORDS = 3  # the first columns, which are not numbers
 
 
 def quantizable(graph: Graph) -> list[str]:
@@ -23,16 +37,20 @@ def choose(graph: Graph, precision: str | Mapping[str, str], layers: Sequence[st
         Listing every name and precision that does not exist.
     """
     names = quantizable(graph)
+    if isinstance(layers, str):
+        raise GraphError(f"layers must be a sequence of names, got the string {layers!r}")
     if isinstance(precision, str):
         wanted = dict.fromkeys(names if layers is None else layers, precision)
+    elif not isinstance(precision, Mapping):
+        raise GraphError(f"precision must be a name or a mapping of layers to names, got {type(precision).__name__}")
     elif layers is not None:
         raise GraphError("layers must be omitted when precision is a mapping, got both")
     else:
         wanted = dict(precision)
     allowed = ", ".join(names) or "none"
     problems = [f"layer must be one with weight matrices ({allowed}), got {n!r}" for n in wanted if n not in names]
-    given = sorted({str(p) for p in wanted.values()} - PRECISIONS.keys())
-    problems += [f"precision must be one of {', '.join(PRECISIONS)}, got {p!r}" for p in given]
+    given = [precision] if isinstance(precision, str) else sorted(map(str, set(wanted.values())))
+    problems += [f"precision must be one of {', '.join(PRECISIONS)}, got {p!r}" for p in given if p not in PRECISIONS]
     if problems:
         raise GraphError(listed(problems))
     return wanted
@@ -41,6 +59,8 @@ def choose(graph: Graph, precision: str | Mapping[str, str], layers: Sequence[st
 def apply(graph: Graph, precisions: Mapping[str, str]) -> Graph:
     """`graph` with the named nodes' weights rounded to their precision; the others as they are.
 
+    `graph` itself when that changes nothing.
+
     Examples
     --------
     >>> import numpy as np
@@ -48,12 +68,269 @@ def apply(graph: Graph, precisions: Mapping[str, str]) -> Graph:
     >>> apply(chain([Dense(np.ones((2, 3)))]), {"dense": "int8"}).nodes[0].op.precision
     'int8'
     """
-    nodes = []
-    for node in graph.nodes:
-        if node.name in precisions:
-            try:
-                node = dataclasses.replace(node, op=node.op.replace(precision=precisions[node.name]))
-            except GraphError as error:
-                raise GraphError(f"node {node.name!r}: {error}") from error
-        nodes.append(node)
-    return Graph(graph.inputs, nodes, graph.outputs)
+    if all(precisions.get(node.name, precision_of(node.op)) == precision_of(node.op) for node in graph.nodes):
+        return graph
+
+    def rounded(node: Node) -> Any:
+        if node.name not in precisions:
+            return node.op
+        try:
+            return node.op.replace(precision=precisions[node.name])
+        except GraphError as error:
+            raise GraphError(f"node {node.name!r}: {error}") from error
+
+    return graph.with_ops(rounded)
+
+
+# Calibration ---------------------------------------------------------------------------------------
+
+
+def calibration_input(graph: Graph, x: Any = None) -> Array:
+    """`x` with a batch axis, checked: (B, T, I) float64, or (B, T) int64 ids; a seeded one when None.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When it is no array of finite numbers, has another shape than the graph's input, or an id is outside the
+        vocabulary it indexes.
+    """
+    if len(graph.inputs) != 1:
+        raise ValueError(f"number of inputs must be 1, got {len(graph.inputs)}: {', '.join(graph.inputs)}")
+    if x is None:
+        return selftest.make_input(graph)
+    ((name, spec),) = graph.inputs.items()
+    array, ids = np.asarray(x), spec.dtype == "int"
+    if array.dtype.kind not in ("iu" if ids else "fiu"):
+        raise TypeError(f"calibration must be {'integer ids' if ids else 'real numbers'}, got {array.dtype}")
+    rank = spec.time + len(spec.shape)
+    if array.ndim not in (rank, rank + 1) or array.shape[array.ndim - len(spec.shape) :] != spec.shape:
+        raise ValueError(f"calibration must have shape {_shapes(spec)}, got {array.shape}")
+    if array.size == 0:
+        raise ValueError(f"calibration must have at least one row and step, got shape {array.shape}")
+    if ids:
+        bound = min((int(op.weight.shape[0]) for op in _embeddings(graph, name)), default=2**31)
+        if array.min() < 0 or array.max() >= bound:
+            raise ValueError(f"calibration must have ids in 0..{bound - 1}, got {array.min()}..{array.max()}")
+    elif not np.isfinite(array).all():
+        raise ValueError(f"calibration must be finite, got {array[~np.isfinite(array)][0]}")
+    array = array.astype(np.int64 if ids else np.float64)
+    return array if array.ndim > rank else array[None]
+
+
+def _shapes(spec: Spec) -> str:
+    """The shapes of one row and of several, e.g. ``"(T, 3) or (B, T, 3)"``."""
+    axes = ["B"] + ["T"] * spec.time + [str(n) for n in spec.shape]
+    return " or ".join(f"({', '.join(some)}{',' if len(some) == 1 else ''})" for some in (axes[1:], axes))
+
+
+def _embeddings(graph: Graph, name: str) -> list[Embedding]:
+    return [n.op for n in selftest.readers(graph, name) if isinstance(n.op, Embedding)]
+
+
+# Keeping layers as they are ------------------------------------------------------------------------
+
+
+def within(graph: Graph, precisions: Mapping[str, str], x: Array, max_error: float) -> dict[str, str]:
+    """The largest part of `precisions` that keeps every output within `max_error` of what `graph` gives.
+
+    Each layer is measured alone; the worst are left out, one by one, until what remains holds.
+
+    Parameters
+    ----------
+    precisions : mapping
+        As `choose` returns it.
+    x : array
+        As `calibration_input` returns it.
+    max_error : float
+        Largest absolute error of any output, positive.
+
+    Returns
+    -------
+    dict
+        Empty when even the best layer alone breaks `max_error`.
+
+    Examples
+    --------
+    >>> from fastgru.graph import Dense, chain
+    >>> both = chain([Dense(np.array([[0.3]])), Dense(np.array([[1.0]]))], names=["rounded", "exact"])
+    >>> within(both, {"rounded": "float16", "exact": "float16"}, np.ones((1, 1, 1)), 1e-6)
+    {'exact': 'float16'}
+    """
+    limit = positive(max_error)
+    exact = _outputs(graph, x)
+    alone = {name: _error(apply(graph, {name: p}), x, exact) for name, p in precisions.items()}
+    kept = dict(precisions)
+    for name in sorted(alone, key=lambda n: (math.isnan(alone[n]), alone[n]), reverse=True):
+        if _error(apply(graph, kept), x, exact) <= limit:
+            break
+        del kept[name]
+    return kept
+
+
+def positive(max_error: Any) -> float:
+    """`max_error` as a float.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When it is no positive number.
+    """
+    if isinstance(max_error, bool) or not isinstance(max_error, int | float | np.integer | np.floating):
+        raise TypeError(f"max_error must be a positive number, got {max_error!r}")
+    if not max_error > 0:
+        raise ValueError(f"max_error must be a positive number, got {max_error!r}")
+    return float(max_error)
+
+
+def _outputs(graph: Graph, x: Array) -> tuple[Array, ...]:
+    return tuple(np.asarray(y, dtype=np.float64) for y in reference.run(graph, x)[0])
+
+
+def _errors(graph: Graph, x: Array, exact: tuple[Array, ...]) -> tuple[float, ...]:
+    """Largest absolute difference of each output from `exact`."""
+    return tuple(float(np.abs(a - b).max()) for a, b in zip(_outputs(graph, x), exact, strict=True))
+
+
+def _error(graph: Graph, x: Array, exact: tuple[Array, ...]) -> float:
+    return float(np.max(_errors(graph, x, exact)))
+
+
+# The report ----------------------------------------------------------------------------------------
+
+
+class LayerReport(NamedTuple):
+    """One layer that has weights.
+
+    Attributes
+    ----------
+    name, kind, precision : str
+        The node's name, its op, and the precision it was given.
+    weight_error, relative_error : float
+        Largest absolute change of a weight of its matrices, and the same over the largest of them.
+    output_error : float
+        Largest absolute error of any output of the model when this layer alone is changed.
+    bytes_before, bytes_after : int
+        Of its weights.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    weight_error: float
+    relative_error: float
+    output_error: float
+    bytes_before: int
+    bytes_after: int
+
+
+class Report(NamedTuple):
+    """What `report` returns; ``str()`` of it is a plain-text table.
+
+    Attributes
+    ----------
+    rows : tuple of LayerReport
+    errors : dict of str to float
+        Largest absolute error of each output with all layers changed.
+    bytes_before, bytes_after : int
+        Of all weights.
+    """
+
+    rows: tuple[LayerReport, ...]
+    errors: dict[str, float]
+    bytes_before: int
+    bytes_after: int
+
+    @property
+    def max_error(self) -> float:
+        """The largest error of all outputs."""
+        return float(np.max(list(self.errors.values())))
+
+    def __str__(self) -> str:
+        return "\n".join([*plain_table(HEADINGS, self.cells(), self.total(), WORDS), self.outputs()])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows as text."""
+        shown = [(f"{100 * r.relative_error:.2g}%", _small(r.output_error)) for r in self.rows]
+        sizes = [(f"{r.bytes_before:,}", f"{r.bytes_after:,}") for r in self.rows]
+        return [(r.name, r.kind, r.precision, *a, *b) for r, a, b in zip(self.rows, shown, sizes, strict=True)]
+
+    def total(self) -> tuple[str, ...]:
+        """The totals as text, a cell for each heading."""
+        return ("total", *[""] * WORDS, _small(self.max_error), f"{self.bytes_before:,}", f"{self.bytes_after:,}")
+
+    def outputs(self) -> str:
+        """The error of each output, on one line."""
+        return "max error of " + ", ".join(f"{name!r} {_small(error)}" for name, error in self.errors.items())
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain values for JSON."""
+        return {**self._asdict(), "rows": [row._asdict() for row in self.rows]}
+
+
+def report(before: Graph, after: Graph, x: Any = None) -> Report:
+    """Compare a graph with the one that `apply` made of it.
+
+    Parameters
+    ----------
+    before, after : Graph
+        ``model.graph`` of both.
+    x : array, optional
+        What both are run on, as `calibration_input` takes it.
+
+    Raises
+    ------
+    GraphError
+        When they are not the same layers.
+    ValueError, TypeError
+        When `x` does not fit.
+
+    Examples
+    --------
+    >>> from fastgru.graph import Dense, chain
+    >>> before = chain([Dense(np.array([[127.0, 0.4]]))])
+    >>> print(report(before, apply(before, {"dense": "int8"}), np.array([[[0.0, 10.0]]])))
+    layer  kind   precision  weight error  output error  bytes before  bytes after
+    ------------------------------------------------------------------------------
+    dense  Dense  int8              0.31%             4             8            6
+    ------------------------------------------------------------------------------
+    total                                             4             8            6
+    max error of 'dense' 4
+    """
+    array = calibration_input(before, x)
+    exact = _outputs(before, array)
+    if _skeleton(before) != _skeleton(after):
+        raise GraphError(f"graphs to compare must have the same layers, got {before!r} and {after!r}")
+    rows = [
+        _row(before, old, new, array, exact)
+        for old, new in zip(before.nodes, after.nodes, strict=True)
+        if old.op.weights()
+    ]
+    errors = dict(zip(before.outputs, _errors(after, array, exact), strict=True))
+    return Report(tuple(rows), errors, sum(r.bytes_before for r in rows), sum(r.bytes_after for r in rows))
+
+
+def _skeleton(graph: Graph) -> tuple[Any, ...]:
+    """All but the ops' attributes and the values of their weights."""
+    shapes = [{name: w.shape for name, w in node.op.weights().items()} for node in graph.nodes]
+    kinds = [(node.name, type(node.op), node.inputs, node.outputs) for node in graph.nodes]
+    return graph.inputs, graph.outputs, kinds, shapes
+
+
+def _row(before: Graph, old: Node, new: Node, x: Array, exact: tuple[Array, ...]) -> LayerReport:
+    matrices = {field: w.astype(np.float64) for field, w in old.op.weights().items() if field in old.op.matrices}
+    changed = max((float(np.abs(w - new.op.weights()[field]).max()) for field, w in matrices.items()), default=0.0)
+    largest = max((float(np.abs(w).max()) for w in matrices.values()), default=0.0)
+    error = 0.0
+    if changed or precision_of(old.op) != precision_of(new.op):
+        error = _error(before.with_ops(lambda node: new.op if node.name == new.name else node.op), x, exact)
+    return LayerReport(
+        old.name, type(old.op).__name__, precision_of(new.op), changed, changed / largest if largest else 0.0, error,
+        old.op.weight_bytes(), new.op.weight_bytes(),
+    )  # fmt: skip
+
+
+def _small(value: float) -> str:
+    return f"{value:.2g}"

@@ -3,19 +3,22 @@
 The expected output is the source framework's own where it is at hand, else the float64 reference's. It is
 made once, at import, where it also proves that the import computes what its source computed.
 
-Tolerances are absolute, one per output, the largest of three:
+Tolerances are absolute, one per output, the largest of four:
 
 - a floor: `FLOORS` times the largest magnitude in that output, at least 1. In float32 it is 2e-6, some 17
   units in the last place, since each of the 16 steps rounds a state that the next one reads;
 - `RESPONSE` times the change of the output when every weight and input is moved by half a unit in its last
   place. A dot product in floating point is the exact product of data perturbed about so much, so this
   follows a network that amplifies rounding (large weights, relu recurrences) without loosening the others;
+- `ROUNDING` times the change of the output when the activations that int8 and bfloat16 weights meet are not
+  rounded. One that lies between two codes may be rounded up in float32 and down in float64; both runs are then as
+  far from the unrounded one as rounding moves it, and at most twice that from each other. Zero without such
+  weights;
 - twice the stored output's own error against the float64 reference, which `make` bounds.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -25,7 +28,7 @@ from numpy.typing import NDArray
 
 from . import reference
 from .errors import ConvertError, VerificationError
-from .graph import Dropout, Embedding, Graph, Mask, Node
+from .graph import Dropout, Embedding, Graph, Mask, Node, precision_of
 
 Array = NDArray[Any]
 Oracle = Callable[[Array], tuple[Array, ...]]
@@ -35,6 +38,7 @@ BATCH, STEPS, MASKED = 2, 16, 5  # rows, steps, and steps masked at the end of t
 REFERENCE_SOURCE = "fastgru float64 reference"
 FLOORS = {"float32": 2e-6, "float64": 1e-12}
 RESPONSE = 16.0
+ROUNDING = 2.0
 IMPORT_SLACK = 4.0  # a framework's own kernels may round worse than ours; a wrong import is off by far more
 
 
@@ -142,7 +146,7 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> 
     outputs = tuple(_as_float(y) for y in oracle(x.copy()))
     _check_oracle(graph, outputs, expected, source)
     floors = [FLOORS[str(y.dtype)] for y in outputs]
-    allowed = [IMPORT_SLACK * t for t in _tolerances(graph, x, expected, floors)]
+    allowed = [max(IMPORT_SLACK * t, r) for t, r in _tolerances(graph, x, expected, floors)]
     for name, got, wanted, limit in zip(graph.outputs, outputs, expected, allowed, strict=True):
         error = np.abs(got - wanted)
         if not error.max() <= limit:
@@ -162,19 +166,19 @@ def make_input(graph: Graph) -> Array:
     rng = np.random.default_rng(SEED)
     ((name, spec),) = graph.inputs.items()
     shape = (BATCH, STEPS, *spec.shape) if spec.time else (BATCH, *spec.shape)
-    readers = _readers(graph, name)
+    reading = readers(graph, name)
     if spec.dtype == "int":
-        sizes = [int(n.op.weight.shape[0]) for n in readers if isinstance(n.op, Embedding)]
+        sizes = [int(n.op.weight.shape[0]) for n in reading if isinstance(n.op, Embedding)]
         x: Array = rng.integers(0, min(sizes, default=2), size=shape, dtype=np.int64)
     else:
         x = rng.standard_normal(shape).astype(np.float32)
-    for node in readers:
+    for node in reading:
         if isinstance(node.op, Mask):
             x[-1, -MASKED:] = node.op.value
     return x
 
 
-def _readers(graph: Graph, name: str) -> list[Node]:
+def readers(graph: Graph, name: str) -> list[Node]:
     """The nodes that read the input `name`, itself or passed on by a Dropout."""
     same = {name}
     for node in graph.nodes:
@@ -222,26 +226,41 @@ def _moved(array: Array, unit: float, rng: np.random.Generator) -> Array:
 
 
 def _response(graph: Graph, x: Array, expected: tuple[Array, ...], unit: float) -> list[float]:
-    """How far each output moves when all weights and inputs are moved by a relative `unit`."""
+    """How far each output moves when all weights and inputs are moved by a relative `unit`.
+
+    Of a graph that rounds nothing, so that what was moved stays so.
+    """
     rng = np.random.default_rng(SEED)
-    nodes = [
-        dataclasses.replace(node, op=node.op.replace(**{f: _moved(w, unit, rng) for f, w in node.op.weights().items()}))
-        for node in graph.nodes
-    ]
+    moved_graph = graph.with_ops(
+        lambda node: node.op.replace(**{f: _moved(w, unit, rng) for f, w in node.op.weights().items()})
+    )
     masked = any(isinstance(node.op, Mask) for node in graph.nodes)  # moved values would no longer match the mask's
     moved_x = x if masked or x.dtype.kind == "i" else _moved(x, unit, rng)
-    moved = _reference(Graph(graph.inputs, nodes, graph.outputs), moved_x)
-    return [float(np.abs(a - b).max()) for a, b in zip(moved, expected, strict=True)]
+    return _largest_differences(_reference(moved_graph, moved_x), expected)
 
 
-def _tolerances(graph: Graph, x: Array, expected: tuple[Array, ...], floors: list[float]) -> list[float]:
-    """The floor and the response of every output, whichever is larger."""
+def _unrounded(graph: Graph) -> Graph:
+    """`graph` with the values of its weights as they are, and activations that are not rounded."""
+    return graph.with_ops(lambda node: node.op.replace(precision="float32") if node.op.matrices else node.op)
+
+
+def _largest_differences(some: tuple[Array, ...], others: tuple[Array, ...]) -> list[float]:
+    return [float(np.abs(a - b).max()) for a, b in zip(some, others, strict=True)]
+
+
+def _tolerances(graph: Graph, x: Array, expected: tuple[Array, ...], floors: list[float]) -> list[tuple[float, float]]:
+    """Of every output what arithmetic (the floor or the response, the larger) and rounding are allowed."""
     unit = max(floors)
     eps = np.finfo("float32" if unit == FLOORS["float32"] else "float64").eps / 2
-    response = _response(graph, x, expected, float(eps))
+    smooth, unrounded = graph, expected
+    if any(precision_of(node.op) != "float32" for node in graph.nodes):
+        smooth = _unrounded(graph)
+        unrounded = _reference(smooth, x)
+    response = _response(smooth, x, unrounded, float(eps))
+    rounding = _largest_differences(expected, unrounded)
     return [
-        max(floor * max(1.0, float(np.abs(y).max())), RESPONSE * moved)
-        for y, floor, moved in zip(expected, floors, response, strict=True)
+        (max(floor * max(1.0, float(np.abs(y).max())), RESPONSE * moved), ROUNDING * rounded)
+        for y, floor, moved, rounded in zip(expected, floors, response, rounding, strict=True)
     ]
 
 
@@ -270,7 +289,7 @@ def replay(model: Runnable) -> Report:
     own = [float(np.abs(y - e).max()) for y, e in zip(test.outputs, exact, strict=True)]
     return Report(
         errors=tuple(float(np.abs(a - b).max()) for a, b in zip(got, test.outputs, strict=True)),
-        tolerances=tuple(max(t, 2 * min(o, IMPORT_SLACK * t)) for t, o in zip(base, own, strict=True)),
+        tolerances=tuple(max(t, r, 2 * min(o, IMPORT_SLACK * t)) for (t, r), o in zip(base, own, strict=True)),
         source=test.source,
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .graph import Graph, Spec
+from .graph import Graph, Spec, precision_of
 
-HEADINGS = ("layer", "kind", "output", "parameters", "bytes", "MACs/step")
+HEADINGS = ("layer", "kind", "precision", "output", "parameters", "bytes", "MACs/step")
+WORDS = 4  # the first columns, which are not numbers
 
 
 class Row(NamedTuple):
@@ -16,16 +18,19 @@ class Row(NamedTuple):
 
     Attributes
     ----------
-    name, kind, output : str
-        The node's name, its op, and the shape of its output, e.g. ``"(B, T, 64)"``.
+    name, kind, precision, output : str
+        The node's name, its op, the precision of its weights (empty without weights), and the shape of its
+        output, e.g. ``"(B, T, 64)"``.
     parameters, bytes : int
-        Numbers in its weights, and what they take in the model's dtype.
+        Numbers in its weights, and what they take: matrices as their precision stores them, the others in the
+        model's dtype.
     macs : int
         Multiply-accumulates for one row each time it runs.
     """
 
     name: str
     kind: str
+    precision: str
     output: str
     parameters: int
     bytes: int
@@ -59,17 +64,20 @@ class Summary(NamedTuple):
     totals: Totals
 
     def __str__(self) -> str:
-        cells = [HEADINGS, *(tuple(map(_cell, row)) for row in self.rows)]
-        total = ("total", "", "", *map(_cell, self.totals[:3]))
-        widths = [max(len(row[i]) for row in [*cells, total]) for i in range(len(HEADINGS))]
-        lines = [_line(row, widths) for row in [*cells, total]]
-        rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
         head = f"input {', '.join(self.inputs)}; computes in {self.dtype}"
         tail = f"state of one row: {self.totals.state_bytes:,} bytes"
-        return "\n".join([head, lines[0], rule, *lines[1:-1], rule, lines[-1], tail])
+        return "\n".join([head, *plain_table(HEADINGS, self.cells(), self.total(), WORDS), tail])
 
     def __repr__(self) -> str:
         return str(self)
+
+    def cells(self) -> list[tuple[str, ...]]:
+        """The rows as text."""
+        return [tuple(map(_cell, row)) for row in self.rows]
+
+    def total(self) -> tuple[str, ...]:
+        """The totals as text, a cell for each heading."""
+        return ("total", *[""] * (WORDS - 1), *map(_cell, self.totals[:3]))
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values for JSON."""
@@ -84,14 +92,18 @@ def summarise(graph: Graph, dtype: str) -> Summary:
     --------
     >>> from fastgru.graph import Dense, chain
     >>> summarise(chain([Dense(np.ones((2, 3)))]), "float32").rows[0]
-    Row(name='dense', kind='Dense', output='(B, T, 2)', parameters=6, bytes=24, macs=6)
+    Row(name='dense', kind='Dense', precision='float32', output='(B, T, 2)', parameters=6, bytes=24, macs=6)
     """
     item = np.dtype(dtype).itemsize
     rows = []
     for node in graph.nodes:
-        count = sum(int(w.size) for w in node.op.weights().values())
+        op = node.op
+        count = sum(int(w.size) for w in op.weights().values())
+        reduced = precision_of(op) != "float32"
+        precision = (precision_of(op) if reduced else dtype) if count else ""
         output = ", ".join(_shape(graph.specs[value]) for value in node.outputs)
-        rows.append(Row(node.name, type(node.op).__name__, output, count, count * item, int(node.op.macs())))
+        kind = type(op).__name__
+        rows.append(Row(node.name, kind, precision, output, count, op.weight_bytes(item), int(op.macs())))
     totals = Totals(
         parameters=sum(r.parameters for r in rows),
         bytes=sum(r.bytes for r in rows),
@@ -110,7 +122,13 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    """Names to the left, numbers to the right."""
-    padded = (c.ljust(w) if i < 3 else c.rjust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
-    return "  ".join(padded).rstrip()
+def plain_table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], words: int) -> list[str]:
+    """Lines of a table: the first `words` columns to the left, the others, numbers, to the right."""
+    cells = [headings, *rows, total]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in cells
+    ]
+    rule = "-" * len(lines[0])
+    return [line.rstrip() for line in (lines[0], rule, *lines[1:-1], rule, lines[-1])]

@@ -17,7 +17,7 @@ from cells import make_cell
 from typer.testing import CliRunner
 
 import fastgru
-from fastgru import fileformat, selftest
+from fastgru import fileformat, quantization, selftest
 from fastgru.cli import COMMANDS, _arrays, _like, build
 from fastgru.graph import Bidirectional, Dense, Embedding, GraphBuilder, Spec, chain
 from fastgru.layers import GRU
@@ -94,12 +94,22 @@ def test_convert_demo_network(cli, tmp_path):
         (["a.pt", "--like", "GRU colour=1"], "attribute of like.GRU. must be one of"),
         (["a.pt", "--like", "GRU name='x"], "quotes of --like must be closed"),
         (["a.pt", "--dtype", "int8"], "--dtype must be one of float32, float64, got 'int8'"),
+        (["a.pt", "--precision", "int4"], "--precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
+        (["a.pt", "--precision", "int8", "--dtype", "float64"], "--dtype must be float32 for --precision int8, got"),
     ],
 )
 def test_convert_errors(cli, tmp_path, words, message):
     text = cli("convert", *words, "-o", tmp_path / "m.fgru", code=2)
     assert re.search(message, text), text
     assert not list(tmp_path.iterdir())
+
+
+def test_convert_to_a_precision(cli, tmp_path):
+    source = Path(fastgru.__file__).parent / "data" / "sunspots.pt"
+    words = ("convert", source, "-o", tmp_path / "m.fgru", "--like", "GRU", "--like", "Dense", "--precision")
+    assert "bfloat16" in cli(*words, "bfloat16")
+    assert {n.op.precision for n in fastgru.load(tmp_path / "m.fgru", verify=True).graph.nodes} == {"bfloat16"}
+    assert "bfloat16" in cli("info", tmp_path / "m.fgru")
 
 
 def test_like_takes_json_values_and_nesting():
@@ -244,6 +254,86 @@ def test_an_error_of_a_process_is_one_line(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {tmp_path / 'gone.fgru'}: No such file or directory\n"
+
+
+# quantize ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["gru", "both", "ids"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+def test_quantize(cli, saved, tmp_path, name, precision):
+    before, output = saved / f"{name}.fgru", tmp_path / "q.fgru"
+    text = cli("quantize", before, "-o", output, "--precision", precision)
+    smaller = fastgru.load(output, verify=True)
+    found = quantization.report(fastgru.load(before).graph, smaller.graph)
+    assert {n.op.precision for n in smaller.graph.nodes if n.op.matrices} == {precision}
+    assert precision in text
+    assert found.outputs() in text
+    assert f"{found.bytes_before:,}" in text
+    assert f"{found.bytes_after:,}" in text
+    assert ("one step: median" in text) == (name != "both")
+    assert re.search(r"one sequence of 100 steps: median [\d.]+ us before, [\d.]+ us after", text)
+    assert "self-test ok" in text
+    assert f"wrote {output} ({output.stat().st_size:,} bytes" in text
+
+
+def test_quantize_some_layers_within_an_error_on_given_input(cli, saved, tmp_path):
+    model, output = saved / "gru.fgru", tmp_path / "q.fgru"
+    (tmp_path / "x.csv").write_text(csv_of(X))
+    np.save(tmp_path / "x.npy", X)
+    np.savez(tmp_path / "x.npz", x=X)
+    texts = []
+    for name in ("x.csv", "x.npy", "x.npz"):
+        texts.append(cli("quantize", model, "-o", output, "--layers", "gru", "--calibration", tmp_path / name))
+        assert [n.op.precision for n in fastgru.load(output).graph.nodes] == ["int8", "float32"]
+        assert f"on {tmp_path / name}, input (1, 6, 3)" in texts[-1]
+    assert len({re.search(r"max error of 'dense' (\S+),", text)[1] for text in texts}) == 1
+    text = cli("quantize", model, "-o", output, "--max-error", 1e-12)
+    assert "no layer can be int8 within --max-error 1e-12: nothing was changed" in text
+    assert {n.op.precision for n in fastgru.load(output).graph.nodes} == {"float32"}
+    gru, dense = quantization.report(fastgru.load(model).graph, fastgru.load(model).quantize("int8").graph).rows
+    assert dense.output_error > gru.output_error
+    text = cli("quantize", model, "-o", output, "--max-error", gru.output_error)
+    assert "kept as they were: dense" in text
+    assert [n.op.precision for n in fastgru.load(output).graph.nodes] == ["int8", "float32"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--precision", "int4"], "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
+        (["--layers", "gru,head"], "layer must be one with weight matrices .gru, dense., got 'head'"),
+        (["--max-error", "0"], "gru.fgru: max_error must be a positive number, got 0"),
+        (["--calibration", "nan.csv"], "nan.csv: calibration must be finite, got nan"),
+        (["--calibration", "wide.npy"], r"wide.npy: calibration must have shape .T, 3. or .B, T, 3., got .4, 5."),
+        (["--calibration", "two.npz"], "two.npz: input must be a .npz file of one array, got a, b"),
+        (["--calibration", "cut.npz"], "cut.npz: input must be a whole .npz file of numbers"),
+        (["--calibration", "gone.npy"], "gone.npy: No such file"),
+    ],
+)
+def test_quantize_errors(cli, saved, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nan.csv").write_text("1,nan,3\n")
+    np.save(tmp_path / "wide.npy", np.zeros((4, 5)))
+    np.savez(tmp_path / "two.npz", a=X, b=X)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "two.npz").read_bytes()[:-30])
+    before = sorted(tmp_path.iterdir())
+    text = cli("quantize", saved / "gru.fgru", "-o", "q.fgru", *words, code=2)
+    assert re.search(message, text), text
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_quantize_refuses_a_missing_folder_too_large_weights_and_float64(cli, saved, tmp_path):
+    text = cli("quantize", saved / "gru.fgru", "-o", tmp_path / "no" / "q.fgru", code=2)
+    assert text == f"error: {tmp_path / 'no'}: No such file or directory"
+    output = tmp_path / "q.fgru"
+    fastgru.Model([Dense([[7e4]])]).save(tmp_path / "large.fgru")
+    text = cli("quantize", tmp_path / "large.fgru", "-o", output, "--precision", "float16", code=2)
+    assert "node 'dense': Dense: weight: weights must lie within +-65504 for float16, got 70000" in text
+    fastgru.Model([Dense([[1.0]])], dtype="float64").save(tmp_path / "double.fgru")
+    text = cli("quantize", tmp_path / "double.fgru", "-o", output, code=2)
+    assert "double.fgru: model to quantize must have dtype 'float32' and gemm 'packed', got dtype 'float64'" in text
+    assert not output.exists()
 
 
 # bench and demo ----------------------------------------------------------------------------------------

@@ -95,6 +95,43 @@ def test_several_inputs_are_refused():
         selftest.make(graph, None, {})
 
 
+# Reduced precision ---------------------------------------------------------------------------------
+
+
+def reduced(precision):
+    gru = make_cell("gru-after", 3, 8, precision=precision)
+    return chain([gru, Dense(np.full((2, 8), 0.3, np.float32), precision=precision)])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_the_output_is_that_of_rounded_activations_and_rounding_them_otherwise_is_allowed(precision):
+    graph = reduced(precision)
+    test = selftest.make(graph, None, {})
+    np.testing.assert_array_equal(test.outputs[0], reference.run(graph, test.input)[0][0])
+    plain = graph.with_ops(lambda node: node.op.replace(precision="float32"))
+    moved = float(np.abs(reference.run(plain, test.input)[0][0] - test.outputs[0]).max())
+    report = selftest.verify(Model(graph, self_test=test))
+    assert moved > 1e-5
+    assert report.tolerances[0] == selftest.ROUNDING * moved
+    for unit in (1e-7, 1e-6):  # what another order of float32 sums does to what is rounded next
+        other = reference.run(graph, test.input * (1 + unit))[0][0]
+        assert np.abs(other - test.outputs[0]).max() <= report.tolerances[0]
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_tolerances_without_rounded_activations_are_the_floors(precision):
+    graph = reduced(precision)
+    report = selftest.verify(Model(graph, self_test=selftest.make(graph, None, {})))
+    assert report.tolerances == (selftest.FLOORS["float32"],)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+def test_a_reduced_model_with_another_weight_fails(precision):
+    graph = reduced(precision)
+    changed = chain([graph.nodes[0].op, Dense(np.full((2, 8), 0.31, np.float32), precision=precision)])
+    assert not selftest.replay(Model(changed, self_test=selftest.make(graph, None, {}))).ok
+
+
 # Replay ------------------------------------------------------------------------------------------
 
 

@@ -20,12 +20,13 @@ ALLOWED = {
     "layers": ("graph",),
     "reference": ("graph",),
     "fileformat": ("graph", "selftest", "_header"),
+    "_matrices": ("graph",),
     "converters": ("graph", "reference", "layers"),
     "lowering": ("graph", "reference"),
     "summary": ("graph",),
-    "quantization": ("graph", "reference", "selftest"),
+    "quantization": ("graph", "reference", "selftest", "summary"),
     "selftest": ("graph", "reference", "model"),
-    "_header": ("graph", "selftest"),
+    "_header": ("graph", "selftest", "_matrices"),
 }
 
 

@@ -11,20 +11,22 @@ from fastgru.summary import Row, Totals, summarise
 
 EXPECTED = """\
 input x (B, T) int; computes in float32
-layer      kind       output     parameters  bytes  MACs/step
--------------------------------------------------------------
-embedding  Embedding  (B, T, 3)          21     84          0
-gru        GRU        (B, T, 4)          96    384         84
-dropout    Dropout    (B, T, 4)           0      0          0
-head       Dense      (B, T, 2)          10     40          8
--------------------------------------------------------------
-total                                   127    508         92
+layer      kind       precision  output     parameters  bytes  MACs/step
+------------------------------------------------------------------------
+embedding  Embedding  int8       (B, T, 3)          21     49          0
+gru        GRU        float32    (B, T, 4)          96    384         84
+dropout    Dropout               (B, T, 4)           0      0          0
+head       Dense      float16    (B, T, 2)          10     24          8
+------------------------------------------------------------------------
+total                                              127    457         92
 state of one row: 16 bytes"""
 
 
-def make(dtype="float32"):
+def make(dtype="float32", reduced=True):
     gru = GRU(np.ones((12, 3)), np.ones((12, 4)), np.ones(12))
-    layers = [Embedding(np.ones((7, 3))), gru, Dropout(), Dense(np.ones((2, 4)), np.ones(2))]
+    ids, head = ("int8", "float16") if reduced else ("float32", "float32")
+    head = Dense(np.ones((2, 4)), np.ones(2), precision=head)
+    layers = [Embedding(np.ones((7, 3)), precision=ids), gru, Dropout(), head]
     return summarise(chain(layers, names=[None, None, None, "head"]), dtype)
 
 
@@ -34,9 +36,16 @@ def test_the_table():
 
 
 def test_rows_and_totals():
-    summary = make("float64")
-    assert summary.rows[1] == Row("gru", "GRU", "(B, T, 4)", 96, 768, 84)
+    summary = make("float64", reduced=False)
+    assert summary.rows[1] == Row("gru", "GRU", "float64", "(B, T, 4)", 96, 768, 84)
     assert summary.totals == Totals(127, 1016, 92, 32)
+
+
+def test_bytes_follow_the_precision_of_the_matrices_alone():
+    gru = GRU(np.ones((12, 3)), np.ones((12, 4)), np.ones(12), initial_h=np.ones(4))
+    for precision, matrices in {"float32": 84 * 4, "float16": 84 * 2, "bfloat16": 84 * 2, "int8": 84 + 24 * 4}.items():
+        row = summarise(chain([gru.replace(precision=precision)]), "float32").rows[0]
+        assert (row.precision, row.bytes) == (precision, matrices + (12 + 4) * 4)
 
 
 def test_large_numbers_are_grouped_and_the_last_step_has_no_time():

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import FastGruError, VerificationError
 
-COMMANDS = ("convert", "info", "verify", "run", "bench", "demo")  # module and function of that name
+COMMANDS = ("convert", "info", "verify", "run", "bench", "quantize", "demo")  # module and function of that name
 STATUSES: dict[type[Exception], int] = {VerificationError: 1, FastGruError: 2, OSError: 2, MemoryError: 2}
 
 

@@ -1,10 +1,13 @@
-"""Arrays in files and pipes: CSV (a row a time step) and .npy in; CSV, .npy and .npz out."""
+"""Arrays in files and pipes: CSV (a row a time step), .npy, and .npz of one array in; the same out."""
 
 from __future__ import annotations
 
 import io
 import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -16,6 +19,11 @@ from ..graph import Spec
 
 Array = NDArray[Any]
 NPY_MAGIC = b"\x93NUMPY"
+ZIP_MAGIC = b"PK\x03\x04"
+# What NumPy raises for a file that is cut short, changed, or of something else.
+BROKEN = (
+    ValueError, EOFError, SyntaxError, OverflowError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 class DataError(FastGruError, ValueError):
@@ -26,7 +34,7 @@ class DataError(FastGruError, ValueError):
 
 
 def read(source: str, spec: Spec) -> Array:
-    """All of `source`, a path or ``-``: (T, I) from CSV, whatever it is from .npy; ids without I.
+    """All of `source`, a path or ``-``: (T, I) from CSV, whatever it is from .npy or .npz; ids without I.
 
     Raises
     ------
@@ -34,19 +42,33 @@ def read(source: str, spec: Spec) -> Array:
         When it is empty, no array of numbers, or not as wide as `spec` says.
     """
     name, data = shown(source), _bytes(source)
-    if not data.startswith(NPY_MAGIC):
+    if not data.startswith((NPY_MAGIC, ZIP_MAGIC)):
         rows = list(frames(io.BytesIO(data), name, spec))
         if not rows:
             raise DataError(f"{name}: input must have at least one row of numbers, got none")
         return np.stack(rows)
+    kind = ".npy" if data.startswith(NPY_MAGIC) else ".npz"
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, EOFError, SyntaxError, OverflowError) as error:
-        raise DataError(f"{name}: input must be a whole .npy file of numbers, got another: {error}") from error
+        if kind == ".npz":
+            array = _only_member(array, name)
+    except DataError:
+        raise
+    except BROKEN as error:
+        raise DataError(f"{name}: input must be a whole {kind} file of numbers, got another: {error}") from error
     if array.dtype.kind not in ("iu" if spec.dtype == "int" else "fiu"):
         kind = "integer ids" if spec.dtype == "int" else "real numbers"
         raise DataError(f"{name}: input must be {kind}, got {array.dtype}")
     return np.asarray(array)
+
+
+def _only_member(archive: Any, name: str) -> Array:
+    if len(archive.files) != 1:
+        raise DataError(f"{name}: input must be a .npz file of one array, got {', '.join(archive.files) or 'none'}")
+    array = archive[archive.files[0]]
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{name}: input must be a .npz file of arrays, got another file in it")
+    return array
 
 
 def frames(file: BinaryIO, name: str, spec: Spec) -> Iterator[Array]:
@@ -69,6 +91,15 @@ def frames(file: BinaryIO, name: str, spec: Spec) -> Iterator[Array]:
 def open_lines(source: str) -> BinaryIO:
     """`source`, a path or ``-``, to be read line by line."""
     return sys.stdin.buffer if source == "-" else open(source, "rb")
+
+
+@contextmanager
+def naming(source: str) -> Iterator[None]:
+    """What is said to be wrong with an input, with the name of the input before it."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{shown(source)}: {error}") from error
 
 
 def shown(source: str) -> str:

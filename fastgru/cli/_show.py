@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ..summary import HEADINGS, Summary
+from .. import quantization
+from ..quantization import Report
+from ..summary import HEADINGS, WORDS, Summary
 
 
 def stdout() -> Console:
@@ -22,10 +26,21 @@ def stderr() -> Console:
 
 def layers(summary: Summary) -> Table:
     """The layers as a rich table with the totals in its footer."""
-    table = Table(show_footer=True)
-    totals = ["total", "", "", *(f"{n:,}" for n in summary.totals[:3])]
-    for i, (heading, footer) in enumerate(zip(HEADINGS, totals, strict=True)):
-        table.add_column(heading, footer, justify="left" if i < 3 else "right", overflow="fold")
-    for row in summary.rows:
-        table.add_row(*(cell if isinstance(cell, str) else f"{cell:,}" for cell in row))
-    return table
+    return table(HEADINGS, summary.cells(), summary.total(), WORDS)
+
+
+def report(found: Report) -> Table:
+    """What `fastgru.quantization.report` found as a rich table."""
+    return table(quantization.HEADINGS, found.cells(), found.total(), quantization.WORDS)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], words: int) -> Table:
+    """Rows of text as a rich table: the first `words` columns to the left, the others, numbers, to the right."""
+    rich = Table(show_footer=True)
+    for i, (heading, footer) in enumerate(zip(headings, total, strict=True)):
+        rich.add_column(
+            heading, Text(footer), justify="left" if i < words else "right", overflow="fold", no_wrap=0 < i < words
+        )
+    for row in rows:
+        rich.add_row(*map(Text, row))
+    return rich

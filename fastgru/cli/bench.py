@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from .. import Model
 
 SEQUENCE = 16  # steps of the whole sequences that a model which cannot stream is timed on
+LONG = 100  # steps of the sequences that two models are compared on
+ROUNDS, STEPS_A_ROUND, SEQUENCES_A_ROUND = 20, 50, 3  # of `compare`
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 BINS, BAR = 16, 40
 
@@ -80,18 +83,53 @@ def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:
     ns = np.zeros(calls, dtype=np.int64)
     for _ in range(warmup):
         one()
+    with _no_collection():
+        _time(one, ns)
+        empty = sorted(-(perf_counter_ns() - perf_counter_ns()) for _ in range(1001))[500]
+    return Timing(ns, batch, steps, empty)
+
+
+def compare(models: Sequence[Model]) -> dict[str, list[float]]:
+    """Median microseconds of each model for one step (where it streams) and one sequence of `LONG` steps.
+
+    Models take turns, a short round each, so that what else the machine does meets all of them.
+    """
+    frame = make_input(models[0].graph)[:1]
+    x = np.resize(frame, (1, LONG, *frame.shape[2:]))
+    timed = {f"sequence of {LONG} steps": ([_sequence(model, x) for model in models], SEQUENCES_A_ROUND)}
+    if not models[0].graph.not_streamable():
+        timed = {"step": ([_call(model, x)[0] for model in models], STEPS_A_ROUND), **timed}
+    return {what: _interleaved(calls, each) for what, (calls, each) in timed.items()}
+
+
+def _interleaved(calls: list[Callable[[], Any]], each: int) -> list[float]:
+    """Median microseconds of each call over `ROUNDS` rounds of `each`, after one round that does not count."""
+    ns = np.zeros((len(calls), ROUNDS + 1, each), dtype=np.int64)
+    with _no_collection():
+        for turn in range(ROUNDS + 1):
+            for call, times in zip(calls, ns, strict=True):
+                _time(call, times[turn])
+    return [float(np.median(times[1:])) / 1e3 for times in ns]
+
+
+def _time(call: Callable[[], Any], ns: Any) -> None:
+    """Call once for every place of `ns` (calls,) int64 and put the nanoseconds there."""
+    for i in range(len(ns)):
+        start = perf_counter_ns()
+        call()
+        ns[i] = perf_counter_ns() - start
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """With the garbage collector off."""
     collecting = gc.isenabled()
     gc.disable()
     try:
-        for i in range(calls):
-            start = perf_counter_ns()
-            one()
-            ns[i] = perf_counter_ns() - start
-        empty = sorted(-(perf_counter_ns() - perf_counter_ns()) for _ in range(1001))[500]
+        yield
     finally:
         if collecting:
             gc.enable()
-    return Timing(ns, batch, steps, empty)
 
 
 def _call(model: Model, x: Any) -> tuple[Callable[[], Any], int]:
@@ -99,15 +137,20 @@ def _call(model: Model, x: Any) -> tuple[Callable[[], Any], int]:
     (spec,) = model.graph.inputs.values()
     if not spec.time:
         raise DataError("model to bench must have an input with a time axis, got one without")
-    specs = [model.graph.specs[name] for name in model.graph.outputs]
     if model.graph.not_streamable():
-        shapes = [(len(x), *([SEQUENCE] if s.time else []), *s.shape) for s in specs]
-        whole = np.ascontiguousarray(x[:, :SEQUENCE])
-        out = _outputs(model, shapes)
-        return lambda: model(whole, out=out), SEQUENCE
+        return _sequence(model, x[:, :SEQUENCE]), SEQUENCE
     step, frame = model.stream(batch=len(x)).step, np.ascontiguousarray(x[:, 0])
+    specs = [model.graph.specs[name] for name in model.graph.outputs]
     out = _outputs(model, [(len(x), *s.shape) for s in specs])
     return lambda: step(frame, out), 1
+
+
+def _sequence(model: Model, x: Any) -> Callable[[], Any]:
+    """A run over the whole of x, (B, T, I) or (B, T)."""
+    specs = [model.graph.specs[name] for name in model.graph.outputs]
+    whole = np.ascontiguousarray(x)
+    out = _outputs(model, [(*x.shape[: 1 + s.time], *s.shape) for s in specs])
+    return lambda: model(whole, out=out)
 
 
 def _outputs(model: Model, shapes: list[tuple[int, ...]]) -> Any:

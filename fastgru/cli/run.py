@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -17,7 +16,9 @@ if TYPE_CHECKING:
 
 def run(
     model: Annotated[str, typer.Argument(help="A .fgru file.")],
-    source: Annotated[str, typer.Argument(help="Input: .npy (T, I) or (B, T, I), CSV of one step a line, or -.")],
+    source: Annotated[
+        str, typer.Argument(help="Input: .npy or .npz (T, I) or (B, T, I), CSV of one step a line, or -.")
+    ],
     output: Annotated[str, typer.Option("-o", "--output", help="Output: .csv, .npy, .npz, or - for CSV.")] = "-",
     stream: Annotated[bool, typer.Option("--stream", help="Frame by frame: a line of CSV in, a line out.")] = False,
 ) -> None:
@@ -38,7 +39,7 @@ def run(
     else:
         (spec,) = loaded.graph.inputs.values()
         x = _arrays.read(source, spec)
-        with _naming(source):
+        with _arrays.naming(source):
             y = loaded(x if spec.dtype == "int" else x.astype(loaded.dtype))
         outputs = dict(zip(loaded.graph.outputs, y if isinstance(y, tuple) else (y,), strict=True))
     _arrays.write(output, encode(outputs))
@@ -50,20 +51,11 @@ def _step(model: Model, source: str) -> Iterator[Any]:
     name = _arrays.shown(source)
     if len(model.graph.outputs) > 1:
         raise _arrays.DataError(f"model of --stream must have one output, got {', '.join(model.graph.outputs)}")
-    with _naming(source):
+    with _arrays.naming(source):
         stream = model.stream()
     dtype = np.int64 if spec.dtype == "int" else model.dtype
     with _arrays.open_lines(source) as file:
         for frame in _arrays.frames(file, name, spec):
-            with _naming(source):
+            with _arrays.naming(source):
                 row = stream.step(frame.astype(dtype))
             yield row
-
-
-@contextmanager
-def _naming(source: str) -> Iterator[None]:
-    """What the engine says of an input, with the name of the input before it."""
-    try:
-        yield
-    except (ValueError, TypeError) as error:
-        raise _arrays.DataError(f"{_arrays.shown(source)}: {error}") from error

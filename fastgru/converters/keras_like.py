@@ -62,7 +62,7 @@ class Form(NamedTuple):
 
 FORMS: dict[type[Any], Form] = {
     Dense: Form(("kernel", "bias"), 1, _dense),
-    Embedding: Form(("embeddings",), 0, lambda arrays, attributes: Embedding(*arrays, **attributes)),
+    Embedding: Form(("embeddings",), 0, lambda arrays, attributes: Embedding(arrays[0], **attributes)),
     LayerNorm: Form(("gamma", "beta"), 1, _layer_norm),
     BatchNorm: Form(
         ("gamma", "beta", "moving_mean", "moving_variance"), 0,

@@ -25,7 +25,7 @@ from .basic import (
 from .cells import GRU, LSTM, RNN
 from .graph import MERGE_OPS, Graph, GraphBuilder, Node, StateSlot, chain
 from .like import Like, like
-from .op import Op, Spec
+from .op import Op, Spec, precision_of
 from .precision import PRECISIONS
 from .recurrent import Bidirectional, Recurrent
 
@@ -41,5 +41,5 @@ __all__ = [
     "ACTIVATIONS", "GRU", "LSTM", "MERGE_OPS", "OPS", "PRECISIONS", "RNN", "SOFTMAX", "Activate", "Activation", "Add",
     "ApplyMask", "Average", "BatchNorm", "Bidirectional", "Concat", "Dense", "Dropout", "Embedding", "Graph",
     "GraphBuilder", "LayerNorm", "Like", "Mask", "Multiply", "Node", "Op", "Recurrent", "Reverse", "Spec",
-    "StateSlot", "chain", "dialects", "like",
+    "StateSlot", "chain", "dialects", "like", "precision_of",
 ]  # fmt: skip

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from ..errors import GraphError
 from .activations import Activation
-from .op import Array, Op, Spec, check_shape, one_float_row, param
+from .op import Op, Spec, check_shape, one_float_row, param
+from .precision import Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import GraphError
 from . import dialects
 from .activations import Activation
-from .op import Array, check_shape, param
+from .op import check_shape, param
+from .precision import Array
 from .recurrent import Recurrent, directions
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..errors import GraphError, listed
@@ -91,6 +91,10 @@ class Graph:
         problems = [f"value must be written once, got {v!r} again" for v in node.outputs if v in self.specs]
         self.specs.update(zip(node.outputs, specs, strict=True))
         return problems
+
+    def with_ops(self, change: Callable[[Node], Op]) -> Graph:
+        """The same nodes with other ops: `change` of each."""
+        return Graph(self.inputs, [replace(node, op=change(node)) for node in self.nodes], self.outputs)
 
     def states(self) -> tuple[StateSlot, ...]:
         """All recurrent states in execution order; the key is ``"<node>.<state>"``."""

@@ -87,7 +87,7 @@ class Op:
 
     def _round(self) -> list[str]:
         """Round the matrices to the op's precision, or say why that cannot be."""
-        precision = getattr(self, "precision", "float32")
+        precision = precision_of(self)
         if precision not in PRECISIONS:
             return [f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"]
         for name in self.matrices if precision != "float32" else ():
@@ -125,6 +125,17 @@ class Op:
 
     # What every subclass has --------------------------------------------------------------------
 
+    def weight_bytes(self, item: int = 4) -> int:
+        """What the weights take: matrices as their precision stores them, all others `item` bytes a number."""
+        precision, total = precision_of(self), 0
+        for name, array in self.weights().items():
+            if precision == "float32" or name not in self.matrices:
+                total += array.size * item
+            else:
+                row = PRECISIONS[precision]
+                total += array.size * row.bytes + array.shape[0] * row.row_bytes
+        return total
+
     def weights(self) -> dict[str, Array]:
         """The arrays that are present, by field name."""
         named = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if "axes" in f.metadata)
@@ -149,6 +160,11 @@ class Op:
 
 def _build(cls: type[Op], fields: dict[str, Any]) -> Op:
     return cls(**fields)
+
+
+def precision_of(op: Op) -> str:
+    """The precision of an op's matrices; float32 where it has none."""
+    return str(getattr(op, "precision", "float32"))
 
 
 def check_shape(problems: list[str], name: str, array: Array | None, expected: tuple[int, ...]) -> None:

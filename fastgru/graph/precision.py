@@ -38,12 +38,15 @@ class Precision(NamedTuple):
     operand : callable
         What the engine multiplies in place of an activation (..., K), in float64; the identity where activations
         are not rounded.
+    row_bytes : int
+        Of what is stored beside the codes of one row.
     """
 
     bytes: int
     encode: Callable[[Array], dict[str, Array]]
     decode: Callable[[dict[str, Array]], Array]
     operand: Callable[[Array], Array]
+    row_bytes: int = 0
 
 
 def _encode_float16(weight: Array) -> dict[str, Array]:
@@ -95,7 +98,7 @@ PRECISIONS: dict[str, Precision] = {
         _decode_bfloat16,
         lambda x: _decode_bfloat16({"": bfloat16_codes(x)}).astype(np.float64),
     ),
-    "int8": Precision(1, _encode_int8, _decode_int8, _int8_operand),
+    "int8": Precision(1, _encode_int8, _decode_int8, _int8_operand, row_bytes=4),
 }
 
 
@@ -117,4 +120,9 @@ def rounded(weight: Array, precision: str) -> Array:
     if not np.isfinite(weight).all():
         raise GraphError(f"weights must be finite for {precision}, got {weight[~np.isfinite(weight)][0]}")
     row = PRECISIONS[precision]
-    return row.decode(row.encode(weight))
+    with np.errstate(over="ignore"):  # what overflows is reported below
+        values = row.decode(row.encode(weight))
+    if not np.isfinite(values).all():
+        largest = float(np.abs(weight).max())
+        raise GraphError(f"weights must be finite when rounded to {precision}, got {largest:.7g}, which overflows")
+    return values

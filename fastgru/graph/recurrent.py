@@ -10,7 +10,8 @@ import numpy as np
 from ..errors import GraphError, listed
 from . import dialects
 from .activations import Activation
-from .op import Array, Op, Spec, check_shape, no_softmax, one_float_row, param
+from .op import Op, Spec, check_shape, no_softmax, one_float_row, param
+from .precision import Array
 
 MASK_OUTPUTS = ("zero", "carry")
 MERGES = ("concat", "sum", "mul", "ave", None)

@@ -1,0 +1,78 @@
+"""``fastgru quantize``: a model with smaller weights, and what that costs and saves."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .. import quantization, selftest
+from . import _arrays, _show, bench
+
+if TYPE_CHECKING:
+    from .. import Model
+
+
+def quantize(
+    model: Annotated[Path, typer.Argument(help="A .fgru file.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The .fgru file to write.")],
+    precision: Annotated[str, typer.Option(help="Of the weights: float16, bfloat16 or int8.")] = "int8",
+    layers: Annotated[str | None, typer.Option(help="Layers to change, separated by commas; all when omitted.")] = None,
+    calibration: Annotated[
+        str | None, typer.Option(help="Typical input, as for run; the self-test's when omitted.")
+    ] = None,
+    max_error: Annotated[
+        float | None, typer.Option(help="Largest error of an output: layers that break it stay as they are.")
+    ] = None,
+) -> None:
+    """Make the weights of a model smaller; print errors, bytes and speed before and after."""
+    import fastgru
+
+    if not output.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output.parent))
+    console, before = _show.stdout(), fastgru.load(model)
+    with _show.stderr().status("measuring") as status:
+        x = _input(before, calibration)
+        with _arrays.naming(str(model)):
+            wanted = _names(before, layers, precision)
+            kept = wanted if max_error is None else quantization.within(before.graph, wanted, x, max_error)
+            after = before.quantize(kept)
+        found = quantization.report(before.graph, after.graph, x)
+        status.update("timing")
+        timings = bench.compare([before, after])
+        status.update("replaying the self-test")
+        replayed = selftest.verify(after)
+        status.update(f"writing {output}")
+        after.save(output)
+    console.print(_show.report(found))
+    used = f"on {'the self-test' if calibration is None else calibration}, input {x.shape}"
+    console.print(f"{found.outputs()}, {used}", markup=False)
+    if wanted and not kept:
+        console.print(f"no layer can be {precision} within --max-error {max_error:g}: nothing was changed")
+    elif len(kept) < len(wanted):
+        console.print(f"kept as they were: {', '.join(n for n in wanted if n not in kept)}", markup=False)
+    for what, (us, now) in timings.items():
+        console.print(f"one {what}: median {us:.2f} us before, {now:.2f} us after ({after.isa})")
+    console.print(f"self-test {replayed}", markup=False)
+    sizes = f"{output.stat().st_size:,} bytes, {model} {model.stat().st_size:,}"
+    console.print(f"wrote {output} ({sizes})", markup=False)
+
+
+def _names(model: Model, layers: str | None, precision: str) -> dict[str, str]:
+    """The precision of each layer of the comma-separated list."""
+    named = None if layers is None else [name.strip() for name in layers.split(",")]
+    return quantization.choose(model.graph, precision, named)
+
+
+def _input(model: Model, source: str | None) -> Any:
+    """The calibration input out of a file, else the self-test's, with a batch axis."""
+    if source is None:
+        test = model.self_test
+        return quantization.calibration_input(model.graph, None if test is None else test.input)
+    (spec,) = model.graph.inputs.values()
+    x = _arrays.read(source, spec)
+    with _arrays.naming(source):
+        return quantization.calibration_input(model.graph, x)

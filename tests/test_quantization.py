@@ -1,0 +1,344 @@
+"""Precisions of weights: exact and idempotent rounding, choosing layers, and what a report says of it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+from cells import CELLS, make_cell
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+import fastgru
+from fastgru import Model, quantization, reference, selftest
+from fastgru.errors import GraphError
+from fastgru.graph import PRECISIONS, Dense, Embedding, Graph, GraphBuilder, Reverse, Spec, chain, precision
+from fastgru.quantization import LayerReport
+
+REDUCED = ("float16", "bfloat16", "int8")
+RNG = np.random.default_rng(11)
+
+
+def two_layers() -> Graph:
+    """All precisions hold the weights exactly."""
+    return chain([Dense([[127.0, 3.0]]), Dense([[127.0], [0.5]])], names=["one", "two"])
+
+
+def one_weight_wrong() -> Graph:
+    """int8 turns the 0.25 of ``wrong`` into 0; ``right`` adds it to the exact 0."""
+    return chain([Dense([[127.0, 0.25]]), Dense([[127.0]])], names=["wrong", "right"])
+
+
+# Rounding ------------------------------------------------------------------------------------------
+
+MATRICES = arrays.arrays(
+    np.float32,
+    arrays.array_shapes(min_dims=2, max_dims=2, max_side=6),
+    elements=st.floats(-65504, 65504, width=32) | st.floats(-1, 1, width=32) | st.sampled_from([0.0, -0.0, 1e-30]),
+)
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+@settings(max_examples=150, deadline=None)
+@given(weight=MATRICES)
+def test_rounding_is_idempotent_and_its_codes_are_exact(name, weight):
+    row = PRECISIONS[name]
+    once = precision.rounded(weight, name)
+    assert once.dtype == np.float32
+    assert precision.rounded(once, name).tobytes() == once.tobytes()
+    stored = row.encode(once)
+    assert row.decode(stored).tobytes() == once.tobytes()
+    assert stored[""].itemsize == row.bytes
+    if name == "int8":
+        assert np.abs(stored[""].astype(int)).max() <= 127
+        exact = stored[""].astype(np.float64) * stored["scale"].astype(np.float64)[:, None]
+        assert np.array_equal(exact, once)  # code * scale is exact in float32
+
+
+# Largest error over the largest weight of a row: half a unit in the last place, or half a scale.
+BOUNDS = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": (1 + 2.0**-16) / 254}
+
+
+@pytest.mark.parametrize("name", PRECISIONS)
+@settings(max_examples=150, deadline=None)
+@given(weight=MATRICES)
+def test_rounding_errors_are_bounded(name, weight):
+    error = np.abs(precision.rounded(weight, name).astype(np.float64) - weight)
+    largest = np.abs(weight).max(axis=1, keepdims=True)
+    smallest = {"float16": 2.0**-25, "bfloat16": 2.0**-126, "int8": 2.0**-101}.get(name, 0.0)
+    assert (error <= np.maximum(BOUNDS[name] * largest.astype(np.float64), smallest)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "weight", "expected"),
+    [
+        ("float16", [[1.0, 0.1]], [[1.0, 0.0999755859375]]),
+        ("bfloat16", [[1.0, 0.1]], [[1.0, 0.10009765625]]),
+        ("bfloat16", [[1.00390625, 1.01171875]], [[1.0, 1.015625]]),  # ties to even
+        ("int8", [[127.0, 0.4], [0.0, 0.0]], [[127.0, 0.0], [0.0, 0.0]]),
+        ("int8", [[254.0, -3.1], [12.7, 0.06]], [[254.0, -4.0], [12.70004845, 0.10000038]]),
+    ],
+)
+def test_rounded_values(name, weight, expected):
+    np.testing.assert_allclose(precision.rounded(np.array(weight), name), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("float16", 70000.0, r"weight: weights must lie within \+-65504 for float16, got 70000"),
+        ("bfloat16", 3.4e38, "weight: weights must be finite when rounded to bfloat16, got 3.4e.38, which overflows"),
+        ("int8", 3.4028235e38, "weight: weights must be finite when rounded to int8"),
+        ("int8", np.nan, "weight: weights must be finite for int8, got nan"),
+        ("bfloat16", -np.inf, "weight: weights must be finite for bfloat16, got -inf"),
+        ("int4", 1.0, "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
+    ],
+)
+def test_what_a_precision_cannot_hold_is_named(name, value, message):
+    with pytest.raises(GraphError, match=message):
+        Dense(np.full((1, 1), value, np.float32), precision=name)
+
+
+# Choosing and applying -----------------------------------------------------------------------------
+
+
+def test_choose():
+    graph = chain([make_cell("gru-after", 3, 4), Reverse(), Dense(np.ones((2, 4)))])
+    assert quantization.quantizable(graph) == ["gru", "dense"]
+    assert quantization.choose(graph, "int8") == {"gru": "int8", "dense": "int8"}
+    assert quantization.choose(graph, "int8", ["dense"]) == {"dense": "int8"}
+    assert quantization.choose(graph, {"gru": "float16"}) == {"gru": "float16"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("int4",), "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
+        (("int4", []), "precision must be one of .*, got 'int4'"),
+        (("int8", ["gru"]), r"layer must be one with weight matrices \(one, two\), got 'gru'"),
+        (("int8", "one"), "layers must be a sequence of names, got the string 'one'"),
+        (({"one": "int8"}, ["one"]), "layers must be omitted when precision is a mapping, got both"),
+        (({"a": "int8", "one": 8},), "2 problems:\n.*got 'a'\n.*got '8'"),
+        ((8,), "precision must be a name or a mapping of layers to names, got int"),
+    ],
+)
+def test_a_choice_that_does_not_fit_is_named(words, message):
+    with pytest.raises(GraphError, match=message):
+        quantization.choose(two_layers(), *words)
+
+
+def test_apply_changes_the_named_layers_alone():
+    graph = two_layers()
+    changed = quantization.apply(graph, {"two": "int8"})
+    assert changed.nodes[0] == graph.nodes[0]
+    assert [node.op.precision for node in changed.nodes] == ["float32", "int8"]
+    assert quantization.apply(changed, {"two": "int8"}) is changed
+    assert quantization.apply(graph, {}) is graph
+    with pytest.raises(GraphError, match=r"node 'exact': .*must lie within"):
+        quantization.apply(chain([Dense([[7e4]])], names=["exact"]), {"exact": "float16"})
+
+
+# Errors --------------------------------------------------------------------------------------------
+
+
+def test_report_by_hand():
+    """One step of 1, 1: exactly 127.25 * 127, and with the 0.25 gone 127 * 127."""
+    before = one_weight_wrong()
+    after = quantization.apply(before, {"wrong": "int8", "right": "float16"})
+    found = quantization.report(before, after, np.ones((1, 2)))
+    assert found.rows[0][:5] == ("wrong", "Dense", "int8", 0.25, 0.25 / 127)
+    assert found.rows[0].output_error == pytest.approx(0.25 * 127, rel=1e-4)
+    assert found.rows[1] == LayerReport("right", "Dense", "float16", 0.0, 0.0, 0.0, 4, 2)
+    assert (found.rows[0].bytes_before, found.rows[0].bytes_after) == (8, 2 + 4)
+    assert (found.bytes_before, found.bytes_after) == (12, 8)
+    assert found.errors == {"right": pytest.approx(0.25 * 127, rel=1e-4)}
+    assert json.loads(json.dumps(found.as_dict()))["rows"][1]["precision"] == "float16"
+
+
+REPORT = """\
+layer  kind   precision  weight error  output error  bytes before  bytes after
+------------------------------------------------------------------------------
+wrong  Dense  int8               0.2%            32             8            6
+right  Dense  float32              0%             0             4            4
+------------------------------------------------------------------------------
+total                                            32            12           10
+max error of 'right' 32"""
+
+
+def test_report_as_text():
+    before = one_weight_wrong()
+    found = quantization.report(before, quantization.apply(before, {"wrong": "int8"}), np.ones((1, 1, 2)))
+    assert str(found) == repr(found) == REPORT
+
+
+def test_report_has_an_error_for_each_output_and_a_row_for_each_layer_with_weights():
+    b = GraphBuilder()
+    x = b.input("x", Spec((2,)))
+    one, two = b.add(Dense([[127.0, 0.25]]), x), b.add(Dense([[127.0, 1.0]]), x)
+    before = b.build(b.add(Reverse(), one), two)
+    found = quantization.report(before, quantization.apply(before, dict.fromkeys(("dense", "dense_1"), "int8")))
+    assert [row.name for row in found.rows] == ["dense", "dense_1"]
+    assert list(found.errors) == ["reverse", "dense_1"]
+    assert found.max_error == max(found.errors.values()) > 0
+
+
+def test_report_of_other_layers_is_refused():
+    with pytest.raises(GraphError, match="graphs to compare must have the same layers"):
+        quantization.report(two_layers(), one_weight_wrong())
+
+
+def test_layers_that_break_the_error_stay_worst_first():
+    layers = [Dense([[127.0, 0.25]]), Dense([[127.0], [0.5]]), Dense([[127.0, 1.0]])]
+    graph = chain(layers, names=["worst", "exact", "bad"])  # bad: its inputs, 254 to 1, round to 127 and 0
+    x, wanted = np.ones((1, 1, 2)), dict.fromkeys(("worst", "exact", "bad"), "int8")
+    alone = {n: quantization.report(graph, quantization.apply(graph, {n: "int8"}), x).max_error for n in wanted}
+    assert alone["worst"] > alone["bad"] > alone["exact"]
+    assert quantization.within(graph, wanted, x, 1e9) == wanted
+    assert quantization.within(graph, wanted, x, alone["worst"] * 0.9) == {"bad": "int8", "exact": "int8"}
+    assert quantization.within(graph, wanted, x, alone["bad"] * 0.9) == {"exact": "int8"}
+    assert quantization.within(graph, wanted, x, alone["exact"] * 0.9) == {}
+
+
+@pytest.mark.parametrize("cell", ["gru-after", "lstm-projection"])
+@pytest.mark.parametrize("limit", [1e-9, 1e-3, 1e-2])
+def test_what_is_kept_is_within_the_error_of_the_whole_model(cell, limit):
+    graph = chain([make_cell(cell, 3, 8), make_cell("rnn-tanh", 4 if "proj" in cell else 8, 5), Dense(np.eye(5))])
+    x = quantization.calibration_input(graph, RNG.normal(size=(4, 20, 3)))
+    kept = quantization.within(graph, quantization.choose(graph, "int8"), x, limit)
+    assert quantization.report(graph, quantization.apply(graph, kept), x).max_error <= limit
+
+
+# Calibration ---------------------------------------------------------------------------------------
+
+IDS = chain([Embedding(np.ones((5, 2))), make_cell("gru-after", 2, 3)])
+
+
+def test_calibration_gets_a_batch_axis():
+    assert quantization.calibration_input(two_layers(), np.ones((7, 2), np.float32)).shape == (1, 7, 2)
+    assert quantization.calibration_input(two_layers(), np.ones((3, 7, 2), int)).shape == (3, 7, 2)
+    assert quantization.calibration_input(IDS, [1, 2, 4]).shape == (1, 3)
+    np.testing.assert_array_equal(quantization.calibration_input(two_layers()), selftest.make_input(two_layers()))
+
+
+@pytest.mark.parametrize(
+    ("graph", "x", "kind", "message"),
+    [
+        (two_layers(), np.ones((7, 3)), ValueError, r"must have shape \(T, 2\) or \(B, T, 2\), got \(7, 3\)"),
+        (two_layers(), np.ones(2), ValueError, r"must have shape \(T, 2\) or \(B, T, 2\), got \(2,\)"),
+        (two_layers(), np.ones((0, 2)), ValueError, "must have at least one row and step"),
+        (two_layers(), [[np.nan, 1.0]], ValueError, "must be finite, got nan"),
+        (two_layers(), [["a", "b"]], TypeError, "must be real numbers, got <U1"),
+        (IDS, [1.0], TypeError, "must be integer ids, got float64"),
+        (IDS, [5], ValueError, r"must have ids in 0\.\.4, got 5\.\.5"),
+        (IDS, [-1, 2], ValueError, r"must have ids in 0\.\.4, got -1\.\.2"),
+        (IDS, 3, ValueError, r"must have shape \(T,\) or \(B, T\), got \(\)"),
+    ],
+)
+def test_calibration_that_does_not_fit_is_named(graph, x, kind, message):
+    with pytest.raises(kind, match="calibration " + message):
+        quantization.calibration_input(graph, x)
+
+
+# Models --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REDUCED)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_model_of_every_cell_quantises_saves_and_verifies(cell, name, tmp_path):
+    model = Model([make_cell(cell, 3, 9)], provenance={"framework": "none"})
+    smaller = model.quantize(name)
+    assert selftest.verify(smaller).source == "fastgru float64 reference"
+    assert smaller.provenance == model.provenance
+    smaller.save(tmp_path / "m.fgru")
+    loaded = fastgru.load(tmp_path / "m.fgru", verify=True)
+    x = RNG.normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(loaded(x), smaller(x), strict=True)
+    for field, weight in smaller.graph.nodes[0].op.weights().items():
+        assert loaded.graph.nodes[0].op.weights()[field].tobytes() == weight.tobytes()
+
+
+@pytest.mark.parametrize("name", REDUCED)
+def test_the_error_is_that_of_the_reference(name):
+    model = Model([make_cell("gru-after", 3, 16), Dense(RNG.normal(size=(2, 16)))])
+    smaller, x = model.quantize(name), RNG.normal(size=(2, 12, 3))
+    exact, rough = (reference.run(m.graph, x)[0][0] for m in (model, smaller))
+    assert quantization.report(model.graph, smaller.graph, x).errors["dense"] == np.abs(exact - rough).max() > 0
+
+
+def test_quantising_again_changes_nothing_and_keeps_the_self_test():
+    smaller = Model(two_layers()).quantize("int8")
+    again = smaller.quantize("int8")
+    assert again.graph is smaller.graph
+    assert again.self_test is smaller.self_test
+    back = smaller.quantize("float32")
+    for old, new in zip(smaller.graph.nodes, back.graph.nodes, strict=True):
+        np.testing.assert_array_equal(old.op.weight, new.op.weight)
+        assert new.op.precision == "float32"
+
+
+def test_max_error_keeps_layers_and_says_when_none_is_left():
+    model = Model(one_weight_wrong())
+    x = np.ones((3, 2))
+    assert [n.op.precision for n in model.quantize("int8", calibration=x, max_error=1.0).graph.nodes] == [
+        "float32", "int8",
+    ]  # fmt: skip
+    with pytest.warns(UserWarning, match="max_error must allow at least one layer to change, got 1: all stay"):
+        kept = model.quantize("int8", layers=["wrong"], calibration=x, max_error=1.0)
+    assert kept.graph is model.graph
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"max_error": 0}, ValueError, "max_error must be a positive number, got 0"),
+        ({"max_error": -1.0}, ValueError, "max_error must be a positive number, got -1.0"),
+        ({"max_error": float("nan")}, ValueError, "max_error must be a positive number, got nan"),
+        ({"max_error": "1"}, TypeError, "max_error must be a positive number, got '1'"),
+        ({"max_error": 1.0, "calibration": [[np.inf, 1]]}, ValueError, "calibration must be finite, got inf"),
+        ({"calibration": [[1, 1]]}, ValueError, "calibration must be omitted without max_error, got one"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(options, kind, message):
+    with pytest.raises(kind, match=message):
+        Model(two_layers()).quantize("int8", **options)
+
+
+@pytest.mark.parametrize("options", [{"dtype": "float64"}, {"gemm": "blas"}])
+def test_a_model_through_blas_is_refused(options):
+    model = Model(two_layers(), **options)
+    got = r"dtype 'float64' and gemm 'blas'" if "dtype" in options else r"dtype 'float32' and gemm 'blas'"
+    with pytest.raises(ValueError, match=f"model to quantize must have dtype 'float32' and gemm 'packed', got {got}"):
+        model.quantize("int8")
+    assert model.quantize("float32").dtype == model.dtype
+
+
+def test_pickles_and_names_its_precisions():
+    model = Model(two_layers())
+    assert "precision" not in repr(model)
+    smaller = model.quantize({"two": "int8"})
+    assert "precision=float32+int8" in repr(smaller)
+    assert repr(model.quantize("bfloat16")).endswith("precision=bfloat16>")
+    twin = pickle.loads(pickle.dumps(smaller))
+    assert [n.op.precision for n in twin.graph.nodes] == ["float32", "int8"]
+    x = RNG.normal(size=(4, 2)).astype(np.float32)
+    np.testing.assert_array_equal(twin(x), smaller(x), strict=True)
+    np.testing.assert_array_equal(twin.self_test.outputs[0], smaller.self_test.outputs[0])
+
+
+@pytest.mark.parametrize("wanted", ["int8", {"dense": "float16"}])
+def test_convert_takes_a_precision(wanted):
+    from importlib.resources import as_file, files
+
+    from fastgru.layers import GRU, like
+
+    with as_file(files("fastgru.data") / "sunspots.pt") as path:
+        model = fastgru.convert(path, like=[like(GRU), like(Dense)], precision=wanted)
+    selftest.verify(model)
+    precisions = {n.name: n.op.precision for n in model.graph.nodes}
+    expected = (
+        dict.fromkeys(precisions, "int8") if wanted == "int8" else {**dict.fromkeys(precisions, "float32"), **wanted}
+    )
+    assert precisions == expected
