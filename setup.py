@@ -82,10 +82,15 @@ class BuildKernels(build_ext):
         return rows
 
     def compile(self, source: str, folder: str, flags: tuple[str, ...], macros: list) -> list[str]:
+        """The object, made anew only when something it is made of has changed: all of them take minutes."""
+        output = os.path.join(self.build_temp, folder + SANITIZE.replace(",", "_"))
+        (target,) = self.compiler.object_filenames([source], output_dir=output)
+        made_of = [source, "setup.py", *glob("include/fastgru/*.h")]
+        if os.path.exists(target) and os.path.getmtime(target) > max(map(os.path.getmtime, made_of)):
+            return [target]
         return self.compiler.compile(
-            [source], output_dir=os.path.join(self.build_temp, folder), macros=macros, include_dirs=["include"],
-            extra_postargs=[*FLAGS, *flags],
-        )  # fmt: skip
+            [source], output_dir=output, macros=macros, include_dirs=["include"], extra_postargs=[*FLAGS, *flags]
+        )
 
 
 def extension(name: str) -> Extension:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fastgru import Model
+from fastgru.converters import to_graph
 from fastgru.layers import GRU, Dense, Embedding
 
 # The package's tables (g2p_en 2.1.0, g2p.py): ids of graphemes and phonemes.
@@ -68,3 +69,29 @@ def test_g2p_encoder_states(real_models):
         own = np.abs(np.ravel(state) - want).max()
         assert own <= 5e-6
         assert np.abs(encoder(np.array(ids)) - want).max() <= max(2e-6, 2 * own)
+
+
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+def test_g2p_pronounces_all_fifteen_words_in_every_precision(real_models, precision, isa):
+    """With int8, the decoder's GRU stays in float32: rounded, its weights alone change one word of the fifteen."""
+    encoder, decoder = g2p_models(real_models)
+    layers = ["embedding", "dense"] if precision == "int8" else None
+    graphs = encoder.quantize(precision).graph, decoder.quantize(precision, layers=layers).graph
+    models = [Model(graph, isa=isa) for graph in graphs]
+    want = json.loads((real_models / "g2p_en" / "reference_pronunciations.json").read_text())
+    assert {word: pronounce(word, *models) for word in want} == want
+
+
+@pytest.mark.parametrize(("precision", "limit"), [("float16", 2e-3), ("int8", 3e-2)])
+@pytest.mark.parametrize("name", ["beguiling-drafter-2018-08-30", "somnolent-hogwash-2018-09-01"])
+def test_rnnoise_keeps_to_the_error_it_is_allowed(real_models, name, precision, limit):
+    """Its voice detector amplifies rounding (0.13 with int8 throughout): max_error finds the layers to leave alone."""
+    folder = real_models / "rnnoise_nu" / name
+    reference = np.load(folder / "reference.npz")
+    model = Model(to_graph(folder / "weights.hdf5").graph)
+    features = reference["features"].astype(np.float32)
+    smaller = model.quantize(precision, calibration=features, max_error=limit)
+    changed = {n.name for n in smaller.graph.nodes if n.op.matrices and n.op.precision == precision}
+    assert {"noise_gru", "denoise_gru"} <= changed
+    for y, want in zip(smaller(features), (reference["gains"], reference["vad"]), strict=True):
+        assert np.abs(y - want).max() <= limit

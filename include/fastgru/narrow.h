@@ -58,7 +58,7 @@ static void prepare_bfloat16(const float *a, fg_idx K, half_operand *halves) {
   }
 }
 
-/* Dense tiles: acc[(r * P + p) * G + g] as in tile.h --------------------------------------------------------------- */
+/* Dense tiles: acc[(r * P + p) * G + g] as in tile.h, chains in registers and the rest in memory --------------------------------------------------------------- */
 
 FG_INLINE void tile_float16(int R, int P, int G, vr *acc, const float *const *a, const uint16_t *w, fg_idx K) {
   const fg_idx panel = K * G * FG_LANES;
@@ -80,27 +80,33 @@ FG_INLINE void tile_float16(int R, int P, int G, vr *acc, const float *const *a,
 }
 
 FG_INLINE void tile_bfloat16(int R, int P, int G, vr *acc, const char *a, fg_idx stride, const vi *w, fg_idx pairs) {
+  vr part[32];
+  FG_UNROLL for (int i = 0; i < R * P * G; i++) part[i] = acc[i];
   for (fg_idx k = 0; k < pairs; k++) {
     vi v[32];
     FG_UNROLL for (int p = 0; p < P; p++)
       FG_UNROLL for (int g = 0; g < G; g++) v[p * G + g] = w[(p * pairs + k) * G + g];
     FG_UNROLL for (int r = 0; r < R; r++) {
       const half_operand *x = (const half_operand *)(a + r * stride) + 2 * k;
-      FG_UNROLL for (int i = 0; i < P * G; i++) acc[r * P * G + i] = dot_halves(acc[r * P * G + i], x, v[i]);
+      FG_UNROLL for (int i = 0; i < P * G; i++) part[r * P * G + i] = dot_halves(part[r * P * G + i], x, v[i]);
     }
   }
+  FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] = part[i];
 }
 
 FG_INLINE void tile_int8(int R, int P, int G, vi *acc, const char *a, fg_idx stride, const vi *w, fg_idx fours) {
+  vi part[32];
+  FG_UNROLL for (int i = 0; i < R * P * G; i++) part[i] = acc[i];
   for (fg_idx k = 0; k < fours; k++) {
     vi v[32];
     FG_UNROLL for (int p = 0; p < P; p++)
       FG_UNROLL for (int g = 0; g < G; g++) v[p * G + g] = w[(p * fours + k) * G + g];
     FG_UNROLL for (int r = 0; r < R; r++) {
       const int32_t x = ((const int32_t *)(a + r * stride))[k];
-      FG_UNROLL for (int i = 0; i < P * G; i++) acc[r * P * G + i] = dot_bytes(acc[r * P * G + i], x, v[i]);
+      FG_UNROLL for (int i = 0; i < P * G; i++) part[r * P * G + i] = dot_bytes(part[r * P * G + i], x, v[i]);
     }
   }
+  FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] = part[i];
 }
 
 /* One tile of c = a w' + bias. */
@@ -114,11 +120,11 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
     const vi *offset = (const vi *)(job->w->offset + panel * width);
     const vr *scale = (const vr *)(job->w->scale + panel * width);
     vi sum[32];
-    FG_UNROLL for (int r = 0; r < R; r++)
-      FG_UNROLL for (int i = 0; i < P * G; i++) sum[r * P * G + i] = FG_UNSIGNED ? offset[i] : (vi){0};
+    for (int r = 0; r < R; r++)
+      for (int i = 0; i < P * G; i++) sum[r * P * G + i] = FG_UNSIGNED ? offset[i] : (vi){0};
     tile_int8(R, P, G, sum, prepared, job->stride, (const vi *)job->w->data + panel * fours * G, fours);
-    FG_UNROLL for (int r = 0; r < R; r++)
-      FG_UNROLL for (int i = 0; i < P * G; i++) {
+    for (int r = 0; r < R; r++)
+      for (int i = 0; i < P * G; i++) {
         const vr factor = settled(scale[i] * job->scale[first + r]);
         const vr start = bias ? *(const vr *)(bias + i * FG_LANES) : splat(0);
         acc[r * P * G + i] = __builtin_convertvector(sum[r * P * G + i], vr) * factor + start;
@@ -131,8 +137,8 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
       tile_bfloat16(R, P, G, acc, prepared, job->stride, (const vi *)job->w->data + panel * ((K + 1) / 2) * G,
                     (K + 1) / 2);
   }
-  FG_UNROLL for (int r = 0; r < R; r++)
-    FG_UNROLL for (int i = 0; i < P * G; i++) {
+  for (int r = 0; r < R; r++)
+    for (int i = 0; i < P * G; i++) {
       const fg_idx at = panel * width + i * FG_LANES;
       if (at < job->columns) store_some(job->c[first + r] + at, acc[r * P * G + i], job->columns - at);
     }
@@ -284,19 +290,23 @@ static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *a
 static void narrow_lookup(const fg_matrix *w, fg_idx id, void *row) {
   float *y = (float *)row;
   const fg_idx n = w->inner;
-  for (fg_idx j = 0; j < n; j++) switch (w->format) {
-      case FG_FLOAT16: {
-        uint16_t block[FG_LANES] __attribute__((aligned(64))) = {((const uint16_t *)w->data)[id * n + j]};
-        y[j] = load_float16(block)[0];
-        break;
-      }
-      case FG_BFLOAT16: {
-        const uint32_t bits = (uint32_t)((const uint16_t *)w->data)[id * n + j] << 16;
-        memcpy(y + j, &bits, sizeof bits);
-        break;
-      }
-      default: y[j] = (float)((const int8_t *)w->data)[id * n + j] * w->scale[id]; break;
+  if (w->format == FG_FLOAT16) {
+    const uint16_t *codes = (const uint16_t *)w->data + id * n;
+    for (fg_idx j = 0; j < n; j += FG_LANES) {
+      uint16_t block[FG_LANES] __attribute__((aligned(64))) = {0};
+      memcpy(block, codes + j, sizeof(uint16_t) * (size_t)(n - j < FG_LANES ? n - j : FG_LANES));
+      store_some(y + j, load_float16(block), n - j);
     }
+  } else if (w->format == FG_BFLOAT16) {
+    const uint16_t *codes = (const uint16_t *)w->data + id * n;
+    for (fg_idx j = 0; j < n; j++) {
+      const uint32_t bits = (uint32_t)codes[j] << 16;
+      memcpy(y + j, &bits, sizeof bits);
+    }
+  } else {
+    const int8_t *codes = (const int8_t *)w->data + id * n;
+    for (fg_idx j = 0; j < n; j++) y[j] = (float)codes[j] * w->scale[id];
+  }
 }
 
 #endif
