@@ -89,9 +89,10 @@ def test_rnnoise_keeps_to_the_error_it_is_allowed(real_models, name, precision, 
     folder = real_models / "rnnoise_nu" / name
     reference = np.load(folder / "reference.npz")
     model = Model(to_graph(folder / "weights.hdf5").graph)
-    features = reference["features"].astype(np.float32)
+    steps = slice(200)  # the float64 reference measures every layer's part of the error: seconds, not minutes
+    features = reference["features"][steps].astype(np.float32)
     smaller = model.quantize(precision, calibration=features, max_error=limit)
     changed = {n.name for n in smaller.graph.nodes if n.op.matrices and n.op.precision == precision}
     assert {"noise_gru", "denoise_gru"} <= changed
     for y, want in zip(smaller(features), (reference["gains"], reference["vad"]), strict=True):
-        assert np.abs(y - want).max() <= limit
+        assert np.abs(y - want[steps]).max() <= limit
