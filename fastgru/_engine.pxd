@@ -49,6 +49,16 @@ cdef extern from "fastgru/fastgru.h" nogil:
         void *s1
         void *y
         idx stride
+    enum:
+        FG_RANK, FG_OPERANDS, FG_PROGRAM
+    ctypedef struct fg_nest:
+        int rank, outer, operands
+        idx dims[12]
+        idx strides[8][12]
+    ctypedef struct fg_micro:
+        int function
+        int a, b, c
+        double alpha, beta
     ctypedef struct fg_kernels:
         const char *isa
         idx lanes, item
@@ -65,6 +75,11 @@ cdef extern from "fastgru/fastgru.h" nogil:
                        const fg_span *) noexcept nogil
         void (*add)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
         void (*multiply)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
+        void (*map)(const fg_nest *, const fg_micro *, int, void **) noexcept nogil
+        void (*reduce)(const fg_nest *, int, void **) noexcept nogil
+        void (*contract)(const fg_nest *, const fg_act *, void **) noexcept nogil
+        void (*arg_reduce)(const fg_nest *, int, int, void **) noexcept nogil
+        int (*gather)(const fg_nest *, idx, idx, void **) noexcept nogil
     ctypedef struct fg_narrow:
         const char *name
         idx (*scratch)(const fg_matrix *) noexcept nogil
@@ -100,13 +115,49 @@ cdef struct Gemm:
     gemm_t f64
 
 cdef struct Value:
-    idx size          # features; 1 for ids and masks
+    idx size          # elements of a frame; 0 for ids and masks
     idx item          # bytes of an element
     bint time         # has a time axis
-    idx offset        # of its buffer in the stream's arena, bytes per row; see Stream
+    int clock         # which steps it has; clocks[0] counts those of the inputs
+    bint line         # its rows are windows over a line of steps
+    bint state        # keeps its frames from call to call
+    int slot          # memory it shares with values that are not alive at the same time, or -1
+    const void *initial
+
+# One operand of a frame op: where its frame begins in the rows of a value, or numbers of the plan.
+cdef struct Operand:
+    int value         # CONSTANT, ABSENT or a value
+    idx offset
+    const void *data
+
+# What an op over frames of any rank adds to its instruction.
+cdef struct Frame:
+    int kernel
+    fg_nest nest
+    Operand[8] operands
+    int n_program
+    fg_micro *program
+    int function              # of a reduction
+    bint last
+    idx count, stride         # of the axis that a gather picks from
+    # Products, softmax, norms and scans: two loops over rows of the operand read and of the one written.
+    idx[2] dims
+    idx[2] read
+    idx[2] write
+    idx read_offset, write_offset
+    bint over_time            # the nest is folded over all steps
+    # Windows over time: steps of a window and from one to the next, those of `fill` around the sequence.
+    int window                # index into the stream's Window array
+    idx reach, stride_in_time, before, after
+    double fill
+    # Scans: a sequence inside the frame.
+    idx steps, rows
+    int[2] outputs            # final h and c
+    Instruction *layer        # the recurrence over values 0 (input), 1 (output) and 2 (mask)
 
 cdef struct Instruction:
     int op
+    int clock                   # which steps it runs over
     int n_inputs
     int[8] inputs
     int output
@@ -132,3 +183,4 @@ cdef struct Instruction:
     int state                   # index into the stream's Recurrence array
     const void *initial_h
     const void *initial_c
+    Frame *frame

@@ -25,9 +25,12 @@ def checked_threads(n: object) -> int: ...
 class Plan:
     inputs: list[int]
     outputs: list[int]
-    states: list[tuple[str, int, str, int]]
+    states: list[tuple[str, int, str, tuple[int, ...]]]
     blockers: list[str]
     sizes: list[tuple[int, bool, str]]
+    shapes: list[tuple[int, ...]]
+    names: list[str]
+    dtypes: dict[int, str]
     isa: str
     dtype: str
     macs: int
@@ -38,13 +41,16 @@ class Plan:
         instructions: list[dict[str, Any]],
         inputs: list[int],
         outputs: list[int],
-        states: list[tuple[str, int, str, int]],
+        states: list[tuple[str, int, str, tuple[int, ...]]],
         blockers: list[str],
         *,
         isa: str,
         dtype: str,
         macs: int,
         id_bound: int,
+        loop: tuple[int, int] = (0, 0),
+        clocks: int = 1,
+        loop_clock: int = 1,
         gemm: object | None = None,
     ) -> None: ...
     @property
@@ -67,10 +73,15 @@ class Stream:
         block: int = 0,
         threads: int | None = None,
     ) -> None: ...
-    def step(self, frame: ArrayLike, out: Any = None) -> Any: ...
-    def process(self, chunk: ArrayLike, out: Any = None) -> Any: ...
-    def convert(self, x: ArrayLike, chunk: bool) -> NDArray[Any]: ...
-    def run_masked(self, x: NDArray[Any], T: int, out: Any, mask: NDArray[np.bool_] | None) -> Any: ...
+    def step(self, frame: Any, out: Any = None) -> Any: ...
+    def process(self, chunk: Any, out: Any = None) -> Any: ...
+    def flush(self) -> Any: ...
+    def convert(self, x: Any, chunk: bool) -> tuple[NDArray[Any], ...]: ...
+    def converted(self, value: int, x: ArrayLike, chunk: bool, name: str) -> NDArray[Any]: ...
+    def steps_of(self, arrays: tuple[NDArray[Any], ...]) -> int: ...
+    def run_converted(
+        self, inputs: tuple[NDArray[Any], ...], T: int, out: Any, mask: NDArray[np.bool_] | None, chunk: bool = True
+    ) -> Any: ...
     @property
     def state(self) -> dict[str, NDArray[Any]]: ...
     @state.setter

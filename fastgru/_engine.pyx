@@ -11,7 +11,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 import numpy as np
 
@@ -69,8 +69,12 @@ cdef class Plan:
         See `fastgru.lowering`.
     inputs, outputs : list of int
         Numbers of values.
-    states : list of (key, recurrence, name, size)
-        What `Stream.state` shows.
+    states : list of (key, recurrence, name, shape)
+        What `Stream.state` shows; recurrence -1 - n stands for the buffer n of a State.
+    loop : (int, int)
+        The instructions that run step by step.
+    clocks, loop_clock : int
+        How many clocks count steps, and the one that the loop follows.
     isa, dtype : str
     gemm : capsule or None
         `fastgru._blas.functions()` to make the products by BLAS.
@@ -82,16 +86,24 @@ cdef class Plan:
     cdef Instruction *instructions
     cdef Value *values
     cdef int n_values, n_instructions, n_recurrences
-    cdef readonly list inputs, outputs, states, blockers, sizes
+    cdef readonly list inputs, outputs, states, blockers, sizes, shapes, names
     cdef readonly str isa, dtype
     cdef readonly Py_ssize_t macs, id_bound
     cdef int typenum
     cdef idx widest, scratch
+    cdef idx largest           # elements of the largest frame
+    cdef int n_slots
+    cdef int loop_begin, loop_end, loop_clock, clocks, n_windows
+    cdef bint framed           # has ops over frames of any rank
+    cdef readonly dict dtypes  # of the outputs that are not floats
+    cdef bint typed
+    cdef bint scans            # and recurrences inside frames
     cdef bint unfused          # some recurrent product is not made by `kernels.step`
     cdef list keep
 
     def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, list blockers, *,
-                  str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, gemm=None):
+                  str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, tuple loop=(0, 0), int clocks=1,
+                  int loop_clock=1, gemm=None):
         cdef int i
         cdef const fg_isa *found = find_isa(isa)
         self.kernels = found.f32 if dtype == "float32" else found.f64
@@ -104,20 +116,45 @@ cdef class Plan:
         self.inputs, self.outputs, self.states, self.blockers = inputs, outputs, states, blockers
         self.keep, self.widest, self.scratch, self.unfused = [], 1, 0, self.blas != NULL
         self.n_values, self.n_instructions, self.n_recurrences = len(values), len(instructions), 0
-        self.sizes = [(v["size"], v["time"], v["kind"]) for v in values]
+        self.sizes = [(v["size"], v["time"] > 0, v["kind"]) for v in values]
+        self.shapes = [v.get("shape", (v["size"],)) for v in values]
+        self.names = [v.get("name", "") for v in values]
+        self.dtypes = {i: v["dtype"] for i, v in enumerate(values) if "dtype" in v}
+        self.typed = len(self.dtypes) > 0
+        if clocks > MAX_CLOCKS:
+            raise ValueError(f"layers that change the number of steps must be fewer than {MAX_CLOCKS}, got {clocks - 1}")
+        self.loop_begin, self.loop_end = loop
+        self.loop_clock, self.clocks, self.n_windows = loop_clock - 1, clocks, 0
+        self.n_slots = max([v["slot"] for v in values], default=-1) + 1
+        self.largest, self.framed, self.scans = 1, False, False
         self.values = <Value *>PyMem_Malloc(len(values) * sizeof(Value))
         self.instructions = <Instruction *>PyMem_Malloc(max(1, len(instructions)) * sizeof(Instruction))
         if self.values == NULL or self.instructions == NULL:
             raise MemoryError
         memset(self.instructions, 0, max(1, len(instructions)) * sizeof(Instruction))
+        memset(self.values, 0, len(values) * sizeof(Value))
         for i, v in enumerate(values):
             self.values[i].size = v["size"]
-            self.values[i].time = v["time"]
+            self.values[i].slot = v["slot"]
+            self.values[i].clock = max(0, v["time"] - 1)
+            self.values[i].line = v.get("line", False)
+            if "initial" in v:
+                self.values[i].state = True
+                self.values[i].initial = self.own(v["initial"])
+            self.values[i].time = v["time"] > 0
             self.values[i].item = {"float": self.kernels.item, "int": 8, "bool": 1}[v["kind"]]
         for i, d in enumerate(instructions):
             self.load(&self.instructions[i], d)
+        if self.framed:
+            self.largest = max(v["size"] for v in values)
 
     def __dealloc__(self):
+        cdef int i
+        for i in range(self.n_instructions if self.instructions != NULL else 0):
+            if self.instructions[i].frame != NULL:
+                PyMem_Free(self.instructions[i].frame.program)
+                PyMem_Free(self.instructions[i].frame.layer)
+                PyMem_Free(self.instructions[i].frame)
         PyMem_Free(self.values)
         PyMem_Free(self.instructions)
 
@@ -210,6 +247,7 @@ cdef class Plan:
         for i, value in enumerate(d["inputs"]):
             ins.inputs[i] = value
         ins.output = d["output"]
+        ins.clock = d["clock"] - 1
         ins.size = d.get("size", 0)
         ins.number = d.get("number", 0.0)
         ins.softmax = d.get("softmax", False)
@@ -231,6 +269,79 @@ cdef class Plan:
                 ins.w.scale = <const float *>self.own(stored["scale"])
         elif ins.op == RECURRENT:
             self.load_recurrent(ins, d)
+        elif ins.op >= FRAME:
+            self.load_frame(ins, d)
+        return 0
+
+    cdef int load_frame(self, Instruction *ins, dict d) except -1:
+        """What an op over frames needs; see fastgru/_frames.pxi."""
+        cdef Frame *frame = <Frame *>PyMem_Malloc(sizeof(Frame))
+        cdef const void *numbers
+        cdef int i, j
+        if frame == NULL:
+            raise MemoryError
+        memset(frame, 0, sizeof(Frame))
+        ins.frame, self.framed = frame, True
+        frame.kernel = d.get("kernel", 0)
+        for i, (value, offset, constant) in enumerate(d.get("operands", [])):
+            frame.operands[i].value, frame.operands[i].offset = value, offset
+            if constant is not None:
+                numbers = self.own(constant)
+                frame.operands[i].data = <const char *>numbers + <idx>offset * self.kernels.item
+        if ins.op == FRAME or ins.op == STORE:
+            frame.nest.rank, frame.nest.outer, frame.nest.operands = len(d["dims"]), d["outer"], len(d["operands"])
+            for j, n in enumerate(d["dims"]):
+                frame.nest.dims[j] = n
+                for i in range(frame.nest.operands):
+                    frame.nest.strides[i][j] = d["strides"][i][j]
+            self.load_program(frame, d.get("program", []))
+            frame.function = d.get("function", 0)
+            frame.last = d.get("last", False)
+            frame.count, frame.stride = d.get("count", 0), d.get("stride", 0)
+            frame.over_time = d.get("over_time", False)
+            return 0
+        if ins.op == WINDOW or ins.op == OVERLAP_ADD:
+            frame.window = self.n_windows
+            self.n_windows += 1
+            frame.reach, frame.stride_in_time = d["reach"], d["stride"]
+            frame.before, frame.after, frame.fill = d["before"], d["after"], d["fill"]
+            return 0
+        (frame.read_offset, frame.read[0], frame.read[1]) = d["read"]
+        if ins.op == SCAN:
+            self.load_scan(ins, d)
+            return 0
+        (frame.write_offset, frame.write[0], frame.write[1]) = d["write"]
+        frame.dims[0], frame.dims[1] = d["dims"]
+        if ins.op == FRAME_PRODUCT:
+            self.load_dense(ins, d)
+        return 0
+
+    cdef int load_program(self, Frame *frame, list program) except -1:
+        cdef int i
+        frame.n_program = len(program)
+        frame.program = <fg_micro *>PyMem_Malloc(max(1, len(program)) * sizeof(fg_micro))
+        if frame.program == NULL:
+            raise MemoryError
+        for i, (function, a, b, c, alpha, beta) in enumerate(program):
+            frame.program[i].function, frame.program[i].alpha, frame.program[i].beta = function, alpha, beta
+            frame.program[i].a, frame.program[i].b, frame.program[i].c = a, b, c
+        return 0
+
+    cdef int load_scan(self, Instruction *ins, dict d) except -1:
+        """The recurrence of a scan reads value 0, writes value 1 and is masked by value 2."""
+        cdef Frame *frame = ins.frame
+        self.scans = True
+        frame.steps, frame.rows = d["steps"], d["rows"]
+        frame.write[0], frame.write[1] = d["rows"] * d["features"], d["features"]
+        frame.outputs[0], frame.outputs[1] = (*d["outputs"], -1)[:2]
+        frame.layer = <Instruction *>PyMem_Malloc(sizeof(Instruction))
+        if frame.layer == NULL:
+            raise MemoryError
+        memset(frame.layer, 0, sizeof(Instruction))
+        frame.layer.op, frame.layer.output, frame.layer.n_inputs = RECURRENT, 1, 1
+        if frame.operands[2].value != ABSENT:
+            frame.layer.n_inputs, frame.layer.inputs[1] = 2, 2
+        self.load_recurrent(frame.layer, d)
         return 0
 
     cdef int load_dense(self, Instruction *ins, dict d) except -1:
@@ -278,7 +389,8 @@ cdef class Plan:
 
     def block(self, Py_ssize_t batch):
         """Steps run at a time through the whole plan, for a batch of this size."""
-        rows = max(BLOCK_ROWS, BLOCK_BYTES // (self.widest * self.kernels.item))
+        widest = max(self.widest, self.largest)
+        rows = max(1 if self.framed else BLOCK_ROWS, BLOCK_BYTES // (widest * self.kernels.item))
         return max(1, rows // batch)
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _matrices
+from ._attributes import ATTRIBUTES, expect, fields_of, short, written
 from .errors import FileFormatError, GraphError
 from .graph import OPS, PRECISIONS, Graph, Node, Op, Spec, precision_of
 from .selftest import SelfTest
@@ -21,26 +20,15 @@ FORMAT_VERSION = 1
 MODEL_DTYPES = ("float32", "float64")
 SPEC_DTYPES = ("float", "int", "bool")
 MAX_NODES = 10_000
+MAX_AXES = 6  # of an input's frame: a tensor of the file has up to 8
+INPUT_TYPES = {"float": _matrices.FLOATS, "int": ("int64",), "bool": ("int8",)}
 ENTRIES = ("format_version", "graph", "options", "provenance", "self_test", "crc32")
 
 
-def short(value: Any) -> str:
-    """`value` as text of bounded length that any terminal can show."""
-    text = ascii(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def expect(value: Any, kind: type[Any], what: str) -> Any:
-    """`value` if it is of exactly this type."""
-    if type(value) is not kind:
-        raise FileFormatError(f"{what} must be {kind.__name__}, got {short(value)}")
-    return value
-
-
-def _entries(value: Any, names: tuple[str, ...], what: str) -> dict[str, Any]:
+def _entries(value: Any, names: tuple[str, ...], what: str, *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
     """`value` if it is an object with these entries and no others."""
     found: dict[str, Any] = expect(value, dict, what)
-    if set(found) != set(names):
+    if not set(names) <= set(found) <= {*names, *optional}:
         raise FileFormatError(f"{what} must have the entries {', '.join(names)}, got {short(sorted(found))}")
     return found
 
@@ -57,46 +45,6 @@ def _name(value: Any, what: str) -> str:
 
 def _names(value: Any, what: str) -> tuple[str, ...]:
     return tuple(_name(item, what) for item in expect(value, list, what))
-
-
-# Attributes: one row per annotation that a field of an op may have ---------------------------------
-
-
-def _is_float(value: Any) -> bool:
-    """Whether `value` is a finite float, or an integer that is one exactly."""
-    return math.isfinite(value) if type(value) is float else type(value) is int and abs(value) < 2**53
-
-
-def _is_activation(value: Any) -> bool:
-    if type(value) is not dict or set(value) != {"name", "alpha", "beta"} or type(value["name"]) is not str:
-        return False
-    return all(value[k] is None or _is_float(value[k]) for k in ("alpha", "beta"))
-
-
-class Attribute(NamedTuple):
-    """How a field with one annotation is written, and which JSON values it accepts."""
-
-    encode: Callable[[Any], Any]
-    accepts: Callable[[Any], bool]
-    expected: str
-
-
-ATTRIBUTES: dict[str, Attribute] = {
-    "bool": Attribute(bool, lambda v: type(v) is bool, "a boolean"),
-    "str": Attribute(str, lambda v: type(v) is str, "a string"),
-    "float": Attribute(float, _is_float, "a finite number"),
-    "float | None": Attribute(
-        lambda v: None if v is None else float(v), lambda v: v is None or _is_float(v), "a finite number or null"
-    ),
-    "Activation": Attribute(dataclasses.asdict, _is_activation, "an object with name, alpha and beta"),
-}
-
-
-def _fields(op: type[Op]) -> tuple[dict[str, str], dict[str, bool]]:
-    """Annotations of an op's attributes, and whether each of its weights is optional."""
-    fields = dataclasses.fields(op)
-    attributes = {f.name: str(f.type) for f in fields if "axes" not in f.metadata}
-    return attributes, {f.name: f.metadata["optional"] for f in fields if "axes" in f.metadata}
 
 
 # Encoding ----------------------------------------------------------------------------------------
@@ -117,9 +65,10 @@ def encode(
     if dtype not in MODEL_DTYPES:
         raise FileFormatError(f"dtype must be one of {', '.join(MODEL_DTYPES)}, got {short(dtype)}")
     _check_precisions(graph, dtype)
+    parts = {"inputs": inputs, "nodes": nodes, "outputs": list(graph.outputs)}
     header = {
         "format_version": FORMAT_VERSION,
-        "graph": {"inputs": inputs, "nodes": nodes, "outputs": list(graph.outputs)},
+        "graph": {**parts, "feedback": graph.feedback} if graph.feedback else parts,
         "options": {"dtype": dtype},
         "provenance": _provenance(dict(provenance)),
         "self_test": None if self_test is None else _encode_test(self_test, tensors),
@@ -134,9 +83,7 @@ def _encode_node(node: Node, tensors: dict[str, Array]) -> dict[str, Any]:
     if OPS.get(op.kind) is not type(op):
         raise FileFormatError(f"{where} must be one of {', '.join(OPS)}, got {type(op).__name__}")
     attributes = {}
-    for name, annotation in _fields(type(op))[0].items():
-        if name == "precision" and precision_of(op) == "float32":
-            continue  # so that a float32 model's file is what it was before there were precisions
+    for name, annotation in written(op).items():
         row = ATTRIBUTES[annotation]
         attributes[name] = row.encode(getattr(op, name))
         if not row.accepts(attributes[name]):
@@ -166,12 +113,20 @@ def _check_precisions(graph: Graph, dtype: str) -> None:
 
 def _encode_test(test: SelfTest, tensors: dict[str, Array]) -> dict[str, Any]:
     outputs = [f"self_test.outputs.{i}" for i in range(len(test.outputs))]
-    tensors["self_test.input"] = np.ascontiguousarray(test.input)
     tensors.update(zip(outputs, map(np.ascontiguousarray, test.outputs), strict=True))
-    return {
-        "seed": int(test.seed), "source": _name(test.source, "source of the self-test"),
-        "input": "self_test.input", "outputs": outputs,
-    }  # fmt: skip
+    inputs: Any = "self_test.input"
+    if isinstance(test.input, Mapping):
+        inputs = {name: f"{inputs}.{name}" for name in test.input}
+        tensors.update((inputs[name], _stored(array)) for name, array in test.input.items())
+    else:
+        tensors[inputs] = _stored(test.input)
+    source = _name(test.source, "source of the self-test")
+    return {"seed": int(test.seed), "source": source, "input": inputs, "outputs": outputs}
+
+
+def _stored(array: Array) -> Array:
+    """An input as a tensor: masks as int8."""
+    return np.ascontiguousarray(array, dtype=np.int8 if array.dtype == bool else None)
 
 
 def _provenance(value: Any) -> dict[str, str]:
@@ -227,7 +182,7 @@ def decode(header: dict[str, Any], arrays: Mapping[str, Array]) -> tuple[Graph, 
 
 
 def _decode_graph(value: Any, tensors: _Tensors) -> Graph:
-    parts = _entries(value, ("inputs", "nodes", "outputs"), "graph")
+    parts = _entries(value, ("inputs", "nodes", "outputs"), "graph", optional=("feedback",))
     inputs: dict[str, Spec] = {}
     for item in expect(parts["inputs"], list, "inputs of the graph"):
         name, spec = _decode_input(item)
@@ -238,8 +193,10 @@ def _decode_graph(value: Any, tensors: _Tensors) -> Graph:
     if len(items) > MAX_NODES:
         raise FileFormatError(f"number of nodes must be at most {MAX_NODES}, got {len(items)}")
     nodes = [_decode_node(i, item, tensors) for i, item in enumerate(items)]
+    fed = expect(parts.get("feedback", {}), dict, "feedback of the graph")
+    feedback = {name: _name(source, f"feedback of {short(name)}") for name, source in fed.items()}
     try:
-        return Graph(inputs, nodes, _names(parts["outputs"], "outputs of the graph"))
+        return Graph(inputs, nodes, _names(parts["outputs"], "outputs of the graph"), feedback)
     except GraphError as error:
         raise FileFormatError(f"graph must be consistent, got: {error}") from error
 
@@ -249,8 +206,8 @@ def _decode_input(item: Any) -> tuple[str, Spec]:
     name = _name(parts["name"], "name of an input")
     where = f"of input {short(name)}"
     shape = expect(parts["shape"], list, f"shape {where}")
-    if len(shape) > 1 or not all(type(n) is int and 0 < n < 2**31 for n in shape):
-        raise FileFormatError(f"shape {where} must be at most one positive integer, got {short(shape)}")
+    if len(shape) > MAX_AXES or not all(type(n) is int and 0 < n < 2**31 for n in shape):
+        raise FileFormatError(f"shape {where} must be up to {MAX_AXES} positive integers, got {short(shape)}")
     if parts["dtype"] not in SPEC_DTYPES:
         raise FileFormatError(f"dtype {where} must be one of {', '.join(SPEC_DTYPES)}, got {short(parts['dtype'])}")
     return name, Spec(tuple(shape), expect(parts["time"], bool, f"time {where}"), parts["dtype"])
@@ -263,7 +220,7 @@ def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
     kind = expect(parts["op"], str, f"op of {where}")
     if kind not in OPS:
         raise FileFormatError(f"op of {where} must be one of {', '.join(OPS)}, got {short(kind)}")
-    annotations = _fields(OPS[kind])[0]
+    annotations = fields_of(OPS[kind])[0]
     fields = dict(expect(parts["attributes"], dict, f"attributes of {where}"))
     for field, value in fields.items():
         if field not in annotations:
@@ -286,7 +243,7 @@ def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
 def _decode_weights(op: type[Op], precision: str, value: Any, tensors: _Tensors, where: str) -> dict[str, Array]:
     """The arrays of an op's fields out of the tensors that `value` names by key."""
     weights = expect(value, dict, f"weights of {where}")
-    optional = _fields(op)[1]
+    optional = fields_of(op)[1]
     keys = {field: _matrices.layout(op, field, precision) for field in optional}
     allowed = [key for each in keys.values() for key in each]
     wanted = {key for field, each in keys.items() if field in weights or not optional[field] for key in each}
@@ -305,17 +262,42 @@ def _decode_weights(op: type[Op], precision: str, value: Any, tensors: _Tensors,
 def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:
     parts = _entries(value, ("seed", "source", "input", "outputs"), "self_test")
     names = expect(parts["outputs"], list, "outputs of self_test")
-    if len(graph.inputs) != 1 or len(names) != len(graph.outputs):
-        counts = f"1 input and {len(graph.outputs)} outputs"
-        raise FileFormatError(f"self_test must be of {counts}, got {len(graph.inputs)} and {len(names)}")
-    (spec,) = graph.inputs.values()
-    x = tensors.take(parts["input"], "input of self_test", ("int64",) if spec.dtype == "int" else _matrices.FLOATS)
+    given = dict.fromkeys(graph.inputs, parts["input"])
+    if len(graph.inputs) > 1:
+        given = _entries(parts["input"], tuple(graph.inputs), "input of self_test")
+    if len(names) != len(graph.outputs):
+        counts = f"{len(graph.inputs)} input and {len(graph.outputs)} outputs"
+        raise FileFormatError(f"self_test must be of {counts}, got {len(given)} and {len(names)}")
+    inputs = {name: _decode_test_input(name, spec, given[name], tensors) for name, spec in graph.inputs.items()}
     outputs = tuple(tensors.take(name, f"output {i} of self_test") for i, name in enumerate(names))
-    specs = [spec, *(graph.specs[name] for name in graph.outputs)]
-    for what, array, each in zip(["input", *graph.outputs], [x, *outputs], specs, strict=True):
-        leading = x.shape[: 1 + each.time]
-        if x.ndim < 1 + spec.time or array.shape != (*leading, *each.shape):
-            raise FileFormatError(f"self_test must have {short(what)} of shape {each}, got {array.shape}")
-    if spec.dtype == "int" and np.abs(x).max() > 2**31:
-        raise FileFormatError(f"ids of self_test must be small, got {int(x.max())}")
+    _check_test_shapes(graph, inputs, outputs)
+    x = inputs if len(inputs) > 1 else next(iter(inputs.values()))
     return SelfTest(expect(parts["seed"], int, "seed"), x, outputs, _name(parts["source"], "source of self_test"))
+
+
+def _decode_test_input(name: str, spec: Spec, tensor: Any, tensors: _Tensors) -> Array:
+    what = f"input {short(name)} of self_test"
+    x = tensors.take(tensor, what, INPUT_TYPES[spec.dtype])
+    if spec.dtype == "int" and np.abs(x).max() > 2**31:
+        raise FileFormatError(f"ids of {what} must be small, got {int(x.max())}")
+    if spec.dtype == "bool" and not np.isin(x, (0, 1)).all():
+        raise FileFormatError(f"{what} must be 0 and 1, got {int(x.max())}")
+    return x.astype(bool) if spec.dtype == "bool" else x
+
+
+def _check_test_shapes(graph: Graph, inputs: Mapping[str, Array], outputs: tuple[Array, ...]) -> None:
+    """Raise unless inputs and outputs have one batch, and the steps and frames of the graph."""
+    rows = {name: (x, graph.inputs[name]) for name, x in inputs.items()}
+    rows.update((name, (y, graph.specs[name])) for name, y in zip(graph.outputs, outputs, strict=True))
+    wrong = {n: x.shape for n, (x, spec) in rows.items() if x.ndim != 1 + spec.time + len(spec.shape)}
+    timed = [x.shape[1] for name, x in inputs.items() if graph.inputs[name].time and name not in wrong]
+    try:
+        lengths = graph.lengths(max(timed, default=0))
+    except GraphError as error:
+        raise FileFormatError(f"self_test must fit the graph, got: {error}") from error
+    batch = next(iter(inputs.values())).shape[:1]
+    for name, (x, spec) in rows.items():
+        leading = (*batch, lengths[name]) if spec.time else batch
+        if name in wrong or x.shape != (*leading, *spec.shape):
+            what = "input" if name in inputs and len(inputs) == 1 else name
+            raise FileFormatError(f"self_test must have {short(what)} of shape {spec}, got {x.shape}")

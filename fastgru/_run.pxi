@@ -14,7 +14,17 @@ cdef enum:
     ADD = 10
     MULTIPLY = 11
     AVERAGE = 12
+    FRAME = 13
+    STORE = 14
+    FRAME_PRODUCT = 15
+    FRAME_ROWS = 16
+    SCAN = 17
+    WINDOW = 18
+    OVERLAP_ADD = 19
     STEP_ROWS = 8  # rows of a step whose product and gates are made together; a multiple of the tiles' rows
+
+cdef enum:
+    MAX_CLOCKS = 32  # values with steps counted apart
 
 # The state and scratch of one recurrent instruction, all inside the stream's arena.
 cdef struct Recurrence:
@@ -26,6 +36,12 @@ cdef struct Recurrence:
     char *y
     char *last         # (B, features) last valid output
     char *x[2]        # (block, B, panels, G, L) input part of each phase
+
+# The last steps of a value that windows slide over; of an overlap-add, the samples not yet complete.
+cdef struct Window:
+    char *line         # (B, capacity, size)
+    idx capacity, held # steps of room, and steps that are there
+    idx drop           # steps that no later window needs; below `held` there are steps still to be skipped
 
 cdef struct Run:
     const fg_kernels *kernels
@@ -46,6 +62,16 @@ cdef struct Run:
     Recurrence *recurrences
     char *product             # (B, panels, G, L) where the recurrent product is not fused with its gates
     bint final                # the last block of the call
+    int loop_begin, loop_end  # instructions that run step by step
+    int loop_clock
+    idx[32] steps             # of each clock in this block
+    Window *windows
+    bint ends                 # the sequence ends with this call
+    bint rest                 # and what lies behind its end is wanted
+    bint flush                # the sequence ends with this block
+    bint mixed                # values without time may meet values with it
+    uint8_t *scan_mask        # (S, N) steps of a scan that count
+    int bad_id                # 1 + the value for which an id was out of range
     int part, parts           # which panels of every recurrence are this thread's; parts 1: all
     fg_barrier *barrier       # where parts > 1 meet
 
@@ -439,8 +465,12 @@ cdef void execute_merge(const Instruction *ins, Run *run) noexcept nogil:
         run.kernels.activate(&ins.act, NULL, y, y, ins.size, &span)
 
 
-cdef execute_t[13] EXECUTE
+include "_frames.pxi"
+
+cdef execute_t[20] EXECUTE
 EXECUTE[:] = [
     execute_recurrent, execute_dense, execute_embedding, execute_layer_norm, execute_affine, execute_activate,
     execute_mask, execute_apply_mask, execute_reverse, execute_concat, execute_merge, execute_merge, execute_merge,
+    execute_frame, execute_store, execute_rows, execute_rows, execute_scan,
+    execute_window, execute_overlap_add,
 ]

@@ -25,15 +25,18 @@ cdef class Stream:
     cdef Recurrence *recurrences
     cdef fg_rows *rows
     cdef Run run
+    cdef Window *windows
+    cdef idx[32] max_steps     # of each clock in a block
+    cdef idx[32] due           # and in a call
     cdef Part *parts           # of a call on several threads
     cdef int n_parts
     cdef fg_rows *second       # values of odd blocks, when layers run side by side
     cdef char *second_arena
     cdef readonly object threads
     cdef bint busy
-    cdef idx in_size, widest
-    cdef int in_value
-    cdef bint in_ids
+    cdef idx in_size, widest, most_rows
+    cdef int in_value          # the first input
+    cdef bint in_ids, one_row_input   # whether it holds ids; whether one input of one axis is all there is
 
     def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None):
         self.plan, self.model, self.batch, self.threads = plan, model, batch, threads
@@ -42,10 +45,14 @@ cdef class Stream:
         self.in_value = plan.inputs[0]
         self.in_size = plan.values[self.in_value].size
         self.in_ids = self.in_size == 0
+        self.one_row_input = (len(plan.inputs) == 1 and len(plan.shapes[self.in_value]) == 1
+                              and plan.values[self.in_value].time)
         self.recurrences = <Recurrence *>PyMem_Malloc(max(1, plan.n_recurrences) * sizeof(Recurrence))
         self.rows = <fg_rows *>PyMem_Malloc(plan.n_values * sizeof(fg_rows))
-        if self.recurrences == NULL or self.rows == NULL:
+        self.windows = <Window *>PyMem_Malloc(max(1, plan.n_windows) * sizeof(Window))
+        if self.recurrences == NULL or self.rows == NULL or self.windows == NULL:
             raise MemoryError
+        memset(self.windows, 0, max(1, plan.n_windows) * sizeof(Window))
         memset(self.recurrences, 0, max(1, plan.n_recurrences) * sizeof(Recurrence))
         memset(self.rows, 0, plan.n_values * sizeof(fg_rows))
         cdef size_t total = self.lay_out(NULL)
@@ -63,7 +70,9 @@ cdef class Stream:
         self.run.B = self.B
         self.run.instructions, self.run.n_instructions = plan.instructions, plan.n_instructions
         self.run.n_values, self.run.arena, self.run.arena_bytes = plan.n_values, self.arena, total
-        self.run.part, self.run.parts = 0, 1
+        self.run.part, self.run.parts, self.run.bad_id = 0, 1, 0
+        self.run.loop_begin, self.run.loop_end, self.run.mixed = plan.loop_begin, plan.loop_end, plan.framed
+        self.run.loop_clock, self.run.windows = plan.loop_clock, self.windows
         self.initialise()
 
     def __dealloc__(self):
@@ -71,47 +80,89 @@ cdef class Stream:
         free(self.second_arena)
         PyMem_Free(self.second)
         free(self.arena)
+        PyMem_Free(self.windows)
         PyMem_Free(self.recurrences)
         PyMem_Free(self.rows)
 
     cdef size_t lay_out(self, char *base) noexcept:
         """Place every buffer behind `base` (which may be NULL); returns the bytes needed."""
         cdef size_t at = 0
-        cdef int i, p
+        cdef int i, slot
         cdef const Instruction *ins
-        cdef Recurrence *r
-        cdef idx item = self.plan.kernels.item, lanes = self.plan.kernels.lanes, widest = 0, N
         cdef Plan plan = self.plan
+        cdef char *data
+        cdef idx rows = self.B, steps = self.block, mask = 0
+        for i in range(plan.n_values):
+            self.rows[i].b_stride = max(1, plan.values[i].size)
+            self.rows[i].t_stride = self.B * self.rows[i].b_stride
+        self.max_steps[0] = self.block
         for i in range(plan.n_instructions):
             ins = &plan.instructions[i]
-            if ins.op == RECURRENT:
-                r = &self.recurrences[ins.state]
-                r.h[0] = place(base, &at, self.B * ins.features_padded * item)
-                r.h[1] = place(base, &at, self.B * ins.features_padded * item)
-                r.c = place(base, &at, self.B * ins.units_padded * item)
-                r.s0 = place(base, &at, self.B * ins.units_padded * item)
-                r.s1 = place(base, &at, self.B * ins.units_padded * item)
-                r.y = place(base, &at, self.B * ins.features_padded * item)
-                r.last = place(base, &at, self.B * ins.features * item)
-                for p in range(ins.n_phases):
-                    N = ins.phase[p].u.panels * ins.phase[p].u.gates * lanes
-                    widest = max(widest, N)
-                    if ins.wx[p].data != NULL:
-                        r.x[p] = place(base, &at, self.block * self.B * N * item)
-            if ins.output not in plan.outputs:
-                self.rows[ins.output].b_stride = max(1, plan.values[ins.output].size)
-                self.rows[ins.output].t_stride = self.B * self.rows[ins.output].b_stride
-                self.rows[ins.output].data = place(base, &at, self.block * self.B * self.rows[ins.output].b_stride
-                                                   * plan.values[ins.output].item)
-        self.run.index = <int32_t *>place(base, &at, self.block * self.B * 4)
-        self.run.active = <int32_t *>place(base, &at, self.B * 4)
+            if ins.op == WINDOW or ins.op == OVERLAP_ADD:
+                self.lay_out_window(base, &at, ins)
+            elif ins.op == RECURRENT:
+                self.lay_out_recurrence(base, &at, ins, self.max_steps[ins.clock], self.B)
+            elif ins.op == SCAN:
+                self.lay_out_recurrence(base, &at, ins.frame.layer, ins.frame.steps, ins.frame.rows)
+                rows = max(rows, ins.frame.rows)
+                mask = max(mask, ins.frame.steps * ins.frame.rows)
+        for i in range(plan.n_values):
+            if plan.values[i].slot < 0 and not plan.values[i].line and i not in plan.outputs and i not in plan.inputs:
+                self.rows[i].data = place(base, &at, self.value_bytes(i))
+        for slot in range(plan.n_slots):
+            members = [i for i in range(plan.n_values) if plan.values[i].slot == slot]
+            data = place(base, &at, max([self.value_bytes(i) for i in members]))
+            for i in members:
+                self.rows[i].data = data
+        self.run.index = <int32_t *>place(base, &at, max(self.block * self.B, mask) * 4)
+        self.run.active = <int32_t *>place(base, &at, rows * 4)
+        self.run.scan_mask = <uint8_t *>place(base, &at, mask)
         self.run.scratch = place(base, &at, plan.scratch)
-        self.widest = widest
+        self.most_rows = rows
         self.run.product = place(base, &at, self.product_bytes())
         return at
 
+    cdef void lay_out_recurrence(self, char *base, size_t *at, const Instruction *ins, idx T, idx B) noexcept:
+        """Room for one recurrence over blocks of T steps and B rows."""
+        cdef Recurrence *r = &self.recurrences[ins.state]
+        cdef idx item = self.plan.kernels.item, N
+        cdef int p
+        r.h[0] = place(base, at, B * ins.features_padded * item)
+        r.h[1] = place(base, at, B * ins.features_padded * item)
+        r.c = place(base, at, B * ins.units_padded * item)
+        r.s0 = place(base, at, B * ins.units_padded * item)
+        r.s1 = place(base, at, B * ins.units_padded * item)
+        r.y = place(base, at, B * ins.features_padded * item)
+        r.last = place(base, at, B * ins.features * item)
+        for p in range(ins.n_phases):
+            N = ins.phase[p].u.panels * ins.phase[p].u.gates * self.plan.kernels.lanes
+            self.widest = max(self.widest, N)
+            if ins.wx[p].data != NULL:
+                r.x[p] = place(base, at, T * B * N * item)
+
+    cdef void lay_out_window(self, char *base, size_t *at, const Instruction *ins) noexcept:
+        """A line long enough for a block behind the steps it keeps, and the windows over it as a value's rows."""
+        cdef const Frame *frame = ins.frame
+        cdef Window *w = &self.windows[frame.window]
+        cdef fg_rows *rows = &self.rows[ins.output]
+        cdef int clock = self.plan.values[ins.output].clock
+        if ins.op == OVERLAP_ADD:
+            w.capacity = frame.reach
+            w.line = place(base, at, self.B * frame.reach * self.plan.kernels.item)
+            self.max_steps[clock] = self.max_steps[ins.clock] * frame.stride_in_time + frame.reach
+            return
+        w.capacity = history(frame) + self.max_steps[ins.clock] + frame.after
+        self.max_steps[clock] = max(1, windows_due(frame, w.capacity))
+        w.line = place(base, at, self.B * w.capacity * ins.size * self.plan.kernels.item)
+        rows.data, rows.t_stride, rows.b_stride = w.line, frame.stride_in_time * ins.size, w.capacity * ins.size
+
+    cdef idx value_bytes(self, int value) noexcept:
+        """Bytes of a value's rows in one block."""
+        return (self.max_steps[self.plan.values[value].clock] if self.plan.values[value].time else 1) * self.B * self.rows[value].b_stride * (
+            self.plan.values[value].item)
+
     cdef idx product_bytes(self) noexcept:
-        return self.B * self.widest * self.plan.kernels.item if self.plan.unfused else 0
+        return self.most_rows * self.widest * self.plan.kernels.item if self.plan.unfused else 0
 
     cdef void initialise(self) noexcept:
         cdef idx b
@@ -126,12 +177,28 @@ cdef class Stream:
         cdef idx item = self.plan.kernels.item
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
+            if ins.op == WINDOW or ins.op == OVERLAP_ADD:
+                self.begin_window(ins, b)
             if ins.op != RECURRENT:
                 continue
             r = &self.recurrences[ins.state]
             fill(r.h[r.now] + b * ins.features_padded * item, ins.initial_h, ins.features * item)
             fill(r.c + b * ins.units_padded * item, ins.initial_c, ins.units * item)
             memset(r.last + b * ins.features * item, 0, ins.features * item)
+        for i in range(self.plan.n_values):
+            if self.plan.values[i].state:
+                memcpy(row(&self.rows[i], item, 0, b), self.plan.values[i].initial, self.plan.values[i].size * item)
+
+    cdef void begin_window(self, const Instruction *ins, idx b) noexcept:
+        """A line as it is before the first step: the steps in front of the sequence."""
+        cdef const Frame *frame = ins.frame
+        cdef Window *w = &self.windows[frame.window]
+        cdef idx item = self.plan.kernels.item
+        if ins.op == OVERLAP_ADD:
+            memset(w.line + b * w.capacity * item, 0, frame.reach * item)
+            return
+        w.held, w.drop = frame.before, 0
+        fill_steps(ins, &self.run, w.line + b * w.capacity * ins.size * item, frame.before)
 
     # Running -------------------------------------------------------------------------------------
 
@@ -141,6 +208,8 @@ cdef class Stream:
         Parameters
         ----------
         frame : (I,) or (batch, I) array; ids: scalar or (batch,)
+            Of a model with several inputs a tuple of them or a mapping of input name to array; (*frame) or
+            (batch, *frame) where an input's frames have several axes.
         out : array, optional
             Where to write the output; must have its exact shape and dtype and be C-contiguous.
 
@@ -154,13 +223,25 @@ cdef class Stream:
         ValueError, TypeError
             When an argument does not fit; the state is then untouched.
         """
-        cdef cnp.ndarray x
-        if (type(frame) is np.ndarray and not self.in_ids and cnp.PyArray_TYPE(frame) == self.plan.typenum
+        if self.plan.n_windows:
+            self.check_stepwise()
+        if (self.one_row_input and type(frame) is np.ndarray and cnp.PyArray_TYPE(frame) == self.plan.typenum
                 and cnp.PyArray_ISCARRAY_RO(frame) and self.frame_fits(frame)):
-            x = <cnp.ndarray>frame
-        else:
-            x = self.convert(frame, False)
-        return self.forward(x, 1, out, False, NULL, 0, 0)
+            return self.forward((frame,), 1, out, False, NULL, 0, 0)
+        return self.forward(self.convert(frame, False), 1, out, False, NULL, 0, 0)
+
+    cdef int check_stepwise(self) except -1:
+        """Raise unless the next step gives one step of every output."""
+        self.due[0] = 1
+        self.count_due(False, False)
+        for value in self.plan.outputs:
+            if self.plan.values[<int>value].time and self.due[self.plan.values[<int>value].clock] != 1:
+                got = self.due[self.plan.values[<int>value].clock]
+                raise ValueError(
+                    f"step must give one step of output {self.plan.names[value]!r}, got {got} due now; "
+                    "use process, which gives as many as are due"
+                )
+        return 0
 
     def process(self, chunk, out=None):
         """Run a chunk of any length: as many steps at once, with the same bits.
@@ -176,9 +257,46 @@ cdef class Stream:
         array, or a tuple of arrays when the model has several outputs
             (T, O) or (batch, T, O); (O,) or (batch, O) where the model returns its last step.
         """
-        cdef cnp.ndarray x = self.convert(chunk, True)
-        cdef idx T = cnp.PyArray_DIM(x, 0 if self.batch is None else 1)
-        return self.forward(x, T, out, True, NULL, 0, 0)
+        arrays = self.convert(chunk, True)
+        return self.forward(arrays, self.steps_of(arrays), out, True, NULL, 0, 0)
+
+    def flush(self):
+        """End the sequence: what layers that look ahead still owe, as `process` would return it.
+
+        The stream then is as new. A model of layers that look at past steps alone owes nothing: no steps.
+
+        Returns
+        -------
+        array, or a tuple of arrays when the model has several outputs
+        """
+        shape = (() if self.batch is None else (self.B,))
+        empty = tuple([
+            np.zeros(shape + ((0,) if self.plan.sizes[v][1] else ()) + self.plan.shapes[v], self.plan.dtype)
+            for v in self.plan.inputs
+        ])
+        result = self.forward(empty, 0, None, True, NULL, 0, 0, True, True)
+        self.reset()
+        return result
+
+    cdef int count_due(self, bint ends, bint rest) except -1:
+        """The steps that each clock counts in this call."""
+        cdef int i, clock
+        cdef idx kept
+        cdef const Frame *frame
+        cdef const Window *w
+        for i in range(self.plan.n_instructions):
+            if self.plan.instructions[i].op != WINDOW and self.plan.instructions[i].op != OVERLAP_ADD:
+                continue
+            frame = self.plan.instructions[i].frame
+            clock = self.plan.values[self.plan.instructions[i].output].clock
+            w = &self.windows[frame.window]
+            if self.plan.instructions[i].op == OVERLAP_ADD:
+                self.due[clock] = self.due[self.plan.instructions[i].clock] * frame.stride_in_time + (
+                    (frame.reach - frame.stride_in_time) if rest else 0)
+                continue
+            kept = held_before(w) + self.due[self.plan.instructions[i].clock]
+            self.due[clock] = windows_due(frame, max(0, kept) + (frame.after if ends else 0))
+        return 0
 
     cdef bint frame_fits(self, x) noexcept:
         if self.batch is None:
@@ -187,18 +305,43 @@ cdef class Stream:
                 and cnp.PyArray_DIM(x, 1) == self.in_size)
 
     def convert(self, x, bint chunk):
-        """`x` as a C-contiguous array of the input's dtype, or an error that names what is wrong."""
-        name = "chunk" if chunk else "frame"
+        """The inputs as a tuple of C-contiguous arrays of the engine's types, or an error that names what is wrong."""
+        names = [self.plan.names[v] for v in self.plan.inputs]
+        given = [x]
+        if isinstance(x, dict):
+            if x.keys() != set(names):
+                raise ValueError(f"inputs must be {names}, got {list(x)}")
+            given = [x[name] for name in names]
+        elif len(names) > 1:
+            if not isinstance(x, (tuple, list)) or len(x) != len(names):
+                got = f"{len(x)}" if isinstance(x, (tuple, list)) else type(x).__name__
+                raise ValueError(f"inputs must be a tuple or a mapping of {len(names)} arrays {names}, got {got}")
+            given = x
+        alone = "chunk" if chunk else "frame"
+        arrays = tuple([
+            self.converted(v, array, chunk, alone if len(names) == 1 else f"input {name!r}")
+            for v, name, array in zip(self.plan.inputs, names, given)
+        ])
+        if chunk and len(arrays) > 1:
+            axis = 0 if self.batch is None else 1
+            found = {n: a.shape[axis] for n, a, v in zip(names, arrays, self.plan.inputs) if self.plan.sizes[v][1]}
+            if len(set(found.values())) > 1:
+                raise ValueError(f"inputs must have the same number of steps, got {found}")
+        return arrays
+
+    def converted(self, int value, x, bint chunk, str name):
+        """One input, converted."""
+        cdef bint ids = self.plan.values[value].size == 0
         array = np.asarray(x)
-        shape = (() if self.batch is None else (self.B,)) + (("T",) if chunk else ())
-        shape += () if self.in_ids else (self.in_size,)
+        shape = (() if self.batch is None else (self.B,)) + (("T",) if chunk and self.plan.values[value].time else ())
+        shape += () if ids else self.plan.shapes[value]
         fits = array.ndim == len(shape) and all(e == "T" or e == a for e, a in zip(shape, array.shape))
         if not fits:
             expected = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
             raise ValueError(f"{name} must have shape {expected}, got {array.shape}")
         if array.size == 0:
             raise ValueError(f"{name} must have at least one step, got shape {array.shape}")
-        if self.in_ids:
+        if ids:
             if array.dtype.kind not in "iu":
                 raise TypeError(f"{name} must be integer ids, got {array.dtype}")
             low, high = int(array.min()), int(array.max())
@@ -209,30 +352,45 @@ cdef class Stream:
             raise TypeError(f"{name} must be real numbers, got {array.dtype}")
         return np.ascontiguousarray(array, dtype=self.plan.dtype)
 
-    cdef forward(self, cnp.ndarray x, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b):
-        """Check or make the outputs, then run T steps in blocks."""
+    def steps_of(self, arrays):
+        """T of converted inputs."""
+        for array, v in zip(arrays, self.plan.inputs):
+            if self.plan.values[<int>v].time:
+                return array.shape[0 if self.batch is None else 1]
+        return 1
+
+    cdef forward(self, tuple inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b,
+                 bint ends=False, bint rest=False):
+        """Check or make the outputs, then run T steps in blocks; `ends` closes the sequence, `rest` gives what lies
+        behind its end, too."""
         if self.busy:
             raise RuntimeError("stream must be used by one thread at a time, got a second call while one is running")
         cdef Plan plan = self.plan
         cdef list arrays
         cdef bint several = len(plan.outputs) > 1
+        self.due[0] = T
+        if plan.n_windows:
+            self.count_due(ends, rest)
         if not several:
-            arrays = [self.output(plan.outputs[0], out, T, chunk, "out")]
+            arrays = [self.output(plan.outputs[0], out, chunk, "out")]
         else:
             if out is not None and (not isinstance(out, (tuple, list)) or len(out) != len(plan.outputs)):
                 raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
-            arrays = [self.output(v, None if out is None else out[i], T, chunk, f"out[{i}]")
+            arrays = [self.output(v, None if out is None else out[i], chunk, f"out[{i}]")
                       for i, v in enumerate(plan.outputs)]
         cdef int i, value
-        if out is not None:
-            for i in range(len(arrays)):
-                if overlap(<cnp.ndarray>arrays[i], x):
-                    x = x.copy()  # the output is written while the input is still being read
-                    break
-        cdef fg_rows *rows = &self.rows[self.in_value]
-        rows.data = x.data
-        rows.t_stride = max(1, self.in_size)
-        rows.b_stride = T * rows.t_stride
+        cdef cnp.ndarray x
+        cdef fg_rows *rows
+        if out is not None:  # the output is written while the input is still being read
+            inputs = tuple([x.copy() if any([overlap(<cnp.ndarray>y, <cnp.ndarray>x) for y in arrays]) else x
+                            for x in inputs])
+        for i in range(len(inputs)):
+            x = <cnp.ndarray>inputs[i]
+            value = plan.inputs[i]
+            rows = &self.rows[value]
+            rows.data = x.data
+            rows.t_stride = max(1, plan.values[value].size)
+            rows.b_stride = rows.t_stride * (T if plan.values[value].time else 1)
         cdef cnp.ndarray y
         for i in range(len(arrays)):
             y = <cnp.ndarray>arrays[i]
@@ -240,7 +398,8 @@ cdef class Stream:
             rows = &self.rows[value]
             rows.data = y.data
             rows.t_stride = plan.values[value].size
-            rows.b_stride = rows.t_stride * (T if plan.values[value].time else 1)
+            rows.b_stride = rows.t_stride * (self.due[plan.values[value].clock] if plan.values[value].time else 1)
+        self.run.ends, self.run.rest = ends, rest
         self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
         cdef int threads = default_threads if self.threads is None else self.threads
         if threads > 1 and plan.macs * T * self.B >= PANEL_MACS:
@@ -252,20 +411,26 @@ cdef class Stream:
             with nogil:
                 run_instructions(&self.run, T, self.block)
             self.busy = False
+        if self.run.bad_id:
+            self.run.bad_id = 0
+            raise ValueError("ids that the model looks up must lie inside their table, got others")
+        if plan.typed:
+            arrays = [y.astype(plan.dtypes[v]) if v in plan.dtypes else y for y, v in zip(arrays, plan.outputs)]
         return tuple(arrays) if several else arrays[0]
 
-    cdef cnp.ndarray output(self, int value, given, idx T, bint chunk, str name):
-        cdef cnp.npy_intp[3] dims
+    cdef cnp.ndarray output(self, int value, given, bint chunk, str name):
+        cdef cnp.npy_intp[32] dims
         cdef int n = 0, i
         cdef cnp.ndarray y
         if self.batch is not None:
             dims[n] = self.B
             n += 1
         if chunk and self.plan.values[value].time:
-            dims[n] = T
+            dims[n] = self.due[self.plan.values[value].clock]
             n += 1
-        dims[n] = self.plan.values[value].size
-        n += 1
+        for length in <tuple>self.plan.shapes[value]:
+            dims[n] = length
+            n += 1
         if given is None:
             return cnp.PyArray_SimpleNew(n, dims, self.plan.typenum)
         cdef bint fits = isinstance(given, np.ndarray)
@@ -290,14 +455,14 @@ cdef class Stream:
         cdef work_t work = run_part
         cdef int i, parts = 1
         cdef bint split = plan.macs * T * self.B >= SPLIT_MACS
-        cdef bint rows = self.B > 1 and split
-        cdef bint wave = not rows and split and plan.n_recurrences > 1 and T > 1 and plan.n_instructions <= 256
+        cdef bint rows = self.B > 1 and split and not plan.scans
+        cdef bint wave = not rows and split and not plan.framed and plan.n_recurrences > 1 and T > 1 and plan.n_instructions <= 256
         job.T, job.block, job.whole, job.first = T, self.block, &self.run, self.rows
         if rows:
             parts = min(threads, self.B)
         elif wave:
             parts = min(threads, plan.n_recurrences)
-        elif self.B == 1 and plan.macs >= PANEL_MACS and plan.blas == NULL:
+        elif self.B == 1 and plan.macs >= PANEL_MACS and plan.blas == NULL and not plan.framed:
             parts = threads
         if wave:
             work = run_tasks
@@ -413,40 +578,51 @@ cdef class Stream:
                     N = ins.phase[p].u.panels * ins.phase[p].u.gates * plan.kernels.lanes
                     r.x[p] += self.block * from_row * N * item
 
-    def run_masked(self, x, Py_ssize_t T, out, mask):
-        """`process` with a mask (B, T) bool; `x` is already converted. For `Model.__call__`."""
+    def run_converted(self, tuple inputs, Py_ssize_t T, out, mask, bint chunk=True):
+        """A whole sequence, or one step where `chunk` is false, of inputs already converted. For `Model.__call__`.
+
+        `mask` (B, T) bool says which steps count; None: all.
+        """
         cdef cnp.ndarray m
         if mask is None:
-            return self.forward(x, T, out, True, NULL, 0, 0)
+            return self.forward(inputs, T, out, chunk, NULL, 0, 0, True)
         m = np.ascontiguousarray(mask, dtype=np.uint8)
-        return self.forward(x, T, out, True, <uint8_t *>m.data, 1, T)
+        return self.forward(inputs, T, out, True, <uint8_t *>m.data, 1, T, True)
 
     # State ---------------------------------------------------------------------------------------
 
-    cdef cnp.ndarray view(self, int recurrence, str name, idx size):
-        """State `name` of one recurrent instruction as an array (B, padded) over the arena."""
+    cdef view(self, int recurrence, str name, tuple shape):
+        """A state as an array (B, *shape) over the arena."""
         cdef int i
         cdef const Instruction *ins = NULL
-        cdef Recurrence *r = &self.recurrences[recurrence]
+        cdef Recurrence *r
+        cdef cnp.npy_intp[2] dims
+        cdef void *data
+        dims[0] = self.B
+        if recurrence < 0:
+            i = -1 - recurrence
+            dims[1] = self.plan.values[i].size
+            data = self.rows[i].data
+            return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data).reshape((self.B, *shape))
+        r = &self.recurrences[recurrence]
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
             if ins.op == RECURRENT and ins.state == recurrence:
                 break
-        cdef cnp.npy_intp[2] dims
-        cdef void *data = r.h[r.now]
-        dims[0], dims[1] = self.B, ins.features_padded
+        data = r.h[r.now]
+        dims[1] = ins.features_padded
         if name == "c":
             data, dims[1] = r.c, ins.units_padded
         elif name == "y":
             data, dims[1] = r.last, ins.features
-        return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)
+        return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)[:, :shape[0]]
 
     @property
     def state(self):
         """A copy of the state: ``"<layer>.<h or c>"`` to an array (H,) or (batch, H)."""
         result = {}
-        for key, recurrence, name, size in self.plan.states:
-            array = self.view(recurrence, name, size)[:, :size].copy()
+        for key, recurrence, name, shape in self.plan.states:
+            array = self.view(recurrence, name, shape).copy()
             result[key] = array[0] if self.batch is None else array
         return result
 
@@ -457,22 +633,22 @@ cdef class Stream:
             given = dict(given)
         except (TypeError, ValueError):
             raise TypeError(f"state must be a dict of arrays, got {type(given).__name__}") from None
-        sizes = {key: size for key, _, _, size in self.plan.states}
+        sizes = {key: shape for key, _, _, shape in self.plan.states}
         for key in sizes.keys() - given.keys():
             problems.append(f"state must have the key {key!r}, got none")
         for key in given.keys() - sizes.keys():
             problems.append(f"key of state must be one of {list(sizes)}, got {key!r}")
         for key in sizes.keys() & given.keys():
             array = np.asarray(given[key])
-            shape = (sizes[key],) if self.batch is None else (self.B, sizes[key])
+            shape = sizes[key] if self.batch is None else (self.B, *sizes[key])
             if array.shape != shape or array.dtype.kind not in "fiu":
                 got = f"{array.dtype} of shape {array.shape}"
                 problems.append(f"state[{key!r}] must be real of shape {shape}, got {got}")
             arrays[key] = array
         if problems:
             raise ValueError("; ".join(sorted(problems)))
-        for key, recurrence, name, size in self.plan.states:
-            self.view(recurrence, name, size)[:, :size] = arrays[key]
+        for key, recurrence, name, shape in self.plan.states:
+            self.view(recurrence, name, shape)[...] = arrays[key]
 
     def reset(self, rows=None):
         """Return to the initial state: all rows, or those of a list of indices or a boolean mask (batch,)."""
@@ -520,6 +696,11 @@ cdef char *place(char *base, size_t *at, idx size) noexcept:
     cdef char *here = NULL if base == NULL else base + at[0]
     at[0] += (size + ALIGN - 1) // ALIGN * ALIGN
     return here
+
+
+cdef idx history(const Frame *frame) noexcept:
+    """The most steps that a line keeps from call to call."""
+    return max(frame.before, frame.reach + frame.stride_in_time - 2)
 
 
 cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:

@@ -70,24 +70,63 @@ cdef struct Job:
     const Run *whole
 
 
-cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
-    """All instructions over block after block; buffers of the caller are read and written in place."""
-    cdef idx done = 0
+cdef void run_range(Run *run, int begin, int end) noexcept nogil:
+    """Some instructions over the steps of this block."""
     cdef int i
     cdef const Instruction *ins
-    while done < T:
-        run.T = min(block, T - done)
-        run.final = done + run.T == T
-        for i in range(run.n_instructions):
-            ins = &run.instructions[i]
-            if (run.final or run.values[ins.output].time or ins.op == RECURRENT) and (
-                    run.part == 0 or ins.op == RECURRENT):
-                EXECUTE[ins.op](ins, run)
-            if run.parts > 1:
-                fg_barrier_wait(run.barrier)
-        done += run.T
+    for i in range(begin, end):
+        ins = &run.instructions[i]
+        if run.mixed:
+            run.T = run.steps[ins.clock]
+            if run.T == 0 and ins.op != RECURRENT and ins.op != WINDOW and ins.op != OVERLAP_ADD:
+                continue
+        if (run.final or run.mixed or run.values[ins.output].time or ins.op == RECURRENT) and (
+                run.part == 0 or ins.op == RECURRENT):
+            EXECUTE[ins.op](ins, run)
+        if run.parts > 1:
+            fg_barrier_wait(run.barrier)
+
+
+cdef void run_loop(Run *run) noexcept nogil:
+    """What depends on the step before: one step at a time, all values moved on by one."""
+    cdef idx t, steps = run.steps[run.loop_clock]
+    run.steps[run.loop_clock] = 1
+    for t in range(steps):
+        run_range(run, run.loop_begin, run.loop_end)
+        if steps > 1:
+            shift(run, 1)
+    if steps > 1:
+        shift(run, -steps)
+    run.steps[run.loop_clock] = steps
+
+
+cdef void shift(Run *run, idx steps) noexcept nogil:
+    """Let step 0 of every value, and of the mask, be the one `steps` further on."""
+    cdef int i
+    for i in range(run.n_values):
+        if run.values[i].time and run.values[i].clock == run.loop_clock:
+            run.rows[i].data = <char *>run.rows[i].data + steps * run.rows[i].t_stride * run.values[i].item
+    if run.mask != NULL:
+        run.mask += steps * run.mask_t
+
+
+cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
+    """All instructions over block after block; buffers of the caller are read and written in place."""
+    cdef idx done = 0, steps
+    while done < T or (T == 0 and run.ends):
+        steps = min(block, T - done)
+        run.T, run.steps[0] = steps, steps
+        run.final = done + steps == T
+        run.flush = run.final and run.ends
+        run_range(run, 0, run.loop_begin)
+        if run.loop_end > run.loop_begin:
+            run_loop(run)
+        run_range(run, run.loop_end, run.n_instructions)
+        done += steps
+        if T == 0:
+            return
         if done < T:
-            advance(run, run.T)
+            advance(run, steps)
 
 
 cdef inline bint inside(const Run *run, const fg_rows *rows) noexcept nogil:
@@ -102,7 +141,8 @@ cdef void advance(Run *run, idx steps) noexcept nogil:
     for i in range(run.n_values):
         rows = &run.rows[i]
         if run.values[i].time and not inside(run, rows):
-            rows.data = <char *>rows.data + steps * rows.t_stride * run.values[i].item
+            rows.data = (<char *>rows.data + (run.steps[run.values[i].clock] if run.mixed else steps) * rows.t_stride
+                         * run.values[i].item)
     if run.mask != NULL:
         run.mask += steps * run.mask_t
 

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from . import _header
+from ._attributes import expect, short
 from ._header import FORMAT_VERSION, Array
 from .errors import FileFormatError
 from .graph import Graph
@@ -183,32 +184,32 @@ def _header_length(prefix: bytes, size: int) -> int:
 
 def _parse(raw: bytes) -> tuple[dict[str, Any], dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]]:
     """The JSON header, and type, shape and bytes of every tensor the container declares."""
-    outer = _header.expect(_json(raw, "container header"), dict, "container header")
-    metadata = _header.expect(outer.pop("__metadata__", None), dict, "metadata")
+    outer = expect(_json(raw, "container header"), dict, "container header")
+    metadata = expect(outer.pop("__metadata__", None), dict, "metadata")
     if set(metadata) != {METADATA_KEY}:
-        raise FileFormatError(f"metadata must have the one entry {METADATA_KEY!r}, got {_header.short(list(metadata))}")
-    text = _header.expect(metadata[METADATA_KEY], str, f"metadata entry {METADATA_KEY!r}")
-    header = _header.expect(_json(text, "header"), dict, "header")
+        raise FileFormatError(f"metadata must have the one entry {METADATA_KEY!r}, got {short(list(metadata))}")
+    text = expect(metadata[METADATA_KEY], str, f"metadata entry {METADATA_KEY!r}")
+    header = expect(_json(text, "header"), dict, "header")
     return header, {name: _tensor(name, entry) for name, entry in outer.items()}
 
 
 def _tensor(name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    where = f"tensor {_header.short(name)}"
-    entry = _header.expect(entry, dict, where)
+    where = f"tensor {short(name)}"
+    entry = expect(entry, dict, where)
     if set(entry) != {"dtype", "shape", "data_offsets"}:
-        raise FileFormatError(f"{where} must have dtype, shape and data_offsets, got {_header.short(sorted(entry))}")
-    code, shape = entry["dtype"], _header.expect(entry["shape"], list, f"shape of {where}")
+        raise FileFormatError(f"{where} must have dtype, shape and data_offsets, got {short(sorted(entry))}")
+    code, shape = entry["dtype"], expect(entry["shape"], list, f"shape of {where}")
     if not isinstance(code, str) or code not in DTYPES:
-        raise FileFormatError(f"dtype of {where} must be one of {', '.join(DTYPES)}, got {_header.short(code)}")
+        raise FileFormatError(f"dtype of {where} must be one of {', '.join(DTYPES)}, got {short(code)}")
     if len(shape) > 8 or not all(type(n) is int and 0 < n <= MAX_FILE for n in shape):
-        raise FileFormatError(f"shape of {where} must be up to 8 positive integers, got {_header.short(shape)}")
+        raise FileFormatError(f"shape of {where} must be up to 8 positive integers, got {short(shape)}")
     size = DTYPES[code].itemsize
     for n in shape:
         size *= n
     offsets = entry["data_offsets"]
     whole = isinstance(offsets, list) and len(offsets) == 2 and all(type(n) is int for n in offsets)
     if not whole or offsets[0] < 0 or offsets[1] - offsets[0] != size:
-        raise FileFormatError(f"data_offsets of {where} must span its {size} bytes, got {_header.short(offsets)}")
+        raise FileFormatError(f"data_offsets of {where} must span its {size} bytes, got {short(offsets)}")
     return DTYPES[code], tuple(shape), size
 
 
@@ -218,7 +219,7 @@ def _json(text: str | bytes, what: str) -> Any:
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
         if len(found) != len(pairs):
-            raise FileFormatError(f"{what} must have unique keys, got one twice among {_header.short(list(found))}")
+            raise FileFormatError(f"{what} must have unique keys, got one twice among {short(list(found))}")
         return found
 
     def finite(name: str) -> Any:
@@ -247,5 +248,5 @@ def _load(data: bytes, declared: Mapping[str, tuple[np.dtype[Any], tuple[int, ..
     for name, (dtype, shape, _) in declared.items():
         array = tensors.get(name)
         if array is None or array.dtype != dtype or array.shape != shape:
-            raise FileFormatError(f"tensor {_header.short(name)} must be {dtype} of shape {shape}, got another")
+            raise FileFormatError(f"tensor {short(name)} must be {dtype} of shape {shape}, got another")
     return tensors

@@ -135,6 +135,7 @@ class Model:
         self._provenance = dict(provenance or {})
         self._self_test = self_test
         self._idle: deque[Stream] = deque(maxlen=1)
+        self._only_rows = not any(spec.time for spec in self._graph.inputs.values())
         blas = None
         if gemm == "blas":
             from . import _blas  # imports SciPy, which a packed model does not need
@@ -143,7 +144,8 @@ class Model:
         lowered = lower(self._graph)
         self._plan = _engine.Plan(
             lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
-            isa=select_isa(isa), dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, gemm=blas,
+            isa=select_isa(isa), dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loop=lowered.loop, clocks=lowered.clocks,
+            loop_clock=lowered.loop_clock, gemm=blas,
         )  # fmt: skip
 
     @property
@@ -218,25 +220,42 @@ class Model:
         ValueError, TypeError
             Naming the argument, what was expected and what was given.
         """
-        x = np.asarray(x)
-        _, _, kind = self._plan.sizes[self._plan.inputs[0]]
-        ranks = (1, 2) if kind == "int" else (2, 3)
-        if x.ndim not in ranks:
-            raise ValueError(f"x must have {ranks[0]} or {ranks[1]} axes, got shape {x.shape}")
-        batch = x.shape[0] if x.ndim == ranks[1] else None
-        if batch == 0:
-            raise ValueError(f"x must have at least one row, got shape {x.shape}")
-        steps = x.shape[0] if batch is None else x.shape[1]
-        counted = _counted_steps(lengths, mask, batch, steps)
-        whole = steps if self._plan.blockers else min(steps, self._plan.block(batch or 1))
+        batch, steps = self._extent(x)
+        counted = _counted_steps(lengths, mask, batch, 1 if steps is None else steps)
+        length = 1 if steps is None else steps
+        whole = length if self._plan.blockers else min(length, self._plan.block(batch or 1))
         stream = self._borrow(batch, max(1, whole), None if threads is None else _engine.checked_threads(threads))
-        x = stream.convert(x, True)
+        arrays = stream.convert(x, steps is not None)
         if state is not None:
             stream.state = {**stream.state, **_as_state(state)}
-        y = stream.run_masked(x, steps, out, counted)
+        y = stream.run_converted(arrays, length, out, counted, steps is not None)
         result = (y, stream.state) if return_state else y
         self._idle.append(stream)
         return result
+
+    def _extent(self, x: Any) -> tuple[int | None, int | None]:
+        """Rows and steps of the inputs; None for an axis that is not there."""
+        plan, first, name = self._plan, 0, "x"
+        if len(plan.inputs) > 1 or isinstance(x, Mapping):
+            timed = [i for i, v in enumerate(plan.inputs) if plan.sizes[v][1]]
+            first = timed[0] if timed else 0
+            name = repr(plan.names[plan.inputs[first]])
+            if isinstance(x, Mapping):
+                x = x.get(plan.names[plan.inputs[first]])
+            else:
+                x = x[first] if isinstance(x, tuple | list) and len(x) > first else None
+            if x is None:
+                raise ValueError(f"inputs must be a tuple or a mapping of the {len(plan.inputs)} inputs of the model")
+        shape, value = np.shape(x), plan.inputs[first]
+        rank = 0 if plan.sizes[value][0] == 0 else len(plan.shapes[value])
+        ranks = [rank] * self._only_rows + [rank + 1, rank + 2]
+        if len(shape) not in ranks:
+            raise ValueError(f"{name} must have {' or '.join(map(str, ranks))} axes, got shape {shape}")
+        if len(shape) == rank + 2 and shape[0] == 0:
+            raise ValueError(f"{name} must have at least one row, got shape {shape}")
+        if len(shape) == rank:
+            return None, None
+        return (None, shape[0]) if len(shape) == rank + 1 else (shape[0], shape[1])
 
     def _borrow(self, batch: int | None, block: int, threads: int | None) -> Stream:
         """A stream in its initial state: the one the last call left, where it fits, else a new one.
@@ -375,7 +394,7 @@ class Model:
             "dtype": self.dtype, "isa": self._forced_isa, "gemm": self._gemm, "provenance": self._provenance,
             "self_test": self._self_test,
         }  # fmt: skip
-        graph = (self._graph.inputs, self._graph.nodes, self._graph.outputs)
+        graph = (self._graph.inputs, self._graph.nodes, self._graph.outputs, self._graph.feedback)
         return _rebuild, (graph, options)
 
     def __repr__(self) -> str:

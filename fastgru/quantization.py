@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import reference, selftest
+from ._samples import Input, id_bound
 from .errors import GraphError, listed
-from .graph import PRECISIONS, Embedding, Graph, Node, Spec, precision_of
+from .graph import PRECISIONS, Graph, Node, Spec, precision_of
 from .summary import plain_table
 
 Array = NDArray[Any]
@@ -85,8 +86,10 @@ def apply(graph: Graph, precisions: Mapping[str, str]) -> Graph:
 # Calibration ---------------------------------------------------------------------------------------
 
 
-def calibration_input(graph: Graph, x: Any = None) -> Array:
-    """`x` with a batch axis, checked: (B, T, I) float64, or (B, T) int64 ids; a seeded one when None.
+def calibration_input(graph: Graph, x: Any = None) -> Input:
+    """`x` with a batch axis, checked: (B, T, *frame) float64, or int64 ids; a seeded one when None.
+
+    A mapping of names to arrays where the graph has several inputs.
 
     Raises
     ------
@@ -94,26 +97,38 @@ def calibration_input(graph: Graph, x: Any = None) -> Array:
         When it is no array of finite numbers, has another shape than the graph's input, or an id is outside the
         vocabulary it indexes.
     """
-    if len(graph.inputs) != 1:
-        raise ValueError(f"number of inputs must be 1, got {len(graph.inputs)}: {', '.join(graph.inputs)}")
     if x is None:
         return selftest.make_input(graph)
-    ((name, spec),) = graph.inputs.items()
-    array, ids = np.asarray(x), spec.dtype == "int"
-    if array.dtype.kind not in ("iu" if ids else "fiu"):
-        raise TypeError(f"calibration must be {'integer ids' if ids else 'real numbers'}, got {array.dtype}")
+    if len(graph.inputs) == 1:
+        ((name, spec),) = graph.inputs.items()
+        return _calibration(graph, name, spec, x, "calibration")
+    if not isinstance(x, Mapping) or set(x) != set(graph.inputs):
+        got = sorted(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
+        raise ValueError(f"calibration must be a mapping of the inputs {', '.join(graph.inputs)}, got {got}")
+    arrays = {n: _calibration(graph, n, spec, x[n], f"calibration {n!r}") for n, spec in graph.inputs.items()}
+    leads = {array.shape[: 1 + graph.inputs[n].time] for n, array in arrays.items()}
+    if len({lead[0] for lead in leads}) > 1 or len({lead for lead in leads if len(lead) > 1}) > 1:
+        raise ValueError(f"calibration must have one batch and one number of steps, got {sorted(leads)}")
+    return arrays
+
+
+def _calibration(graph: Graph, name: str, spec: Spec, x: Any, what: str) -> Array:
+    array = np.asarray(x)
+    kinds, expected = {"int": ("iu", "integer ids"), "bool": ("b", "bools")}.get(spec.dtype, ("fiu", "real numbers"))
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{what} must be {expected}, got {array.dtype}")
     rank = spec.time + len(spec.shape)
     if array.ndim not in (rank, rank + 1) or array.shape[array.ndim - len(spec.shape) :] != spec.shape:
-        raise ValueError(f"calibration must have shape {_shapes(spec)}, got {array.shape}")
+        raise ValueError(f"{what} must have shape {_shapes(spec)}, got {array.shape}")
     if array.size == 0:
-        raise ValueError(f"calibration must have at least one row and step, got shape {array.shape}")
-    if ids:
-        bound = min((int(op.weight.shape[0]) for op in _embeddings(graph, name)), default=2**31)
+        raise ValueError(f"{what} must have at least one row and step, got shape {array.shape}")
+    if spec.dtype == "int":
+        bound = id_bound(graph, name, 2**31)
         if array.min() < 0 or array.max() >= bound:
-            raise ValueError(f"calibration must have ids in 0..{bound - 1}, got {array.min()}..{array.max()}")
+            raise ValueError(f"{what} must have ids in 0..{bound - 1}, got {array.min()}..{array.max()}")
     elif not np.isfinite(array).all():
-        raise ValueError(f"calibration must be finite, got {array[~np.isfinite(array)][0]}")
-    array = array.astype(np.int64 if ids else np.float64)
+        raise ValueError(f"{what} must be finite, got {array[~np.isfinite(array)][0]}")
+    array = array.astype({"int": np.int64, "bool": np.bool_}.get(spec.dtype, np.float64))
     return array if array.ndim > rank else array[None]
 
 
@@ -123,14 +138,10 @@ def _shapes(spec: Spec) -> str:
     return " or ".join(f"({', '.join(some)}{',' if len(some) == 1 else ''})" for some in (axes[1:], axes))
 
 
-def _embeddings(graph: Graph, name: str) -> list[Embedding]:
-    return [n.op for n in selftest.readers(graph, name) if isinstance(n.op, Embedding)]
-
-
 # Keeping layers as they are ------------------------------------------------------------------------
 
 
-def within(graph: Graph, precisions: Mapping[str, str], x: Array, max_error: float) -> dict[str, str]:
+def within(graph: Graph, precisions: Mapping[str, str], x: Input, max_error: float) -> dict[str, str]:
     """The largest part of `precisions` that keeps every output within `max_error` of what `graph` gives.
 
     Each layer is measured alone; the worst are left out, one by one, until what remains holds.
@@ -182,16 +193,16 @@ def positive(max_error: Any) -> float:
     return float(max_error)
 
 
-def _outputs(graph: Graph, x: Array) -> tuple[Array, ...]:
+def _outputs(graph: Graph, x: Input) -> tuple[Array, ...]:
     return tuple(np.asarray(y, dtype=np.float64) for y in reference.run(graph, x)[0])
 
 
-def _errors(graph: Graph, x: Array, exact: tuple[Array, ...]) -> tuple[float, ...]:
+def _errors(graph: Graph, x: Input, exact: tuple[Array, ...]) -> tuple[float, ...]:
     """Largest absolute difference of each output from `exact`."""
     return tuple(float(np.abs(a - b).max()) for a, b in zip(_outputs(graph, x), exact, strict=True))
 
 
-def _error(graph: Graph, x: Array, exact: tuple[Array, ...]) -> float:
+def _error(graph: Graph, x: Input, exact: tuple[Array, ...]) -> float:
     return float(np.max(_errors(graph, x, exact)))
 
 
@@ -316,10 +327,10 @@ def _skeleton(graph: Graph) -> tuple[Any, ...]:
     """All but the ops' attributes and the values of their weights."""
     shapes = [{name: w.shape for name, w in node.op.weights().items()} for node in graph.nodes]
     kinds = [(node.name, type(node.op), node.inputs, node.outputs) for node in graph.nodes]
-    return graph.inputs, graph.outputs, kinds, shapes
+    return graph.inputs, graph.outputs, graph.feedback, kinds, shapes
 
 
-def _row(before: Graph, old: Node, new: Node, x: Array, exact: tuple[Array, ...]) -> LayerReport:
+def _row(before: Graph, old: Node, new: Node, x: Input, exact: tuple[Array, ...]) -> LayerReport:
     matrices = {field: w.astype(np.float64) for field, w in old.op.weights().items() if field in old.op.matrices}
     changed = max((float(np.abs(w - new.op.weights()[field]).max()) for field, w in matrices.items()), default=0.0)
     largest = max((float(np.abs(w).max()) for w in matrices.values()), default=0.0)

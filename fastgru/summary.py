@@ -102,8 +102,8 @@ def summarise(graph: Graph, dtype: str) -> Summary:
         reduced = precision_of(op) != "float32"
         precision = (precision_of(op) if reduced else dtype) if count else ""
         output = ", ".join(_shape(graph.specs[value]) for value in node.outputs)
-        kind = type(op).__name__
-        rows.append(Row(node.name, kind, precision, output, count, op.weight_bytes(item), int(op.macs())))
+        kind, macs = type(op).__name__, op.macs_for(tuple(graph.specs[value] for value in node.inputs))
+        rows.append(Row(node.name, kind, precision, output, count, op.weight_bytes(item), macs))
     totals = Totals(
         parameters=sum(r.parameters for r in rows),
         bytes=sum(r.bytes for r in rows),

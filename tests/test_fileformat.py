@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastgru import _header, fileformat, selftest
+from fastgru import _attributes, fileformat, selftest
 from fastgru.errors import FileFormatError
 from fastgru.graph import (
     GRU,
@@ -157,8 +157,8 @@ def test_no_self_test_and_int_attributes(tmp_path):
 
 
 def test_every_attribute_of_every_op_has_a_row():
-    annotations = {a for op in OPS.values() for a in _header._fields(op)[0].values()}
-    assert annotations <= set(_header.ATTRIBUTES)
+    annotations = {a for op in OPS.values() for a in _attributes.fields_of(op)[0].values()}
+    assert annotations <= set(_attributes.ATTRIBUTES)
 
 
 def test_missing_attributes_take_their_defaults(tmp_path):
@@ -470,7 +470,7 @@ EDITS = [
     (lambda h: h["graph"].update(inputs=[]), "at least one input"),
     (lambda h: h["graph"].update(nodes={}), "nodes of the graph must be list"),
     (lambda h: h["graph"]["inputs"].append(h["graph"]["inputs"][0]), "name of an input must be unique"),
-    (lambda h: h["graph"]["inputs"][0].update(shape=[-1]), "shape of input 'x' must be at most one positive"),
+    (lambda h: h["graph"]["inputs"][0].update(shape=[-1]), "shape of input 'x' must be up to 6 positive"),
     (lambda h: h["graph"]["inputs"][0].update(dtype="str"), "dtype of input 'x' must be one of float, int, bool"),
     (lambda h: h["graph"]["inputs"][0].update(time=1), "time of input 'x' must be bool"),
     (lambda h: h["self_test"].update(outputs=[]), "self_test must be of 1 input and 1 outputs"),

@@ -19,14 +19,16 @@ ALLOWED = {
     "graph": (),
     "layers": ("graph",),
     "reference": ("graph",),
-    "fileformat": ("graph", "selftest", "_header"),
+    "fileformat": ("graph", "selftest", "_header", "_attributes"),
     "_matrices": ("graph",),
     "converters": ("graph", "reference", "layers"),
     "lowering": ("graph", "reference"),
     "summary": ("graph",),
-    "quantization": ("graph", "reference", "selftest", "summary"),
-    "selftest": ("graph", "reference", "model"),
-    "_header": ("graph", "selftest", "_matrices"),
+    "quantization": ("graph", "reference", "selftest", "summary", "_samples"),
+    "selftest": ("graph", "reference", "model", "_samples"),
+    "_header": ("graph", "selftest", "_matrices", "_attributes"),
+    "_attributes": ("graph",),
+    "_samples": ("graph",),
 }
 
 

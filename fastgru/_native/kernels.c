@@ -1,5 +1,8 @@
 /* Compiled once per instruction set and element type (see setup.py): exports one table, nothing else. */
 #include "fastgru/fastgru.h"
+#include "fastgru/contract.h"
+#include "fastgru/map.h"
+#include "fastgru/reduce.h"
 #include "fastgru/rowwise.h"
 #include "fastgru/step.h"
 
@@ -16,4 +19,5 @@
 
 const fg_kernels FG_TABLE = {
     FG_STRING(FG_ISA), FG_LANES, sizeof(real), FG_PACKED(product), FG_PACKED(step), gates, activate, softmax, layer_norm, affine, add, multiply,
+    map, reduce, contract, arg_reduce, gather,
 };

@@ -32,7 +32,7 @@ def info(
     for key, value in contents.provenance.items():
         console.print(f"{key}: {value}", markup=False)
     test = contents.self_test
-    tested = f"input {test.input.shape}, outputs by {test.source}" if test else "none"
+    tested = f"input {test.shape}, outputs by {test.source}" if test else "none"
     console.print(f"self-test: {tested}", markup=False)
 
 
@@ -43,5 +43,5 @@ def _as_dict(contents: fileformat.Contents, summary: Summary) -> dict[str, objec
         "outputs": {name: str(contents.graph.specs[name]) for name in contents.graph.outputs},
         "streamable": not contents.graph.not_streamable(),
         "provenance": contents.provenance,
-        "self_test": {"seed": test.seed, "source": test.source, "shape": test.input.shape} if test else None,
+        "self_test": {"seed": test.seed, "source": test.source, "shape": test.shape} if test else None,
     }

@@ -4,31 +4,52 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConvertError
-from ..graph import GraphBuilder, Op, Spec
+from ..graph import Constant, GraphBuilder, Op, Spec
 
 Array = NDArray[Any]
 
-# Keras keeps these in a layer's config, but they say nothing about what it computes at inference.
-HARMLESS = {"name", "trainable", "batch_input_shape", "batch_shape", "input_shape", "input_dtype", "seed"}
-HARMLESS_ENDINGS = ("_initializer", "_regularizer", "_constraint")
-# Policies under which the stored arrays are the weights. A quantized policy (int8, float8, GPTQ) is none of them.
-DTYPES = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
+MAX_ELEMENTS = 1 << 26  # of a frame; a config may say any number
+SPARE = 1 << 28  # bytes of weights beyond what the file holds, of constants and of layers called again
+
+
+class AcrossTime(ConvertError):
+    """A layer needs the number of steps. With time as an axis of the frame, the model may be expressible."""
 
 
 class Layer(NamedTuple):
-    """One layer of a config: its class, its name, what it is made of, and the module of its class."""
+    """One layer of a config.
+
+    Attributes
+    ----------
+    class_name : str
+    name : str
+        With the names of the models around it in front: ``"encoder/gru"``.
+    config : dict
+    module : str or None
+        Of its class, where the file says so.
+    path : tuple of str
+        Where its weights are: its own name and those of the models around it.
+    call : dict
+        Keyword arguments of the call being converted.
+    shared : int or None
+        Keras's number of the object: where two layers have one, their weights are stored once.
+    """
 
     class_name: str
     name: str
     config: dict[str, Any]
     module: str | None = None
+    path: tuple[str, ...] = ()
+    call: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    shared: int | None = None
 
     def __str__(self) -> str:
         return f"layer {self.name!r} ({self.class_name})"
@@ -53,10 +74,38 @@ class Layer(NamedTuple):
         value = self.get(key, default=default)
         if isinstance(value, dict) and value.get("class_name") == "__numpy__":
             value = value.get("config", {}).get("value")
+        if isinstance(value, dict) and value.get("type") == "ndarray":
+            value = value.get("value")
         array = np.asarray(value)
         if array.size != 1 or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise ConvertError(f"{key} of {self} must be a number, got {value!r}")
         return float(array.reshape(()))
+
+    def integer(self, key: str, *, default: int | None = None, least: int = 1) -> int:
+        """A whole number of the config, at least `least`."""
+        return self.integers(key, 1, default=default, least=least)[0]
+
+    def integers(self, key: str, count: int, *, default: Any = None, least: int = 1) -> tuple[int, ...]:
+        """`count` whole numbers of the config, where one number stands for as many."""
+        value = self.get(key, default=default)
+        values = [value] * count if isinstance(value, int) else value
+        if not _integers(values, least) or len(values) != count:
+            what = f"{count} whole numbers of {least} or more" if count > 1 else f"a whole number of {least} or more"
+            raise ConvertError(f"{key} of {self} must be {what}, got {shortened(value)}")
+        return tuple(values)
+
+    def one_of(self, key: str, allowed: tuple[str, ...], *, default: str | None = None) -> str:
+        """A word of the config."""
+        value = self.get(key, default=default)
+        if value not in allowed:
+            raise ConvertError(f"{key} of {self} must be {' or '.join(map(repr, allowed))}, got {shortened(value)}")
+        return str(value)
+
+
+def _integers(values: Any, least: int) -> bool:
+    if not isinstance(values, list | tuple):
+        return False
+    return all(isinstance(v, int) and not isinstance(v, bool) and least <= v <= 2**31 for v in values)
 
 
 def as_layer(value: Any, *, where: str) -> Layer:
@@ -70,19 +119,27 @@ def as_layer(value: Any, *, where: str) -> Layer:
     if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
         raise ConvertError(f"{where} must be a layer's config with a class_name, got {shortened(value)}")
     config = value.get("config")
+    if isinstance(config, list):  # Sequential until Keras 2.2.2
+        config = {"layers": config}
     if not isinstance(config, dict):
         raise ConvertError(f"config of {value['class_name']} in {where} must be an object, got {shortened(config)}")
     name = value.get("name", config.get("name"))
     name = name if isinstance(name, str) else value["class_name"]
-    module = value.get("module")
+    module, shared = value.get("module"), value.get("shared_object_id", config.get("shared_object_id"))
     if value.get("registered_name") not in (None, value["class_name"]):
         module = str(value["registered_name"])
-    return Layer(value["class_name"], name, config, module if isinstance(module, str) else None)
+    return Layer(
+        value["class_name"], name, config, module if isinstance(module, str) else None, (name,),
+        shared=shared if isinstance(shared, int) else None,
+    )  # fmt: skip
 
 
 def shortened(value: Any) -> str:
     """`repr` of a value from a file, at most 80 characters of it."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "something nested too deep"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -109,11 +166,56 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True)
 class Value:
-    """A value of the graph, its spec, and the value of the mask that travels with it in Keras."""
+    """A value of the graph as a layer of Keras sees it: a tensor of `rank` axes, of which the first is the batch.
+
+    Attributes
+    ----------
+    name : str
+    spec : Spec
+    mask : Value or None
+        The mask that travels with it in Keras.
+    steps : int or None
+        The length of the time axis, where the model says it.
+    hidden : bool
+        Inside of TimeDistributed: layers see the frame alone.
+    """
 
     name: str
     spec: Spec
-    mask: str | None = None
+    mask: Value | None = None
+    steps: int | None = None
+    hidden: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether Keras's axis 1 is the graph's time."""
+        return self.spec.time and not self.hidden
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """The axes after batch and time."""
+        return self.spec.shape
+
+    @property
+    def rank(self) -> int:
+        """How many axes Keras counts, batch included."""
+        return 1 + self.timed + len(self.frame)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The axes that Keras counts without the batch; None for a time of any length."""
+        return (*[self.steps] * self.timed, *self.frame)
+
+    def masked(self, mask: Value | None) -> Value:
+        """The same with another mask."""
+        return replace(self, mask=mask)
+
+    def seen(self, hidden: bool) -> Value:
+        """The same from inside or outside of TimeDistributed."""
+        return replace(self, hidden=hidden and self.spec.time, mask=None)
+
+
+UNKNOWN_MASK = Value("", Spec((), True, "bool"))  # what a custom layer made of a mask: nobody can say
 
 
 @dataclass
@@ -121,78 +223,57 @@ class Context:
     """What converting one layer needs to know of the model."""
 
     version: Version
+    custom: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     builder: GraphBuilder = field(default_factory=GraphBuilder)
     stateful: list[str] = field(default_factory=list)
-    masks: dict[tuple[str, float], str] = field(default_factory=dict)
+    masks: dict[tuple[str, float, bool], Value] = field(default_factory=dict)
+    budget: int = SPARE  # bytes that ops may take
+    whole: bool = False  # time is an axis of the frame wherever its length is known
 
-    def add(self, op: Op, *inputs: Value, name: str | None, mask: str | None = None) -> Value:
+    def add(self, op: Op, *inputs: Value, name: str | None, mask: Value | None = None) -> Value:
         """Add a node; shapes are inferred at once so that an error falls on the layer that causes it."""
+        return self.add_many(op, *inputs, name=name, outputs=1)[0].masked(mask)
+
+    def add_many(self, op: Op, *inputs: Value, name: str | None, outputs: int) -> list[Value]:
+        """Add a node with several outputs."""
+        lengths = {x.steps for x in inputs if x.spec.time} - {None}
+        if len(lengths) > 1:
+            raise AcrossTime(f"inputs must have one number of steps, got {sorted(n for n in lengths if n)}")
         specs = op.infer(tuple(x.spec for x in inputs))
-        value = self.builder.add(op, *(x.name for x in inputs), name=name)
-        return Value(value, specs[0], mask)
+        self.spend(op, specs)
+        names = self.builder.add_many(op, *(x.name for x in inputs), name=name, outputs=outputs)
+        length = next(iter(lengths), None)
+        steps = None if length is None else op.output_length(length)
+        if steps is not None and steps < 1:
+            raise ConvertError(f"output must have at least one step, got {steps}")
+        hidden = any(x.hidden for x in inputs)
+        return [
+            Value(n, spec, None, steps if spec.time else None, hidden and spec.time)
+            for n, spec in zip(names, specs, strict=True)
+        ]
+
+    def spend(self, op: Op, specs: tuple[Spec, ...]) -> None:
+        """Keep count of what a hostile config could make large."""
+        largest = max((prod(spec.shape) for spec in specs), default=0)
+        if largest > MAX_ELEMENTS:
+            raise ConvertError(f"frame must have at most {MAX_ELEMENTS} elements, got {specs[0]}")
+        self.budget -= sum(array.nbytes for array in op.weights().values())
+        if self.budget < 0:
+            raise ConvertError("weights must not multiply beyond what the file holds, got layers called too often")
+
+    def constant(self, value: Any, *, name: str, dtype: str = "float") -> Value:
+        """A value that is the same for all rows and steps."""
+        array = np.asarray(value)
+        if array.size > MAX_ELEMENTS:
+            raise ConvertError(f"constant must have at most {MAX_ELEMENTS} elements, got shape {array.shape}")
+        return self.add(Constant(array, dtype), name=name)
 
 
-Convert = Callable[[Layer, list[Array], list[Value], Context], list[Value]]
+def filled(layer: Layer, shape: tuple[int, ...], value: float) -> Array:
+    """An array of one number."""
+    if prod(shape) > MAX_ELEMENTS:
+        raise ConvertError(f"features of {layer} must be at most {MAX_ELEMENTS}, got shape {shape}")
+    return np.full(shape, value, dtype=np.float32)
 
 
-class Row(NamedTuple):
-    """One class of layers: how it converts and which keys its config may have.
-
-    `handled` keys change the result, `harmless` ones do not, `fixed` ones must have one of the
-    values listed. Any other key is an error, for it may mean anything.
-    """
-
-    convert: Convert
-    handled: str = ""
-    harmless: str = ""
-    fixed: Mapping[str, tuple[Any, ...]] = {}
-    rowwise: bool = False  # works on every step alone, so TimeDistributed changes nothing
-
-    def problems(self, layer: Layer) -> list[str]:
-        """Every key of the config that is unknown or has a value that is not supported."""
-        known = HARMLESS | set(self.handled.split()) | set(self.harmless.split())
-        found = []
-        for key, value in layer.config.items():
-            if key in self.fixed:
-                allowed = self.fixed[key]
-                if not any(value == v for v in allowed):
-                    expected = " or ".join(map(repr, allowed))
-                    found.append(f"{key} of {layer} must be {expected}, got {shortened(value)}")
-            elif key == "dtype":
-                found += _dtype_problems(layer, value)
-            elif key not in known and not key.endswith(HARMLESS_ENDINGS):
-                found.append(f"config of {layer} must have only known keys, got {key}={shortened(value)}")
-        return found
-
-
-def _dtype_problems(layer: Layer, value: Any) -> list[str]:
-    config = value.get("config") if isinstance(value, dict) else None
-    name = config.get("name") if isinstance(config, dict) else value
-    quantized = isinstance(config, dict) and {"mode", "source_name"} & set(config)
-    if value is None or (name in DTYPES and not quantized):
-        return []
-    return [f"dtype of {layer} must be one of {', '.join(DTYPES)}, got {shortened(value)}"]
-
-
-def take(layer: Layer, arrays: list[Array], *names: str) -> list[Array]:
-    """`arrays`, checked to be as many as `names`."""
-    if len(arrays) != len(names):
-        got = ", ".join(str(a.shape) for a in arrays) or "none"
-        expected = f"{len(names)} arrays ({', '.join(names)})" if names else "no arrays"
-        raise ConvertError(f"{layer} must have {expected}, got {len(arrays)} of shapes {got}")
-    return arrays
-
-
-def one(layer: Layer, inputs: list[Value]) -> Value:
-    """The only input of a layer."""
-    if len(inputs) != 1:
-        raise ConvertError(f"{layer} must have one input, got {len(inputs)}")
-    return inputs[0]
-
-
-def last_axis(layer: Layer, x: Value) -> None:
-    """Check that the layer's axis is the last of `x`, counted from either end or in a list of one."""
-    axis = layer.get("axis", default=-1)
-    axis = axis[0] if isinstance(axis, list | tuple) and len(axis) == 1 else axis
-    if axis not in (-1, len(x.spec.shape) + x.spec.time):
-        raise ConvertError(f"axis of {layer} must be the last (-1), got {layer.get('axis')!r}")
+Convert = Callable[[Layer, list[Array], list[Value], Context], list[Any]]

@@ -23,23 +23,49 @@ from .basic import (
     Reverse,
 )
 from .cells import GRU, LSTM, RNN
+from .convolution import Conv, ConvTranspose, Pool
+from .elementwise import BINARY, UNARY, Binary, Cast, Unary, Where
+from .gather import Gather, OneHot
 from .graph import MERGE_OPS, Graph, GraphBuilder, Node, StateSlot, chain
 from .like import Like, like
-from .op import Op, Spec, precision_of
+from .op import Op, precision_of
 from .precision import PRECISIONS
+from .product import MatMul
 from .recurrent import Bidirectional, Recurrent
+from .reduction import REDUCTIONS, ArgReduce, CumSum, Reduce, Softmax
+from .shape import Expand, Pad, Reshape, Slice, Tile, Transpose
+from .spec import Spec
+from .spectral import IRFFT, RFFT
+from .temporal import (
+    TIME_REDUCTIONS,
+    Framing,
+    OverlapAdd,
+    Temporal,
+    TimeConv,
+    TimePad,
+    TimePool,
+    TimeReduce,
+    TimeSoftmax,
+)
+from .tensor import Constant, State
 
 OPS: dict[str, type[Op]] = {
     op.kind: op
     for op in (
         RNN, GRU, LSTM, Dense, Embedding, LayerNorm, BatchNorm, Activate, Dropout,
         Mask, ApplyMask, Reverse, Concat, Add, Multiply, Average,
+        Constant, State, Unary, Binary, Where, Cast, Softmax, Reduce, ArgReduce, CumSum,
+        Reshape, Transpose, Slice, Pad, Expand, Tile, Gather, OneHot, MatMul, Conv, ConvTranspose, Pool,
+        TimeConv, TimePool, TimePad, TimeReduce, TimeSoftmax, Framing, OverlapAdd, RFFT, IRFFT,
     )
 }  # fmt: skip
 
 __all__ = [
-    "ACTIVATIONS", "GRU", "LSTM", "MERGE_OPS", "OPS", "PRECISIONS", "RNN", "SOFTMAX", "Activate", "Activation", "Add",
-    "ApplyMask", "Average", "BatchNorm", "Bidirectional", "Concat", "Dense", "Dropout", "Embedding", "Graph",
-    "GraphBuilder", "LayerNorm", "Like", "Mask", "Multiply", "Node", "Op", "Recurrent", "Reverse", "Spec",
-    "StateSlot", "chain", "dialects", "like", "precision_of",
+    "ACTIVATIONS", "BINARY", "GRU", "IRFFT", "LSTM", "MERGE_OPS", "OPS", "PRECISIONS", "REDUCTIONS", "RFFT", "RNN",
+    "SOFTMAX", "TIME_REDUCTIONS", "UNARY", "Activate", "Activation", "Add", "ApplyMask", "ArgReduce", "Average",
+    "BatchNorm", "Bidirectional", "Binary", "Cast", "Concat", "Constant", "Conv", "ConvTranspose", "CumSum", "Dense",
+    "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder", "LayerNorm", "Like", "Mask",
+    "MatMul", "Multiply", "Node", "OneHot", "Op", "OverlapAdd", "Pad", "Pool", "Recurrent", "Reduce", "Reshape",
+    "Reverse", "Slice", "Softmax", "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv", "TimePad", "TimePool",
+    "TimeReduce", "TimeSoftmax", "Transpose", "Unary", "Where", "chain", "dialects", "like", "precision_of",
 ]  # fmt: skip

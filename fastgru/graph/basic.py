@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar
 
 from ..errors import GraphError
-from .activations import Activation
-from .op import Op, Spec, check_shape, one_float_row, param
+from .activations import SOFTMAX, Activation
+from .op import Op, check_shape, features, one_float_row, param
 from .precision import Array
+from .spec import ANY, FLOAT, INT, NUMBER, Spec, check_axis, joint_dtype, joint_shape, joint_time, shown, take, whole
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dense(Op):
-    """y = activation(W x + b) on every row; W is (O, I), as in ``torch.nn.Linear``.
+    """y = activation(W x + b) along the last axis; W is (O, I), as in ``torch.nn.Linear``.
 
     Examples
     --------
@@ -35,16 +37,19 @@ class Dense(Op):
         return found
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        x = one_float_row(self, inputs, self.weight.shape[1])
-        return (Spec(self.weight.shape[:1], x.time),)
+        x = features(inputs, self.weight.shape[1])
+        return (Spec((*x.shape[:-1], self.weight.shape[0]), x.time),)
 
     def input_spec(self) -> Spec:
         return Spec(self.weight.shape[1:])
 
+    def macs_for(self, inputs: tuple[Spec, ...]) -> int:
+        return self.macs() * prod(inputs[0].shape[:-1])
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Embedding(Op):
-    """Row lookup: integer ids (B, T) to (B, T, E). Ids outside [0, V) are an error when the model runs."""
+    """Row lookup: integer ids of any frame to frame + (E,). Ids outside [0, V) are an error when the model runs."""
 
     kind: ClassVar[str] = "embedding"
     matrices: ClassVar[tuple[str, ...]] = ("weight",)
@@ -52,9 +57,8 @@ class Embedding(Op):
     precision: str = "float32"
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        if len(inputs) != 1 or inputs[0].dtype != "int" or inputs[0].shape:
-            raise GraphError(f"input must be integer ids (B, T), got {', '.join(map(str, inputs))}")
-        return (Spec(self.weight.shape[1:], inputs[0].time),)
+        (ids,) = take(inputs, INT)
+        return (Spec((*ids.shape, self.weight.shape[1]), ids.time),)
 
     def input_spec(self) -> Spec:
         return Spec((), dtype="int")
@@ -65,7 +69,7 @@ class Embedding(Op):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LayerNorm(Op):
-    """(x - mean) / sqrt(var + eps) * scale + shift over the features (Ba et al., arXiv:1607.06450)."""
+    """(x - mean) / sqrt(var + eps) * scale + shift over the last axis (Ba et al., arXiv:1607.06450)."""
 
     kind: ClassVar[str] = "layer_norm"
     scale: Array = param("F")
@@ -78,7 +82,7 @@ class LayerNorm(Op):
         return found
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        return (one_float_row(self, inputs, self.scale.shape[0]),)
+        return (features(inputs, self.scale.shape[0]),)
 
     def input_spec(self) -> Spec:
         return Spec(self.scale.shape)
@@ -86,7 +90,7 @@ class LayerNorm(Op):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class BatchNorm(Op):
-    """Inference batch norm per feature: (x - mean) / sqrt(variance + eps) * scale + shift."""
+    """Inference batch norm per feature of the last axis: (x - mean) / sqrt(variance + eps) * scale + shift."""
 
     kind: ClassVar[str] = "batch_norm"
     mean: Array = param("F")
@@ -104,7 +108,7 @@ class BatchNorm(Op):
         return found
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        return (one_float_row(self, inputs, self.mean.shape[0]),)
+        return (features(inputs, self.mean.shape[0]),)
 
     def input_spec(self) -> Spec:
         return Spec(self.mean.shape)
@@ -112,13 +116,13 @@ class BatchNorm(Op):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Activate(Op):
-    """An activation on its own; softmax runs over the features."""
+    """An activation on its own; softmax runs over the last axis."""
 
     kind: ClassVar[str] = "activate"
     activation: Activation = "linear"  # type: ignore[assignment]
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        return (one_float_row(self, inputs),)
+        return (features(inputs),) if self.activation.name == SOFTMAX else take(inputs, FLOAT)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -166,59 +170,58 @@ class Reverse(Op):
     kind: ClassVar[str] = "reverse"
     streamable: ClassVar[bool] = False
 
+    @property
+    def stepwise(self) -> bool:
+        return False
+
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        x = one_float_row(self, inputs)
-        if not x.time:
-            raise GraphError(f"input must have a time axis, got {x}")
-        return (x,)
+        return (whole(*take(inputs, FLOAT)),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Concat(Op):
-    """Join the features of two or more inputs."""
+    """Join one or more inputs along a frame axis; a negative `axis` counts from the last."""
 
     kind: ClassVar[str] = "concat"
+    axis: int = -1
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        first = _alike(self, inputs)
-        return (Spec((sum(x.shape[0] for x in inputs),), first.time),)
+        dtype, rank = joint_dtype(inputs, ANY), len(inputs[0].shape)
+        axis = self.axis + rank if self.axis < 0 else self.axis
+        check_axis(axis, rank)
+        others = {(len(x.shape), *x.shape[:axis], *x.shape[axis + 1 :]) for x in inputs}
+        if len(others) > 1:
+            raise GraphError(f"inputs must have one shape but for axis {axis}, got {shown(inputs)}")
+        first, size = inputs[0].shape, sum(x.shape[axis] for x in inputs)
+        return (Spec((*first[:axis], size, *first[axis + 1 :]), joint_time(inputs), dtype),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Elementwise(Op):
+    dtypes: ClassVar[tuple[str, ...]] = NUMBER
+
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        first = _alike(self, inputs)
-        if len({x.shape for x in inputs}) > 1:
-            raise GraphError(f"inputs must have one size, got {', '.join(str(x.shape[0]) for x in inputs)}")
-        return (first,)
+        dtype = joint_dtype(inputs, self.dtypes)
+        return (Spec(joint_shape([x.shape for x in inputs]), joint_time(inputs), dtype),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Add(_Elementwise):
-    """Sum of two or more inputs of one size."""
+    """Sum of one or more inputs whose frames broadcast."""
 
     kind: ClassVar[str] = "add"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Multiply(_Elementwise):
-    """Product of two or more inputs of one size."""
+    """Product of one or more inputs whose frames broadcast."""
 
     kind: ClassVar[str] = "multiply"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Average(_Elementwise):
-    """Mean of two or more inputs of one size."""
+    """Mean of one or more float inputs whose frames broadcast."""
 
     kind: ClassVar[str] = "average"
-
-
-def _alike(op: Op, inputs: tuple[Spec, ...]) -> Spec:
-    """The first of two or more float rows that agree in having time."""
-    if len(inputs) < 2:
-        raise GraphError(f"number of inputs must be at least 2, got {len(inputs)}")
-    rows = [one_float_row(op, (x,)) for x in inputs]
-    if len({x.time for x in rows}) > 1:
-        raise GraphError(f"inputs must all have a time axis or none, got {', '.join(map(str, inputs))}")
-    return rows[0]
+    dtypes: ClassVar[tuple[str, ...]] = FLOAT

@@ -213,7 +213,7 @@ class LSTM(Recurrent):
         check_shape(found, "initial_c", self.initial_c, (self.hidden_size,))
         return found
 
-    def states(self) -> dict[str, int]:
+    def carried(self) -> dict[str, int]:
         return {"h": self.output_size, "c": self.hidden_size}
 
     @classmethod

@@ -7,9 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from ..errors import GraphError, listed
+from . import loops
 from .basic import Add, Average, Concat, Multiply
-from .op import Op, Spec
+from .op import Op
 from .recurrent import Bidirectional
+from .spec import Spec
+from .tensor import State
 
 MERGE_OPS: dict[str, type[Op]] = {"concat": Concat, "sum": Add, "mul": Multiply, "ave": Average}
 
@@ -25,7 +28,7 @@ class Node:
 
 
 class StateSlot(NamedTuple):
-    """One recurrent state: its key in state dicts, its size, and whose it is."""
+    """One state: its key in state dicts, its size, and whose it is; the `name` of a State node's own is empty."""
 
     key: str
     size: int
@@ -44,6 +47,8 @@ class Graph:
         In an order in which every value is written before it is read.
     outputs : sequence of str
         Names of the values returned.
+    feedback : mapping of str to str
+        Name of the value of each State node to that of the value that it holds one step later.
 
     Attributes
     ----------
@@ -56,10 +61,17 @@ class Graph:
         Listing every problem found.
     """
 
-    def __init__(self, inputs: Mapping[str, Spec], nodes: Sequence[Node], outputs: Sequence[str]) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, Spec],
+        nodes: Sequence[Node],
+        outputs: Sequence[str],
+        feedback: Mapping[str, str] | None = None,
+    ) -> None:
         self.inputs = dict(inputs)
         self.nodes = tuple(nodes)
         self.outputs = tuple(outputs)
+        self.feedback = dict(feedback or {})
         self.specs: dict[str, Spec] = dict(self.inputs)
         problems: list[str] = []
         if not self.inputs:
@@ -74,8 +86,15 @@ class Graph:
             problems.append("graph must have at least one output, got none")
         written = {*self.inputs, *(value for node in self.nodes for value in node.outputs)}
         problems += [f"output must be a value of the graph, got {n!r}" for n in self.outputs if n not in written]
+        problems = problems or self._feedback_problems()
         if problems:
             raise GraphError(listed(problems))
+
+    def _feedback_problems(self) -> list[str]:
+        found = loops.problems(self.nodes, self.specs, self.feedback)
+        if self.has_state_nodes() and not any(spec.time for spec in self.inputs.values()):
+            found.append("graph with State nodes must have an input with time, got none")
+        return found
 
     def _infer(self, node: Node) -> list[str]:
         """Write the specs of one node's outputs, or say what is wrong with it."""
@@ -94,12 +113,55 @@ class Graph:
 
     def with_ops(self, change: Callable[[Node], Op]) -> Graph:
         """The same nodes with other ops: `change` of each."""
-        return Graph(self.inputs, [replace(node, op=change(node)) for node in self.nodes], self.outputs)
+        return Graph(self.inputs, [replace(node, op=change(node)) for node in self.nodes], self.outputs, self.feedback)
+
+    def loops(self) -> tuple[tuple[Node, ...], ...]:
+        """The nodes of each feedback loop, in execution order."""
+        return loops.loops(self.nodes, self.feedback)
+
+    def has_state_nodes(self) -> bool:
+        """Whether any node is a `State`."""
+        return any(isinstance(node.op, State) for node in self.nodes)
+
+    def lengths(self, length: int) -> dict[str, int]:
+        """The number of steps of every value that has time, for inputs of `length` steps.
+
+        Raises
+        ------
+        GraphError
+            Naming the nodes whose inputs have different numbers of steps, and the states fed another number.
+        """
+        known: dict[str, int] = {}  # of states: what their feedback has, where that is known
+        for _ in range(2 * len(self.feedback) + 1):
+            found = {name: length for name, spec in self.inputs.items() if spec.time} | known
+            problems = self._count_steps(found)
+            fed = {value: found[source] for value, source in self.feedback.items() if source in found}
+            if fed == known and len(fed) < len(self.feedback):  # loops that read no input run along with them all
+                fed = dict.fromkeys(self.feedback, length) | fed
+            if fed == known:
+                break
+            known = fed
+        else:
+            problems = [f"states must have the steps of what feeds them, got {known}"]
+        if problems:
+            raise GraphError(listed(problems))
+        return found
+
+    def _count_steps(self, found: dict[str, int]) -> list[str]:
+        """Write the steps of every value that can be known from those in `found`, or say where they differ."""
+        problems = []
+        for node in self.nodes:
+            lengths = sorted({found[value] for value in node.inputs if value in found})
+            if len(lengths) > 1:
+                problems.append(f"inputs of node {node.name!r} must have one number of steps, got {lengths}")
+            timed = [value for value in node.outputs if self.specs[value].time]
+            found.update(dict.fromkeys(timed, node.op.output_length(lengths[-1])) if lengths else {})
+        return problems
 
     def states(self) -> tuple[StateSlot, ...]:
-        """All recurrent states in execution order; the key is ``"<node>.<state>"``."""
+        """All states in execution order; the key is ``"<node>.<state>"``, or the name of a State node."""
         return tuple(
-            StateSlot(f"{node.name}.{name}", size, node, name)
+            StateSlot(f"{node.name}.{name}" if name else node.name, size, node, name)
             for node in self.nodes
             for name, size in node.op.states().items()
         )
@@ -153,6 +215,28 @@ class GraphBuilder:
         self._nodes.append(Node(name, op, inputs, (name,)))
         return name
 
+    def add_many(self, op: Op, *inputs: str, outputs: int, name: str | None = None) -> tuple[str, ...]:
+        """Add a node with that many outputs; returns their names: the node's, and with ``.1``, ``.2``, ... behind it.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from fastgru.graph import RNN, Spec
+        >>> b = GraphBuilder()
+        >>> x = b.input("x", Spec((7, 4, 3)))
+        >>> b.add_many(RNN(np.ones((2, 3)), np.ones((2, 2)), scan=True), x, outputs=2)
+        ('rnn', 'rnn.1')
+        """
+        stem = name or op.kind
+        while True:
+            name = self.unique(stem)
+            names = (name, *(f"{name}.{i}" for i in range(1, outputs)))
+            if self._taken.isdisjoint(names[1:]):
+                break
+        self._taken.update(names)
+        self._nodes.append(Node(name, op, inputs, names))
+        return names
+
     def add_layer(self, layer: Op | Bidirectional, *inputs: str, name: str | None = None) -> tuple[str, ...]:
         """Add an op or a `Bidirectional`; returns its output values (two when merge is None)."""
         if isinstance(layer, Bidirectional):
@@ -164,9 +248,9 @@ class GraphBuilder:
             return (self.add(MERGE_OPS[layer.merge](), ahead, back, name=stem),)
         return (self.add(layer, *inputs, name=name),)
 
-    def build(self, *outputs: str) -> Graph:
-        """The finished graph with these values as outputs."""
-        return Graph(self._inputs, self._nodes, outputs)
+    def build(self, *outputs: str, feedback: Mapping[str, str] | None = None) -> Graph:
+        """The finished graph with these values as outputs; `feedback` as for `Graph`."""
+        return Graph(self._inputs, self._nodes, outputs, feedback)
 
 
 def chain(layers: Sequence[Any], *, names: Sequence[str | None] | None = None) -> Graph:

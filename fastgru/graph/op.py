@@ -10,35 +10,16 @@ import numpy as np
 
 from ..errors import GraphError, listed
 from .activations import SOFTMAX, Activation
+from .fields import KINDS
 from .precision import PRECISIONS, Array, rounded
+from .spec import Spec
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What is known of a value: features per step, whether it has a time axis, and its kind of number.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Shape of one row without batch and time; ``()`` for integer ids and masks.
-    time : bool
-        Whether the value is (B, T, \\*shape) or (B, \\*shape).
-    dtype : {"float", "int", "bool"}
-    """
-
-    shape: tuple[int, ...]
-    time: bool = True
-    dtype: str = "float"
-
-    def __str__(self) -> str:
-        axes = ["B"] + ["T"] * self.time + [str(n) for n in self.shape]
-        return f"({', '.join(axes)}) {self.dtype}"
+REST = "..."  # the last of a `param`'s axes: any number of further ones
 
 
 def param(*axes: str, optional: bool = False) -> Any:
-    """A dataclass field that holds an array; `axes` name its dimensions in error messages."""
+    """A dataclass field that holds an array; `axes` name its dimensions, of which the last may be `REST`."""
     default = None if optional else dataclasses.MISSING
     return dataclasses.field(default=default, metadata={"axes": axes, "optional": optional})
 
@@ -48,8 +29,8 @@ class Op:
     """What a node computes. Subclasses are frozen dataclasses of attributes and weights.
 
     Fields made with `param` become read-only, C-contiguous float32 or float64 arrays; fields whose
-    name ends in ``activation`` become `Activation`. An op with `matrices` has a field ``precision``, and
-    those arrays are rounded to what it can hold.
+    name ends in ``activation`` become `Activation`; tuples may be given as lists. An op with `matrices` has a
+    field ``precision``, and those arrays are rounded to what it can hold.
     """
 
     kind: ClassVar[str] = ""
@@ -57,13 +38,19 @@ class Op:
     matrices: ClassVar[tuple[str, ...]] = ()  # fields that `precision` rounds and multiplies in
 
     def __post_init__(self) -> None:
+        problems: list[str] = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if "axes" in field.metadata:
                 object.__setattr__(self, field.name, self._array(field, value))
             elif field.name.endswith("activation"):
                 object.__setattr__(self, field.name, Activation.of(value))
-        problems = [*self._round(), *self.problems()]
+            elif kind := KINDS.get(str(field.type)):
+                try:
+                    object.__setattr__(self, field.name, kind.make(value))
+                except TypeError:
+                    problems.append(f"{field.name} must be {kind.expected}, got {value!r}")
+        problems = problems or [*self._round(), *self.problems()]
         if problems:
             raise GraphError(f"{type(self).__name__}: {listed(problems)}")
 
@@ -74,7 +61,8 @@ class Op:
                 return None
             raise GraphError(f"{what} must be an array of shape ({', '.join(axes)}), got None")
         array = np.asarray(value)
-        if array.dtype.kind not in "fiu" or array.ndim != len(axes):
+        fits = array.ndim >= len(axes) - 1 if axes[-1:] == (REST,) else array.ndim == len(axes)
+        if array.dtype.kind not in "fiu" or not fits:
             raise GraphError(
                 f"{what} must be a real array of shape ({', '.join(axes)}), got {array.dtype} of shape {array.shape}"
             )
@@ -120,8 +108,21 @@ class Op:
         return {}
 
     def macs(self) -> int:
-        """Multiply-accumulates per row and step."""
+        """Multiply-accumulates per row and step, of a frame that has only the axis they act on."""
         return sum(w.size for w in self.weights().values() if w.ndim == 2)
+
+    def macs_for(self, inputs: tuple[Spec, ...]) -> int:
+        """Multiply-accumulates per row and step of the output, for inputs that `infer` accepts."""
+        return self.macs()
+
+    @property
+    def stepwise(self) -> bool:
+        """Whether the output has a step for each step of the inputs, made of none after it."""
+        return True
+
+    def output_length(self, length: int) -> int:
+        """Steps of the output for `length` steps of the inputs."""
+        return length
 
     # What every subclass has --------------------------------------------------------------------
 
@@ -191,4 +192,16 @@ def one_float_row(op: Op, inputs: tuple[Spec, ...], size: int | None = None, *, 
         raise GraphError(f"input must have {size} features, got {x.shape[0]}")
     if len(inputs) == 2 and inputs[1] != Spec((), True, "bool"):
         raise GraphError(f"mask must be (B, T) bool, got {inputs[1]}")
+    return x
+
+
+def features(inputs: tuple[Spec, ...], size: int | None = None) -> Spec:
+    """The one float input of any rank whose last axis an op acts on, checked."""
+    if len(inputs) != 1:
+        raise GraphError(f"number of inputs must be 1, got {len(inputs)}")
+    x = inputs[0]
+    if x.dtype != "float" or not x.shape:
+        raise GraphError(f"input must be float with at least one frame axis, got {x}")
+    if size is not None and x.shape[-1] != size:
+        raise GraphError(f"input must have {size} features, got {x.shape[-1]}")
     return x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy as np
 from ..errors import GraphError, listed
 from . import dialects
 from .activations import Activation
-from .op import Op, Spec, check_shape, no_softmax, one_float_row, param
+from .fields import distinct
+from .op import Op, check_shape, no_softmax, one_float_row, param
 from .precision import Array
+from .spec import FLOAT, INT, Spec, joint_time, take
 
 MASK_OUTPUTS = ("zero", "carry")
 MERGES = ("concat", "sum", "mul", "ave", None)
@@ -20,6 +23,10 @@ MERGES = ("concat", "sum", "mul", "ave", None)
 @dataclass(frozen=True, eq=False, repr=False)
 class Recurrent(Op):
     """What the three cells share. ``x: (B, T, I)`` in; ``(B, T, R)`` or the last step ``(B, R)`` out.
+
+    With `scan` the recurrence runs along the first axis of each frame and keeps nothing between frames:
+    ``x: (S, N, I)`` in, then an input for each of `operands`; ``y: (S, N, R)``, the final h (N, R) and, of an LSTM,
+    the final c (N, H) out.
 
     Parameters
     ----------
@@ -41,6 +48,12 @@ class Recurrent(Op):
         Pre-activations are clipped to [-clip, clip] (ONNX).
     precision : {"float32", "float16", "bfloat16", "int8"}
         Of the weight matrices; see `fastgru.graph.precision`.
+    scan : bool
+        Run along a frame axis, not along time.
+    operands : tuple of str
+        With `scan`, which further inputs there are, in their order: ``"initial_h"`` (N, R), ``"initial_c"`` (N, H),
+        ``"lengths"`` (N,) int. At and after its length a row's outputs are zero and its state stays; `reverse`
+        starts at its last valid step.
     """
 
     matrices: ClassVar[tuple[str, ...]] = ("weight_x", "weight_h")
@@ -54,6 +67,8 @@ class Recurrent(Op):
     mask_output: str = "zero"
     clip: float | None = None
     precision: str = "float32"
+    scan: bool = False
+    operands: tuple[str, ...] = ()
 
     @property
     def cell(self) -> str:
@@ -83,7 +98,11 @@ class Recurrent(Op):
     @property
     def streamable(self) -> bool:  # type: ignore[override]
         """Whether frames can be fed one at a time: not when time runs backwards."""
-        return not self.reverse
+        return self.scan or not self.reverse
+
+    @property
+    def stepwise(self) -> bool:
+        return self.scan or (self.return_sequences and not self.reverse)
 
     def gate_activations(self) -> tuple[Activation, ...]:
         """The activations in the order in which the cell's formula uses them."""
@@ -104,12 +123,27 @@ class Recurrent(Op):
             found.append(f"mask_output must be one of {MASK_OUTPUTS}, got {self.mask_output!r}")
         if self.clip is not None and not self.clip > 0:
             found.append(f"clip must be positive, got {self.clip!r}")
-        for name in ("reverse", "return_sequences"):
-            if not isinstance(getattr(self, name), bool):
-                found.append(f"{name} must be a bool, got {getattr(self, name)!r}")
         for activation in self.gate_activations():
             no_softmax(found, "activation of a gate", activation)
-        return found + self.cell_problems()
+        return found + self._scan_problems() + self.cell_problems()
+
+    def _scan_problems(self) -> list[str]:
+        """What is wrong with `operands`, and with what only time has."""
+        if not self.scan:
+            return [f"operands must be empty without scan, got {self.operands}"] if self.operands else []
+        found: list[str] = []
+        names = (*(f"initial_{state}" for state in self.carried()), "lengths")
+        distinct(found, operands=self.operands)
+        for name in self.operands:
+            if name not in names:
+                found.append(f"operand must be one of {', '.join(names)}, got {name!r}")
+            elif getattr(self, name, None) is not None:
+                found.append(f"{name} must be an array or an operand, got both")
+        if not self.return_sequences:
+            found.append("return_sequences must be True with scan, got False")
+        if self.mask_output != "zero":
+            found.append(f"mask_output must be 'zero' with scan, got {self.mask_output!r}")
+        return found
 
     def cell_problems(self) -> list[str]:
         """What only this cell demands."""
@@ -118,16 +152,37 @@ class Recurrent(Op):
         return []
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        if self.scan:
+            return self._infer_scan(inputs)
         x = one_float_row(self, inputs, self.input_size, masked=True)
         if not x.time:
             raise GraphError(f"input must have a time axis, got {x}")
         return (Spec((self.output_size,), time=self.return_sequences),)
 
-    def input_spec(self) -> Spec:
-        return Spec((self.input_size,))
+    def _infer_scan(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        x, *given = take(inputs, FLOAT, *(INT if name == "lengths" else FLOAT for name in self.operands))
+        if len(x.shape) != 3 or x.shape[2] != self.input_size:
+            raise GraphError(f"input must have a frame of shape (S, N, {self.input_size}), got {x}")
+        steps, rows, _ = x.shape
+        shapes = {f"initial_{state}": (rows, size) for state, size in self.carried().items()}
+        for name, operand in zip(self.operands, given, strict=True):
+            if operand.shape != shapes.get(name, (rows,)):
+                raise GraphError(f"{name} must have a frame of shape {shapes.get(name, (rows,))}, got {operand}")
+        time = joint_time(inputs)
+        return tuple(Spec(shape, time) for shape in ((steps, rows, self.output_size), *shapes.values()))
+
+    def input_spec(self) -> Spec | None:
+        return None if self.scan else Spec((self.input_size,))
+
+    def carried(self) -> dict[str, int]:
+        """What one step hands to the next, per row: name to size."""
+        return {"h": self.output_size}
 
     def states(self) -> dict[str, int]:
-        return {"h": self.output_size}
+        return {} if self.scan else self.carried()
+
+    def macs_for(self, inputs: tuple[Spec, ...]) -> int:
+        return self.macs() * (prod(inputs[0].shape[:2]) if self.scan else 1)
 
 
 class Bidirectional:
@@ -158,6 +213,8 @@ class Bidirectional:
         if merge not in MERGES:
             problems.append(f"merge must be one of {MERGES}, got {merge!r}")
         if not problems:
+            if forward.scan or backward.scan:
+                problems.append("scan must be False in both directions, got True")
             if forward.reverse:
                 problems.append("forward must have reverse=False, got True")
             for name in ("input_size", "return_sequences"):
@@ -175,7 +232,7 @@ class Bidirectional:
         self.backward = backward if backward.reverse else backward.replace(reverse=True)
         self.merge = merge
 
-    def input_spec(self) -> Spec:
+    def input_spec(self) -> Spec | None:
         """The spec of the input, from the forward layer."""
         return self.forward.input_spec()
 

@@ -109,6 +109,75 @@ typedef struct {
   fg_idx stride;
 } fg_step;
 
+/* The loops of a frame op, outermost first. Operand 0 is written, the others are read; a stride of 0 repeats an
+ * element. Strides may be negative. No operand may overlap the one written, but for map: there, one may be the same
+ * elements in the same order. */
+enum { FG_RANK = 12, FG_OPERANDS = 8, FG_PROGRAM = 32 };
+typedef struct {
+  int rank;  /* loops */
+  int outer; /* the first `outer` loops run over the output; the others are folded into each of its elements */
+  int operands;
+  fg_idx dims[FG_RANK];
+  fg_idx strides[FG_OPERANDS][FG_RANK];
+} fg_nest;
+
+/* What an instruction of an elementwise program computes; the codes of fg_act_kind stand for the activations. Truth
+ * is 1 or 0, and whatever is not 0 is true. */
+enum fg_function {
+  FG_ADD = 32,
+  FG_SUB = 33,
+  FG_MUL = 34,
+  FG_DIV = 35,
+  FG_POW = 36,
+  FG_MIN = 37, /* NaN if either is, as of FG_MAX */
+  FG_MAX = 38,
+  FG_MOD = 39,  /* with the sign of b: a - b floor(a / b) */
+  FG_FMOD = 40, /* with the sign of a: a - b trunc(a / b) */
+  FG_EQUAL = 41,
+  FG_LESS = 42,
+  FG_LESS_EQUAL = 43,
+  FG_GREATER = 44,
+  FG_GREATER_EQUAL = 45,
+  FG_AND = 46,
+  FG_OR = 47,
+  FG_XOR = 48,
+  FG_WHERE = 49, /* a ? b : c */
+  FG_NEG = 50,
+  FG_ABS = 51,
+  FG_SQRT = 52,
+  FG_EXP = 53,
+  FG_LOG = 54,
+  FG_RECIPROCAL = 55,
+  FG_FLOOR = 56,
+  FG_CEIL = 57,
+  FG_ROUND = 58, /* half to even */
+  FG_TRUNC = 59,
+  FG_SIGN = 60,
+  FG_SIN = 61,
+  FG_COS = 62,
+  FG_ERF = 63,
+  FG_NOT = 64,
+  FG_ISNAN = 65,
+  FG_FUNCTIONS = 66
+};
+
+/* One instruction. Registers 0 .. operands - 2 are the operands read; instruction i writes register
+ * operands - 1 + i. Arguments that a function does not take are any register. */
+typedef struct {
+  int function; /* enum fg_function, or an activation of alpha and beta */
+  int a, b, c;
+  double alpha, beta;
+} fg_micro;
+
+enum fg_fold {
+  FG_FOLD_SUM = 0,
+  FG_FOLD_MAX = 1, /* NaN if any element is, as of the minimum */
+  FG_FOLD_MIN = 2,
+  FG_FOLD_PROD = 3,
+  FG_FOLD_SUM_SQUARE = 4,
+  FG_FOLD_SUM_ABS = 5
+};
+
 /* What one instruction set exports, for one element type. */
 typedef struct {
   const char *isa;
@@ -132,6 +201,18 @@ typedef struct {
   /* y = (y + x), (y * x) elementwise */
   void (*add)(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows);
   void (*multiply)(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows);
+  /* out = the value of the last of n instructions, n = 0: operand 1. No loop is folded */
+  void (*map)(const fg_nest *, const fg_micro *program, int n, void *const *operands);
+  /* out = x folded by an fg_fold; operands out, x */
+  void (*reduce)(const fg_nest *, int function, void *const *operands);
+  /* out = act(bias + sum of a * b); operands out, a, b and, with four, bias */
+  void (*contract)(const fg_nest *, const fg_act *act, void *const *operands);
+  /* out = the index of the first (or last) maximum (or least) in the one loop folded; NaN counts as it. Operands
+   * out, x */
+  void (*arg_reduce)(const fg_nest *, int least, int last, void *const *operands);
+  /* out = data[id * stride], id < 0 counted from the end; operands out, data, ids. 1 if an id was outside of count:
+   * it then reads the nearest element */
+  int (*gather)(const fg_nest *, fg_idx count, fg_idx stride, void *const *operands);
 } fg_kernels;
 
 /* Products over the formats behind FG_NATIVE: one table for each set of dot-product instructions. */

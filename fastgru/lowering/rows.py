@@ -1,26 +1,23 @@
-"""From a Graph to what the engine packs: values become numbers, ops become instruction dicts.
-
-`LOWERINGS` has one row per op; `lower` is all that `Model` calls. Biases are merged here, in float64.
-"""
+"""Ops over whole rows (B, T, F): one row of `LOWERINGS` each. Biases are merged here, in float64."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from . import graph as g
-from .errors import GraphError
-from .graph import SOFTMAX, Activation
-from .reference import f64
+from .. import graph as g
+from ..graph import SOFTMAX, Activation
+from ..reference import f64
 
 # Instruction codes of fastgru/_run.pxi and phase codes of include/fastgru/fastgru.h.
 OPCODES = {
     kind: code
     for code, kind in enumerate(
         ("recurrent", "dense", "embedding", "layer_norm", "affine", "activate", "mask", "apply_mask", "reverse",
-         "concat", "add", "multiply", "average")
+         "concat", "add", "multiply", "average", "frame", "store", "frame_product", "frame_rows", "scan",
+         "window", "overlap_add")
     )
 }  # fmt: skip
 PHASES = {
@@ -31,19 +28,6 @@ PHASES = {
     )
 }  # fmt: skip
 USUAL = ("sigmoid", "tanh", "tanh")  # what the kernels' fast path computes
-
-
-class Lowered(NamedTuple):
-    """The arguments of `_engine.Plan`."""
-
-    values: list[dict[str, Any]]
-    instructions: list[dict[str, Any]]
-    inputs: list[int]
-    outputs: list[int]
-    states: list[tuple[str, int, str, int]]
-    blockers: list[str]
-    macs: int
-    id_bound: int
 
 
 def _act(activation: Activation) -> tuple[int, float, float]:
@@ -164,46 +148,9 @@ LOWERINGS: dict[type[g.Op], Callable[[Any], dict[str, Any]]] = {
 }
 
 
-def lower(graph: g.Graph) -> Lowered:
-    """The plan's arguments for `graph`.
-
-    Raises
-    ------
-    GraphError
-        When the graph has what the engine cannot run yet: more than one input, or an input as output.
-    """
-    if len(graph.inputs) != 1:
-        raise GraphError(f"number of inputs must be 1, got {len(graph.inputs)}: {', '.join(graph.inputs)}")
-    # A graph over rows (B, F) has no recurrence, so each row may as well be a step: (T, F).
-    only_rows = not next(iter(graph.inputs.values())).time
-    bad = [v for v in graph.outputs if v in graph.inputs or graph.specs[v].dtype != "float"]
-    bad += [v for i, v in enumerate(graph.outputs) if v in graph.outputs[:i]]
-    if bad:
-        raise GraphError(f"outputs must be different float values that nodes compute, got {', '.join(bad)}")
-    number = {name: i for i, name in enumerate(graph.specs)}
-    values = [
-        {"size": s.shape[0] if s.shape else 0, "time": s.time or only_rows, "kind": s.dtype}
-        for s in graph.specs.values()
-    ]
-    instructions, states, recurrence, bound = [], [], 0, 2**31
-    for node in graph.nodes:
-        d = LOWERINGS[type(node.op)](node.op)
-        d["inputs"], d["output"] = [number[v] for v in node.inputs], number[node.outputs[0]]
-        written = node.inputs[0] if d["op"] == "mask" else node.outputs[0]
-        d["size"] = values[number[written]]["size"]
-        if d["op"] == "average":
-            d["act"] = _act(Activation("affine", alpha=1.0 / len(node.inputs)))
-        d["op"] = OPCODES[d["op"]]
-        instructions.append(d)
-        if isinstance(node.op, g.Embedding):
-            bound = min(bound, node.op.weight.shape[0])
-        if isinstance(node.op, g.Recurrent):
-            names = dict(node.op.states())
-            if len(node.inputs) == 2:  # a masked stream must remember its last valid output
-                names["y"] = node.op.output_size
-            states += [(f"{node.name}.{n}", recurrence, n, size) for n, size in names.items()]
-            recurrence += 1
-    return Lowered(
-        values, instructions, [number[v] for v in graph.inputs], [number[v] for v in graph.outputs], states,
-        graph.not_streamable(), sum(node.op.macs() for node in graph.nodes), bound,
-    )  # fmt: skip
+def lower_row(op: g.Op, inputs: int) -> dict[str, Any]:
+    """The instruction of an op over whole rows, without its inputs and output."""
+    d = LOWERINGS[type(op)](op)
+    if d["op"] == "average":
+        d["act"] = _act(Activation("affine", alpha=1.0 / inputs))
+    return d

@@ -1,0 +1,270 @@
+# Ops over frames of any rank: loop nests over strided operands, products over windows, recurrences inside a frame.
+
+cdef enum:
+    CONSTANT = -1
+    ABSENT = -2
+
+cdef enum:
+    MAP = 0
+    REDUCE = 1
+    CONTRACT = 2
+    ARG_REDUCE = 3
+    GATHER = 4
+    SOFTMAX = 5
+    LAYER_NORM_ROWS = 6
+
+
+cdef inline idx step_stride(const Run *run, int value) noexcept nogil:
+    """Elements from one step of a value to the next; none where it is the same for all."""
+    return run.rows[value].t_stride if run.values[value].time else 0
+
+
+cdef inline char *operand(const Operand *o, const Run *run, idx t, idx b) noexcept nogil:
+    """Where the frame of step t and row b begins."""
+    if o.value < 0:
+        return <char *>o.data
+    return (<char *>run.rows[o.value].data
+            + (t * step_stride(run, o.value) + b * run.rows[o.value].b_stride + o.offset) * run.kernels.item)
+
+
+cdef void run_kernel(const Instruction *ins, Run *run, const fg_nest *nest, void **operands) noexcept nogil:
+    cdef const Frame *frame = ins.frame
+    if frame.kernel == MAP:
+        run.kernels.map(nest, frame.program, frame.n_program, operands)
+    elif frame.kernel == REDUCE:
+        run.kernels.reduce(nest, frame.function, operands)
+    elif frame.kernel == CONTRACT:
+        run.kernels.contract(nest, &ins.act, operands)
+    elif frame.kernel == ARG_REDUCE:
+        run.kernels.arg_reduce(nest, frame.function, frame.last, operands)
+    elif run.kernels.gather(nest, frame.count, frame.stride, operands):
+        run.bad_id = ins.output + 1
+
+
+cdef void run_nest(const Instruction *ins, Run *run, idx t, idx T, idx b, idx B) noexcept nogil:
+    """Steps t .. t + T - 1 and rows b .. b + B - 1 as two more loops around the op's own."""
+    cdef const Frame *frame = ins.frame
+    cdef fg_nest nest
+    cdef void *operands[8]
+    cdef int i, j, v
+    for i in range(frame.nest.operands):
+        operands[i] = operand(&frame.operands[i], run, t, b)
+    if T == 1 and B == 1:
+        run_kernel(ins, run, &frame.nest, operands)
+        return
+    nest.rank, nest.outer, nest.operands = frame.nest.rank + 2, frame.nest.outer + 2, frame.nest.operands
+    nest.dims[0], nest.dims[1] = T, B
+    for j in range(frame.nest.rank):
+        nest.dims[j + 2] = frame.nest.dims[j]
+    for i in range(nest.operands):
+        v = frame.operands[i].value
+        nest.strides[i][0] = 0 if v < 0 else step_stride(run, v)
+        nest.strides[i][1] = 0 if v < 0 else run.rows[v].b_stride
+        for j in range(frame.nest.rank):
+            nest.strides[i][j + 2] = frame.nest.strides[i][j]
+    run_kernel(ins, run, &nest, operands)
+
+
+cdef void run_over_time(const Instruction *ins, Run *run) noexcept nogil:
+    """The nest folded over all steps, for each row."""
+    cdef const Frame *frame = ins.frame
+    cdef fg_nest nest = frame.nest
+    cdef void *operands[8]
+    cdef idx b
+    cdef int i
+    nest.dims[nest.rank] = run.T
+    for i in range(nest.operands):
+        nest.strides[i][nest.rank] = 0 if frame.operands[i].value < 0 else step_stride(run, frame.operands[i].value)
+    nest.rank += 1
+    for b in range(run.B):
+        for i in range(nest.operands):
+            operands[i] = operand(&frame.operands[i], run, 0, b)
+        run_kernel(ins, run, &nest, operands)
+
+
+cdef void execute_frame(const Instruction *ins, Run *run) noexcept nogil:
+    if ins.frame.over_time:
+        run_over_time(ins, run)
+        return
+    run_nest(ins, run, 0, run.T if run.values[ins.output].time else 1, 0, run.B)
+
+
+cdef void execute_store(const Instruction *ins, Run *run) noexcept nogil:
+    """A step's result into the state's buffer; a row whose step does not count keeps its state."""
+    cdef idx b
+    if run.mask == NULL:
+        run_nest(ins, run, 0, 1, 0, run.B)
+        return
+    for b in range(run.B):
+        if run.mask[b * run.mask_b]:
+            run_nest(ins, run, 0, 1, b, 1)
+
+
+cdef void rows_of(const Instruction *ins, Run *run, idx t, idx b, fg_rows *x, fg_rows *y) noexcept nogil:
+    """The rows inside the frames of step t and row b that an op over rows reads and writes."""
+    cdef const Frame *frame = ins.frame
+    cdef idx item = run.kernels.item
+    cdef int v = ins.inputs[0]
+    x.data = (<char *>run.rows[v].data
+              + (t * step_stride(run, v) + b * run.rows[v].b_stride + frame.read_offset) * item)
+    x.t_stride, x.b_stride = frame.read[0], frame.read[1]
+    v = ins.output
+    y.data = (<char *>run.rows[v].data
+              + (t * step_stride(run, v) + b * run.rows[v].b_stride + frame.write_offset) * item)
+    y.t_stride, y.b_stride = frame.write[0], frame.write[1]
+
+
+cdef void run_rows(const Instruction *ins, Run *run, fg_rows *x, fg_rows *y, fg_span *span) noexcept nogil:
+    """The op of an instruction over such rows."""
+    cdef const Frame *frame = ins.frame
+    cdef idx m, item = run.kernels.item
+    cdef fg_rows a, c
+    if ins.op == FRAME_PRODUCT and run.gemm == NULL:
+        product(&ins.w, ins.shift, &ins.act, x, y, ins.size, span, run)
+    elif ins.op == FRAME_PRODUCT:
+        for m in range(span.count):  # one by one: rows of windows overlap, which BLAS does not allow
+            a.data, c.data = row(x, item, m // span.batch, m % span.batch), row(y, item, m // span.batch, m % span.batch)
+            memset(c.data, 0, ins.size * item)
+            run.gemm(1, <int>ins.size, <int>ins.w.inner, a.data, <int>ins.w.inner, ins.w.data, <int>ins.w.inner, c.data,
+                     <int>ins.size)
+        run.kernels.activate(&ins.act, ins.shift, y, y, ins.size, span)
+    elif frame.kernel == SOFTMAX:
+        run.kernels.softmax(x, y, ins.size, span)
+    else:
+        run.kernels.layer_norm(ins.scale, ins.shift, ins.number, x, y, ins.size, span)
+
+
+cdef void execute_rows(const Instruction *ins, Run *run) noexcept nogil:
+    """Rows of one loop inside the frames of one row of the batch are one call over all steps."""
+    cdef const Frame *frame = ins.frame
+    cdef idx t, b, T = run.T if run.values[ins.output].time else 1
+    cdef fg_rows x, y
+    cdef fg_span span
+    cdef bint joined = frame.dims[0] == 1
+    span.batch, span.first, span.index = frame.dims[1], 0, NULL
+    span.count = frame.dims[0] * frame.dims[1]
+    for b in range(run.B):
+        for t in range(1 if joined else T):
+            rows_of(ins, run, t, b, &x, &y)
+            if joined:
+                x.t_stride, y.t_stride = step_stride(run, ins.inputs[0]), step_stride(run, ins.output)
+                span.count = T * frame.dims[1]
+            run_rows(ins, run, &x, &y, &span)
+
+
+cdef void execute_scan(const Instruction *ins, Run *run) noexcept nogil:
+    """A recurrent layer over the sequence inside each frame."""
+    cdef const Frame *frame = ins.frame
+    cdef const Instruction *layer = frame.layer
+    cdef Recurrence *r = &run.recurrences[layer.state]
+    cdef fg_rows[3] rows
+    cdef Run inner = run[0]
+    cdef idx t, b, n, s, item = run.kernels.item
+    cdef const char *lengths
+    inner.rows, inner.T, inner.B, inner.mask, inner.final = rows, frame.steps, frame.rows, NULL, True
+    inner.part, inner.parts = 0, 1
+    rows[2].data, rows[2].t_stride, rows[2].b_stride = run.scan_mask, frame.rows, 1
+    for t in range(run.T if run.values[ins.output].time else 1):
+        for b in range(run.B):
+            rows_of(ins, run, t, b, &rows[0], &rows[1])
+            for n in range(frame.rows):
+                begin_row(r.h[r.now] + n * layer.features_padded * item, &frame.operands[0], layer.initial_h, n,
+                          layer.features, run, t, b)
+                begin_row(r.c + n * layer.units_padded * item, &frame.operands[1], layer.initial_c, n, layer.units,
+                          run, t, b)
+            if frame.operands[2].value != ABSENT:
+                lengths = operand(&frame.operands[2], run, t, b)
+                for n in range(frame.rows):
+                    for s in range(frame.steps):
+                        run.scan_mask[s * frame.rows + n] = s < (
+                            (<float *>lengths)[n] if item == 4 else (<double *>lengths)[n])
+            execute_recurrent(layer, &inner)
+            for n in range(frame.rows):
+                memcpy(row(&run.rows[frame.outputs[0]], item, t * run.values[frame.outputs[0]].time, b)
+                       + n * layer.features * item, r.h[r.now] + n * layer.features_padded * item,
+                       layer.features * item)
+                if frame.outputs[1] >= 0:
+                    memcpy(row(&run.rows[frame.outputs[1]], item, t * run.values[frame.outputs[1]].time, b)
+                           + n * layer.units * item, r.c + n * layer.units_padded * item, layer.units * item)
+
+
+cdef inline void begin_row(char *to, const Operand *given, const void *initial, idx n, idx size, Run *run, idx t,
+                           idx b) noexcept nogil:
+    """One row's initial state: the operand's, else the layer's own, else zeros."""
+    cdef idx item = run.kernels.item
+    if given.value != ABSENT:
+        memcpy(to, operand(given, run, t, b) + n * size * item, size * item)
+    elif initial != NULL:
+        memcpy(to, initial, size * item)
+    else:
+        memset(to, 0, size * item)
+
+
+# Time ------------------------------------------------------------------------------------------------
+
+cdef inline idx windows_due(const Frame *frame, idx held) noexcept nogil:
+    """How many windows so many steps fill."""
+    return (held - frame.reach) // frame.stride_in_time + 1 if held >= frame.reach else 0
+
+
+cdef inline idx held_before(const Window *w) noexcept nogil:
+    """Steps in the line once those that no window needs are gone; negative: steps still to be skipped."""
+    return w.held - w.drop
+
+
+cdef void fill_steps(const Instruction *ins, const Run *run, char *to, idx steps) noexcept nogil:
+    """Steps outside of the sequence."""
+    cdef idx i
+    for i in range(steps * ins.size):
+        if run.kernels.item == 4:
+            (<float *>to)[i] = <float>ins.frame.fill
+        else:
+            (<double *>to)[i] = ins.frame.fill
+
+
+cdef void execute_window(const Instruction *ins, Run *run) noexcept nogil:
+    """Take in the steps of this block and show the windows that are due, as overlapping rows."""
+    cdef const Frame *frame = ins.frame
+    cdef Window *w = &run.windows[frame.window]
+    cdef idx b, t, item = run.kernels.item, width = ins.size * run.kernels.item
+    cdef idx kept = max(0, held_before(w)), skip = max(0, -held_before(w)), taken = max(0, run.T - skip)
+    cdef idx extra = frame.after if run.flush else 0
+    cdef char *line
+    for b in range(run.B):
+        line = w.line + b * w.capacity * width
+        if w.drop > 0 and kept > 0:
+            memmove(line, line + w.drop * width, kept * width)
+        for t in range(taken):
+            memcpy(line + (kept + t) * width, row(&run.rows[ins.inputs[0]], item, run.T - taken + t, b), width)
+        fill_steps(ins, run, line + (kept + taken) * width, extra)
+    w.held = kept + taken + extra
+    run.steps[run.values[ins.output].clock] = windows_due(frame, w.held)
+    w.drop = windows_due(frame, w.held) * frame.stride_in_time
+    if skip > run.T:  # the whole block was skipped
+        w.drop = w.held + skip - run.T
+
+
+cdef void execute_overlap_add(const Instruction *ins, Run *run) noexcept nogil:
+    """Add each frame to the samples not yet complete and give out the first `stride_in_time` of them."""
+    cdef const Frame *frame = ins.frame
+    cdef Window *w = &run.windows[frame.window]
+    cdef idx b, t, i, item = run.kernels.item, hop = frame.stride_in_time, size = frame.reach
+    cdef const fg_rows *y = &run.rows[ins.output]
+    cdef char *sums
+    cdef char *x
+    for b in range(run.B):
+        sums = w.line + b * w.capacity * item
+        for t in range(run.T):
+            x = row(&run.rows[ins.inputs[0]], item, t, b)
+            for i in range(size):
+                if item == 4:
+                    (<float *>sums)[i] += (<float *>x)[i]
+                else:
+                    (<double *>sums)[i] += (<double *>x)[i]
+            for i in range(hop):
+                memcpy(row(y, item, t * hop + i, b), sums + i * item, item)
+            memmove(sums, sums + hop * item, (size - hop) * item)
+            memset(sums + (size - hop) * item, 0, hop * item)
+        for i in range(size - hop if run.flush and run.rest else 0):
+            memcpy(row(y, item, run.T * hop + i, b), sums + i * item, item)
+    run.steps[run.values[ins.output].clock] = run.T * hop + (size - hop if run.flush and run.rest else 0)

@@ -1,0 +1,119 @@
+"""The input that a graph is tested with: seeded numbers, ids that index something, steps enough for every output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import ConvertError, GraphError
+from .graph import (
+    Concat,
+    Dropout,
+    Embedding,
+    Expand,
+    Framing,
+    Gather,
+    Graph,
+    Mask,
+    Node,
+    OneHot,
+    Recurrent,
+    Reshape,
+    Slice,
+    Spec,
+    Tile,
+    TimeConv,
+    TimePool,
+    Transpose,
+)
+
+Array = NDArray[Any]
+Input = Array | dict[str, Array]
+
+BATCH, STEPS, MASKED = 2, 16, 5  # rows, steps, and steps masked at the end of the last row where a graph masks
+FEWEST = 4  # steps of any value with time
+MOST = 1 << 20  # steps of the input
+PASSED_ON = (Dropout, Reshape, Transpose, Slice, Expand, Tile, Concat)  # ops whose output holds the numbers they read
+
+
+def each(x: Input, change: Callable[[str, Array], Array]) -> Input:
+    """`change` of the one array, or of every array by its name."""
+    return {name: change(name, a) for name, a in x.items()} if isinstance(x, dict) else change("", x)
+
+
+def draw(graph: Graph, rng: np.random.Generator) -> Input:
+    """The input of `selftest.make_input`."""
+    steps = _steps(graph) if any(spec.time for spec in graph.inputs.values()) else 0
+    arrays = {name: _draw(graph, name, spec, steps, rng) for name, spec in graph.inputs.items()}
+    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+
+
+def _draw(graph: Graph, name: str, spec: Spec, steps: int, rng: np.random.Generator) -> Array:
+    shape = (BATCH, steps, *spec.shape) if spec.time else (BATCH, *spec.shape)
+    x: Array
+    if spec.dtype == "float":
+        x = rng.standard_normal(shape).astype(np.float32)
+    else:
+        x = rng.integers(0, id_bound(graph, name, 2), size=shape, dtype=np.int64)
+        x = x.astype(bool) if spec.dtype == "bool" else x
+    for node in readers(graph, name):
+        if isinstance(node.op, Mask):
+            x[-1, -MASKED:] = node.op.value
+    return x
+
+
+def _steps(graph: Graph) -> int:
+    """The fewest steps, doubled as often as it takes, that leave every value with time some."""
+    strides = [
+        op.hop if isinstance(op, Framing) else op.stride
+        for op in (node.op for node in graph.nodes)
+        if isinstance(op, Framing | TimeConv | TimePool)
+    ]
+    unit = math.lcm(*strides)
+    steps, problem = unit * -(-STEPS // unit), "too few steps for an output"
+    while steps <= MOST:
+        try:
+            if min(graph.lengths(steps).values()) >= FEWEST:
+                return steps
+        except GraphError as error:
+            problem = str(error)
+        steps *= 2
+    raise ConvertError(f"graph must have a number of steps that fits it, got none up to {MOST}: {problem}")
+
+
+def readers(graph: Graph, name: str) -> list[Node]:
+    """The nodes that read the input `name`, itself or passed on by ops that only move numbers."""
+    return [node for node, _ in _reads(graph, name)]
+
+
+def id_bound(graph: Graph, name: str, otherwise: int) -> int:
+    """The ids of an input must be below this, so that whatever they index has them all."""
+    bounds = (_bound(graph, node, places) for node, places in _reads(graph, name))
+    return min((bound for bound in bounds if bound is not None), default=otherwise)
+
+
+def _reads(graph: Graph, name: str) -> list[tuple[Node, list[int]]]:
+    """Those nodes, and which of their inputs it is."""
+    same = {name}
+    for node in graph.nodes:
+        if isinstance(node.op, PASSED_ON) and same.intersection(node.inputs):
+            same.update(node.outputs)
+    return [(node, at) for node in graph.nodes if (at := [i for i, v in enumerate(node.inputs) if v in same])]
+
+
+def _bound(graph: Graph, node: Node, places: list[int]) -> int | None:
+    """How many ids a node takes at the `places` of its inputs; None where it takes any."""
+    op, data = node.op, graph.specs[node.inputs[0]]
+    if isinstance(op, Embedding):
+        return int(op.weight.shape[0])
+    if isinstance(op, Gather) and 1 in places:
+        return data.shape[op.axis]
+    if isinstance(op, OneHot):
+        return op.depth
+    if isinstance(op, Recurrent) and op.scan and any(op.operands[i - 1] == "lengths" for i in places if i):
+        return data.shape[0] + 1
+    return None

@@ -1,0 +1,257 @@
+"""Ops that look at several steps at once, or change how many there are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..errors import GraphError
+from .activations import Activation
+from .convolution import POOL_MODES, extent, group_problems, windows
+from .fields import at_least, finite, one_of
+from .op import Op, check_shape, no_softmax, param
+from .precision import Array
+from .spec import FLOAT, Spec, take, whole
+
+TIME_REDUCTIONS = ("sum", "mean", "max", "min", "l2")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Temporal(Op):
+    """What these ops share: one float input with time."""
+
+    @property
+    def stepwise(self) -> bool:
+        return False
+
+    def whole(self, inputs: tuple[Spec, ...]) -> Spec:
+        """The one input, checked."""
+        return whole(*take(inputs, FLOAT))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TimeConv(Temporal):
+    """A convolution over time: (B, T, C) to (B, T', O), T' = (T + before + after - extent) // stride + 1.
+
+    Parameters
+    ----------
+    weight : (O, C / groups, K) array
+        The last of the K is of the latest step. They reach over an extent of dilation * (K - 1) + 1 steps.
+    bias : (O,) array, optional
+    stride, dilation : int
+    before, after : int
+        Steps of zeros around the sequence. With before = extent - 1 and stride 1 no step looks ahead.
+    groups : int
+        Blocks of channels that see only each other.
+    activation : Activation
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> TimeConv(np.ones((8, 4, 3)), before=2).output_length(16)
+    16
+    """
+
+    kind: ClassVar[str] = "time_conv"
+    weight: Array = param("O", "C/groups", "K")
+    bias: Array | None = param("O", optional=True)
+    stride: int = 1
+    dilation: int = 1
+    before: int = 0
+    after: int = 0
+    groups: int = 1
+    activation: Activation = "linear"  # type: ignore[assignment]
+
+    @property
+    def extent(self) -> int:
+        """How many steps one window reaches over."""
+        return extent(self.weight.shape[2], self.dilation)
+
+    @property
+    def stepwise(self) -> bool:
+        return self.stride == 1 and self.before == self.extent - 1 and self.after == 0
+
+    def problems(self) -> list[str]:
+        found = group_problems(self.weight, self.groups, 0)
+        at_least(found, 1, stride=self.stride, dilation=self.dilation)
+        at_least(found, 0, before=self.before, after=self.after)
+        check_shape(found, "bias", self.bias, self.weight.shape[:1])
+        no_softmax(found, "activation", self.activation)
+        return found
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        x, channels = self.whole(inputs), self.weight.shape[1] * self.groups
+        if x.shape != (channels,):
+            raise GraphError(f"input must have a frame of {channels} channels, got {x}")
+        return (Spec(self.weight.shape[:1]),)
+
+    def input_spec(self) -> Spec:
+        return Spec((self.weight.shape[1] * self.groups,))
+
+    def macs(self) -> int:
+        return int(self.weight.size)
+
+    def output_length(self, length: int) -> int:
+        return max(0, windows(length + self.before + self.after, self.weight.shape[2], self.stride, self.dilation))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TimePool(Temporal):
+    """The largest or the mean of every `size` steps, element by element, every `stride` steps.
+
+    Parameters
+    ----------
+    mode : {"max", "average"}
+    size, stride : int
+    before, after : int
+        Steps of padding around the sequence, fewer than `size`; no maximum is of the padding.
+    count_padding : bool
+        Whether a mean counts the padding in its window, as zeros.
+    """
+
+    kind: ClassVar[str] = "time_pool"
+    mode: str
+    size: int
+    stride: int
+    before: int = 0
+    after: int = 0
+    count_padding: bool = False
+
+    @property
+    def stepwise(self) -> bool:
+        return self.stride == 1 and self.before == self.size - 1 and self.after == 0
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        one_of(found, "mode", self.mode, POOL_MODES)
+        at_least(found, 1, size=self.size, stride=self.stride)
+        at_least(found, 0, before=self.before, after=self.after)
+        for name in ("before", "after"):
+            if getattr(self, name) >= self.size:
+                found.append(f"{name} must be less than size {self.size}, got {getattr(self, name)}")
+        return found
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        return (self.whole(inputs),)
+
+    def output_length(self, length: int) -> int:
+        return max(0, windows(length + self.before + self.after, self.size, self.stride, 1))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TimePad(Temporal):
+    """Further steps of `value` before and after the sequence."""
+
+    kind: ClassVar[str] = "time_pad"
+    before: int = 0
+    after: int = 0
+    value: float = 0.0
+
+    @property
+    def stepwise(self) -> bool:
+        return self.before == self.after == 0
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        at_least(found, 0, before=self.before, after=self.after)
+        finite(found, value=self.value)
+        return found
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        return (self.whole(inputs),)
+
+    def output_length(self, length: int) -> int:
+        return self.before + length + self.after
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TimeReduce(Temporal):
+    """Fold the whole sequence, element by element, by a function of `TIME_REDUCTIONS`: the output has no time."""
+
+    kind: ClassVar[str] = "time_reduce"
+    streamable: ClassVar[bool] = False
+    function: str
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        one_of(found, "function", self.function, TIME_REDUCTIONS)
+        return found
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        return (Spec(self.whole(inputs).shape, time=False),)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TimeSoftmax(Temporal):
+    """exp(x) over its sum along the whole sequence, element by element."""
+
+    kind: ClassVar[str] = "time_softmax"
+    streamable: ClassVar[bool] = False
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        return (self.whole(inputs),)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Framing(Temporal):
+    """Cut samples, (B, T) or (B, T, 1), into frames of `size` every `hop`: (B, T', size), whole frames alone.
+
+    Examples
+    --------
+    >>> Framing(size=512, hop=256).output_length(16000)
+    61
+    """
+
+    kind: ClassVar[str] = "framing"
+    size: int
+    hop: int
+
+    @property
+    def stepwise(self) -> bool:
+        return self.size == self.hop == 1
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        at_least(found, 1, size=self.size, hop=self.hop)
+        return found
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        x = self.whole(inputs)
+        if x.shape not in ((), (1,)):
+            raise GraphError(f"input must be samples (B, T) or (B, T, 1), got {x}")
+        return (Spec((self.size,)),)
+
+    def output_length(self, length: int) -> int:
+        return max(0, windows(length, self.size, self.hop, 1))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OverlapAdd(Temporal):
+    """Sum frames (B, T, size) laid every `hop` samples: the first T * hop samples (B, T * hop).
+
+    The size - hop samples after those, which the last frames reach, are what flushing a stream gives.
+    """
+
+    kind: ClassVar[str] = "overlap_add"
+    size: int
+    hop: int
+
+    @property
+    def stepwise(self) -> bool:
+        return self.hop == 1
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        at_least(found, 1, size=self.size, hop=self.hop)
+        if self.hop > self.size:
+            found.append(f"hop must be at most size {self.size}, got {self.hop}")
+        return found
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        x = self.whole(inputs)
+        if x.shape != (self.size,):
+            raise GraphError(f"input must be frames of {self.size} samples, got {x}")
+        return (Spec(()),)
+
+    def output_length(self, length: int) -> int:
+        return length * self.hop

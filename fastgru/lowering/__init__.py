@@ -1,0 +1,281 @@
+"""From a Graph to what the engine packs: values become buffers and views of them, ops become instruction dicts.
+
+Ops over whole rows (recurrent layers, Dense, norms) have a row in `rows.LOWERINGS`; ops over frames of any rank
+have one in `FRAMES`: a view, an expression that later ops may join, or a nest of loops. `lower` is all that
+`Model` calls.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from math import prod
+from typing import Any, NamedTuple
+
+from .. import graph as g
+from ..errors import GraphError
+from ..graph.activations import SOFTMAX
+from . import schedule
+from .elementwise import ELEMENTWISE, Lowering
+from .linear import LINEAR
+from .program import ANY_CLOCK, Expr, Program, Value, joint_time
+from .reductions import REDUCING
+from .rows import LOWERINGS, OPCODES, PHASES, lower_row
+from .scan import SCANS
+from .shapes import SHAPES, take
+from .temporal import TEMPORAL
+from .views import CONSTANT, View, contiguous
+
+__all__ = ["FRAMES", "OPCODES", "PHASES", "Lowered", "lower"]
+
+FRAMES: dict[type[g.Op], Lowering] = {
+    **ELEMENTWISE,
+    **SHAPES,
+    **LINEAR,
+    **REDUCING,
+    **TEMPORAL,
+    g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(ids), 0),
+}
+ONLY_ROWS = (g.Mask, g.ApplyMask, g.Reverse)
+JOINING = (*ELEMENTWISE, g.Activate)
+
+
+class Lowered(NamedTuple):
+    """The arguments of `_engine.Plan`."""
+
+    values: list[dict[str, Any]]
+    instructions: list[dict[str, Any]]
+    inputs: list[int]
+    outputs: list[int]
+    states: list[tuple[str, int, str, tuple[int, ...]]]
+    blockers: list[str]
+    macs: int
+    id_bound: int
+    loop: tuple[int, int]
+    clocks: int
+    loop_clock: int
+
+
+class Lowerer:
+    """One graph on its way to a plan."""
+
+    def __init__(self, graph: g.Graph) -> None:
+        self.graph = graph
+        self.program = Program()
+        self.values: dict[str, Value] = {}
+        self.states: list[tuple[str, int, str, tuple[int, ...]]] = []
+        self.recurrences = 0
+        self.inputs: set[int] = set()
+        self.given: set[int] = set()  # buffers of outputs
+        self.bound = 2**31
+        # A graph over rows (B, F) has no recurrence, so each row may as well be a step: (T, F).
+        self.only_rows = not any(spec.time for spec in graph.inputs.values()) and not graph.feedback
+        self.readers: dict[str, list[g.Node]] = {}
+        self.uses = Counter([*graph.outputs, *graph.feedback.values()])
+        for node in graph.nodes:
+            for name in node.inputs:
+                self.readers.setdefault(name, []).append(node)
+                self.uses[name] += 1
+
+    def time(self, name: str) -> int:
+        """The clock of an input, 0 where it has no time."""
+        return int(self.graph.specs[name].time or self.only_rows)
+
+    def run(self) -> Lowered:
+        """Lower inputs, nodes, feedback and outputs, then put the instructions in order."""
+        p, graph = self.program, self.graph
+        inputs = [self.input(name) for name in graph.inputs]
+        self.inputs.update(inputs)
+        for node in graph.nodes:
+            self.node(node)
+        outputs = [self.output(name) for name in graph.outputs]
+        held = self.feedback()
+        self.resolve_clocks()
+        instructions, begin, end = schedule.order(p.instructions, held)
+        framed = any(OPCODES[ins["op"]] >= OPCODES["frame"] for ins in instructions)
+        sizes = [v["size"] for v in p.values]
+        places = [-1] * len(sizes)
+        if framed:
+            lines = [i for i, v in enumerate(p.values) if "line" in v]
+            places = schedule.slots(instructions, sizes, [*inputs, *outputs, *held, *lines], begin, end)
+        for value, place in zip(p.values, places, strict=True):
+            value["slot"] = place
+        for ins in instructions:
+            ins["op"] = OPCODES[ins["op"]]
+            timed = [p.values[v]["time"] for v in (*ins["inputs"], ins["output"]) if p.values[v]["time"]]
+            ins["clock"] = timed[0] if timed else 1
+        return Lowered(
+            p.values, instructions, inputs, outputs, self.states, graph.not_streamable(),
+            sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound, (begin, end), p.clocks, self.loop_clock,
+        )  # fmt: skip
+
+    def resolve_clocks(self) -> None:
+        """Give values that follow from states alone the clock of what the states follow."""
+        values = self.program.values
+        stores = [ins for ins in self.program.instructions if ins["op"] == "store"]
+        found = {t for ins in stores for v in ins["inputs"] if (t := values[v]["time"]) > 0}
+        if len(found) > 1:
+            raise GraphError(f"states must all change at the same rate, got {len(found)} rates")
+        self.loop_clock = max(found, default=1)
+        for value in values:
+            if value["time"] == ANY_CLOCK:
+                value["time"] = self.loop_clock
+
+    def input(self, name: str) -> int:
+        """The buffer of an input: ids as integers where all that read them are lookups by row."""
+        spec = self.graph.inputs[name]
+        by_row = not spec.shape and all(type(n.op) in (g.Embedding, g.Mask) for n in self.readers.get(name, []))
+        kind = "int" if spec.dtype == "int" and by_row else "float"
+        size = 0 if kind == "int" else prod(spec.shape)
+        time = self.time(name)
+        number = self.program.buffer(size, time, kind, shape=tuple(spec.shape), name=name)
+        self.values[name] = View(number, spec.shape, contiguous(spec.shape), 0, time)
+        return number
+
+    def node(self, node: g.Node) -> None:
+        """Lower one node by rows where its inputs lie so, else by frames."""
+        p, op = self.program, node.op
+        args = []
+        for name in node.inputs:
+            value = self.values[name]
+            if isinstance(value, Expr) and (self.uses[name] > 1 or type(op) not in JOINING):
+                value = self.values[name] = p.view(value)
+            args.append(value)
+        if isinstance(op, g.State):
+            self.values[node.outputs[0]] = self.state(node)
+        elif self.by_rows(op, args):
+            self.row(node, args)
+        elif isinstance(op, g.Recurrent):
+            results = SCANS[type(op)](p, op, *args)
+            self.values.update(zip(node.outputs, results, strict=True))
+            self.recurrences += 1
+        elif type(op) in FRAMES:
+            self.refuse_rows_of_ids(node, args)
+            self.values[node.outputs[0]] = FRAMES[type(op)](p, op, *args)
+        else:
+            raise GraphError(f"node {node.name!r} must be one the engine runs, got {type(op).__name__}")
+
+    def refuse_rows_of_ids(self, node: g.Node, args: list[Value]) -> None:
+        """The row ops' own integers and masks are no floats."""
+        for name, value in zip(node.inputs, args, strict=True):
+            if isinstance(value, View) and value.buffer != CONSTANT:
+                kind = self.program.values[value.buffer]["kind"]
+                if kind != "float":
+                    what = type(node.op).__name__
+                    raise GraphError(f"input {name!r} of node {node.name!r} ({what}) must be floats, got {kind}")
+
+    def by_rows(self, op: g.Op, args: list[Value]) -> bool:
+        """Whether the op runs over whole rows without moving a number first."""
+        if type(op) not in LOWERINGS:
+            return False
+        if isinstance(op, g.Recurrent):
+            return not op.scan
+        if isinstance(op, ONLY_ROWS):
+            return True
+        whole = [isinstance(a, View) and self.is_whole(a) for a in args]
+        if isinstance(op, g.Embedding):
+            return self.program.values[args[0].buffer]["kind"] == "int" if isinstance(args[0], View) else False
+        if any(len(a.shape) != 1 for a in args):
+            return False
+        if isinstance(op, g.Dense | g.LayerNorm) or (isinstance(op, g.Activate) and op.activation.name == SOFTMAX):
+            return True
+        alike = len({a.shape for a in args}) == 1 or isinstance(op, g.Concat)
+        return all(whole) and alike and len({a.time for a in args}) == 1 and len(args) <= 8
+
+    def is_whole(self, view: View) -> bool:
+        """Whether a view is all of a buffer, step by step."""
+        if view.buffer == CONSTANT:
+            return False
+        size = self.program.values[view.buffer]["size"]
+        own = self.program.values[view.buffer]["time"]
+        return view.is_contiguous and view.offset == 0 and view.size == size and view.time == own
+
+    def row(self, node: g.Node, args: list[Value]) -> None:
+        """Append the instruction of a row op."""
+        p, op, name = self.program, node.op, node.outputs[0]
+        spec = self.graph.specs[name]
+        inputs = [
+            a.buffer if isinstance(a, View) and self.program.values[a.buffer]["kind"] != "float" else p.whole(a)
+            for a in args
+        ]
+        kind = spec.dtype if isinstance(op, g.Mask) else "float"
+        size = 0 if kind == "bool" else prod(spec.shape)
+        time = joint_time(args) if spec.time or self.only_rows else 0
+        output = p.buffer(size, time, kind)
+        d = lower_row(op, len(inputs))
+        d["size"] = p.values[inputs[0]]["size"] if d["op"] == "mask" else size
+        p.emit(d.pop("op"), inputs, output, **d)
+        self.values[name] = View(output, spec.shape, contiguous(spec.shape), 0, time)
+        if isinstance(op, g.Embedding):
+            self.bound = min(self.bound, op.weight.shape[0])
+        if isinstance(op, g.Recurrent):
+            sizes = dict(op.states())
+            if len(node.inputs) == 2:  # a masked stream must remember its last valid output
+                sizes["y"] = op.output_size
+            self.states += [(f"{node.name}.{n}", self.recurrences, n, (size,)) for n, size in sizes.items()]
+            self.recurrences += 1
+
+    def state(self, node: g.Node) -> View:
+        """The buffer in which a State lives from step to step."""
+        p, op = self.program, node.op
+        initial = op.initial  # type: ignore[attr-defined]
+        number = p.buffer(max(1, initial.size), 0, initial=initial)
+        self.states.append((node.name, -1 - number, "", initial.shape))
+        return View(number, initial.shape, contiguous(initial.shape), 0, ANY_CLOCK)
+
+    def feedback(self) -> list[int]:
+        """Store what each State becomes, after all that reads the old one; returns the states' buffers."""
+        p = self.program
+        targets = {self.values[state].buffer: value for state, value in self.graph.feedback.items()}
+        stores = []
+        for number, value in targets.items():
+            view = p.view(self.values[value])
+            if view.buffer in targets or view.buffer == CONSTANT:
+                view = self.moved(view)
+            stores.append((number, view))
+        for number, view in stores:
+            to = View(number, view.shape, contiguous(view.shape), 0, 0)
+            p.nest("map", to, [view], program=[])
+            p.instructions[-1]["op"] = "store"
+        return list(targets)
+
+    def moved(self, view: View) -> View:
+        """A copy, so that no store reads what another has already overwritten."""
+        to = self.program.new(view.shape, view.time or ANY_CLOCK)
+        self.program.copy(view, to)
+        return to
+
+    def output(self, name: str) -> int:
+        """A buffer of its own for an output of the graph."""
+        p, value, spec = self.program, self.values[name], self.graph.specs[name]
+        taken = self.given | self.inputs
+        wanted = spec.time or self.only_rows
+        time = value.time or int(wanted)  # of a constant: the inputs' own
+        number = -1
+        if isinstance(value, View) and self.is_whole(value) and value.buffer not in taken and value.time == time:
+            own = p.values[value.buffer]
+            number = -1 if "initial" in own or "line" in own else value.buffer
+        if number < 0:
+            to = p.new(spec.shape, time)
+            if isinstance(value, Expr):
+                p.compute(value, to)
+                self.values[name] = to
+            else:
+                self.refuse_rows_of_ids(g.Node(name, g.Dropout(), (name,), (name,)), [value])
+                p.copy(value, to)
+            number = to.buffer
+        p.values[number].update(shape=tuple(spec.shape), name=name)
+        if spec.dtype != "float":
+            p.values[number]["dtype"] = {"int": "int64", "bool": "bool"}[spec.dtype]
+        self.given.add(number)
+        return number
+
+
+def lower(graph: g.Graph) -> Lowered:
+    """The plan's arguments for `graph`.
+
+    Raises
+    ------
+    GraphError
+        When the graph has what the engine cannot run, naming the node.
+    """
+    return Lowerer(graph).run()

@@ -1,0 +1,63 @@
+"""Elementwise ops as expressions, which later ops may join in one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import graph as g
+from ..reference import f64
+from .program import FUNCTIONS, Program, Value
+from .views import View
+
+Lowering = Callable[..., Any]
+
+
+def activation(p: Program, act: g.Activation, x: Value) -> Value:
+    """An elementwise activation of a value."""
+    if act.name == "linear":
+        return x
+    return p.expression(act.code, [x], *act.parameters)
+
+
+def chain(p: Program, name: str, values: tuple[Value, ...]) -> Value:
+    """A two-argument function over any number of values, from the left."""
+    result = values[0]
+    for value in values[1:]:
+        result = p.expression(FUNCTIONS[name], [result, value])
+    return result
+
+
+def _average(p: Program, op: Any, *xs: Value) -> Value:
+    return p.expression(g.ACTIVATIONS["affine"].code, [chain(p, "add", xs)], 1.0 / len(xs), 0.0)
+
+
+def _batch_norm(p: Program, op: g.BatchNorm, x: Value) -> Value:
+    scale = f64(op.scale, np.ones(op.mean.shape)) / np.sqrt(f64(op.variance) + op.eps)
+    shift = f64(op.shift, np.zeros(op.mean.shape)) - f64(op.mean) * scale
+    scaled = p.expression(FUNCTIONS["mul"], [x, View.of_constant(scale)])
+    return p.expression(FUNCTIONS["add"], [scaled, View.of_constant(shift)])
+
+
+def _cast(p: Program, op: Any, x: Value) -> Value:
+    """Integers and truth values are floats that hold them exactly."""
+    if op.to == "int":
+        return p.expression(FUNCTIONS["trunc"], [x])
+    if op.to == "bool":
+        return p.expression(FUNCTIONS["not"], [p.expression(FUNCTIONS["equal"], [x, View.of_constant(0.0)])])
+    return x
+
+
+ELEMENTWISE: dict[type[g.Op], Lowering] = {
+    g.Dropout: lambda p, op, x: x,
+    g.Add: lambda p, op, *xs: chain(p, "add", xs),
+    g.Multiply: lambda p, op, *xs: chain(p, "mul", xs),
+    g.Average: _average,
+    g.BatchNorm: _batch_norm,
+    g.Unary: lambda p, op, x: p.expression(FUNCTIONS[op.function], [x]),
+    g.Binary: lambda p, op, a, b: p.expression(FUNCTIONS[op.function], [a, b]),
+    g.Where: lambda p, op, c, a, b: p.expression(FUNCTIONS["where"], [c, a, b]),
+    g.Cast: _cast,
+}

@@ -1,0 +1,239 @@
+"""Program: the engine's values and instructions while a graph is lowered, and how views become buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..errors import GraphError
+from .views import CONSTANT, View, contiguous
+
+# Codes of enum fg_function in include/fastgru/fastgru.h, behind those of the activations.
+FUNCTIONS = {
+    name: 32 + i
+    for i, name in enumerate(
+        ("add", "sub", "mul", "div", "pow", "min", "max", "mod", "fmod", "equal", "less", "less_equal", "greater",
+         "greater_equal", "and", "or", "xor", "where", "neg", "abs", "sqrt", "exp", "log", "reciprocal", "floor",
+         "ceil", "round", "trunc", "sign", "sin", "cos", "erf", "not", "isnan")
+    )
+}  # fmt: skip
+# Codes of fastgru/_frames.pxi.
+KERNELS = {
+    name: i
+    for i, name in enumerate(("map", "reduce", "contract", "arg_reduce", "gather", "softmax", "layer_norm"))
+}
+# Codes of enum fg_fold.
+FOLDS = {name: i for i, name in enumerate(("sum", "max", "min", "prod", "sum_square", "sum_abs"))}
+ANY_CLOCK = -1  # of what follows from a state alone, until it is known what the states follow
+MAX_OPERANDS = 8  # of a nest, FG_OPERANDS
+MAX_STEPS = 32  # of an elementwise program, FG_PROGRAM
+MAX_LOOPS = 10  # FG_RANK less the two loops over steps and rows that the executor adds
+
+
+@dataclass(frozen=True, eq=False)
+class Expr:
+    """Elementwise arithmetic that has not been given a buffer yet, so that what follows can join its loop."""
+
+    function: int
+    args: tuple[Any, ...]  # View or Expr
+    shape: tuple[int, ...]
+    time: int
+    alpha: float = 0.0
+    beta: float = 0.0
+
+    @property
+    def steps(self) -> int:
+        """Instructions of the program."""
+        return 1 + sum(a.steps for a in self.args if isinstance(a, Expr))
+
+    def views(self) -> list[View]:
+        """What it reads, in order, each once."""
+        found: list[View] = []
+        for a in self.args:
+            found += [v for v in (a.views() if isinstance(a, Expr) else [a]) if not any(v is f for f in found)]
+        return found
+
+
+Value = View | Expr
+
+
+class Program:
+    """What the lowering of each op adds to.
+
+    Attributes
+    ----------
+    values : list of dict
+        ``size``, ``time``, ``kind``: the engine's buffers, a row of each for every step and row of the batch.
+    instructions : list of dict
+    """
+
+    def __init__(self) -> None:
+        self.values: list[dict[str, Any]] = []
+        self.instructions: list[dict[str, Any]] = []
+        self.clocks = 1
+
+    def new_clock(self) -> int:
+        """The clock of values that have another number of steps than those before them."""
+        self.clocks += 1
+        return self.clocks
+
+    def buffer(self, size: int, time: int, kind: str = "float", **more: Any) -> int:
+        """The number of a new value."""
+        self.values.append({"size": size, "time": time, "kind": kind, **more})
+        return len(self.values) - 1
+
+    def new(self, shape: Sequence[int], time: int) -> View:
+        """A view of a whole new buffer."""
+        shape = tuple(shape)
+        view = View(0, shape, contiguous(shape), 0, time)
+        return View(self.buffer(view.size, time), shape, view.strides, 0, time)
+
+    def emit(self, op: str, inputs: Sequence[int], output: int, **fields: Any) -> None:
+        """Append an instruction."""
+        self.instructions.append({"op": op, "inputs": list(inputs), "output": output, **fields})
+
+    # Frames ----------------------------------------------------------------------------------------
+
+    def nest(self, kernel: str, out: View, reads: Sequence[View], *, folded: Sequence[int] = (), **fields: Any) -> None:
+        """Append a loop nest over `out` and, inside, over loops of the lengths `folded`.
+
+        Every view of `reads` has the axes of `out` and then the folded ones; `out` itself has only its own.
+        """
+        dims = [*out.shape, *folded]
+        strides = [[*out.strides, *[0] * len(folded)], *[list(v.strides) for v in reads]]
+        dims, strides, outer = collapsed(dims, strides, out.rank)
+        if len(dims) > MAX_LOOPS:
+            raise GraphError(f"loops of {kernel} must be at most {MAX_LOOPS}, got {len(dims)}")
+        self.emit(
+            "frame",
+            [v.buffer for v in reads if v.buffer != CONSTANT],
+            out.buffer,
+            kernel=KERNELS[kernel],
+            dims=dims,
+            outer=outer,
+            strides=strides,
+            operands=[(v.buffer, v.offset, v.constant) for v in (out, *reads)],
+            **fields,
+        )
+
+    def copy(self, source: View, to: View) -> None:
+        """Copy the elements of one view into another of the same shape."""
+        self.nest("map", to, [source], program=[])
+
+    def fill(self, to: View, number: float) -> None:
+        """Set every element of a view."""
+        self.copy(View.of_constant(number).expanded(to.shape), to)
+
+    def view(self, value: Value) -> View:
+        """`value` in a buffer: an expression is computed now."""
+        if isinstance(value, View):
+            return value
+        reads = value.views()
+        order = layout(value.shape, reads)
+        to = self.new([value.shape[i] for i in order], value.time).permuted(np.argsort(order).tolist())
+        self.compute(value, to)
+        return to
+
+    def compute(self, value: Expr, to: View) -> None:
+        """Run an expression's program into an existing view."""
+        reads = value.views()
+        program: list[tuple[int, int, int, int, float, float]] = []
+        self._linear(value, reads, program)
+        self.nest("map", to, [v.expanded(value.shape) for v in reads], program=program)
+
+    def _linear(self, value: Value, reads: list[View], program: list[Any]) -> int:
+        """Append the steps of `value`; returns the register of its result."""
+        if isinstance(value, View):
+            return next(i for i, v in enumerate(reads) if v is value)
+        registers = [self._linear(a, reads, program) for a in value.args]
+        registers += [0] * (3 - len(registers))
+        program.append((value.function, *registers, value.alpha, value.beta))
+        return len(reads) + len(program) - 1
+
+    def contiguous(self, value: Value) -> View:
+        """`value` with its elements in C order, one after the other."""
+        view = self.view(value)
+        if view.is_contiguous and view.buffer != CONSTANT:
+            return view
+        to = self.new(view.shape, view.time)
+        self.copy(view, to)
+        return to
+
+    def whole(self, value: Value) -> int:
+        """The number of a buffer that holds exactly `value`, as the ops on whole rows need it."""
+        view = self.view(value)
+        if view.buffer != CONSTANT and view.is_contiguous and view.offset == 0:
+            if view.size == max(1, self.values[view.buffer]["size"]) and view.time == self.values[view.buffer]["time"]:
+                return view.buffer
+        to = self.new(view.shape, view.time)
+        self.copy(view, to)
+        return to.buffer
+
+    def with_last_contiguous(self, value: Value, loops: int) -> View:
+        """`value` with elements of the last axis side by side, and at most `loops` loops over the others."""
+        view = self.view(value)
+        joined = self.row_loops(view)
+        good = view.buffer != CONSTANT and (view.shape[-1] == 1 or view.strides[-1] == 1) and len(joined) <= loops
+        return view if good else self.contiguous(view)
+
+    def row_loops(self, view: View) -> list[tuple[int, int]]:
+        """The loops over all axes of a view but the last."""
+        dims, strides, _ = collapsed(list(view.shape[:-1]), [list(view.strides[:-1])], view.rank - 1)
+        return list(zip(dims, strides[0], strict=True))
+
+    def expression(self, function: int, args: Sequence[Value], alpha: float = 0.0, beta: float = 0.0) -> Expr:
+        """Elementwise `function` of values that broadcast; joins the programs of those that allow it."""
+        shape = np.broadcast_shapes(*[a.shape for a in args])
+        joined: list[Value] = []
+        steps, views = 1, 0
+        for a in args:
+            if isinstance(a, Expr) and (
+                a.shape != shape or steps + a.steps > MAX_STEPS or views + len(a.views()) + len(args) >= MAX_OPERANDS
+            ):
+                a = self.view(a)
+            steps += a.steps if isinstance(a, Expr) else 0
+            views += len(a.views()) if isinstance(a, Expr) else 1
+            joined.append(a)
+        return Expr(function, tuple(joined), shape, joint_time(joined), alpha, beta)
+
+
+def joint_time(values: Sequence[Value]) -> int:
+    """The clock of what is made of these values."""
+    clocks = {v.time for v in values if v.time > 0}
+    if not clocks:
+        return min((v.time for v in values), default=0)
+    if len(clocks) > 1:
+        raise GraphError(f"values that meet must have steps at the same rate, got {len(clocks)} rates")
+    return max(clocks)
+
+
+def collapsed(
+    dims: Sequence[int], strides: Sequence[Sequence[int]], outer: int
+) -> tuple[list[int], list[list[int]], int]:
+    """The fewest loops that visit the same elements in the same order; loops never merge across `outer`."""
+    loops: list[tuple[int, list[int]]] = []
+    kept = 0
+    for axis, n in enumerate(dims):
+        if axis == outer:
+            kept = len(loops)
+        if n == 1:
+            continue
+        own = [s[axis] for s in strides]
+        if len(loops) > kept * (axis >= outer) and all(a == b * n for a, b in zip(loops[-1][1], own, strict=True)):
+            loops[-1] = (loops[-1][0] * n, own)
+        else:
+            loops.append((n, own))
+    outer = len(loops) if len(dims) <= outer else kept
+    return [n for n, _ in loops], [[own[i] for _, own in loops] for i in range(len(strides))], outer
+
+
+def layout(shape: Sequence[int], reads: Sequence[View]) -> list[int]:
+    """The axes, outermost first, in which a result is best stored: as the largest operand that is read lies."""
+    same = [v for v in reads if v.shape == tuple(shape) and v.buffer != CONSTANT]
+    if not same:
+        return list(range(len(shape)))
+    model = same[0]
+    return sorted(range(len(shape)), key=lambda i: (-abs(model.strides[i]) if shape[i] > 1 else -(2**62), i))

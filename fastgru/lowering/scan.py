@@ -1,0 +1,40 @@
+"""Recurrent layers along an axis of the frame: a sequence inside every step, with no state of the stream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import graph as g
+from .program import Program, Value, joint_time
+from .rows import _recurrent
+from .views import CONSTANT, View
+
+
+def scan(p: Program, op: Any, x: Value, *operands: Value) -> tuple[View, ...]:
+    """x (S, N, I) and the operands to y (S, N, R), the final h (N, R) and, of an LSTM, c (N, H)."""
+    source = p.with_last_contiguous(x, 2)
+    given = {name: p.contiguous(value) for name, value in zip(op.operands, operands, strict=True)}
+    time = joint_time([source, *given.values()])
+    steps, rows, _ = source.shape
+    results = [p.new((steps, rows, op.output_size), time), p.new((rows, op.output_size), time)]
+    if isinstance(op, g.LSTM):
+        results.append(p.new((rows, op.hidden_size), time))
+    d = _recurrent(op)
+    d.pop("op")
+    parts = [given.get(name) for name in ("initial_h", "initial_c", "lengths")]
+    p.emit(
+        "scan",
+        [source.buffer, *[v.buffer for v in parts if v is not None]],
+        results[0].buffer,
+        outputs=[v.buffer for v in results[1:]],
+        steps=steps,
+        rows=rows,
+        read=(source.offset, source.strides[0], source.strides[1]),
+        operands=[(CONSTANT - 1, 0, None) if v is None else (v.buffer, v.offset, v.constant) for v in parts],
+        size=op.output_size,
+        **{**d, "last": False},
+    )
+    return tuple(results)
+
+
+SCANS = {g.RNN: scan, g.GRU: scan, g.LSTM: scan}

@@ -1,0 +1,195 @@
+"""Evaluating a graph: node by node over all steps, and feedback loops step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import graph as g
+from ..graph.activations import F64
+from .cells import State, f64, initial_state, run_recurrent
+from .tensor import ALIGNED, DTYPES, LEAD, Array, Formula, aligned
+from .tensor import FORMULAS as TENSOR
+from .windows import FORMULAS as WINDOWS
+
+FORMULAS: dict[type[g.Op], Formula] = {**TENSOR, **WINDOWS}
+
+
+def apply(op: g.Op, inputs: Sequence[Array]) -> tuple[Array, ...]:
+    """The outputs of an op that keeps no state, for inputs (B, T, *frame) of one B and T."""
+    if isinstance(op, ALIGNED):
+        inputs = aligned(inputs)
+    with np.errstate(all="ignore"):  # infinities and NaN are values like others
+        y = FORMULAS[type(op)](op, *inputs)
+    return tuple(y) if isinstance(y, tuple) else (y,)
+
+
+def on_frames(op: g.Op, *frames: Any) -> tuple[Array, ...]:
+    """The outputs of an op for single frames: what `run` gives for one row and step.
+
+    Examples
+    --------
+    >>> on_frames(g.Transpose((1, 0)), np.ones((2, 3)))[0].shape
+    (3, 2)
+    """
+    return tuple(y[0, 0] for y in apply(op, [np.asarray(frame)[None, None] for frame in frames]))
+
+
+class _Run:
+    """One evaluation of a graph: the values known so far, and the states at the end."""
+
+    def __init__(self, graph: g.Graph, feeds: Mapping[str, Any], state: Mapping[str, Any], mask: Any) -> None:
+        self.graph = graph
+        self.state = state
+        self.mask = None if mask is None else np.asarray(mask, dtype=bool)
+        self.final: State = {}
+        self.values: dict[str, Array] = {}
+        for name, spec in graph.inputs.items():
+            array: Array = np.asarray(feeds[name], dtype=DTYPES[spec.dtype])
+            self.values[name] = array if spec.time else array[:, None]
+        self.batch = next(iter(self.values.values())).shape[0]
+        self.length = max((self.values[n].shape[1] for n, spec in graph.inputs.items() if spec.time), default=1)
+
+    def all(self) -> None:
+        """Evaluate every node, each loop as a whole, in an order in which what they read is there."""
+        whole = {node.name: nodes for nodes in self.graph.loops() for node in nodes}
+        pending = dict.fromkeys(whole.get(node.name, (node,)) for node in self.graph.nodes)
+        while pending:
+            for nodes in list(pending):
+                if not self.missing(nodes):
+                    del pending[nodes]
+                    self.loop(nodes) if nodes[0].name in whole else self.alone(nodes[0])
+
+    def missing(self, nodes: Sequence[g.Node]) -> bool:
+        """Whether these nodes read a value that none of them writes and that is not known yet."""
+        feedback = self.graph.feedback
+        reads = {v for node in nodes for v in (*node.inputs, *(feedback[o] for o in node.outputs if o in feedback))}
+        return not reads <= {*self.values, *(v for node in nodes for v in node.outputs)}
+
+    # Single nodes -------------------------------------------------------------------------------
+
+    def inputs(self, node: g.Node, values: Mapping[str, Array]) -> list[Array]:
+        """The node's inputs, broadcast to one B and T."""
+        arrays = [values[v] for v in node.inputs]
+        steps = {x.shape[1] for v, x in zip(node.inputs, arrays, strict=True) if self.graph.specs[v].time}
+        if len(steps) > 1:
+            raise ValueError(f"inputs of node {node.name!r} must have one number of steps, got {sorted(steps)}")
+        lead = np.broadcast_shapes((1, 1), *(x.shape[:LEAD] for x in arrays))
+        return [np.broadcast_to(x, (*lead, *x.shape[LEAD:])) for x in arrays]
+
+    def alone(self, node: g.Node) -> None:
+        """Evaluate a node over all steps."""
+        if isinstance(node.op, g.State):
+            self.delay(node, node.op)
+        elif _keeps_state(node.op):
+            self.recur(node, self.values, self.values, self.start(node), self.mask)
+        else:
+            self.values.update(zip(node.outputs, apply(node.op, self.inputs(node, self.values)), strict=True))
+
+    def delay(self, node: g.Node, op: g.State) -> None:
+        """A State outside of loops: what feeds it, one step later."""
+        fed = self.full(self.values[self.graph.feedback[node.outputs[0]]])
+        joined = np.concatenate([self.held(node, op), fed], axis=1)
+        self.values[node.outputs[0]], self.final[node.name] = joined[:, :-1], joined[:, -1]
+
+    def held(self, node: g.Node, op: g.State) -> F64:
+        """What a State holds at the first step, (B, 1, *frame)."""
+        first = f64(self.state.get(node.name, op.initial))
+        return np.broadcast_to(first, (self.batch, *op.initial.shape))[:, None]
+
+    def start(self, node: g.Node) -> State:
+        """The states of a recurrent node before the first step: those given, else the op's own."""
+        found = initial_state(node.op, self.batch)  # type: ignore[arg-type]
+        found.update({n: f64(self.state[k]) for n in found if (k := f"{node.name}.{n}") in self.state})
+        return found
+
+    def recur(
+        self, node: g.Node, values: Mapping[str, Array], into: dict[str, Array], start: State, mask: Any
+    ) -> State:
+        """Run a recurrent node from `start`; returns its states, which are also the final ones so far."""
+        x, *masks = map(self.full, self.inputs(node, values))
+        masks += [] if mask is None else [mask]
+        y, state = run_recurrent(node.op, x, start, np.logical_and.reduce(masks) if masks else None)  # type: ignore[arg-type]
+        into[node.outputs[0]] = y if y.ndim == x.ndim else y[:, None]
+        self.final.update({f"{node.name}.{n}": a for n, a in state.items()})
+        return state
+
+    def full(self, x: Array) -> Array:
+        """`x` for every row, where it depends on none."""
+        return np.broadcast_to(x, (self.batch, *x.shape[1:]))
+
+    # Loops --------------------------------------------------------------------------------------
+
+    def loop(self, nodes: Sequence[g.Node]) -> None:
+        """Evaluate the nodes of a feedback loop step by step."""
+        written = {v: self.graph.specs[v] for node in nodes for v in node.outputs}
+        read = {v for node in nodes for v in node.inputs if v not in written}
+        timed = {v for v in read if self.graph.specs[v].time}
+        lengths = sorted({self.values[v].shape[1] for v in timed})
+        if len(lengths) > 1:
+            raise ValueError(
+                f"values read by the loop of {nodes[0].name!r} must have one number of steps, got {lengths}"
+            )
+        past = {v: [np.zeros((self.batch, 0, *spec.shape), DTYPES[spec.dtype])] for v, spec in written.items()}
+        held = {n.outputs[0]: self.held(n, n.op) for n in nodes if isinstance(n.op, g.State)}
+        states = {n.name: self.start(n) for n in nodes if _keeps_state(n.op) and not isinstance(n.op, g.State)}
+        for t in range(lengths[0] if lengths else self.length):
+            now = {v: self.values[v][:, t : t + 1] if v in timed else self.values[v] for v in read} | held
+            mask = None if self.mask is None else self.mask[:, t : t + 1]
+            for node in nodes:
+                if node.name in states:
+                    states[node.name] = self.recur(node, now, now, states[node.name], mask)
+                elif node.outputs[0] not in held:
+                    self.step(node, now, past)
+            for v, arrays in past.items():
+                arrays.append(now[v])
+            held = {v: now[self.graph.feedback[v]] for v in held}
+        self.values.update((v, np.concatenate(arrays, axis=1)) for v, arrays in past.items())
+        for node in nodes:
+            if node.outputs[0] in held:
+                self.final[node.name] = held[node.outputs[0]][:, 0]
+
+    def step(self, node: g.Node, now: dict[str, Array], past: Mapping[str, list[Array]]) -> None:
+        """Write what a node of a loop gives at this step; one that looks back sees all steps so far."""
+        values = now
+        if isinstance(node.op, g.Temporal):
+            values = {v: np.concatenate([*past[v], now[v]], axis=1) for v in node.inputs}
+        outputs = apply(node.op, self.inputs(node, values))
+        now.update({v: self.full(y[:, -1:]) for v, y in zip(node.outputs, outputs, strict=True)})
+
+
+def _keeps_state(op: g.Op) -> bool:
+    return bool(op.states())
+
+
+def run(
+    graph: g.Graph,
+    x: Any,
+    *,
+    state: Mapping[str, Any] | None = None,
+    mask: Any = None,
+) -> tuple[tuple[Any, ...], State]:
+    """Evaluate `graph` in float64.
+
+    Parameters
+    ----------
+    x : (B, T, *frame) or (B, *frame) array, or a mapping of input name to array
+    state : mapping, optional
+        ``"<node>.<state>"`` to (B, size), and the names of State nodes to (B, *frame); what is missing starts from the
+        op's initial state.
+    mask : (B, T) bool array, optional
+        Steps that count, for every recurrent node.
+
+    Returns
+    -------
+    outputs : tuple of arrays
+    state : dict
+        The final states, keyed like `state`.
+    """
+    feeds = x if isinstance(x, Mapping) else {next(iter(graph.inputs)): x}
+    work = _Run(graph, feeds, state or {}, mask)
+    work.all()
+    outputs = {name: work.full(work.values[name]) for name in graph.outputs}
+    return tuple(y if graph.specs[name].time else y[:, 0] for name, y in outputs.items()), work.final

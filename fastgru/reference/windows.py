@@ -1,0 +1,158 @@
+"""Formulas of the ops that slide windows or change the number of steps, and of the Fourier transforms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import graph as g
+from ..graph.activations import F64
+from ..graph.convolution import extent, windows
+from .cells import f64
+from .tensor import LEAD, Array, Formula, softmax
+
+SPATIAL = LEAD + 1  # the first spatial axis of frames (C, *spatial)
+Ints = Sequence[int]
+
+
+def _at(x: Array, index: Iterable[Any]) -> Array:
+    """``x[..., *index]``, the index of the last axes."""
+    return x[(..., *index)]
+
+
+def _places(start: int, stride: int, count: int) -> slice:
+    return slice(start, start + stride * (count - 1) + 1, stride) if count else slice(0, 0)
+
+
+def _padded(x: F64, before: Ints, after: Ints, value: float = 0.0) -> F64:
+    widths = [(0, 0)] * (x.ndim - len(before)) + list(zip(before, after, strict=True))
+    return np.pad(x, widths, constant_values=value)
+
+
+def _views(x: F64, window: Ints, strides: Ints, dilations: Ints) -> dict[tuple[int, ...], F64]:
+    """For each place in a window over the last axes, what lies there of every window."""
+    sizes = x.shape[x.ndim - len(window) :]
+    counts = [max(0, windows(*each)) for each in zip(sizes, window, strides, dilations, strict=True)]
+    return {
+        place: _at(x, map(_places, [k * d for k, d in zip(place, dilations, strict=True)], strides, counts))
+        for place in np.ndindex(*window)
+    }
+
+
+def _blocks(x: F64, groups: int) -> F64:
+    """(B, T, C, *spatial) as (B, T, G, C / G, positions)."""
+    return x.reshape(*x.shape[:LEAD], groups, x.shape[LEAD] // groups, int(np.prod(x.shape[SPATIAL:])))
+
+
+def _with_bias(op: g.Conv | g.ConvTranspose | g.TimeConv, y: F64) -> F64:
+    return op.activation(y if op.bias is None else y + f64(op.bias).reshape(-1, *(1,) * (y.ndim - SPATIAL)))
+
+
+def _correlate(op: g.Conv | g.TimeConv, x: F64, strides: Ints, dilations: Ints, before: Ints, after: Ints) -> F64:
+    """Windows of x (B, T, C, *spatial) times the weight (O, C / G, *window), with bias and activation."""
+    outputs, inputs, *window = op.weight.shape
+    weight = f64(op.weight).reshape(op.groups, outputs // op.groups, inputs, *window)
+    total: Any = 0.0
+    for place, view in _views(_padded(x, before, after), window, strides, dilations).items():
+        total = total + _at(weight, place) @ _blocks(view, op.groups)
+    return _with_bias(op, total.reshape(*x.shape[:LEAD], outputs, *view.shape[SPATIAL:]))
+
+
+def _conv(op: g.Conv, x: F64) -> F64:
+    return _correlate(op, x, op.strides, op.dilations, op.before, op.after)
+
+
+def _conv_transpose(op: g.ConvTranspose, x: F64) -> F64:
+    inputs, outputs, *window = op.weight.shape
+    weight = f64(op.weight).reshape(op.groups, inputs // op.groups, outputs, *window)
+    spatial = x.shape[SPATIAL:]
+    reach = [extent(k, d) for k, d in zip(window, op.dilations, strict=True)]
+    sizes = [(n - 1) * s + r + m for n, s, r, m in zip(spatial, op.strides, reach, op.output_padding, strict=True)]
+    whole = np.zeros((*x.shape[:LEAD], outputs * op.groups, *sizes))
+    for place in np.ndindex(*window):
+        part = np.swapaxes(_at(weight, place), -1, -2) @ _blocks(x, op.groups)
+        starts = [k * d for k, d in zip(place, op.dilations, strict=True)]
+        index = tuple(_places(*each) for each in zip(starts, op.strides, spatial, strict=True))
+        target = _at(whole, index)
+        target += part.reshape(*x.shape[:LEAD], -1, *spatial)
+    kept = tuple(slice(b, n - a) for b, a, n in zip(op.before, op.after, sizes, strict=True))
+    return _with_bias(op, _at(whole, kept))
+
+
+def _pooled(
+    op: g.Pool | g.TimePool, x: F64, window: Ints, strides: Ints, dilations: Ints, pads: tuple[Ints, Ints]
+) -> F64:
+    """The largest or the mean of windows over the last axes of x."""
+    maximum = op.mode == "max"
+    views = _views(_padded(x, *pads, value=-np.inf if maximum else 0.0), window, strides, dilations)
+    if maximum:
+        return np.asarray(np.max(list(views.values()), axis=0))
+    counted = 1.0 if op.count_padding else 0.0
+    ones = _padded(np.ones(x.shape[x.ndim - len(window) :]), *pads, value=counted)
+    counts = sum(_views(ones, window, strides, dilations).values())
+    return np.asarray(sum(views.values()) / counts)
+
+
+def _time_last(x: Array) -> Array:
+    """(B, T, *frame) as (B, 1, *frame, T)."""
+    return np.moveaxis(x[:, None], LEAD, -1)
+
+
+def _time_back(x: Array) -> Array:
+    return np.moveaxis(x, -1, LEAD)[:, 0]
+
+
+def _time_conv(op: g.TimeConv, x: F64) -> F64:
+    return _time_back(_correlate(op, _time_last(x), (op.stride,), (op.dilation,), (op.before,), (op.after,)))
+
+
+def _time_pool(op: g.TimePool, x: F64) -> F64:
+    pads = (op.before,), (op.after,)
+    return _time_back(_pooled(op, _time_last(x), (op.size,), (op.stride,), (1,), pads))
+
+
+def _time_pad(op: g.TimePad, x: F64) -> F64:
+    return _time_back(_padded(_time_last(x), (op.before,), (op.after,), op.value))
+
+
+TIME_REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "l2": lambda x, **how: np.sqrt(np.sum(x * x, **how)),
+}  # fmt: skip
+
+
+def _framing(op: g.Framing, x: F64) -> F64:
+    samples = x.reshape(x.shape[:LEAD])
+    starts = np.arange(op.output_length(x.shape[1])) * op.hop
+    return samples[:, starts[:, None] + np.arange(op.size)]
+
+
+def _overlap_add(op: g.OverlapAdd, x: F64) -> F64:
+    frames = x.shape[1]
+    y = np.zeros((x.shape[0], frames * op.hop + op.size))
+    for t in range(frames):
+        y[:, t * op.hop : t * op.hop + op.size] += x[:, t]
+    return y[:, : frames * op.hop]
+
+
+def _rfft(op: g.RFFT, x: F64) -> F64:
+    y = np.fft.rfft(x, op.n)
+    return np.stack([y.real, y.imag], axis=-1)
+
+
+FORMULAS: dict[type[g.Op], Formula] = {
+    g.Conv: _conv,
+    g.ConvTranspose: _conv_transpose,
+    g.Pool: lambda op, x: _pooled(op, x, op.kernel, op.strides, op.dilations, (op.before, op.after)),
+    g.Reverse: lambda op, x: x[:, ::-1],
+    g.TimeConv: _time_conv,
+    g.TimePool: _time_pool,
+    g.TimePad: _time_pad,
+    g.TimeReduce: lambda op, x: TIME_REDUCTIONS[op.function](x, axis=1, keepdims=True),
+    g.TimeSoftmax: lambda op, x: softmax(x, 1),
+    g.Framing: _framing,
+    g.OverlapAdd: _overlap_add,
+    g.RFFT: _rfft,
+    g.IRFFT: lambda op, x: np.fft.irfft(x[..., 0] + 1j * x[..., 1], op.n),
+}

@@ -1,0 +1,182 @@
+/* exp, log, pow, sin, cos, erf over their whole range, in double: a float build widens halves of its vectors, works on
+ * them and rounds once, so that its results are within 0.501 of a unit in the last place.
+ *
+ * Polynomials interpolate at Chebyshev nodes; their relative errors are below 1e-16. Products that must be exact are of
+ * factors whose low bits were cut off, so that a fused multiply-add and two operations give the same bits.
+ */
+#ifndef FASTGRU_ELEMENTARY_H
+#define FASTGRU_ELEMENTARY_H
+
+#include "vec.h"
+
+typedef double vd __attribute__((vector_size(FG_BYTES), may_alias));
+typedef int64_t vl __attribute__((vector_size(FG_BYTES), may_alias));
+typedef uint64_t vu __attribute__((vector_size(FG_BYTES), may_alias));
+enum { FG_WIDE = FG_BYTES / (int)sizeof(double) };
+
+#define FG_SHIFT 0x1.8p52 /* adding it rounds to a whole number in the low mantissa bits */
+#define FG_HIGH_BITS (~0xffffffffull) /* 21 bits of mantissa: products of two such are exact */
+#define FG_SIGN_BIT 0x8000000000000000ull
+
+FG_INLINE vd wide(double x) { return x - (vd){0}; }
+FG_INLINE vd wide_pick(vl mask, vd yes, vd no) { return (vd)((mask & (vl)yes) | (~mask & (vl)no)); }
+FG_INLINE vd wide_abs(vd x) { return (vd)((vu)x & ~FG_SIGN_BIT); }
+FG_INLINE vd wide_signed(vd x, vd sign) { return (vd)(((vu)x & ~FG_SIGN_BIT) | ((vu)sign & FG_SIGN_BIT)); }
+FG_INLINE vd wide_high(vd x) { return (vd)((vu)x & FG_HIGH_BITS); }
+FG_INLINE vd wide_settled(vd x) {
+#ifdef FG_DOUBLE
+  return settled(x);
+#else
+  return (vd)settled((vr)x);
+#endif
+}
+
+#define FG_HORNER(value, coefficients, x)                                                  \
+  do {                                                                                     \
+    const int terms = sizeof(coefficients) / sizeof *(coefficients);                       \
+    value = wide((coefficients)[terms - 1]);                                               \
+    FG_UNROLL for (int i = terms - 2; i >= 0; i--) value = value * (x) + (coefficients)[i]; \
+  } while (0)
+
+/* Whole numbers nearest to x, halves to even; exact from 2^52 on, where all are whole. */
+FG_INLINE vd wide_round(vd x) {
+  const vd unit = wide_signed(wide(0x1p52), x);
+  return wide_pick(wide_abs(x) < 0x1p52, wide_signed((x + unit) - unit, x), x);
+}
+
+/* exp(x + rest), |rest| < 0.001. */
+FG_INLINE vd wide_exp(vd x, vd rest) {
+  static const double p[] = {0.5, 0.1666666666666667, 0.04166666666666667, 0.008333333333325985, 0.0013888888888883642,
+                             0.00019841269875342141, 2.4801587325920163e-05, 2.7557254740405416e-06,
+                             2.7557273171941026e-07, 2.5105490906986696e-08, 2.091488256348507e-09};
+  x = wide_pick(x < -800, wide(-800), wide_pick(x > 800, wide(800), x));
+  vd n = x * 1.4426950408889634074 + FG_SHIFT;
+  const vl whole = (vl)n - (vl)wide(FG_SHIFT);
+  n = n - FG_SHIFT;
+  vd r = x - n * 0x1.62e42fefap-1; /* few bits: the product is exact */
+  r = (r - n * 0x1.cf79abc9e3b3ap-40) + rest;
+  vd q;
+  FG_HORNER(q, p, r);
+  q = q * (r * r) + r;
+  const vl half = (vl)((vu)(whole + 4096) >> 1) - 2048; /* 2^n as two factors: the result may lie below 2^-1022 */
+  const vd a = (vd)((half + 1023) << 52), b = (vd)((whole - half + 1023) << 52);
+  return (a * q + a) * b;
+}
+
+/* log(x) = high + low for x > 0, finite. log(m 2^e) = e ln2 + 2 atanh(s), s = (m - 1) / (m + 1), m in sqrt(1/2) .. sqrt(2). */
+FG_INLINE vd wide_log(vd x, vd *low) {
+  static const double p[] = {0.6666666666666666, 0.40000000000000885, 0.28571428570799784, 0.22222222392581045,
+                             0.18181795547521137, 0.15386244737621665, 0.13268638369266825, 0.13088034850927555};
+  const vl tiny = x < 0x1p-1022;
+  const vu bits = (vu)wide_pick(tiny, x * 0x1p54, x);
+  const uint64_t root = 0x3fe6a09e667f3bcdull; /* of 1/2 */
+  const vu biased = (bits + (0x3ff0000000000000ull - root)) >> 52;
+  const vd m = (vd)(bits - ((biased - 1023) << 52));
+  const vd e = ((vd)(biased + (uint64_t)0x4338000000000000) - (FG_SHIFT + 1023)) - (vd)(tiny & (vl)wide(54));
+  const vd f = m - 1, t = f + 2, s = f / t;
+  const vd s_high = wide_high(s), t_high = wide_high(t), t_low = f - (t_high - 2);
+  const vd s_low = ((f - s_high * t_high) - s_high * t_low) / t;
+  const vd z = s * s;
+  vd q;
+  FG_HORNER(q, p, z);
+  const vd a = e * 0x1.62e42fefap-1, b = s_high + s_high, high = a + b; /* a, b exact */
+  const vd rest = wide_settled(s * z) * q + (s_low + s_low);
+  *low = (b - (high - a)) + (e * 0x1.cf79abc9e3b3ap-40 + rest);
+  return high;
+}
+
+FG_INLINE vd wide_logarithm(vd x) {
+  vd low;
+  const vd high = wide_log(x, &low);
+  const vd y = wide_pick(x < __builtin_inf(), high + low, x); /* inf and NaN stay */
+  return wide_pick(x == 0, wide(-__builtin_inf()), wide_pick(x < 0, wide(__builtin_nan("")), y));
+}
+
+/* As IEEE 754 has pow: negative bases to whole exponents, zeros, infinities, NaN. */
+FG_INLINE vd wide_pow(vd x, vd y) {
+  const vd base = wide_abs(x), inf = wide(__builtin_inf()), far = wide(0x1p70);
+  const vd e = wide_pick(y > far, far, wide_pick(y < -far, -far, y)); /* far enough for any base but 1 */
+  vd low;
+  const vd high = wide_log(base, &low), h = wide_high(high), e_high = wide_high(e);
+  const vd rest = e * ((high - h) + low) + wide_settled((e - e_high) * h);
+  vd power = wide_exp(e_high * h, wide_pick(wide_abs(e_high * h) < 800, rest, wide(0)));
+  power = wide_pick((base == 0) | (base == inf), wide_pick((base == 0) ^ (y < 0), wide(0), inf), power);
+  const vl integer = wide_round(y) == y, odd = integer & (wide_round(y * 0.5) != y * 0.5);
+  const vl negative = (vl)((vl)x < 0);
+  power = wide_pick(negative & odd, -power, power);
+  power = wide_pick((x < 0) & ~integer & (base < inf), wide(__builtin_nan("")), power);
+  power = wide_pick((x != x) | (y != y), x + y, power);
+  return wide_pick((y == 0) | (x == 1), wide(1), power);
+}
+
+/* sin of x + quarter turns. */
+FG_INLINE vd wide_sin(vd x, uint64_t quarters) {
+  static const double ps[] = {-0.16666666666666666, 0.008333333333333331, -0.00019841269841265017, 2.7557319219301936e-06,
+                              -2.5052106219528367e-08, 1.6058529573291737e-10, -7.586576648405261e-13};
+  static const double pc[] = {0.041666666666666664, -0.0013888888888888887, 2.4801587301584618e-05, -2.7557319221382125e-07,
+                              2.0876755783897636e-09, -1.1470459750244853e-11, 4.74580492324984e-14};
+  vd n = x * 0.63661977236758134308 + FG_SHIFT;
+  const vu turn = (vu)n + quarters;
+  n = n - FG_SHIFT;
+  /* pi/2 in three parts of 33 bits and what is behind them */
+  vd r = x - n * 1.57079632673412561417e+00;
+  r = r - n * 6.07710050630396597660e-11;
+  r = r - n * 2.02226624879595063154e-21;
+  const vd z = r * r;
+  vd s, c;
+  FG_HORNER(s, ps, z);
+  FG_HORNER(c, pc, z);
+  s = wide_settled(r * z) * s + r;
+  c = wide_settled(z * z) * c + (1 - 0.5 * z);
+  const vd y = wide_pick((vl)((turn & 1) == 0), s, c);
+  return (vd)((vu)y ^ ((turn & 2) << 62));
+}
+
+/* x + x P(x^2) up to 1, then 1 - exp(-x^2) Q((x - 3) / (x + 3)). */
+FG_INLINE vd wide_erf(vd x) {
+  static const double p[] = {0.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
+                             0.0052239776248180145, -0.000854832698083379, 0.0001205533111164271, -1.4925595266831182e-05,
+                             1.6461000484121368e-06, -1.6350312701054695e-07, 1.4659775274047436e-08, -1.1372848856791674e-09,
+                             5.957176147748911e-11};
+  static const double q[] = {0.17900115118138996, -0.3262335600430372, 0.2456038017123309, -0.15011593650077742,
+                             0.07166583719797347, -0.024392499318655416, 0.004269136333148302, 0.0007077464385177353,
+                             -0.0005970619586158305, 4.5255298034073955e-05, 6.405673342206844e-05, -1.2860318447907675e-05,
+                             -7.979817704348727e-06, 2.1169509641489688e-06, 1.2598817267482604e-06, -2.7269500546476834e-07,
+                             -2.389387463474792e-07, -2.5925894581233316e-08};
+  const vd a = wide_abs(x), far = wide_pick(a > 6, wide(6), a), z = a * a;
+  vd near, tail;
+  FG_HORNER(near, p, z);
+  near = a * near + a;
+  const vd t = (far - 3) / (far + 3);
+  FG_HORNER(tail, q, t);
+  tail = 1 - wide_exp(-(far * far), wide(0)) * tail;
+  return wide_signed(wide_pick(a < 1, near, tail), x);
+}
+
+/* The functions of one element type. */
+#ifdef FG_DOUBLE
+#define FG_WIDEN(name, call) \
+  FG_INLINE vr name(vr x, vr y) { (void)y; return call; }
+#else
+typedef float vh __attribute__((vector_size(FG_BYTES / 2), may_alias));
+#define FG_WIDEN(name, call)                                                           \
+  FG_INLINE vr name(vr a, vr b) {                                                      \
+    vh as[2], bs[2];                                                                   \
+    memcpy(as, &a, sizeof a), memcpy(bs, &b, sizeof b);                                \
+    for (int i = 0; i < 2; i++) {                                                      \
+      const vd x = __builtin_convertvector(as[i], vd), y = __builtin_convertvector(bs[i], vd); \
+      (void)y;                                                                         \
+      as[i] = __builtin_convertvector(call, vh);                                       \
+    }                                                                                  \
+    memcpy(&a, as, sizeof a);                                                          \
+    return a;                                                                          \
+  }
+#endif
+FG_WIDEN(fg_whole_exp, wide_exp(x, wide(0)))
+FG_WIDEN(fg_log, wide_logarithm(x))
+FG_WIDEN(fg_pow, wide_pow(x, y))
+FG_WIDEN(fg_sin, wide_sin(x, 0))
+FG_WIDEN(fg_cos, wide_sin(x, 1))
+FG_WIDEN(fg_erf, wide_erf(x))
+
+#endif

@@ -1,0 +1,260 @@
+/* map: elementwise programs over the loops of a frame op, and copies. gather: rows by number.
+ *
+ * A chunk is as many whole innermost loops as fit FG_CHUNK elements, or a part of one. Operands that lie packed there
+ * are read in place, a repeated element is one vector, others are packed first; each instruction then runs over the
+ * whole chunk, the last one into the output.
+ */
+#ifndef FASTGRU_MAP_H
+#define FASTGRU_MAP_H
+
+#include "elementary.h"
+#include "nest.h"
+#include "vmath.h"
+
+/* What an instruction reads: element i is at[i & mask]. */
+typedef struct {
+  const real *at;
+  fg_idx mask;
+} fg_source;
+
+typedef void micro_fn(real *out, const fg_source *a, const fg_source *b, const fg_source *c, const fg_micro *, fg_idx n);
+
+FG_INLINE vr truth(vi mask) { return (vr)(mask & (vi)splat(1)); }
+
+FG_INLINE vr lane_sqrt(vr x) {
+  real s[FG_LANES];
+  memcpy(s, &x, sizeof s);
+  for (int i = 0; i < FG_LANES; i++) s[i] = square_root(s[i]);
+  memcpy(&x, s, sizeof s);
+  return x;
+}
+
+#define FG_ALL_WHOLE ((real)((whole)1 << FG_MANTISSA)) /* from here on every number is */
+FG_INLINE vr nearest(vr x) {
+  const vr unit = with_sign_of(splat(FG_ALL_WHOLE), x);
+  return pick(magnitude(x) < FG_ALL_WHOLE, with_sign_of((x + unit) - unit, x), x);
+}
+FG_INLINE vr floor_of(vr x) {
+  const vr r = nearest(x);
+  return with_sign_of(r - truth(r > x), x);
+}
+FG_INLINE vr trunc_of(vr x) { return with_sign_of(floor_of(magnitude(x)), x); }
+
+/* The remainder of magnitudes, exact: long division bit by bit. */
+static real remainder_of(real a, real b) {
+  if (!(a < __builtin_inf()) || b != b || b == 0) return (a - a) / (a - a);
+  if (a < b) return a;
+  real part = b;
+  while (part <= a * (real)0.5) part += part;
+  for (; part >= b; part *= (real)0.5)
+    if (a >= part) a -= part;
+  return a;
+}
+
+FG_INLINE vr fmod_of(vr a, vr b) {
+  vr r = magnitude(a), d = magnitude(b);
+  for (int i = 0; i < FG_LANES; i++) r[i] = remainder_of(r[i], d[i]);
+  return with_sign_of(r, a);
+}
+
+FG_INLINE vr mod_of(vr a, vr b) {
+  const vr r = fmod_of(a, b);
+  return pick(r == 0, with_sign_of(r, b), pick((r < 0) ^ (b < 0), r + b, r));
+}
+
+FG_INLINE vr pow_of(vr a, vr b) {
+  return pick(b == 2, a * a, pick((b == (real)0.5) & (a > 0), lane_sqrt(a), fg_pow(a, b)));
+}
+
+#define FG_MICRO(name, formula)                                                                           \
+  static void name(real *out, const fg_source *sa, const fg_source *sb, const fg_source *sc, const fg_micro *op, fg_idx n) { \
+    fg_idx i = 0;                                                                                         \
+    (void)op, (void)sb, (void)sc;                                                                         \
+    for (; i + FG_LANES <= n; i += FG_LANES) {                                                            \
+      const vr a = load(sa->at + (i & sa->mask)), b = load(sb->at + (i & sb->mask)), c = load(sc->at + (i & sc->mask)); \
+      (void)b, (void)c;                                                                                   \
+      store(out + i, formula);                                                                            \
+    }                                                                                                     \
+    if (i < n) {                                                                                          \
+      const vr a = load_part(sa->at + (i & sa->mask), n - i), b = load_part(sb->at + (i & sb->mask), n - i), \
+               c = load_part(sc->at + (i & sc->mask), n - i);                                             \
+      (void)b, (void)c;                                                                                   \
+      store_part(out + i, formula, n - i);                                                                \
+    }                                                                                                     \
+  }
+/* function, name, value from a, b, c: vectors */
+#define FG_MICROS(row)                                                                   \
+  row(FG_LINEAR, micro_linear, a)                                                        \
+  row(FG_SIGMOID, micro_sigmoid, fg_sigmoid(a))                                          \
+  row(FG_TANH, micro_tanh, fg_tanh(a))                                                   \
+  row(FG_RELU, micro_relu, at_least(a, 0))                                               \
+  row(FG_AFFINE, micro_affine, a * (real)op->alpha + (real)op->beta)                     \
+  row(FG_ADD, micro_add, a + b)                                                          \
+  row(FG_SUB, micro_sub, a - b)                                                          \
+  row(FG_MUL, micro_mul, a * b)                                                          \
+  row(FG_DIV, micro_div, a / b)                                                          \
+  row(FG_POW, micro_pow, pow_of(a, b))                                                   \
+  row(FG_MIN, micro_min, pick((a < b) | (a != a), a, b))                                 \
+  row(FG_MAX, micro_max, pick((a > b) | (a != a), a, b))                                 \
+  row(FG_MOD, micro_mod, mod_of(a, b))                                                   \
+  row(FG_FMOD, micro_fmod, fmod_of(a, b))                                                \
+  row(FG_EQUAL, micro_equal, truth(a == b))                                              \
+  row(FG_LESS, micro_less, truth(a < b))                                                 \
+  row(FG_LESS_EQUAL, micro_less_equal, truth(a <= b))                                    \
+  row(FG_GREATER, micro_greater, truth(a > b))                                           \
+  row(FG_GREATER_EQUAL, micro_greater_equal, truth(a >= b))                              \
+  row(FG_AND, micro_and, truth((a != 0) & (b != 0)))                                     \
+  row(FG_OR, micro_or, truth((a != 0) | (b != 0)))                                       \
+  row(FG_XOR, micro_xor, truth((a != 0) ^ (b != 0)))                                     \
+  row(FG_WHERE, micro_where, pick(a != 0, b, c))                                         \
+  row(FG_NEG, micro_neg, -a)                                                             \
+  row(FG_ABS, micro_abs, magnitude(a))                                                   \
+  row(FG_SQRT, micro_sqrt, lane_sqrt(a))                                                 \
+  row(FG_EXP, micro_exp, fg_whole_exp(a, a))                                             \
+  row(FG_LOG, micro_log, fg_log(a, a))                                                   \
+  row(FG_RECIPROCAL, micro_reciprocal, (real)1 / a)                                      \
+  row(FG_FLOOR, micro_floor, floor_of(a))                                                \
+  row(FG_CEIL, micro_ceil, -floor_of(-a))                                                \
+  row(FG_ROUND, micro_round, nearest(a))                                                 \
+  row(FG_TRUNC, micro_trunc, trunc_of(a))                                                \
+  row(FG_SIGN, micro_sign, pick(a > 0, splat(1), pick(a < 0, splat(-1), a)))             \
+  row(FG_SIN, micro_sin, fg_sin(a, a))                                                   \
+  row(FG_COS, micro_cos, fg_cos(a, a))                                                   \
+  row(FG_ERF, micro_erf, fg_erf(a, a))                                                   \
+  row(FG_NOT, micro_not, truth(a == 0))                                                  \
+  row(FG_ISNAN, micro_isnan, truth(a != a))
+#define FG_DEFINE(function, name, formula) FG_MICRO(name, formula)
+FG_MICROS(FG_DEFINE)
+
+static void micro_activation(real *out, const fg_source *a, const fg_source *b, const fg_source *c, const fg_micro *op,
+                             fg_idx n) {
+  const fg_act act = {op->function, op->alpha, op->beta};
+  (void)b, (void)c;
+  for (fg_idx i = 0; i < n; i += FG_LANES) {
+    const int whole_vector = i + FG_LANES <= n;
+    const real *at = a->at + (i & a->mask);
+    const vr v = fg_activation(&act, whole_vector ? load(at) : load_part(at, n - i));
+    if (whole_vector) store(out + i, v);
+    else store_part(out + i, v, n - i);
+  }
+}
+
+#define FG_ENTRY(function, name, formula) [function] = name,
+static micro_fn *const micros[FG_FUNCTIONS] = {
+    FG_MICROS(FG_ENTRY)[FG_HARD_SIGMOID] = micro_activation,
+    [FG_SOFTSIGN] = micro_activation,
+    [FG_SOFTPLUS] = micro_activation,
+    [FG_ELU] = micro_activation,
+    [FG_LEAKY_RELU] = micro_activation,
+    [FG_THRESHOLDED_RELU] = micro_activation,
+    [FG_SCALED_TANH] = micro_activation,
+};
+
+typedef struct {
+  const fg_micro *program;
+  int n, operands;
+  fg_walk walks[2][FG_OPERANDS]; /* of a whole chunk, and of the last of the loop that chunks split */
+  const real *held[FG_OPERANDS]; /* what a register was packed from */
+  real registers[FG_OPERANDS + FG_PROGRAM][FG_CHUNK] __attribute__((aligned(64)));
+} map_job;
+
+static void map_chunk(map_job *job, int last, real *const *p, fg_idx n) {
+  fg_source sources[FG_OPERANDS + FG_PROGRAM];
+  const fg_walk *walks = job->walks[last];
+  for (int o = 1; o < job->operands; o++) {
+    fg_source *s = &sources[o - 1];
+    const int repeated = walks[o].rank == 1 && walks[o].strides[0] == 0;
+    *s = (fg_source){job->registers[o - 1], repeated ? 0 : -1};
+    if (lies_packed(&walks[o])) s->at = p[o];
+    else if (repeated) store(job->registers[o - 1], splat(*p[o]));
+    else if (job->held[o] != p[o] || last) take(job->registers[o - 1], p[o], &walks[o], 0);
+    job->held[o] = last ? NULL : p[o];
+  }
+  const int first = job->operands - 1, packed = lies_packed(&walks[0]);
+  for (int i = 0; i < job->n; i++) {
+    const fg_micro *op = &job->program[i];
+    real *to = i + 1 == job->n && packed ? p[0] : job->registers[first + i];
+    micros[op->function](to, &sources[op->a], &sources[op->b], &sources[op->c], op, n);
+    sources[first + i] = (fg_source){to, -1};
+  }
+  if (!packed) put(p[0], sources[first + job->n - 1].at, &walks[0], 0);
+}
+
+static void copy_loops(real *out, const real *x, const fg_nest *nest, int d) {
+  const fg_idx n = nest->dims[d], to = nest->strides[0][d], from = nest->strides[1][d];
+  if (d + 1 < nest->rank)
+    for (fg_idx i = 0; i < n; i++) copy_loops(out + i * to, x + i * from, nest, d + 1);
+  else if (to == 1 && from == 1)
+    memcpy(out, x, (size_t)n * sizeof(real));
+  else
+    for (fg_idx i = 0; i < n; i++) out[i * to] = x[i * from];
+}
+
+static void map(const fg_nest *given, const fg_micro *program, int n, void *const *operands) {
+  fg_nest nest;
+  map_job job;
+  real *p[FG_OPERANDS] = {0};
+  fg_idx at[FG_RANK] = {0}, size = 1;
+  if (elements(given, 0, given->rank) == 0) return;
+  simplify(given, &nest);
+  if (nest.rank == 0) {
+    nest.rank = nest.outer = 1, nest.dims[0] = 1;
+    for (int o = 0; o < nest.operands; o++) nest.strides[o][0] = 1;
+  }
+  for (int o = 0; o < nest.operands; o++) p[o] = (real *)operands[o];
+  if (n == 0) {
+    copy_loops(p[0], p[1], &nest, 0);
+    return;
+  }
+  /* The loop that chunks split: outside of those that together are shorter than four cache lines. */
+  int split = nest.rank - 1;
+  while (split > 0 && size * nest.dims[split] < FG_CHUNK / 4) size *= nest.dims[split--];
+  const fg_idx length = nest.dims[split], step = smaller(length, FG_CHUNK / size), rest = length % step;
+  job.program = program, job.n = n, job.operands = nest.operands;
+  for (int o = 0; o < nest.operands; o++) {
+    walk_of(&nest, o, split, nest.rank, step, &job.walks[0][o]);
+    if (rest) walk_of(&nest, o, split, nest.rank, rest, &job.walks[1][o]);
+    job.held[o] = NULL;
+  }
+  do {
+    real *q[FG_OPERANDS];
+    memcpy(q, p, sizeof q);
+    for (fg_idx i = 0; i < length; i += step) {
+      const int last = length - i < step;
+      map_chunk(&job, last, q, size * (last ? rest : step));
+      for (int o = 0; o < nest.operands; o++) q[o] += step * nest.strides[o][split];
+    }
+  } while (advance(&nest, split, at, p));
+}
+
+/* Element `id` of an axis of `count`; sets *outside if there is none. */
+FG_INLINE fg_idx element_of(real id, fg_idx count, int *outside) {
+  if (id >= (real)-count && id < (real)count) return (fg_idx)id + (id < 0 ? count : 0);
+  *outside = 1;
+  return id >= 0 ? count - 1 : 0;
+}
+
+static int gather(const fg_nest *given, fg_idx count, fg_idx stride, void *const *operands) {
+  fg_nest nest;
+  real *p[FG_OPERANDS] = {(real *)operands[0], (real *)operands[1], (real *)operands[2]};
+  fg_idx at[FG_RANK] = {0};
+  int outside = 0;
+  if (elements(given, 0, given->rank) == 0) return 0;
+  if (count == 0) return 1;
+  simplify(given, &nest);
+  const int d = nest.rank - 1;
+  const fg_idx n = d < 0 ? 1 : nest.dims[d], to = d < 0 ? 0 : nest.strides[0][d], from = d < 0 ? 0 : nest.strides[1][d],
+               ids = d < 0 ? 0 : nest.strides[2][d];
+  do {
+    if (ids == 0) {
+      const real *row = p[1] + element_of(*p[2], count, &outside) * stride;
+      for (fg_idx i = 0; i < n; i++) p[0][i * to] = row[i * from];
+    } else {
+      for (fg_idx i = 0; i < n; i++)
+        p[0][i * to] = p[1][i * from + element_of(p[2][i * ids], count, &outside) * stride];
+    }
+  } while (advance(&nest, d < 0 ? 0 : d, at, p));
+  return outside;
+}
+
+#endif

@@ -1,0 +1,186 @@
+/* Walking the loops of a frame op: simplified once, then stepped over, gathered and scattered. */
+#ifndef FASTGRU_NEST_H
+#define FASTGRU_NEST_H
+
+#include "fastgru.h"
+#include "vec.h"
+
+enum { FG_CHUNK = 1024 / (int)sizeof(real) }; /* elements worked on at once: 32 registers of a program fit an L1 cache */
+
+/* The first n < L lanes, as load_some and store_some, without a call. */
+#if defined(__AVX512F__) && !defined(FG_DOUBLE)
+FG_INLINE vr load_part(const real *p, fg_idx n) { return (vr)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+FG_INLINE void store_part(real *p, vr v, fg_idx n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v); }
+#elif defined(__AVX512F__)
+FG_INLINE vr load_part(const real *p, fg_idx n) { return (vr)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
+FG_INLINE void store_part(real *p, vr v, fg_idx n) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v); }
+#elif defined(__AVX2__) && !defined(FG_DOUBLE)
+FG_INLINE __m256i first_lanes(fg_idx n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+FG_INLINE vr load_part(const real *p, fg_idx n) { return (vr)_mm256_maskload_ps(p, first_lanes(n)); }
+FG_INLINE void store_part(real *p, vr v, fg_idx n) { _mm256_maskstore_ps(p, first_lanes(n), (__m256)v); }
+#elif defined(__AVX2__)
+FG_INLINE __m256i first_lanes(fg_idx n) {
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)n), _mm256_setr_epi64x(0, 1, 2, 3));
+}
+FG_INLINE vr load_part(const real *p, fg_idx n) { return (vr)_mm256_maskload_pd(p, first_lanes(n)); }
+FG_INLINE void store_part(real *p, vr v, fg_idx n) { _mm256_maskstore_pd(p, first_lanes(n), (__m256d)v); }
+#else
+FG_INLINE vr load_part(const real *p, fg_idx n) {
+  vr v = {0};
+  for (fg_idx i = 0; i < n; i++) v[i] = p[i];
+  return v;
+}
+FG_INLINE void store_part(real *p, vr v, fg_idx n) {
+  for (fg_idx i = 0; i < n; i++) p[i] = v[i];
+}
+#endif
+
+FG_INLINE fg_idx smaller(fg_idx a, fg_idx b) { return a < b ? a : b; }
+
+FG_INLINE fg_idx elements(const fg_nest *nest, int from, int to) {
+  fg_idx n = 1;
+  for (int d = from; d < to; d++) n *= nest->dims[d];
+  return n;
+}
+
+/* Whether loop d continues loop `last` of `made` for every operand, so that both are one. */
+FG_INLINE int continues(const fg_nest *made, int last, const fg_nest *given, int d) {
+  for (int o = 0; o < given->operands; o++)
+    if (made->strides[o][last] != given->strides[o][d] * given->dims[d]) return 0;
+  return 1;
+}
+
+/* The same elements in the same order by fewer loops: none of length 1, adjacent ones joined. Output loops and folded
+ * ones stay apart. */
+static void simplify(const fg_nest *given, fg_nest *made) {
+  made->operands = given->operands, made->rank = made->outer = 0;
+  for (int d = 0; d < given->rank; d++) {
+    if (d == given->outer) made->outer = made->rank;
+    if (given->dims[d] == 1) continue;
+    const int first = d < given->outer ? 0 : made->outer, last = made->rank - 1;
+    const int joined = made->rank > first && continues(made, last, given, d), at = joined ? last : made->rank++;
+    made->dims[at] = given->dims[d] * (joined ? made->dims[last] : 1);
+    for (int o = 0; o < given->operands; o++) made->strides[o][at] = given->strides[o][d];
+  }
+  if (given->outer == given->rank) made->outer = made->rank;
+}
+
+/* Moves the operands to the next position of the first `loops` loops; 0 behind the last. */
+FG_INLINE int advance(const fg_nest *nest, int loops, fg_idx *at, real **p) {
+  for (int d = loops - 1; d >= 0; d--) {
+    const fg_idx back = ++at[d] < nest->dims[d] ? 0 : nest->dims[d];
+    for (int o = 0; o < nest->operands; o++) p[o] += nest->strides[o][d] * (1 - back);
+    if (!back) return 1;
+    at[d] = 0;
+  }
+  return 0;
+}
+
+enum { FG_TERMS_HELD = 512 }; /* a multiple of all lanes and of FG_CHAIN */
+
+/* Where the folded elements of one output lie, by their number in the order of the loops. */
+typedef struct {
+  const fg_nest *nest;
+  fg_idx count;                         /* K */
+  fg_idx first;                         /* number of the first one held */
+  fg_idx offset[2][FG_TERMS_HELD];      /* in operands 1 and 2 */
+} fg_terms;
+
+/* Holds terms first, first + 1, ...; returns how many. */
+static fg_idx hold_terms(fg_terms *terms, fg_idx first) {
+  const fg_nest *nest = terms->nest;
+  const fg_idx n = smaller(terms->count - first, FG_TERMS_HELD);
+  if (terms->first == first) return n;
+  terms->first = first;
+  for (int o = 1; o < nest->operands && o <= 2; o++) {
+    fg_idx at[FG_RANK], here = 0, number = first, *offset = terms->offset[o - 1];
+    for (int d = nest->rank - 1; d >= nest->outer; d--) {
+      at[d] = number % nest->dims[d], number /= nest->dims[d];
+      here += at[d] * nest->strides[o][d];
+    }
+    for (fg_idx k = 0; k < n; k++) {
+      offset[k] = here;
+      for (int d = nest->rank - 1; d >= nest->outer; d--) {
+        here += nest->strides[o][d];
+        if (++at[d] < nest->dims[d]) break;
+        here -= nest->strides[o][d] * nest->dims[d], at[d] = 0;
+      }
+    }
+  }
+  return n;
+}
+
+/* The same nest with output loop d after all other output loops. */
+FG_INLINE void move_inside(fg_nest *nest, int d) {
+  for (; d + 1 < nest->outer; d++) {
+    const fg_idx n = nest->dims[d];
+    nest->dims[d] = nest->dims[d + 1], nest->dims[d + 1] = n;
+    for (int o = 0; o < nest->operands; o++) {
+      const fg_idx stride = nest->strides[o][d];
+      nest->strides[o][d] = nest->strides[o][d + 1], nest->strides[o][d + 1] = stride;
+    }
+  }
+}
+
+FG_INLINE vr load_lanes(const real *p, fg_idx stride, fg_idx n) {
+  if (stride == 0) return splat(*p);
+  if (stride == 1) return n < FG_LANES ? load_part(p, n) : load(p);
+  vr v = {0};
+  for (int i = 0; i < smaller(n, FG_LANES); i++) v[i] = p[i * stride];
+  return v;
+}
+
+FG_INLINE void store_lanes(real *p, fg_idx stride, vr v, fg_idx n) {
+  if (stride == 1 && n >= FG_LANES) store(p, v);
+  else if (stride == 1) store_part(p, v, n);
+  else
+    for (int i = 0; i < smaller(n, FG_LANES); i++) p[i * stride] = v[i];
+}
+
+/* Some loops as one operand walks them, joined where it can; no loop at all is a loop of 1. */
+typedef struct {
+  int rank;
+  fg_idx dims[FG_RANK], strides[FG_RANK];
+} fg_walk;
+
+/* Loops from .. to - 1 of operand o, the first of them `count` long. */
+static void walk_of(const fg_nest *nest, int o, int from, int to, fg_idx count, fg_walk *walk) {
+  walk->rank = 0;
+  for (int d = from; d < to; d++) {
+    const fg_idx n = d == from ? count : nest->dims[d], stride = nest->strides[o][d];
+    if (n == 1) continue;
+    const int last = walk->rank - 1, joined = last >= 0 && walk->strides[last] == stride * n;
+    const int at = joined ? last : walk->rank++;
+    walk->dims[at] = n * (joined ? walk->dims[last] : 1);
+    walk->strides[at] = stride;
+  }
+  if (walk->rank == 0) walk->rank = 1, walk->dims[0] = 1, walk->strides[0] = 0;
+}
+
+FG_INLINE int lies_packed(const fg_walk *walk) { return walk->rank == 1 && walk->strides[0] == 1; }
+
+/* Packs what loops d and up walk; returns the end of it. */
+static real *take(real *to, const real *from, const fg_walk *walk, int d) {
+  const fg_idx n = walk->dims[d], stride = walk->strides[d];
+  if (d + 1 < walk->rank) {
+    for (fg_idx i = 0; i < n; i++) to = take(to, from + i * stride, walk, d + 1);
+    return to;
+  }
+  for (fg_idx i = 0; i < n; i++) to[i] = from[i * stride];
+  return to + n;
+}
+
+/* The other way. */
+static const real *put(real *to, const real *from, const fg_walk *walk, int d) {
+  const fg_idx n = walk->dims[d], stride = walk->strides[d];
+  if (d + 1 < walk->rank) {
+    for (fg_idx i = 0; i < n; i++) from = put(to + i * stride, from, walk, d + 1);
+    return from;
+  }
+  for (fg_idx i = 0; i < n; i++) to[i * stride] = from[i];
+  return from + n;
+}
+
+#endif

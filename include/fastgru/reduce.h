@@ -1,0 +1,198 @@
+/* reduce: folded loops made one element; arg_reduce: where its extreme lies.
+ *
+ * The folded elements are numbered k in the order of their loops. Element k goes to virtual lane k % 16, and the lanes
+ * fold in a fixed tree, however the elements lie: along a vector, across outputs, or scattered.
+ */
+#ifndef FASTGRU_REDUCE_H
+#define FASTGRU_REDUCE_H
+
+#include "nest.h"
+#include "rowwise.h"
+
+FG_INLINE vr fold_start(int function) {
+  if (function == FG_FOLD_MAX) return splat(-(real)__builtin_inf());
+  if (function == FG_FOLD_MIN) return splat((real)__builtin_inf());
+  return splat(function == FG_FOLD_PROD);
+}
+
+/* The lanes with one more element each. */
+FG_INLINE vr folded(int function, vr lanes, vr x) {
+  switch (function) {
+    case FG_FOLD_MAX: return pick((x > lanes) | (x != x), x, lanes);
+    case FG_FOLD_MIN: return pick((x < lanes) | (x != x), x, lanes);
+    case FG_FOLD_PROD: return lanes * x;
+    case FG_FOLD_SUM_SQUARE: return x * x + lanes;
+    case FG_FOLD_SUM_ABS: return lanes + magnitude(x);
+    default: return lanes + x;
+  }
+}
+
+/* Two lanes made one: sums of squares and of magnitudes are sums from here on. */
+FG_INLINE vr merged(int function, vr a, vr b) {
+  return folded(function == FG_FOLD_SUM_SQUARE || function == FG_FOLD_SUM_ABS ? FG_FOLD_SUM : function, a, b);
+}
+
+/* 16 lanes made one, the upper half onto the lower each time. */
+FG_INLINE real fold_lanes(int function, vr *part) {
+  FG_UNROLL for (int p = FG_PARTS / 2; p > 0; p /= 2)
+    FG_UNROLL for (int i = 0; i < p; i++) part[i] = merged(function, part[i], part[i + p]);
+  FG_UNROLL for (int half = FG_LANES / 2; half > 0; half /= 2) {
+    vr upper;
+    FG_UNROLL for (int i = 0; i < FG_LANES; i++) upper[i] = part[0][(i + half) % FG_LANES];
+    part[0] = merged(function, part[0], upper);
+  }
+  return part[0][0];
+}
+
+/* Packed elements, the first of them in lane 0. */
+FG_INLINE void fold_packed(int function, vr *part, const real *x, fg_idx n) {
+  fg_idx i = 0;
+  for (; i + FG_FOLD <= n; i += FG_FOLD)
+    FG_UNROLL for (int p = 0; p < FG_PARTS; p++) part[p] = folded(function, part[p], load(x + i + p * FG_LANES));
+  if (i == n) return;
+  vr rest[FG_PARTS];
+  for (int p = 0; p < FG_PARTS; p++) rest[p] = fold_start(function);
+  memcpy(rest, x + i, (size_t)(n - i) * sizeof(real));
+  for (int p = 0; p < FG_PARTS; p++) part[p] = folded(function, part[p], rest[p]);
+}
+
+/* One vector of outputs: x + offset[k] is their element k; lane k % 16 is a vector, too. */
+FG_INLINE void fold_across(int function, vr *lanes, const real *x, const fg_idx *offset, fg_idx n, fg_idx outputs) {
+#define FG_TERM(j) lanes[j] = folded(function, lanes[j], outputs < FG_LANES ? load_part(x + offset[k + (j)], outputs) : load(x + offset[k + (j)]))
+  fg_idx k = 0;
+  for (; k + FG_FOLD <= n; k += FG_FOLD)
+    FG_UNROLL for (int j = 0; j < FG_FOLD; j++) FG_TERM(j);
+  for (int j = 0; j < n - k; j++) FG_TERM(j);
+#undef FG_TERM
+}
+
+FG_INLINE vr fold_columns(int function, vr *lanes) {
+  FG_UNROLL for (int half = FG_FOLD / 2; half > 0; half /= 2)
+    FG_UNROLL for (int i = 0; i < half; i++) lanes[i] = merged(function, lanes[i], lanes[i + half]);
+  return lanes[0];
+}
+
+/* Elements of one output that do not lie packed, on their way into the lanes. */
+typedef struct {
+  vr part[FG_PARTS];
+  fg_idx filled;
+  real packed[FG_CHUNK];
+} fg_pour;
+
+typedef struct {
+  void (*packed)(vr *part, const real *x, fg_idx n);
+  real (*lanes)(vr *part);
+  void (*across)(vr *lanes, const real *x, const fg_idx *offset, fg_idx n, fg_idx outputs);
+  vr (*columns)(vr *lanes);
+} fg_folder;
+
+#define FG_FOLDER(name, function)                                                                                      \
+  static void name##_packed(vr *part, const real *x, fg_idx n) { fold_packed(function, part, x, n); }                  \
+  static real name##_lanes(vr *part) { return fold_lanes(function, part); }                                            \
+  static void name##_across(vr *lanes, const real *x, const fg_idx *offset, fg_idx n, fg_idx outputs) {                \
+    if (outputs < FG_LANES) fold_across(function, lanes, x, offset, n, outputs);                                       \
+    else fold_across(function, lanes, x, offset, n, FG_LANES);                                                         \
+  }                                                                                                                    \
+  static vr name##_columns(vr *lanes) { return fold_columns(function, lanes); }
+FG_FOLDER(fold_sum, FG_FOLD_SUM)
+FG_FOLDER(fold_max, FG_FOLD_MAX)
+FG_FOLDER(fold_min, FG_FOLD_MIN)
+FG_FOLDER(fold_prod, FG_FOLD_PROD)
+FG_FOLDER(fold_square, FG_FOLD_SUM_SQUARE)
+FG_FOLDER(fold_abs, FG_FOLD_SUM_ABS)
+#define FG_FOLDER_ROW(name) {name##_packed, name##_lanes, name##_across, name##_columns}
+static const fg_folder folders[] = {FG_FOLDER_ROW(fold_sum),  FG_FOLDER_ROW(fold_max),    FG_FOLDER_ROW(fold_min),
+                                    FG_FOLDER_ROW(fold_prod), FG_FOLDER_ROW(fold_square), FG_FOLDER_ROW(fold_abs)};
+
+static void pour(const fg_folder *folder, fg_pour *into, const real *x, const fg_walk *walk, int d) {
+  const fg_idx n = walk->dims[d], stride = walk->strides[d];
+  for (fg_idx i = 0; i < n && d + 1 < walk->rank; i++) pour(folder, into, x + i * stride, walk, d + 1);
+  if (d + 1 < walk->rank) return;
+  for (fg_idx i = 0; i < n;) {
+    const fg_idx to = smaller(n, i + FG_CHUNK - into->filled);
+    for (; i < to; i++) into->packed[into->filled++] = x[i * stride];
+    if (into->filled < FG_CHUNK) return;
+    folder->packed(into->part, into->packed, FG_CHUNK);
+    into->filled = 0;
+  }
+}
+
+static real reduce_one(const fg_folder *folder, vr start, const real *x, const fg_walk *walk) {
+  fg_pour into;
+  into.filled = 0;
+  for (int i = 0; i < FG_PARTS; i++) into.part[i] = start;
+  if (lies_packed(walk)) folder->packed(into.part, x, walk->dims[0]);
+  else {
+    pour(folder, &into, x, walk, 0);
+    folder->packed(into.part, into.packed, into.filled);
+  }
+  return folder->lanes(into.part);
+}
+
+/* n outputs, in which x lies packed, by vectors. */
+static void reduce_row(const fg_folder *folder, vr start, fg_terms *terms, real *out, fg_idx stride, const real *x,
+                       fg_idx n) {
+  for (fg_idx i = 0; i < n; i += FG_LANES) {
+    if (n > FG_LANES) i = smaller(i, n - FG_LANES); /* the last vector anew what it shares with the one before */
+    vr lanes[FG_FOLD];
+    for (int j = 0; j < FG_FOLD; j++) lanes[j] = start;
+    for (fg_idx k = 0; k < terms->count; k += FG_TERMS_HELD) {
+      const fg_idx held = hold_terms(terms, k);
+      folder->across(lanes, x + i, terms->offset[0], held, n - i);
+    }
+    store_lanes(out + i * stride, stride, folder->columns(lanes), n - i);
+  }
+}
+
+/* Puts an output loop in which x lies packed inside, the longest one; its length, or 0. */
+static fg_idx packed_outputs(fg_nest *nest) {
+  int best = -1;
+  for (int d = 0; d < nest->outer; d++)
+    if (nest->strides[1][d] == 1 && (best < 0 || nest->dims[d] > nest->dims[best])) best = d;
+  if (best < 0) return 0;
+  move_inside(nest, best);
+  return nest->dims[nest->outer - 1];
+}
+
+static void reduce(const fg_nest *given, int function, void *const *operands) {
+  fg_nest nest;
+  fg_walk walk;
+  fg_idx at[FG_RANK] = {0};
+  real *p[FG_OPERANDS] = {(real *)operands[0], (real *)operands[1]};
+  const fg_folder *folder = &folders[function];
+  const vr start = fold_start(function);
+  if (elements(given, 0, given->outer) == 0) return;
+  simplify(given, &nest);
+  walk_of(&nest, 1, nest.outer, nest.rank, nest.outer < nest.rank ? nest.dims[nest.outer] : 1, &walk);
+  fg_terms terms = {.nest = &nest, .count = elements(&nest, nest.outer, nest.rank), .first = -1};
+  const fg_idx n = packed_outputs(&nest);
+  if (n > 1 && !(lies_packed(&walk) && n < FG_LANES)) {
+    const fg_idx stride = nest.strides[0][nest.outer - 1];
+    do reduce_row(folder, start, &terms, p[0], stride, p[1], n);
+    while (advance(&nest, nest.outer - 1, at, p));
+  } else {
+    do *p[0] = reduce_one(folder, start, p[1], &walk);
+    while (advance(&nest, nest.outer, at, p));
+  }
+}
+
+static void arg_reduce(const fg_nest *given, int least, int last, void *const *operands) {
+  fg_nest nest;
+  fg_walk walk;
+  fg_idx at[FG_RANK] = {0};
+  real *p[FG_OPERANDS] = {(real *)operands[0], (real *)operands[1]};
+  const int function = least ? FG_FOLD_MIN : FG_FOLD_MAX;
+  if (elements(given, 0, given->outer) == 0) return;
+  simplify(given, &nest);
+  walk_of(&nest, 1, nest.outer, nest.rank, nest.outer < nest.rank ? nest.dims[nest.outer] : 1, &walk);
+  const fg_idx n = walk.dims[0], stride = walk.strides[0];
+  do {
+    const real top = reduce_one(&folders[function], fold_start(function), p[1], &walk);
+    fg_idx k = last ? n - 1 : 0;
+    for (const fg_idx step = last ? -1 : 1; k >= 0 && k < n; k += step)
+      if (p[1][k * stride] == top || (top != top && p[1][k * stride] != p[1][k * stride])) break;
+    *p[0] = (real)k;
+  } while (advance(&nest, nest.outer, at, p));
+}
+
+#endif

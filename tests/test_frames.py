@@ -1,0 +1,128 @@
+"""Ops over frames of any rank in the engine: against the reference, on every instruction set, in any chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cells import ISAS
+from frame_cases import CASES, TEMPORAL, WHOLE, w
+
+from fastgru import Model, reference
+from fastgru import graph as g
+from fastgru.graph import GraphBuilder, Op, Spec
+
+TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
+ROWS, STEPS = 3, 13
+NAMED = pytest.mark.parametrize(("name", "op", "specs"), [*CASES, *TEMPORAL, *WHOLE], ids=lambda v: v if isinstance(v, str) else "")
+
+
+def graph_of(op: Op, specs: list[Spec]):
+    b = GraphBuilder()
+    inputs = [b.input(f"x{i}", s) for i, s in enumerate(specs)]
+    outputs = b.add_many(op, *inputs, outputs=len(op.infer(tuple(specs))))
+    return b.build(*outputs)
+
+
+def feeds(specs: list[Spec], rows: int = ROWS, steps: int = STEPS) -> dict[str, np.ndarray]:
+    rng, found = np.random.default_rng(1), {}
+    for i, s in enumerate(specs):
+        shape = (rows, steps, *s.shape) if s.time else (rows, *s.shape)
+        whole = s.dtype == "int"
+        found[f"x{i}"] = rng.integers(0, 7, shape) if whole else rng.normal(size=shape).astype(np.float32)
+    return found
+
+
+def as_tuple(y):
+    return y if isinstance(y, tuple) else (y,)
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@NAMED
+def test_follows_the_reference(name, op, specs, isa):
+    x = feeds(specs)
+    graph = graph_of(op, specs)
+    expected = reference.run(graph, x)[0]
+    for got, wanted in zip(as_tuple(Model(graph, isa=isa)(x)), expected, strict=True):
+        assert got.shape == wanted.shape
+        scale = max(1.0, float(np.abs(wanted).max()))
+        assert np.abs(got.astype(np.float64) - wanted).max() <= TOLERANCE["float32"] * scale
+
+
+@NAMED
+def test_follows_the_reference_in_float64(name, op, specs):
+    x = {k: v.astype(np.float64) if v.dtype == np.float32 else v for k, v in feeds(specs).items()}
+    graph = graph_of(op, specs)
+    for got, wanted in zip(as_tuple(Model(graph, dtype="float64")(x)), reference.run(graph, x)[0], strict=True):
+        scale = max(1.0, float(np.abs(wanted).max()))
+        assert np.abs(got.astype(np.float64) - wanted).max() <= TOLERANCE["float64"] * scale
+
+
+@pytest.mark.parametrize(("name", "op", "specs"), [*CASES, *TEMPORAL], ids=lambda v: v if isinstance(v, str) else "")
+def test_any_chunks_and_rows_give_the_same_bits(name, op, specs):
+    model, x = Model(graph_of(op, specs)), feeds(specs)
+    if any(not s.time for s in specs):
+        x = {k: v for k, v in x.items()}
+    whole = as_tuple(model(x))
+    for row in (0, 2):
+        alone = as_tuple(model({k: v[row : row + 1] for k, v in x.items()}))
+        assert all(np.array_equal(a[0], w[row]) for a, w in zip(alone, whole, strict=True))
+    for cuts in ([5, 6], [1, 2, 3, 4], list(range(1, STEPS))):
+        s, parts = model.stream(ROWS), []
+        for a, b in zip([0, *cuts], [*cuts, STEPS], strict=True):
+            chunk = {k: v[:, a:b] if spec.time else v for (k, v), spec in zip(x.items(), specs, strict=True)}
+            parts.append(as_tuple(s.process(chunk)))
+        parts.append(as_tuple(s.flush()))
+        for i, w in enumerate(whole):
+            joined = np.concatenate([p[i] for p in parts], axis=1)[:, : w.shape[1]]
+            assert np.array_equal(joined, w)
+
+
+# States ----------------------------------------------------------------------------------------------
+
+
+def looped():
+    """Two states, one the other delayed, with ops before, inside and behind the loop."""
+    b = GraphBuilder()
+    x = b.input("x", Spec((3, 4)))
+    ahead = b.add(g.Conv(w(4, 3, 2), before=(1,)), x)
+    h = b.add(g.State(np.full((4, 4), 0.5)), name="h")
+    late = b.add(g.State(np.zeros((4, 4))), name="late")
+    new = b.add(g.Activate("tanh"), b.add(g.Add(), ahead, b.add(g.Transpose((1, 0)), h), late), name="new")
+    out = b.add(g.Multiply(), b.add(g.Reduce("sum", (0,)), new), b.add(g.Slice((1, 0), (2, 4), (1, 1)), late))
+    behind = b.add(g.Add(), out, ahead)
+    return b.build(behind, late, feedback={h: new, late: h})
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_states_follow_the_reference(isa):
+    graph, x = looped(), feeds([Spec((3, 4))])["x0"]
+    expected, _ = reference.run(graph, x)
+    model = Model(graph, isa=isa)
+    for got, wanted in zip(model(x), expected, strict=True):
+        assert np.abs(got - wanted).max() <= TOLERANCE["float32"] * max(1.0, float(np.abs(wanted).max()))
+    whole, s = model(x[0]), model.stream()
+    for t in range(STEPS):
+        for a, b in zip(s.step(x[0, t]), whole, strict=True):
+            assert np.array_equal(a, b[t])
+
+
+def test_states_can_be_taken_along_and_put_back():
+    model, x = Model(looped()), feeds([Spec((3, 4))])["x0"][0]
+    s = model.stream()
+    s.process(x[:5])
+    state = s.state
+    assert {k: v.shape for k, v in state.items()} == {"h": (4, 4), "late": (4, 4)}
+    rest = s.process(x[5:])
+    twin = model.stream()
+    twin.state = state
+    assert all(np.array_equal(a, b) for a, b in zip(twin.process(x[5:]), rest, strict=True))
+    twin.reset()
+    assert np.array_equal(twin.state["h"], np.full((4, 4), 0.5, np.float32))
+
+
+def test_rows_behind_their_end_keep_their_states():
+    model, x = Model(looped()), feeds([Spec((3, 4))])["x0"]
+    _, state = model(x, lengths=[4, 13, 1], return_state=True)
+    for i, n in enumerate([4, 13, 1]):
+        _, alone = model(x[i, :n], return_state=True)
+        assert all(np.array_equal(alone[k], state[k][i]) for k in alone)
