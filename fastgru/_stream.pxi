@@ -32,8 +32,8 @@ cdef class Stream:
     cdef readonly object threads
     cdef bint busy
     cdef idx in_size, widest
-    cdef int in_value
-    cdef bint in_ids
+    cdef int in_value, out_value
+    cdef bint in_ids, several
 
     def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None):
         self.plan, self.model, self.batch, self.threads = plan, model, batch, threads
@@ -42,6 +42,7 @@ cdef class Stream:
         self.in_value = plan.inputs[0]
         self.in_size = plan.values[self.in_value].size
         self.in_ids = self.in_size == 0
+        self.out_value, self.several = plan.outputs[0], len(plan.outputs) > 1
         self.recurrences = <Recurrence *>PyMem_Malloc(max(1, plan.n_recurrences) * sizeof(Recurrence))
         self.rows = <fg_rows *>PyMem_Malloc(plan.n_values * sizeof(fg_rows))
         if self.recurrences == NULL or self.rows == NULL:
@@ -155,7 +156,7 @@ cdef class Stream:
             When an argument does not fit; the state is then untouched.
         """
         cdef cnp.ndarray x
-        if (type(frame) is np.ndarray and not self.in_ids and cnp.PyArray_TYPE(frame) == self.plan.typenum
+        if (cnp.PyArray_CheckExact(frame) and not self.in_ids and cnp.PyArray_TYPE(frame) == self.plan.typenum
                 and cnp.PyArray_ISCARRAY_RO(frame) and self.frame_fits(frame)):
             x = <cnp.ndarray>frame
         else:
@@ -214,33 +215,24 @@ cdef class Stream:
         if self.busy:
             raise RuntimeError("stream must be used by one thread at a time, got a second call while one is running")
         cdef Plan plan = self.plan
-        cdef list arrays
-        cdef bint several = len(plan.outputs) > 1
-        if not several:
-            arrays = [self.output(plan.outputs[0], out, T, chunk, "out")]
-        else:
-            if out is not None and (not isinstance(out, (tuple, list)) or len(out) != len(plan.outputs)):
-                raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
-            arrays = [self.output(v, None if out is None else out[i], T, chunk, f"out[{i}]")
-                      for i, v in enumerate(plan.outputs)]
-        cdef int i, value
-        if out is not None:
+        cdef list arrays = None
+        cdef cnp.ndarray y = None
+        cdef int i
+        if self.several:
+            arrays = self.all_outputs(out, T, chunk)
             for i in range(len(arrays)):
-                if overlap(<cnp.ndarray>arrays[i], x):
+                self.place_output(plan.outputs[i], <cnp.ndarray>arrays[i], T)
+                if out is not None and overlap(<cnp.ndarray>arrays[i], x):
                     x = x.copy()  # the output is written while the input is still being read
-                    break
+        else:
+            y = self.output(self.out_value, out, T, chunk, "out")
+            self.place_output(self.out_value, y, T)
+            if out is not None and overlap(y, x):
+                x = x.copy()
         cdef fg_rows *rows = &self.rows[self.in_value]
         rows.data = x.data
         rows.t_stride = max(1, self.in_size)
         rows.b_stride = T * rows.t_stride
-        cdef cnp.ndarray y
-        for i in range(len(arrays)):
-            y = <cnp.ndarray>arrays[i]
-            value = plan.outputs[i]
-            rows = &self.rows[value]
-            rows.data = y.data
-            rows.t_stride = plan.values[value].size
-            rows.b_stride = rows.t_stride * (T if plan.values[value].time else 1)
         self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
         cdef int threads = default_threads if self.threads is None else self.threads
         if threads > 1 and plan.macs * T * self.B >= PANEL_MACS:
@@ -252,7 +244,21 @@ cdef class Stream:
             with nogil:
                 run_instructions(&self.run, T, self.block)
             self.busy = False
-        return tuple(arrays) if several else arrays[0]
+        return tuple(arrays) if self.several else y
+
+    cdef list all_outputs(self, out, idx T, bint chunk):
+        """The arrays of a model with several outputs, given or made."""
+        cdef Plan plan = self.plan
+        if out is not None and (not isinstance(out, (tuple, list)) or len(out) != len(plan.outputs)):
+            raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
+        return [self.output(v, None if out is None else out[i], T, chunk, f"out[{i}]")
+                for i, v in enumerate(plan.outputs)]
+
+    cdef void place_output(self, int value, cnp.ndarray y, idx T) noexcept:
+        cdef fg_rows *rows = &self.rows[value]
+        rows.data = y.data
+        rows.t_stride = self.plan.values[value].size
+        rows.b_stride = rows.t_stride * (T if self.plan.values[value].time else 1)
 
     cdef cnp.ndarray output(self, int value, given, idx T, bint chunk, str name):
         cdef cnp.npy_intp[3] dims

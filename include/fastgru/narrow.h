@@ -300,7 +300,8 @@ static fg_idx narrow_scratch(const fg_matrix *w) { return FG_NARROW_GROUP * prep
 
 static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
                            fg_idx columns, const fg_span *rows, void *scratch) {
-  narrow_job job = {.w = w, .bias = (const float *)bias, .columns = columns, .prepared = scratch};
+  narrow_job job; /* without an initialiser, which would clear its addresses */
+  job.w = w, job.bias = (const float *)bias, job.columns = columns, job.prepared = scratch;
   job.stride = prepared_stride(w);
   for (fg_idx first = 0; first < rows->count; first += FG_NARROW_GROUP) {
     const fg_idx n = rows->count - first < FG_NARROW_GROUP ? rows->count - first : FG_NARROW_GROUP;

@@ -18,7 +18,8 @@
 FG_INLINE void cell_vectors(const fg_phase *ph, const fg_step *s, const fg_idx *m, int P, fg_idx panel, const vr *acc,
                             int i, int n, int kind, int G, int plain) {
   const fg_idx width = G * FG_LANES, row = ph->u.panels * width;
-  fg_cells c = {.p = ph, .s = s, .n = n, .plain = plain};
+  fg_cells c;
+  c.p = ph, c.s = s, c.n = n, c.plain = plain;
   fg_inputs x[FG_FLIGHT];
   FG_EACH(v, n) {
     const fg_idx r = (i + v) / P, p = panel + (i + v) % P, from = m[r] * row + p * width;
