@@ -26,7 +26,8 @@ from .errors import (
     MissingExtraError,
     VerificationError,
 )
-from .model import Model, cpu_info
+from .isa import cpu_info
+from .model import Model
 
 __version__ = "0.1.0"
 

@@ -119,6 +119,8 @@ cdef struct Value:
     idx item          # bytes of an element
     bint time         # has a time axis
     int clock         # which steps it has; clocks[0] counts those of the inputs
+    int rank          # of an input's or output's frame
+    idx[12] dims
     bint line         # its rows are windows over a line of steps
     bint state        # keeps its frames from call to call
     int slot          # memory it shares with values that are not alive at the same time, or -1

@@ -12,8 +12,7 @@ INT8_INNER: int
 FORMATS: dict[str, int]
 GROUPS: dict[str, int]
 SPARSE_FORMATS: dict[str, int]
-SPARSE_DENSITY: float
-SPARSE_INT8_DENSITY: float
+SPARSE_DENSITY: dict[str, tuple[float, float]]
 
 def isas() -> list[tuple[str, bool, int, str]]: ...
 def offsets(codes: NDArray[Any]) -> NDArray[Any]: ...

@@ -33,9 +33,10 @@ INT8_INNER = 65536  # 255 * 127 * 65536 is the largest sum that int32 holds
 FORMATS = {"float32": FG_NATIVE, "float16": FG_FLOAT16, "bfloat16": FG_BFLOAT16, "int8": FG_INT8}
 GROUPS = {"float32": 1, "float16": 1, "bfloat16": 2, "int8": 4}  # elements of K side by side in a lane
 SPARSE_FORMATS = {"float32": FG_SPARSE, "int8": FG_SPARSE_INT8}
-# Share of 8 x 4 blocks that are not zero below which leaving the others out pays.
-SPARSE_DENSITY = 0.4
-SPARSE_INT8_DENSITY = 0.3
+# Blocks of 8 x 4 that are all zero are left out where a share of less than a - b / K of them remains: (a, b). Measured
+# with `python -m bench.sparse` (Zen 5, AVX-512, GRU, one row and 32), sparse took as long as dense at these shares,
+# for K of 64, 128, 256, 512: float32 0.20-0.28, 0.35, 0.38-0.42, 0.37-0.55; int8 none, 0.15, 0.25, 0.28.
+SPARSE_DENSITY = {"float32": (0.45, 14.0), "int8": (0.32, 24.0)}
 
 
 def isas():
@@ -117,7 +118,7 @@ cdef class Plan:
         self.keep, self.widest, self.scratch, self.unfused = [], 1, 0, self.blas != NULL
         self.n_values, self.n_instructions, self.n_recurrences = len(values), len(instructions), 0
         self.sizes = [(v["size"], v["time"] > 0, v["kind"]) for v in values]
-        self.shapes = [v.get("shape", (v["size"],)) for v in values]
+        self.shapes = [v.get("shape", ()) for v in values]
         self.names = [v.get("name", "") for v in values]
         self.dtypes = {i: v["dtype"] for i, v in enumerate(values) if "dtype" in v}
         self.typed = len(self.dtypes) > 0
@@ -138,6 +139,11 @@ cdef class Plan:
             self.values[i].slot = v["slot"]
             self.values[i].clock = max(0, v["time"] - 1)
             self.values[i].line = v.get("line", False)
+            self.values[i].rank = len(self.shapes[i])
+            if self.values[i].rank > FG_RANK:
+                raise ValueError(f"axes of a frame must be at most {FG_RANK}, got shape {self.shapes[i]}")
+            for j, n in enumerate(self.shapes[i]):
+                self.values[i].dims[j] = n
             if "initial" in v:
                 self.values[i].state = True
                 self.values[i].initial = self.own(v["initial"])
@@ -205,7 +211,7 @@ cdef class Plan:
         codes = stored[""].reshape(G, H, K)
         if precision == "int8" and K > INT8_INNER:
             raise ValueError(f"rows of int8 weights must have at most {INT8_INNER} elements, got {K}")
-        if precision in SPARSE_FORMATS and self.pack_sparse(&m, codes, stored.get("scale"), SPARSE_FORMATS[precision]):
+        if precision in SPARSE_FORMATS and self.pack_sparse(&m, codes, stored.get("scale"), precision):
             return m
         m.format = FORMATS[precision]
         m.data = self.own(self.panels(codes, GROUPS[precision]), codes.dtype if m.format else None)
@@ -215,15 +221,17 @@ cdef class Plan:
         self.scratch = max(self.scratch, self.narrow.scratch(&m) if m.format else 0)
         return m
 
-    cdef bint pack_sparse(self, fg_matrix *m, codes, scale, int format) except -1:
+    cdef bint pack_sparse(self, fg_matrix *m, codes, scale, str precision) except -1:
         """Keep only the 8 x 4 blocks that are not all zero, where that pays; returns whether it does."""
+        cdef int format = SPARSE_FORMATS[precision]
         G, H, K = codes.shape
         strips, fours = -(-H // 8), -(-K // 4)
         padded = np.zeros((G, strips * 8, fours * 4), dtype=codes.dtype)
         padded[:, :H, :K] = codes
         blocks = padded.reshape(G * strips, 8, fours, 4).transpose(0, 2, 1, 3)  # (strip, four, unit, k)
         kept = blocks.any(axis=(2, 3))
-        if kept.mean() > (SPARSE_INT8_DENSITY if format == FG_SPARSE_INT8 else SPARSE_DENSITY):
+        most, each = SPARSE_DENSITY[precision]
+        if kept.mean() > most - each / K:
             return False
         m.format = format
         data = blocks[kept]

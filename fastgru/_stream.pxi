@@ -34,19 +34,18 @@ cdef class Stream:
     cdef char *second_arena
     cdef readonly object threads
     cdef bint busy
-    cdef idx in_size, widest, most_rows
-    cdef int in_value          # the first input
-    cdef bint in_ids, one_row_input   # whether it holds ids; whether one input of one axis is all there is
+    cdef idx widest, most_rows
+    cdef int in_value, out_value   # the first input and output
+    cdef bint several, single      # outputs; whether there is one input
+    cdef list copies               # of inputs that an output overlaps
 
     def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None):
         self.plan, self.model, self.batch, self.threads = plan, model, batch, threads
         self.B = 1 if batch is None else batch
         self.block = block if block > 0 else plan.block(self.B)
         self.in_value = plan.inputs[0]
-        self.in_size = plan.values[self.in_value].size
-        self.in_ids = self.in_size == 0
-        self.one_row_input = (len(plan.inputs) == 1 and len(plan.shapes[self.in_value]) == 1
-                              and plan.values[self.in_value].time)
+        self.out_value, self.several, self.single = plan.outputs[0], len(plan.outputs) > 1, len(plan.inputs) == 1
+        self.copies = []
         self.recurrences = <Recurrence *>PyMem_Malloc(max(1, plan.n_recurrences) * sizeof(Recurrence))
         self.rows = <fg_rows *>PyMem_Malloc(plan.n_values * sizeof(fg_rows))
         self.windows = <Window *>PyMem_Malloc(max(1, plan.n_windows) * sizeof(Window))
@@ -225,9 +224,10 @@ cdef class Stream:
         """
         if self.plan.n_windows:
             self.check_stepwise()
-        if (self.one_row_input and type(frame) is np.ndarray and cnp.PyArray_TYPE(frame) == self.plan.typenum
-                and cnp.PyArray_ISCARRAY_RO(frame) and self.frame_fits(frame)):
-            return self.forward((frame,), 1, out, False, NULL, 0, 0)
+        if self.single and self.fits(self.in_value, frame):
+            return self.forward(frame, 1, out, False, NULL, 0, 0)
+        if type(frame) is tuple and len(frame) == len(self.plan.inputs) and self.all_fit(frame):
+            return self.forward(frame, 1, out, False, NULL, 0, 0)
         return self.forward(self.convert(frame, False), 1, out, False, NULL, 0, 0)
 
     cdef int check_stepwise(self) except -1:
@@ -298,11 +298,24 @@ cdef class Stream:
             self.due[clock] = windows_due(frame, max(0, kept) + (frame.after if ends else 0))
         return 0
 
-    cdef bint frame_fits(self, x) noexcept:
-        if self.batch is None:
-            return cnp.PyArray_NDIM(x) == 1 and cnp.PyArray_DIM(x, 0) == self.in_size
-        return (cnp.PyArray_NDIM(x) == 2 and cnp.PyArray_DIM(x, 0) == self.B
-                and cnp.PyArray_DIM(x, 1) == self.in_size)
+    cdef bint fits(self, int value, x) noexcept:
+        """Whether an object is an array that can be read in place as one step of an input."""
+        cdef const Value *v = &self.plan.values[value]
+        cdef int i, lead = 0 if self.batch is None else 1
+        if (not cnp.PyArray_CheckExact(x) or v.size == 0 or cnp.PyArray_TYPE(x) != self.plan.typenum
+                or not cnp.PyArray_ISCARRAY_RO(x) or cnp.PyArray_NDIM(x) != v.rank + lead):
+            return False
+        for i in range(v.rank):
+            if cnp.PyArray_DIM(x, i + lead) != v.dims[i]:
+                return False
+        return lead == 0 or cnp.PyArray_DIM(x, 0) == self.B
+
+    cdef bint all_fit(self, tuple frames) noexcept:
+        cdef int i
+        for i in range(len(frames)):
+            if not self.fits(self.plan.inputs[i], frames[i]):
+                return False
+        return True
 
     def convert(self, x, bint chunk):
         """The inputs as a tuple of C-contiguous arrays of the engine's types, or an error that names what is wrong."""
@@ -359,46 +372,31 @@ cdef class Stream:
                 return array.shape[0 if self.batch is None else 1]
         return 1
 
-    cdef forward(self, tuple inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b,
+    cdef forward(self, inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b,
                  bint ends=False, bint rest=False):
         """Check or make the outputs, then run T steps in blocks; `ends` closes the sequence, `rest` gives what lies
         behind its end, too."""
         if self.busy:
             raise RuntimeError("stream must be used by one thread at a time, got a second call while one is running")
         cdef Plan plan = self.plan
-        cdef list arrays
-        cdef bint several = len(plan.outputs) > 1
+        cdef list arrays = None
+        cdef cnp.ndarray y = None
+        cdef int i
         self.due[0] = T
         if plan.n_windows:
             self.count_due(ends, rest)
-        if not several:
-            arrays = [self.output(plan.outputs[0], out, chunk, "out")]
+        if self.several:
+            arrays = self.all_outputs(out, chunk)
+            for i in range(len(arrays)):
+                self.place_output(plan.outputs[i], <cnp.ndarray>arrays[i])
         else:
-            if out is not None and (not isinstance(out, (tuple, list)) or len(out) != len(plan.outputs)):
-                raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
-            arrays = [self.output(v, None if out is None else out[i], chunk, f"out[{i}]")
-                      for i, v in enumerate(plan.outputs)]
-        cdef int i, value
-        cdef cnp.ndarray x
-        cdef fg_rows *rows
-        if out is not None:  # the output is written while the input is still being read
-            inputs = tuple([x.copy() if any([overlap(<cnp.ndarray>y, <cnp.ndarray>x) for y in arrays]) else x
-                            for x in inputs])
-        for i in range(len(inputs)):
-            x = <cnp.ndarray>inputs[i]
-            value = plan.inputs[i]
-            rows = &self.rows[value]
-            rows.data = x.data
-            rows.t_stride = max(1, plan.values[value].size)
-            rows.b_stride = rows.t_stride * (T if plan.values[value].time else 1)
-        cdef cnp.ndarray y
-        for i in range(len(arrays)):
-            y = <cnp.ndarray>arrays[i]
-            value = plan.outputs[i]
-            rows = &self.rows[value]
-            rows.data = y.data
-            rows.t_stride = plan.values[value].size
-            rows.b_stride = rows.t_stride * (self.due[plan.values[value].clock] if plan.values[value].time else 1)
+            y = self.output(self.out_value, out, chunk, "out")
+            self.place_output(self.out_value, y)
+        if type(inputs) is tuple:
+            for i in range(len(plan.inputs)):
+                self.place_input(plan.inputs[i], inputs[i], T, out, y, arrays)
+        else:
+            self.place_input(self.in_value, inputs, T, out, y, arrays)
         self.run.ends, self.run.rest = ends, rest
         self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
         cdef int threads = default_threads if self.threads is None else self.threads
@@ -411,12 +409,45 @@ cdef class Stream:
             with nogil:
                 run_instructions(&self.run, T, self.block)
             self.busy = False
+        if out is not None:
+            self.copies.clear()
         if self.run.bad_id:
             self.run.bad_id = 0
             raise ValueError("ids that the model looks up must lie inside their table, got others")
         if plan.typed:
-            arrays = [y.astype(plan.dtypes[v]) if v in plan.dtypes else y for y, v in zip(arrays, plan.outputs)]
-        return tuple(arrays) if several else arrays[0]
+            return self.typed(arrays if self.several else [y])
+        return tuple(arrays) if self.several else y
+
+    cdef typed(self, list arrays):
+        """The outputs, those of integers and truth values as such."""
+        cdef dict dtypes = self.plan.dtypes
+        arrays = [y.astype(dtypes[v]) if v in dtypes else y for y, v in zip(arrays, self.plan.outputs)]
+        return tuple(arrays) if self.several else arrays[0]
+
+    cdef list all_outputs(self, out, bint chunk):
+        """The arrays of a model with several outputs, given or made."""
+        cdef Plan plan = self.plan
+        if out is not None and (not isinstance(out, (tuple, list)) or len(out) != len(plan.outputs)):
+            raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
+        return [self.output(v, None if out is None else out[i], chunk, f"out[{i}]")
+                for i, v in enumerate(plan.outputs)]
+
+    cdef void place_output(self, int value, cnp.ndarray y) noexcept:
+        cdef fg_rows *rows = &self.rows[value]
+        rows.data = y.data
+        rows.t_stride = self.plan.values[value].size
+        rows.b_stride = rows.t_stride * (self.due[self.plan.values[value].clock] if self.plan.values[value].time else 1)
+
+    cdef int place_input(self, int value, cnp.ndarray x, idx T, out, cnp.ndarray y, list arrays) except -1:
+        """Read an input in place; from a copy, kept by the stream, where an output given lies over it."""
+        cdef fg_rows *rows = &self.rows[value]
+        if out is not None and any([overlap(<cnp.ndarray>a, x) for a in (arrays if self.several else [y])]):
+            x = x.copy()
+            self.copies.append(x)
+        rows.data = x.data
+        rows.t_stride = max(1, self.plan.values[value].size)
+        rows.b_stride = rows.t_stride * (T if self.plan.values[value].time else 1)
+        return 0
 
     cdef cnp.ndarray output(self, int value, given, bint chunk, str name):
         cdef cnp.npy_intp[32] dims
@@ -428,8 +459,8 @@ cdef class Stream:
         if chunk and self.plan.values[value].time:
             dims[n] = self.due[self.plan.values[value].clock]
             n += 1
-        for length in <tuple>self.plan.shapes[value]:
-            dims[n] = length
+        for i in range(self.plan.values[value].rank):
+            dims[n] = self.plan.values[value].dims[i]
             n += 1
         if given is None:
             return cnp.PyArray_SimpleNew(n, dims, self.plan.typenum)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _engine
-from .errors import IsaError
 from .graph import Graph, chain, precision_of
+from .isa import select_isa
 from .lowering import lower
 
 if TYPE_CHECKING:
@@ -22,59 +22,6 @@ if TYPE_CHECKING:
 
 DTYPES = ("float32", "float64")
 GEMMS = ("packed", "blas")
-ISA_VARIABLE = "FASTGRU_ISA"
-
-
-def cpu_info() -> dict[str, Any]:
-    """The instruction sets of this build and machine.
-
-    Returns
-    -------
-    dict
-        ``built`` and ``supported``, lists of names, best first; ``selected``, the one models use
-        unless told otherwise; ``lanes``, float32 elements per vector of each; ``dot_products``, the
-        instructions that int8 and bfloat16 weights use with each here.
-
-    Examples
-    --------
-    >>> sorted(cpu_info())
-    ['built', 'dot_products', 'lanes', 'selected', 'supported']
-    """
-    rows = _engine.isas()
-    return {
-        "built": [name for name, *_ in rows],
-        "supported": [name for name, supported, *_ in rows if supported],
-        "selected": select_isa(None),
-        "lanes": {name: lanes for name, _, lanes, _ in rows},
-        "dot_products": {name: dots for name, *_, dots in rows},
-    }
-
-
-KNOWN_ISAS = ("avx512", "avx2", "neon", "portable")
-
-
-def select_isa(isa: str | None) -> str:
-    """`isa`, or what the environment variable FASTGRU_ISA forces, or the best one supported.
-
-    Raises
-    ------
-    IsaError
-        When the name is unknown, was not built, or is not supported here: three different errors.
-    """
-    rows = {name: supported for name, supported, *_ in _engine.isas()}
-    what = "isa"
-    if isa is None and (isa := os.environ.get(ISA_VARIABLE) or None) is not None:
-        what = ISA_VARIABLE
-    if isa is None:
-        return next(name for name, supported in rows.items() if supported)
-    if isa not in KNOWN_ISAS:
-        raise IsaError(f"{what} must be one of {', '.join(KNOWN_ISAS)}, got {isa!r}")
-    if isa not in rows:
-        raise IsaError(f"{what} must be one this build has ({', '.join(rows)}), got {isa!r}, which was not built")
-    if not rows[isa]:
-        supported = ", ".join(name for name, ok in rows.items() if ok)
-        raise IsaError(f"{what} must be one this machine supports ({supported}), got {isa!r}")
-    return isa
 
 
 class Model:
@@ -86,7 +33,7 @@ class Model:
         Layers of `fastgru.layers` applied one after the other, or a whole graph.
     dtype : {"float32", "float64"}
     isa : str, optional
-        Instruction set; see `cpu_info`. The environment variable FASTGRU_ISA, else the best one.
+        Instruction set; see `fastgru.cpu_info`. The environment variable FASTGRU_ISA, else the best one.
     gemm : {"packed", "blas"}, optional
         Who makes the products: the packed kernels, which promise the same bits for any batch and
         chunking (default for float32), or BLAS, which does not (the only choice for float64).
@@ -435,4 +382,4 @@ def _counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> An
     return array.reshape(rows, steps)
 
 
-__all__ = ["Model", "cpu_info", "select_isa"]
+__all__ = ["Model"]

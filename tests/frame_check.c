@@ -14,15 +14,16 @@ extern const fg_kernels FG_TABLE;
 #ifdef FG_DOUBLE
 typedef long double exact;
 #define EXACT(f) f##l
-#define LIBM(f) f
+#define FUSED fma
+#define ROOT sqrt
 #else
 typedef double exact;
 #define EXACT(f) f
-#define LIBM(f) f##f
+#define FUSED fmaf
+#define ROOT sqrtf
 #endif
-#if defined(__FMA__) || defined(__aarch64__)
-#define FUSED(a, b, c) LIBM(fma)(a, b, c)
-#else
+#if !defined(__FMA__) && !defined(__aarch64__)
+#undef FUSED
 #define FUSED(a, b, c) ((a) * (b) + (c))
 #endif
 enum { BUFFER = 1 << 16, MIDDLE = BUFFER / 2, LARGEST = 4000 };
@@ -148,7 +149,7 @@ static real floor_mod(real a, real b) {
   row(FG_EQUAL, a == b) row(FG_LESS, a < b) row(FG_LESS_EQUAL, a <= b) row(FG_GREATER, a > b)                          \
   row(FG_GREATER_EQUAL, a >= b) row(FG_AND, a != 0 && b != 0) row(FG_OR, a != 0 || b != 0)                             \
   row(FG_XOR, (a != 0) != (b != 0)) row(FG_WHERE, a != 0 ? b : c) row(FG_NEG, -a) row(FG_ABS, (real)EXACT(fabs)(a))    \
-  row(FG_SQRT, (real)EXACT(sqrt)(a)) row(FG_RECIPROCAL, 1 / a) row(FG_FLOOR, (real)EXACT(floor)(a))                    \
+  row(FG_SQRT, ROOT(a)) row(FG_RECIPROCAL, 1 / a) row(FG_FLOOR, (real)EXACT(floor)(a))                    \
   row(FG_CEIL, (real)EXACT(ceil)(a)) row(FG_ROUND, (real)EXACT(nearbyint)(a)) row(FG_TRUNC, (real)EXACT(trunc)(a))     \
   row(FG_SIGN, sign_of(a)) row(FG_NOT, a == 0) row(FG_ISNAN, a != a) row(FG_LINEAR, a) row(FG_RELU, a < 0 ? 0 : a)
 #define CODE(function, value) function,

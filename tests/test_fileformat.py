@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tensor_graphs import every_frame_op
 
 from fastgru import _attributes, fileformat, selftest
 from fastgru.errors import FileFormatError
@@ -27,6 +28,7 @@ from fastgru.graph import (
     Average,
     BatchNorm,
     Concat,
+    Constant,
     Dense,
     Dropout,
     Embedding,
@@ -35,8 +37,11 @@ from fastgru.graph import (
     LayerNorm,
     Mask,
     Multiply,
+    Reshape,
     Reverse,
     Spec,
+    State,
+    Where,
     chain,
 )
 
@@ -48,7 +53,7 @@ def normal(*shape: int, dtype: str = "float32") -> Any:
 
 
 def every_op() -> Graph:
-    """A graph with all of `OPS`, every optional weight and no attribute at its default."""
+    """A graph with every op on rows, every optional weight and no attribute at its default."""
     b = GraphBuilder()
     ids = b.input("ids", Spec((), dtype="int"))
     x = b.add(Embedding(normal(7, 4)), ids, name="émb.1")
@@ -100,6 +105,16 @@ def mixed() -> Graph:
     )
 
 
+def looped() -> Graph:
+    """Two inputs, and a state that a constant ages."""
+    b = GraphBuilder()
+    x, switch = b.input("x", Spec((1, 2))), b.input("switch", Spec((), False, "bool"))
+    old = b.add(State(normal(2)))
+    y = b.add(Where(), switch, old, b.add(Reshape((2,)), x))
+    new = b.add(Multiply(), y, b.add(Constant(0.5)))
+    return b.build(y, feedback={old: new})
+
+
 def write(path: Any, graph: Graph, **changes: Any) -> None:
     options = {"dtype": "float32", "provenance": {"framework": "tést"}, "self_test": selftest.make(graph, None, {})}
     fileformat.write(path, graph=graph, **{**options, **changes})
@@ -107,7 +122,7 @@ def write(path: Any, graph: Graph, **changes: Any) -> None:
 
 def assert_same_graph(a: Graph, b: Graph) -> None:
     assert a.inputs == b.inputs
-    assert a.outputs == b.outputs
+    assert (a.outputs, a.feedback) == (b.outputs, b.feedback)
     assert len(a.nodes) == len(b.nodes)
     for m, n in zip(a.nodes, b.nodes, strict=True):
         assert (m.name, type(m.op), m.inputs, m.outputs) == (n.name, type(n.op), n.inputs, n.outputs)
@@ -121,16 +136,25 @@ def assert_same_graph(a: Graph, b: Graph) -> None:
 # Round trips -------------------------------------------------------------------------------------
 
 
-def test_every_op_round_trips_exactly(tmp_path):
-    graph = every_op()
-    assert {node.op.kind for node in graph.nodes} == set(OPS)
+def test_every_op_is_in_one_of_the_graphs():
+    assert {node.op.kind for graph in (every_op(), every_frame_op()) for node in graph.nodes} == set(OPS)
+
+
+def inputs_of(test: selftest.SelfTest) -> list[Any]:
+    return list(test.input.values()) if isinstance(test.input, dict) else [test.input]
+
+
+@pytest.mark.parametrize("make", [every_op, every_frame_op])
+def test_every_op_round_trips_exactly(tmp_path, make):
+    graph = make()
     write(tmp_path / "m.fgru", graph, dtype="float64")
     got = fileformat.read(tmp_path / "m.fgru")
     assert_same_graph(graph, got.graph)
     assert (got.dtype, got.provenance) == ("float64", {"framework": "tést"})
     test, read = selftest.make(graph, None, {}), got.self_test
     assert (read.seed, read.source) == (test.seed, test.source)
-    for a, b in zip([test.input, *test.outputs], [read.input, *read.outputs], strict=True):
+    assert read.shape == test.shape
+    for a, b in zip([*inputs_of(test), *test.outputs], [*inputs_of(read), *read.outputs], strict=True):
         np.testing.assert_array_equal(a, b, strict=True)
 
 
@@ -141,8 +165,9 @@ def test_equal_models_make_equal_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_what_is_read_is_written_the_same(tmp_path):
-    write(tmp_path / "a", every_op())
+@pytest.mark.parametrize("make", [every_op, every_frame_op])
+def test_what_is_read_is_written_the_same(tmp_path, make):
+    write(tmp_path / "a", make())
     got = fileformat.read(tmp_path / "a")
     fileformat.write(tmp_path / "b", **{f.name: getattr(got, f.name) for f in dataclasses.fields(got)})
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -446,7 +471,7 @@ EDITS = [
     (lambda h: h.update(options={"dtype": []}), "dtype in options must be one of"),
     (lambda h: h.update(provenance=[]), "provenance must be dict"),
     (lambda h: h.update(provenance={"a": "\ud800"}), "provenance 'a' must be valid Unicode"),
-    (node(0, op="conv"), "op of node 'gru' must be one of rnn, .*got 'conv'"),
+    (node(0, op="wavelet"), "op of node 'gru' must be one of rnn, .*got 'wavelet'"),
     (node(0, op=["gru"]), "op of node 'gru' must be str"),
     (node(1, name="gru"), "name of a node must be unique, got 'gru' twice"),
     (node(1, name=7), "name of node 1 must be str, got 7"),
@@ -490,6 +515,52 @@ def test_an_inconsistent_header_is_named(tmp_path, change, message):
     with pytest.raises(FileFormatError, match=message) as caught:
         fileformat.read(path)
     assert str(path) in str(caught.value)
+
+
+def several(**changes: Any) -> Any:
+    return lambda h: h["self_test"]["input"].update(changes)
+
+
+LOOP_EDITS = [
+    (lambda h: h["graph"].pop("feedback"), "feedback must name a value for the state 'state', got none"),
+    (lambda h: h["graph"].update(feedback=[]), "feedback of the graph must be dict"),
+    (lambda h: h["graph"].update(feedback={"state": 1}), "feedback of 'state' must be str, got 1"),
+    (
+        lambda h: h["graph"].update(feedback={"state": "no"}),
+        "feedback of 'state' must be a value of the graph, got 'no'",
+    ),
+    (lambda h: h["graph"].update(more=1), "graph must have the entries inputs, nodes, outputs, got"),
+    (lambda h: h["graph"]["inputs"][0].update(shape=[1] * 7), "shape of input 'x' must be up to 6 positive integers"),
+    (lambda h: h["graph"]["inputs"][0].update(shape=[2, 3]), "shape must have the 6 elements of the frame"),
+    (lambda h: h["graph"]["nodes"][1]["attributes"].update(shape=2), "shape of node 'reshape' must be a list of int"),
+    (
+        lambda h: h["graph"]["nodes"][1]["attributes"].update(shape=[2.0]),
+        "shape of node 'reshape' must be a list of int",
+    ),
+    (lambda h: h["graph"]["nodes"][1]["attributes"].update(shape=[0]), "shape must be at least 1, got"),
+    (lambda h: h["self_test"].update(input="self_test.input.x"), "input of self_test must be dict"),
+    (several(other="x"), "input of self_test must have the entries x, switch, got"),
+    (several(x="self_test.input.switch"), "input 'x' of self_test must be a tensor of float32 or float64, got int8"),
+    (several(switch="self_test.outputs.0"), "input 'switch' of self_test must be a tensor of int8, got float64"),
+    (lambda h: h["graph"]["inputs"][0].update(time=False), "must have an input with time"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), LOOP_EDITS, ids=range(len(LOOP_EDITS)))
+def test_an_inconsistent_header_of_a_loop_is_named(tmp_path, change, message):
+    write(tmp_path / "m", looped())
+    edit(tmp_path / "m", change)
+    with pytest.raises(FileFormatError, match=message):
+        fileformat.read(tmp_path / "m")
+
+
+def test_a_file_says_of_loops_and_scans_only_what_it_uses(tmp_path):
+    """So that it is, byte for byte, what it was before there were any."""
+    write(tmp_path / "m", every_op())
+    header = parts((tmp_path / "m").read_bytes())[1]
+    assert header["graph"].keys() == {"inputs", "nodes", "outputs"}
+    said = {name for node in header["graph"]["nodes"] for name in node["attributes"]}
+    assert said.isdisjoint({"scan", "operands", "axis", "precision"})
 
 
 TEXTS = [
@@ -573,7 +644,7 @@ def test_other_kinds_of_file(tmp_path):
         fileformat.read(tmp_path / "pipe")
 
 
-@pytest.fixture(scope="module", params=[small, mixed])
+@pytest.fixture(scope="module", params=[small, mixed, looped])
 def whole(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("fuzz") / "m"
     write(path, request.param())

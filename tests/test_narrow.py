@@ -120,9 +120,9 @@ def test_pruned_weights_give_the_bits_of_the_dense_product(cell, gates, attribut
         bias = rng.normal(size=gates * hidden).astype(np.float32)
         layers = [cell.from_torch(w, u, bias, bias, precision=precision, **attributes)]
         x = rng.normal(size=(6, 9, inputs)).astype(np.float32)
+        monkeypatch.setattr(_engine, "SPARSE_DENSITY", dict.fromkeys(_engine.SPARSE_DENSITY, (1.0, 0.0)))
         sparse = Model(layers, isa=isa)
-        monkeypatch.setattr(_engine, "SPARSE_DENSITY", -1.0)
-        monkeypatch.setattr(_engine, "SPARSE_INT8_DENSITY", -1.0)
+        monkeypatch.setattr(_engine, "SPARSE_DENSITY", dict.fromkeys(_engine.SPARSE_DENSITY, (-1.0, 0.0)))
         dense = Model(layers, isa=isa)(x)
         monkeypatch.undo()
         np.testing.assert_array_equal(sparse(x), dense)

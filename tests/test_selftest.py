@@ -7,10 +7,26 @@ import dataclasses
 import numpy as np
 import pytest
 from cells import CELLS, make_cell
+from tensor_graphs import every_frame_op
 
 from fastgru import Model, reference, selftest
 from fastgru.errors import ConvertError, VerificationError
-from fastgru.graph import GRU, RNN, Dense, Dropout, Embedding, Graph, GraphBuilder, Mask, Spec, chain
+from fastgru.graph import (
+    GRU,
+    RNN,
+    Add,
+    ArgReduce,
+    Dense,
+    Dropout,
+    Embedding,
+    GraphBuilder,
+    Mask,
+    Spec,
+    TimePad,
+    TimeReduce,
+    Unary,
+    chain,
+)
 
 FRAMEWORK = {"framework": "torch 9.9"}
 
@@ -89,9 +105,81 @@ def test_ids_stay_within_the_smallest_vocabulary_and_masks_are_exercised():
     assert len(test.outputs) == 2
 
 
-def test_several_inputs_are_refused():
-    graph = Graph({"a": Spec((1,)), "b": Spec((1,))}, [], ["a"])
-    with pytest.raises(ConvertError, match="number of inputs must be 1, got 2"):
+def test_every_input_of_several_is_drawn():
+    graph = every_frame_op()
+    seen = []
+
+    def oracle(x):
+        seen.append(x)
+        return tuple(y.astype(np.float32) for y in reference.run(graph, x)[0])
+
+    test = selftest.make(graph, oracle, FRAMEWORK)
+    assert test.input.keys() == seen[0].keys() == graph.inputs.keys()
+    kinds = {name: array.dtype.name for name, array in test.input.items()}
+    assert kinds == {"x": "float32", "samples": "float32", "ids": "int64", "lengths": "int64", "switch": "bool"}
+    assert (test.input["ids"].max(), test.input["lengths"].max()) == (3, 5)
+    assert test.shape["samples"] == (2, 32)  # the fewest that leave 4 steps after framing and two strides
+    again = selftest.make(graph, None, {})
+    assert all(np.array_equal(test.input[name], again.input[name]) for name in graph.inputs)
+
+
+class Reference:
+    """A model that computes as the reference does."""
+
+    dtype = "float32"
+
+    def __init__(self, graph, test):
+        self.graph, self.self_test = graph, test
+
+    def __call__(self, x):
+        outputs = reference.run(self.graph, x)[0]
+        return tuple(y.astype(np.float32) if y.dtype == np.float64 else y for y in outputs)
+
+
+def test_graphs_of_frames_loops_and_several_inputs_replay():
+    graph = every_frame_op()
+    model = Reference(graph, selftest.make(graph, None, {}))
+    assert selftest.verify(model).max_error < 1e-6
+    wrong = graph.with_ops(lambda n: n.op.replace(initial=n.op.initial + 1e-3) if n.name == "held" else n.op)
+    assert not selftest.replay(Reference(wrong, model.self_test)).ok
+
+
+def test_outputs_of_integers_and_bools_are_compared():
+    b = GraphBuilder()
+    x = b.input("x", Spec((5,)))
+    graph = b.build(b.add(ArgReduce("argmax", 0), x), b.add(Unary("isnan"), x))
+    test = selftest.make(graph, None, {})
+    assert [y.dtype.name for y in test.outputs] == ["float64", "float64"]
+    assert selftest.verify(Reference(graph, test)).errors == (0.0, 0.0)
+
+
+def test_a_graph_of_logarithms_is_given_magnitudes():
+    b = GraphBuilder()
+    graph = b.build(b.add(Unary("log"), b.input("x", Spec((3,)))))
+    test = selftest.make(graph, None, {})
+    assert test.input.min() > 0
+    np.testing.assert_allclose(test.outputs[0], np.log(test.input), rtol=1e-6)
+
+
+def test_an_error_in_a_frame_is_named_with_its_place():
+    b = GraphBuilder()
+    x = b.input("x", Spec((2, 3)))
+    graph = b.build(b.add(Unary("abs"), x), b.add(TimeReduce("max"), x))
+
+    def oracle(x):
+        outputs = [y.astype(np.float32) for y in reference.run(graph, x)[0]]
+        outputs[0][1, 3, 0, 2] += 1
+        return tuple(outputs)
+
+    with pytest.raises(ConvertError, match="at row 1, step 3, axis 0: 0, axis 1: 2"):
+        selftest.make(graph, oracle, FRAMEWORK)
+
+
+def test_a_graph_that_no_number_of_steps_fits_is_refused():
+    b = GraphBuilder()
+    x = b.input("x", Spec((2,)))
+    graph = b.build(b.add(Add(), x, b.add(TimePad(1), x)))
+    with pytest.raises(ConvertError, match=r"number of steps that fits it.*inputs of node 'add' must have one number"):
         selftest.make(graph, None, {})
 
 

@@ -17,6 +17,7 @@ PACKAGE = Path(fastgru.__file__).parent
 ALLOWED = {
     "errors": (),
     "graph": (),
+    "isa": ("_engine",),
     "layers": ("graph",),
     "reference": ("graph",),
     "fileformat": ("graph", "selftest", "_header", "_attributes"),

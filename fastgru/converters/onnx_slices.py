@@ -9,11 +9,11 @@ import numpy as np
 from ..errors import ConvertError
 from ..graph import Concat, Pad, Reverse, TimePad
 from .onnx_call import Call, Translator
-from .onnx_temporal import cropped
+from .onnx_temporal import cropped, longer
 from .onnx_values import Tensor, describe, is_symbolic
 from .onnx_views import align, sliced
 
-MODES = {"constant": "constant", "reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+MODES = ("constant", "reflect", "edge", "wrap")
 
 
 def slice_(call: Call) -> Tensor:
@@ -92,18 +92,13 @@ def joined(call: Call, tensors: Sequence[Tensor], axis: int) -> Tensor:
         raise ConvertError(f"inputs must have one shape but for axis {axis}, got {' and '.join(map(str, tensors))}")
     rank = len(frames[0])
     # The joined axis goes where the first input has it, so that this one need not be moved.
-    place = sum(a < tensors[0].frame_axis(axis) for a in range(len(tensors[0].spec.shape)) if _kept(tensors[0], a, axis))
-    place = min(place, rank)
+    place = min(tensors[0].frame_axis(axis), rank)
     perm = [*range(place), rank, *range(place, rank)]
     y = call.add(Concat(axis=place), *(call.transpose(v, perm) for v in values))
     shifted = [tuple(a + 1 if isinstance(a, int) and a >= place else a for a in atoms) for atoms in axes]
     result = [*shifted, (place,)]
     back = [*range(axis), last, *range(axis, last)]
     return call.result(y, [result[i] for i in back], tensors[0].elem)
-
-
-def _kept(x: Tensor, frame: int, axis: int) -> bool:
-    return frame != x.frame_axis(axis)
 
 
 def pad(call: Call) -> Tensor:
@@ -134,7 +129,7 @@ def pad(call: Call) -> Tensor:
         return x
     kind = call.emit.specs[x.value].dtype
     source = call.cast(x.value, "int") if kind == "bool" else x.value
-    y = call.add(Pad(before, after, MODES[mode], fill if mode == "constant" else 0.0), source)
+    y = call.add(Pad(before, after, mode, fill if mode == "constant" else 0.0), source)
     return call.result(call.cast(y, kind), x.axes, x.elem)
 
 
@@ -144,13 +139,7 @@ def _pad_time(call: Call, x: Tensor, axis: int, left: int, right: int, mode: str
     if mode != "constant" or min(left, right) < 0:
         raise ConvertError(f"padding of time must be with a constant, got mode {mode!r} and counts {left} and {right}")
     y = call.add(TimePad(left, right, fill), x.value)
-    return call.result(y, _longer(x, axis, left + right), x.elem)
-
-
-def _longer(x: Tensor, axis: int, steps: int) -> list[tuple[str | int, ...]]:
-    from .onnx_temporal import shifted_time
-
-    return [(shifted_time(str(atoms[0]), steps),) if i == axis else atoms for i, atoms in enumerate(x.axes)]
+    return call.result(y, longer(x, axis, left + right), x.elem)
 
 
 OPERATORS: dict[str, Translator] = {"Slice": slice_, "Split": split, "Concat": concat, "Pad": pad}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import gcd
 
 from ..errors import ConvertError
+from ..graph import Concat
 from .onnx_call import Call
-from .onnx_values import Atom, Axis, Dim, Size, Tensor, describe, frames_of, product, quotient
+from .onnx_values import Atom, Axis, Dim, Size, Tensor, describe, elements, frames_of, product, quotient
 
 
 def view(call: Call, x: Tensor, slots: Sequence[int | None]) -> str:
@@ -114,6 +115,35 @@ def _joint(index: int, tensors: Sequence[Tensor], axes: Sequence[Axis], rank: in
 
 def _shown(atoms: tuple[object, ...]) -> str:
     return "*".join(map(str, atoms)) or "1"
+
+
+# Rows ----------------------------------------------------------------------------------------------
+
+MOST_ROWS = 64  # of a fixed batch, for each of which an op is there once
+
+
+def over_rows(call: Call, x: Tensor, axes: Sequence[int], apply: Callable[[str], str]) -> Tensor:
+    """`apply` for values whose frame is these ONNX axes of `x`, in this order; it must keep their number.
+
+    The other axes are rows: batch and time go through, and of a fixed batch each row is taken by itself.
+    """
+    rows = [a for i, axis in enumerate(x.axes) if i not in axes for a in axis if isinstance(a, int)]
+    sizes = [x.spec.shape[a] for a in rows]
+    value = view(call, x, [*rows, *(x.frame_axis(a) for a in axes)])
+    frame, count = call.shape(value)[len(rows) :], elements(sizes)
+    if count > MOST_ROWS:
+        raise ConvertError(f"rows of a fixed batch must be at most {MOST_ROWS}, got {count}: tell it by axes= as 'B'")
+    value = call.reshape(value, (count, *frame))
+    parts = [apply(call.reshape(call.cut(value, 0, i, i + 1), frame)) for i in range(count)]
+    parts = [call.reshape(part, (1, *call.shape(part))) for part in parts]
+    y = call.add(Concat(axis=0), *parts) if count > 1 else parts[0]
+    y = call.reshape(y, (*sizes, *call.shape(y)[1:]))
+    place = {a: i for i, a in enumerate(rows)}
+    labels = [
+        (len(rows) + list(axes).index(i),) if i in axes else tuple(place[a] if isinstance(a, int) else a for a in axis)
+        for i, axis in enumerate(x.axes)
+    ]
+    return call.result(y, labels, x.elem)
 
 
 # Reshaping ---------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from operator import ge
 from typing import ClassVar
 
 from ..errors import GraphError
@@ -209,9 +210,11 @@ class Pool(_Windowed):
         found = super().problems()
         one_of(found, "mode", self.mode, POOL_MODES)
         at_least(found, 1, kernel=self.kernel)
-        reach = tuple(extent(k, d) for k, d in zip(self.kernel, self.dilations or (1,) * len(self.kernel)))
+        if found:
+            return found
+        reach = tuple(map(extent, self.kernel, self.dilations or (1,) * len(self.kernel)))
         for name in ("before", "after"):
-            if any(pad >= r for pad, r in zip(getattr(self, name), reach)):
+            if any(map(ge, getattr(self, name), reach)):
                 found.append(f"{name} must be less than the windows' extent {reach}, got {getattr(self, name)}")
         return found
 

@@ -1,7 +1,7 @@
-/* Gate arithmetic: one function a phase, on one vector of units of one row.
+/* Gate arithmetic: one function a phase, on `n` vectors of units, of one row or several.
  *
- * x[g] is the input part with all biases that may be merged into it, u[g] the recurrent part. `at` is
- * the element of the row's first unit in buffers of `stride`, `unit` its column. The formulas are those
+ * x[i][g] is the input part with all biases that may be merged into it, u[i * G + g] the recurrent part. at[i] is
+ * the element of the vector's first unit in buffers of `stride`, unit[i] its column. The formulas are those
  * of fastgru/reference.py.
  */
 #ifndef FASTGRU_CELLS_H
@@ -12,79 +12,134 @@
 
 enum { FG_GATE = 0, FG_CANDIDATE = 1, FG_OUTPUT = 2 };
 
-#define STATE(name) ((real *)s->name + at)
+/* The vectors of one call. */
+typedef struct {
+  const fg_phase *p;
+  const fg_step *s;
+  int n;
+  int plain; /* a constant in every caller: sigmoid gates, tanh elsewhere, no clip */
+  fg_idx at[FG_FLIGHT], unit[FG_FLIGHT];
+} fg_cells;
+
+typedef vr fg_inputs[4];
+
+#define STATE(name) ((real *)c->s->name + c->at[i])
+#define EACH FG_EACH(i, c->n)
 
 FG_INLINE vr clipped(const fg_phase *p, vr v) {
   return p->clip > 0 ? at_least(at_most(v, (real)p->clip), -(real)p->clip) : v;
 }
 
-/* `plain` is a constant in every caller: sigmoid gates, tanh elsewhere, no clip. */
-FG_INLINE vr gate(const fg_phase *p, int plain, vr v) {
-  return plain ? fg_sigmoid(v) : fg_activation(&p->act[FG_GATE], clipped(p, v));
+FG_INLINE void gate(const fg_cells *c, int n, vr *v) {
+  if (c->plain)
+    fg_sigmoids(n, v);
+  else
+    FG_EACH(i, n) v[i] = fg_activation(&c->p->act[FG_GATE], clipped(c->p, v[i]));
 }
-FG_INLINE vr candidate(const fg_phase *p, int plain, vr v) {
-  return plain ? fg_tanh(v) : fg_activation(&p->act[FG_CANDIDATE], clipped(p, v));
+FG_INLINE void candidate(const fg_cells *c, int n, vr *v) {
+  if (c->plain)
+    fg_tanhs(n, v);
+  else
+    FG_EACH(i, n) v[i] = fg_activation(&c->p->act[FG_CANDIDATE], clipped(c->p, v[i]));
 }
-FG_INLINE vr squash(const fg_phase *p, int plain, vr v) {
-  return plain ? fg_tanh(v) : fg_activation(&p->act[FG_OUTPUT], v);
+FG_INLINE void squash(const fg_cells *c, int n, vr *v) {
+  if (c->plain)
+    fg_tanhs(n, v);
+  else
+    FG_EACH(i, n) v[i] = fg_activation(&c->p->act[FG_OUTPUT], v[i]);
 }
 
 FG_INLINE vr blend(const fg_phase *p, vr z, vr h, vr n) {
   return p->keep_candidate ? z * (n - h) + h : z * (h - n) + n;
 }
 
-FG_INLINE void rnn(const fg_phase *p, const fg_step *s, fg_idx at, int plain, const vr *x, const vr *u) {
-  store(STATE(h_new), candidate(p, plain, x[0] + u[0]));
+FG_INLINE void rnn(const fg_cells *c, const fg_inputs *x, const vr *u) {
+  vr h[FG_FLIGHT];
+  EACH h[i] = x[i][0] + u[i];
+  candidate(c, c->n, h);
+  EACH store(STATE(h_new), h[i]);
 }
 
-FG_INLINE void gru_after(const fg_phase *p, const fg_step *s, fg_idx at, int plain, int out, const vr *x, const vr *u) {
-  const vr r = gate(p, plain, x[0] + u[0]), z = gate(p, plain, x[1] + u[1]);
-  const vr h = blend(p, z, load(STATE(h)), candidate(p, plain, r * u[2] + x[2]));
-  store(STATE(h_new), h);
-  if (out) store(STATE(y), gate(p, plain, x[3] + u[3]) * squash(p, plain, h));
+/* y = o squash(h) */
+FG_INLINE void output(const fg_cells *c, const vr *o, vr *h) {
+  squash(c, c->n, h);
+  EACH store(STATE(y), o[i] * h[i]);
 }
 
-FG_INLINE void gru_gates(const fg_phase *p, const fg_step *s, fg_idx at, int plain, int out, const vr *x, const vr *u) {
-  store(STATE(s0), gate(p, plain, x[0] + u[0]) * load(STATE(h)));
-  store(STATE(s1), gate(p, plain, x[1] + u[1]));
-  if (out) store(STATE(y), gate(p, plain, x[2] + u[2]));
+FG_INLINE void gru_after(const fg_cells *c, int out, const fg_inputs *x, const vr *u) {
+  const int G = out ? 4 : 3;
+  vr rz[2 * FG_FLIGHT], h[FG_FLIGHT], o[FG_FLIGHT];
+  EACH rz[i] = x[i][0] + u[i * G], rz[c->n + i] = x[i][1] + u[i * G + 1];
+  gate(c, 2 * c->n, rz);
+  EACH h[i] = rz[i] * u[i * G + 2] + x[i][2];
+  candidate(c, c->n, h);
+  EACH h[i] = blend(c->p, rz[c->n + i], load(STATE(h)), h[i]);
+  EACH store(STATE(h_new), h[i]);
+  if (!out) return;
+  EACH o[i] = x[i][3] + u[i * G + 3];
+  gate(c, c->n, o);
+  output(c, o, h);
 }
 
-FG_INLINE void gru_candidate(const fg_phase *p, const fg_step *s, fg_idx at, int plain, const vr *x, const vr *u) {
-  const vr h = blend(p, load(STATE(s1)), load(STATE(h)), candidate(p, plain, x[0] + u[0]));
-  store(STATE(h_new), h);
-  if (s->y) store(STATE(y), load(STATE(y)) * squash(p, plain, h));
+FG_INLINE void gru_gates(const fg_cells *c, int out, const fg_inputs *x, const vr *u) {
+  const int G = out ? 3 : 2;
+  vr rz[2 * FG_FLIGHT], o[FG_FLIGHT];
+  EACH rz[i] = x[i][0] + u[i * G], rz[c->n + i] = x[i][1] + u[i * G + 1];
+  gate(c, 2 * c->n, rz);
+  EACH store(STATE(s0), rz[i] * load(STATE(h)));
+  EACH store(STATE(s1), rz[c->n + i]);
+  if (!out) return;
+  EACH o[i] = x[i][2] + u[i * G + 2];
+  gate(c, c->n, o);
+  EACH store(STATE(y), o[i]);
 }
 
-FG_INLINE void lstm(const fg_phase *p, const fg_step *s, fg_idx at, fg_idx unit, int plain, int coupled, const vr *x,
-                    const vr *u) {
-  const int g = coupled ? 1 : 2;
-  const real *peep = (const real *)p->peephole + (p->peephole ? unit : 0);
-  const vr c = load(STATE(c));
-  vr ai = x[0] + u[0], af = x[1] + u[1], ao = x[g + 1] + u[g + 1];
-  if (p->peephole) ai = ai + load(peep) * c, af = af + load(peep + s->stride) * c;
-  const vr i = gate(p, plain, ai);
-  vr f = (real)1 - i;
-  if (!coupled) f = gate(p, plain, af);
-  const vr next = f * c + settled(i * candidate(p, plain, x[g] + u[g]));
-  if (p->peephole) ao = ao + load(peep + 2 * s->stride) * next;
-  store(STATE(c), next);
-  store(STATE(h_new), gate(p, plain, ao) * squash(p, plain, next));
+FG_INLINE void gru_candidate(const fg_cells *c, const fg_inputs *x, const vr *u) {
+  vr h[FG_FLIGHT], o[FG_FLIGHT];
+  EACH h[i] = x[i][0] + u[i];
+  candidate(c, c->n, h);
+  EACH h[i] = blend(c->p, load(STATE(s1)), load(STATE(h)), h[i]);
+  EACH store(STATE(h_new), h[i]);
+  if (!c->s->y) return;
+  EACH o[i] = load(STATE(y));
+  output(c, o, h);
+}
+
+FG_INLINE void lstm(const fg_cells *c, int coupled, const fg_inputs *x, const vr *u) {
+  const int G = coupled ? 3 : 4, g = coupled ? 1 : 2, n = c->n, gates = coupled ? 1 : 2;
+  const real *peephole = (const real *)c->p->peephole;
+  vr cell[FG_FLIGHT], a[2 * FG_FLIGHT], new[FG_FLIGHT], o[FG_FLIGHT];
+  EACH cell[i] = load(STATE(c));
+  EACH a[i] = x[i][0] + u[i * G];
+  if (!coupled) EACH a[n + i] = x[i][1] + u[i * G + 1];
+  EACH new[i] = x[i][g] + u[i * G + g], o[i] = x[i][g + 1] + u[i * G + g + 1];
+  if (peephole) {
+    EACH a[i] = a[i] + load(peephole + c->unit[i]) * cell[i];
+    if (!coupled) EACH a[n + i] = a[n + i] + load(peephole + c->s->stride + c->unit[i]) * cell[i];
+  }
+  gate(c, gates * n, a);
+  if (coupled) EACH a[n + i] = (real)1 - a[i];
+  candidate(c, n, new);
+  EACH cell[i] = a[n + i] * cell[i] + settled(a[i] * new[i]);
+  if (peephole) EACH o[i] = o[i] + load(peephole + 2 * c->s->stride + c->unit[i]) * cell[i];
+  EACH store(STATE(c), cell[i]);
+  gate(c, n, o);
+  squash(c, n, cell);
+  EACH store(STATE(h_new), o[i] * cell[i]);
 }
 
 /* `kind` is a constant in every caller, so the switch is gone when this is compiled. */
-FG_INLINE void cell(int kind, const fg_phase *p, const fg_step *s, fg_idx at, fg_idx unit, int plain, const vr *x,
-                    const vr *u) {
+FG_INLINE void cell(int kind, const fg_cells *c, const fg_inputs *x, const vr *u) {
   switch (kind) {
-    case FG_RNN: rnn(p, s, at, plain, x, u); break;
-    case FG_GRU_AFTER: gru_after(p, s, at, plain, 0, x, u); break;
-    case FG_GRU_AFTER_OUT: gru_after(p, s, at, plain, 1, x, u); break;
-    case FG_GRU_GATES: gru_gates(p, s, at, plain, 0, x, u); break;
-    case FG_GRU_GATES_OUT: gru_gates(p, s, at, plain, 1, x, u); break;
-    case FG_GRU_CANDIDATE: gru_candidate(p, s, at, plain, x, u); break;
-    case FG_LSTM: lstm(p, s, at, unit, plain, 0, x, u); break;
-    case FG_LSTM_COUPLED: lstm(p, s, at, unit, plain, 1, x, u); break;
-    default: store(STATE(h_new), u[0]); break; /* FG_PROJECT */
+    case FG_RNN: rnn(c, x, u); break;
+    case FG_GRU_AFTER: gru_after(c, 0, x, u); break;
+    case FG_GRU_AFTER_OUT: gru_after(c, 1, x, u); break;
+    case FG_GRU_GATES: gru_gates(c, 0, x, u); break;
+    case FG_GRU_GATES_OUT: gru_gates(c, 1, x, u); break;
+    case FG_GRU_CANDIDATE: gru_candidate(c, x, u); break;
+    case FG_LSTM: lstm(c, 0, x, u); break;
+    case FG_LSTM_COUPLED: lstm(c, 1, x, u); break;
+    default: EACH store(STATE(h_new), u[i]); break; /* FG_PROJECT */
   }
 }
 

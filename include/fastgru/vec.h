@@ -86,6 +86,27 @@ FG_INLINE vr settled(vr v) {
   return v;
 }
 
+/* The larger of each lane's whole numbers, and the largest of all lanes. */
+#ifndef FG_DOUBLE
+#if defined(__AVX512F__)
+FG_INLINE vi larger(vi a, vi b) { return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b); }
+FG_INLINE int32_t largest_lane(vi v) { return _mm512_reduce_max_epi32((__m512i)v); }
+#else
+#if defined(__AVX2__)
+FG_INLINE vi larger(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+#else
+FG_INLINE vi larger(vi a, vi b) { return ((a > b) & a) | (~(a > b) & b); }
+#endif
+FG_INLINE int32_t largest_lane(vi v) {
+  int32_t top[FG_LANES];
+  memcpy(top, &v, sizeof top);
+  for (int half = FG_LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) top[i] = top[i] > top[i + half] ? top[i] : top[i + half];
+  return top[0];
+}
+#endif
+#endif
+
 FG_INLINE vr with_sign_of(vr x, vr sign) {
   const vi bit = (vi)splat((real)-0.0);
   return (vr)(((vi)x & ~bit) | ((vi)sign & bit));

@@ -1,0 +1,85 @@
+"""Pooling over frames and over time."""
+
+from __future__ import annotations
+
+from ..errors import ConvertError
+from ..graph import Pool, TimePool
+from .onnx_call import Call, Translator
+from .onnx_reductions import reduced
+from .onnx_temporal import retimed, windowed
+from .onnx_values import Tensor
+from .onnx_views import over_rows
+from .onnx_windows import Window, sizes, time_axis, window
+
+
+def pool(mode: str) -> Translator:
+    """A translator for MaxPool or AveragePool."""
+
+    def translate(call: Call) -> Tensor:
+        x = call.tensor(0)
+        kernel = call.attr("kernel_shape")
+        if kernel is None:
+            raise ConvertError("kernel_shape must be given, got none")
+        if mode == "max":
+            call.attr("storage_order")  # of the indices, which are not computed
+        found = window(call, x, kernel)
+        count = bool(call.attr("count_include_pad", 0))
+        if call.attr("ceil_mode", 0):
+            _round_up(x, found, counted=count and mode == "average")
+        return _run(call, x, found, mode, count)
+
+    return translate
+
+
+def _round_up(x: Tensor, found: Window, *, counted: bool) -> None:
+    """Padding by which the last window, begun within the input or the padding before it, is a whole one."""
+    for i, n in enumerate(sizes(x)):
+        if found.strides[i] == 1:
+            continue
+        if n is None:
+            raise ConvertError("ceil_mode over time must be 0 where the stride is more than 1, got 1")
+        total = n + found.before[i] + found.after[i]
+        windows = -(-(total - found.extent(i)) // found.strides[i]) + 1
+        if (windows - 1) * found.strides[i] >= n + found.before[i]:
+            windows -= 1
+        more = (windows - 1) * found.strides[i] + found.extent(i) - total
+        if more > 0 and counted:
+            raise ConvertError("ceil_mode must be 0 with count_include_pad where a window reaches beyond the padding")
+        found.after[i] = max(found.after[i] + more, 0)
+
+
+def _run(call: Call, x: Tensor, found: Window, mode: str, count: bool) -> Tensor:
+    """The pool over frame axes, then over time: windows are rectangles, so that one can follow the other."""
+    i = time_axis(x)
+    inner = found if i is None else found.without(i)
+    frames = [a for a in range(1, x.rank) if i is None or a != i + 2]
+    if not all(inner.trivial(j) for j in range(len(inner.kernel))):
+        kernel, strides, dilations, before, after = inner.fields()
+        op = Pool(mode, kernel, strides, dilations, before, after, count)
+        x = over_rows(call, x, frames, lambda value: call.add(op, value))
+    if i is None or found.trivial(i):
+        return x
+    kernel_, stride, dilation, before_, after_ = (values[i] for values in found.fields())
+    if dilation != 1:
+        raise ConvertError(f"dilation of a pool over time must be 1, got {dilation}")
+    y = call.add(TimePool(mode, kernel_, stride, before_, after_, count), x.value)
+    symbol = windowed(str(x.axes[i + 2][0]), kernel_, stride, before_ + after_)
+    return call.result(y, retimed(x.axes, i + 2, symbol), x.elem)
+
+
+def global_pool(function: str) -> Translator:
+    """A translator for a pool over all spatial axes."""
+
+    def translate(call: Call) -> Tensor:
+        x = call.tensor(0)
+        return reduced(call, x, range(2, x.rank), function, True)
+
+    return translate
+
+
+OPERATORS: dict[str, Translator] = {
+    "MaxPool": pool("max"),
+    "AveragePool": pool("average"),
+    "GlobalMaxPool": global_pool("max"),
+    "GlobalAveragePool": global_pool("mean"),
+}
