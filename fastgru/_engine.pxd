@@ -150,7 +150,7 @@ cdef struct Frame:
     bint over_time            # the nest is folded over all steps
     # Windows over time: steps of a window and from one to the next, those of `fill` around the sequence.
     int window                # index into the stream's Window array
-    idx reach, stride_in_time, before, after
+    idx reach, stride_in_time, before, after, kept
     double fill
     # Scans: a sequence inside the frame.
     idx steps, rows

@@ -34,6 +34,7 @@ class Plan:
     dtype: str
     macs: int
     id_bound: int
+    latency: int
     def __init__(
         self,
         values: list[dict[str, Any]],
@@ -50,6 +51,7 @@ class Plan:
         loop: tuple[int, int] = (0, 0),
         clocks: int = 1,
         loop_clock: int = 1,
+        latency: int = 0,
         gemm: object | None = None,
     ) -> None: ...
     @property
@@ -81,6 +83,8 @@ class Stream:
     def run_converted(
         self, inputs: tuple[NDArray[Any], ...], T: int, out: Any, mask: NDArray[np.bool_] | None, chunk: bool = True
     ) -> Any: ...
+    @property
+    def latency(self) -> int: ...
     @property
     def state(self) -> dict[str, NDArray[Any]]: ...
     @state.setter

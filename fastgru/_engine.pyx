@@ -76,6 +76,8 @@ cdef class Plan:
         The instructions that run step by step.
     clocks, loop_clock : int
         How many clocks count steps, and the one that the loop follows.
+    latency : int
+        Steps of the inputs by which the outputs are late.
     isa, dtype : str
     gemm : capsule or None
         `fastgru._blas.functions()` to make the products by BLAS.
@@ -89,7 +91,7 @@ cdef class Plan:
     cdef int n_values, n_instructions, n_recurrences
     cdef readonly list inputs, outputs, states, blockers, sizes, shapes, names
     cdef readonly str isa, dtype
-    cdef readonly Py_ssize_t macs, id_bound
+    cdef readonly Py_ssize_t macs, id_bound, latency
     cdef int typenum
     cdef idx widest, scratch
     cdef idx largest           # elements of the largest frame
@@ -104,7 +106,7 @@ cdef class Plan:
 
     def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, list blockers, *,
                   str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, tuple loop=(0, 0), int clocks=1,
-                  int loop_clock=1, gemm=None):
+                  int loop_clock=1, Py_ssize_t latency=0, gemm=None):
         cdef int i
         cdef const fg_isa *found = find_isa(isa)
         self.kernels = found.f32 if dtype == "float32" else found.f64
@@ -125,7 +127,7 @@ cdef class Plan:
         if clocks > MAX_CLOCKS:
             raise ValueError(f"layers that change the number of steps must be fewer than {MAX_CLOCKS}, got {clocks - 1}")
         self.loop_begin, self.loop_end = loop
-        self.loop_clock, self.clocks, self.n_windows = loop_clock - 1, clocks, 0
+        self.loop_clock, self.clocks, self.n_windows, self.latency = loop_clock - 1, clocks, 0, latency
         self.n_slots = max([v["slot"] for v in values], default=-1) + 1
         self.largest, self.framed, self.scans = 1, False, False
         self.values = <Value *>PyMem_Malloc(len(values) * sizeof(Value))
@@ -309,7 +311,7 @@ cdef class Plan:
             frame.over_time = d.get("over_time", False)
             return 0
         if ins.op == WINDOW or ins.op == OVERLAP_ADD:
-            frame.window = self.n_windows
+            frame.window, frame.kept = d["window"], d["kept"]
             self.n_windows += 1
             frame.reach, frame.stride_in_time = d["reach"], d["stride"]
             frame.before, frame.after, frame.fill = d["before"], d["after"], d["fill"]

@@ -150,7 +150,7 @@ cdef class Stream:
             w.line = place(base, at, self.B * frame.reach * self.plan.kernels.item)
             self.max_steps[clock] = self.max_steps[ins.clock] * frame.stride_in_time + frame.reach
             return
-        w.capacity = history(frame) + self.max_steps[ins.clock] + frame.after
+        w.capacity = frame.kept + self.max_steps[ins.clock] + frame.after
         self.max_steps[clock] = max(1, windows_due(frame, w.capacity))
         w.line = place(base, at, self.B * w.capacity * ins.size * self.plan.kernels.item)
         rows.data, rows.t_stride, rows.b_stride = w.line, frame.stride_in_time * ins.size, w.capacity * ins.size
@@ -630,6 +630,9 @@ cdef class Stream:
         cdef cnp.npy_intp[2] dims
         cdef void *data
         dims[0] = self.B
+        if name == "sums":
+            dims[1], data = shape[0], self.windows[recurrence].line
+            return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)
         if recurrence < 0:
             i = -1 - recurrence
             dims[1] = self.plan.values[i].size
@@ -648,12 +651,53 @@ cdef class Stream:
             data, dims[1] = r.last, ins.features
         return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)[:, :shape[0]]
 
+    cdef lines(self, int window, Py_ssize_t size):
+        """The line of a window op as an array (B, capacity, size) over the arena."""
+        cdef cnp.npy_intp[3] dims
+        dims[0], dims[1], dims[2] = self.B, self.windows[window].capacity, size
+        return cnp.PyArray_SimpleNewFromData(3, dims, self.plan.typenum, self.windows[window].line)
+
+    cdef taken(self, int recurrence, str name, tuple shape):
+        """A copy of a state, (B, *shape)."""
+        cdef Window *w = &self.windows[recurrence]
+        if name == "held":
+            return np.full(self.B, held_before(w), dtype=self.plan.dtype)
+        if name != "history":
+            return self.view(recurrence, name, shape).copy()
+        array = np.zeros((self.B, *shape), dtype=self.plan.dtype)
+        if held_before(w) > 0:
+            flat = array.reshape(self.B, shape[0], -1)
+            flat[:, :held_before(w)] = self.lines(recurrence, flat.shape[2])[:, w.drop:w.held]
+        return array
+
+    cdef put(self, int recurrence, str name, tuple shape, array):
+        """Set a state; of a window op first its history, then how many steps of that there are."""
+        cdef Window *w
+        if name == "history":
+            flat = np.reshape(array, (self.B, shape[0], -1))
+            self.lines(recurrence, flat.shape[2])[:, :shape[0]] = flat
+        elif name == "held":
+            w = &self.windows[recurrence]
+            w.held = max(0, int(np.ravel(array)[0]))
+            w.drop = max(0, -int(np.ravel(array)[0]))
+        else:
+            self.view(recurrence, name, shape)[...] = array
+
+    @property
+    def latency(self):
+        """Steps of the input by which the output is late: how far its layers look ahead."""
+        return self.plan.latency
+
     @property
     def state(self):
-        """A copy of the state: ``"<layer>.<h or c>"`` to an array (H,) or (batch, H)."""
+        """A copy of the state: ``"<layer>.<h or c>"`` to an array (H,) or (batch, H).
+
+        Layers that look at several steps have ``"<layer>.history"``, the steps that they keep, and
+        ``"<layer>.held"``, how many of those there are: the same for all rows.
+        """
         result = {}
         for key, recurrence, name, shape in self.plan.states:
-            array = self.view(recurrence, name, shape).copy()
+            array = self.taken(recurrence, name, shape)
             result[key] = array[0] if self.batch is None else array
         return result
 
@@ -676,10 +720,25 @@ cdef class Stream:
                 got = f"{array.dtype} of shape {array.shape}"
                 problems.append(f"state[{key!r}] must be real of shape {shape}, got {got}")
             arrays[key] = array
+        if not problems:
+            problems = self.wrong_counts(arrays)
         if problems:
             raise ValueError("; ".join(sorted(problems)))
         for key, recurrence, name, shape in self.plan.states:
-            self.view(recurrence, name, shape)[...] = arrays[key]
+            self.put(recurrence, name, shape, arrays[key])
+
+    cdef list wrong_counts(self, dict arrays):
+        """What is wrong with the numbers of steps that window ops are said to hold."""
+        found, most = [], {}
+        for key, recurrence, name, shape in self.plan.states:
+            if name == "history":
+                most[recurrence] = shape[0]
+            elif name == "held":
+                counts = np.unique(arrays[key])
+                if len(counts) != 1 or counts[0] != int(counts[0]) or counts[0] > most[recurrence]:
+                    got = ", ".join(f"{n:g}" for n in counts)
+                    found.append(f"state[{key!r}] must be one integer of at most {most[recurrence]}, got {got}")
+        return found
 
     def reset(self, rows=None):
         """Return to the initial state: all rows, or those of a list of indices or a boolean mask (batch,)."""
@@ -692,8 +751,23 @@ cdef class Stream:
         index = np.atleast_1d(index)
         if index.size and (index.ndim != 1 or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= self.B):
             raise ValueError(f"rows must be indices in 0..{self.B - 1} or a mask of shape ({self.B},), got {rows!r}")
+        if len(index) < self.B:
+            self.check_rows_apart()
         for b in index:
             self.initialise_row(b)
+
+    cdef int check_rows_apart(self) except -1:
+        """Raise when a row that begins anew would have another number of steps in its windows than the others."""
+        cdef int i
+        cdef const Instruction *ins
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if ins.op == WINDOW and held_before(&self.windows[ins.frame.window]) != ins.frame.before:
+                raise ValueError(
+                    "rows can be reset apart only where every layer holds as many steps as at the beginning; "
+                    "got one that strides over steps or has no padding: reset all rows"
+                )
+        return 0
 
     def copy(self):
         """A second stream in the same state, independent from here on."""
@@ -727,11 +801,6 @@ cdef char *place(char *base, size_t *at, idx size) noexcept:
     cdef char *here = NULL if base == NULL else base + at[0]
     at[0] += (size + ALIGN - 1) // ALIGN * ALIGN
     return here
-
-
-cdef idx history(const Frame *frame) noexcept:
-    """The most steps that a line keeps from call to call."""
-    return max(frame.before, frame.reach + frame.stride_in_time - 2)
 
 
 cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:

@@ -126,3 +126,29 @@ def test_rows_behind_their_end_keep_their_states():
     for i, n in enumerate([4, 13, 1]):
         _, alone = model(x[i, :n], return_state=True)
         assert all(np.array_equal(alone[k], state[k][i]) for k in alone)
+
+
+@pytest.mark.parametrize(("name", "op", "specs"), TEMPORAL, ids=lambda v: v if isinstance(v, str) else "")
+@pytest.mark.parametrize("cut", range(1, 9))
+def test_windows_can_be_taken_along_and_put_back(name, op, specs, cut):
+    model, x = Model(graph_of(op, specs)), feeds(specs)["x0"]
+    s = model.stream(ROWS)
+    s.process(x[:, :cut])
+    twin = s.copy()
+    for a, b in zip((s.process(x[:, cut:]), s.flush()), (twin.process(x[:, cut:]), twin.flush()), strict=True):
+        assert np.array_equal(a, b)
+    assert np.array_equal(s.process(x), model.stream(ROWS).process(x))
+
+
+def test_latency_counts_steps_of_the_input():
+    def latency(*ops):
+        b = GraphBuilder()
+        value = b.input("x", Spec((3,)))
+        for op in ops:
+            value = b.add(op, value)
+        return Model(b.build(value)).stream().latency
+
+    causal, ahead = g.TimeConv(w(3, 3, 5), before=4), g.TimeConv(w(3, 3, 5), before=2, after=2)
+    assert latency(causal) == 0
+    assert latency(ahead) == 2
+    assert latency(g.TimeConv(w(3, 3, 4), stride=4, before=0), ahead) == 3 + 4 * 2

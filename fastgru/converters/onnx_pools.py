@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ConvertError
-from ..graph import Pool, TimePool
+from ..graph import Pad, Pool, TimePool
 from .onnx_call import Call, Translator
 from .onnx_reductions import reduced
 from .onnx_temporal import retimed, windowed
@@ -25,14 +25,18 @@ def pool(mode: str) -> Translator:
         found = window(call, x, kernel)
         count = bool(call.attr("count_include_pad", 0))
         if call.attr("ceil_mode", 0):
-            _round_up(x, found, counted=count and mode == "average")
+            more = _beyond(x, found)
+            if count and mode == "average" and any(more):
+                x, count = _padded(call, x, found), False
+            found.after = [a + m for a, m in zip(found.after, more, strict=True)]
         return _run(call, x, found, mode, count)
 
     return translate
 
 
-def _round_up(x: Tensor, found: Window, *, counted: bool) -> None:
-    """Padding by which the last window, begun within the input or the padding before it, is a whole one."""
+def _beyond(x: Tensor, found: Window) -> list[int]:
+    """Further padding by which the last window, begun within the input or the padding before it, is a whole one."""
+    more = [0] * len(found.kernel)
     for i, n in enumerate(sizes(x)):
         if found.strides[i] == 1:
             continue
@@ -42,10 +46,18 @@ def _round_up(x: Tensor, found: Window, *, counted: bool) -> None:
         windows = -(-(total - found.extent(i)) // found.strides[i]) + 1
         if (windows - 1) * found.strides[i] >= n + found.before[i]:
             windows -= 1
-        more = (windows - 1) * found.strides[i] + found.extent(i) - total
-        if more > 0 and counted:
-            raise ConvertError("ceil_mode must be 0 with count_include_pad where a window reaches beyond the padding")
-        found.after[i] = max(found.after[i] + more, 0)
+        more[i] = max((windows - 1) * found.strides[i] + found.extent(i) - total, 0)
+    return more
+
+
+def _padded(call: Call, x: Tensor, found: Window) -> Tensor:
+    """`x` with its padding as elements that count, unlike what lies beyond it."""
+    before, after = [0] * len(x.spec.shape), [0] * len(x.spec.shape)
+    for i in range(len(found.kernel)):
+        frame = x.frame_axis(i + 2)
+        before[frame], after[frame] = found.before[i], found.after[i]
+        found.before[i] = found.after[i] = 0
+    return call.result(call.add(Pad(before, after), x.value), x.axes, x.elem)
 
 
 def _run(call: Call, x: Tensor, found: Window, mode: str, count: bool) -> Tensor:

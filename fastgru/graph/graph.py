@@ -139,17 +139,15 @@ class Graph:
             Naming the nodes whose inputs have different numbers of steps, and the states fed another number.
         """
         known: dict[str, int] = {}  # of states: what their feedback has, where that is known
-        for _ in range(2 * len(self.feedback) + 1):
+        while True:
             found = {name: length for name, spec in self.inputs.items() if spec.time} | known
             problems = self._count_steps(found)
             fed = {value: found[source] for value, source in self.feedback.items() if source in found}
-            if fed == known and len(fed) < len(self.feedback):  # loops that read no input run along with them all
+            if fed == known:  # what is left are loops that read no input: they run along with them all
                 fed = dict.fromkeys(self.feedback, length) | fed
             if fed == known:
                 break
             known = fed
-        else:
-            problems = [f"states must have the steps of what feeds them, got {known}"]
         if problems:
             raise GraphError(listed(problems))
         return found

@@ -8,6 +8,7 @@ have one in `FRAMES`: a view, an expression that later ops may join, or a nest o
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 from math import prod
 from typing import Any, NamedTuple
 
@@ -53,6 +54,7 @@ class Lowered(NamedTuple):
     loop: tuple[int, int]
     clocks: int
     loop_clock: int
+    latency: Fraction
 
 
 class Lowerer:
@@ -62,7 +64,6 @@ class Lowerer:
         self.graph = graph
         self.program = Program()
         self.values: dict[str, Value] = {}
-        self.states: list[tuple[str, int, str, tuple[int, ...]]] = []
         self.recurrences = 0
         self.inputs: set[int] = set()
         self.given: set[int] = set()  # buffers of outputs
@@ -104,8 +105,9 @@ class Lowerer:
             timed = [p.values[v]["time"] for v in (*ins["inputs"], ins["output"]) if p.values[v]["time"]]
             ins["clock"] = timed[0] if timed else 1
         return Lowered(
-            p.values, instructions, inputs, outputs, self.states, graph.not_streamable(),
-            sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound, (begin, end), p.clocks, self.loop_clock,
+            p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
+            sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound, (begin, end), len(p.clocks), self.loop_clock,
+            max(p.clocks[max(1, p.values[v]["time"]) - 1][1] for v in outputs),
         )  # fmt: skip
 
     def resolve_clocks(self) -> None:
@@ -134,6 +136,7 @@ class Lowerer:
     def node(self, node: g.Node) -> None:
         """Lower one node by rows where its inputs lie so, else by frames."""
         p, op = self.program, node.op
+        p.node = node.name
         args = []
         for name in node.inputs:
             value = self.values[name]
@@ -211,7 +214,7 @@ class Lowerer:
             sizes = dict(op.states())
             if len(node.inputs) == 2:  # a masked stream must remember its last valid output
                 sizes["y"] = op.output_size
-            self.states += [(f"{node.name}.{n}", self.recurrences, n, (size,)) for n, size in sizes.items()]
+            p.states += [(f"{node.name}.{n}", self.recurrences, n, (size,)) for n, size in sizes.items()]
             self.recurrences += 1
 
     def state(self, node: g.Node) -> View:
@@ -219,7 +222,7 @@ class Lowerer:
         p, op = self.program, node.op
         initial = op.initial  # type: ignore[attr-defined]
         number = p.buffer(max(1, initial.size), 0, initial=initial)
-        self.states.append((node.name, -1 - number, "", initial.shape))
+        p.states.append((node.name, -1 - number, "", initial.shape))
         return View(number, initial.shape, contiguous(initial.shape), 0, ANY_CLOCK)
 
     def feedback(self) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -73,12 +74,25 @@ class Program:
     def __init__(self) -> None:
         self.values: list[dict[str, Any]] = []
         self.instructions: list[dict[str, Any]] = []
-        self.clocks = 1
+        self.clocks: list[tuple[Fraction, Fraction]] = [(Fraction(1), Fraction(0))]
+        self.states: list[tuple[str, int, str, tuple[int, ...]]] = []
+        self.windows = 0
+        self.node = ""  # the name of the one being lowered
 
-    def new_clock(self) -> int:
-        """The clock of values that have another number of steps than those before them."""
-        self.clocks += 1
-        return self.clocks
+    def new_clock(self, of: int, delay: int, stride: Fraction) -> int:
+        """The clock of values with a step for every `stride` steps of clock `of`, known `delay` of these later.
+
+        For each the inputs' steps per step, and how many more of them must be there, are kept.
+        """
+        rate, late = self.clocks[of - 1]
+        self.clocks.append((rate * stride, late + rate * delay))
+        return len(self.clocks)
+
+    def new_window(self, states: dict[str, tuple[int, ...]]) -> int:
+        """The number of a line of steps kept from call to call, shown as these states of the node."""
+        self.states += [(f"{self.node}.{name}", self.windows, name, shape) for name, shape in states.items()]
+        self.windows += 1
+        return self.windows - 1
 
     def buffer(self, size: int, time: int, kind: str = "float", **more: Any) -> int:
         """The number of a new value."""

@@ -7,6 +7,7 @@ rows of a value with a clock of its own: its steps are counted apart. What a win
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,14 @@ def window(p: Program, x: Value, reach: int, stride: int, before: int, after: in
     number_of = p.whole(x)
     size = p.values[number_of]["size"]
     shape = (reach, *x.shape)
-    value = p.buffer(reach * size, p.new_clock(), line=True)
-    view = View(value, shape, contiguous(shape), 0, p.values[value]["time"])
-    p.emit("window", [number_of], value, reach=reach, stride=stride, before=before, after=after, fill=number, size=size)
-    return view
+    clock = p.new_clock(p.values[number_of]["time"], max(0, reach - 1 - before), Fraction(stride))
+    value = p.buffer(reach * size, clock, line=True)
+    kept = max(before, reach + stride - 2)  # the most steps that stay from call to call
+    p.emit(
+        "window", [number_of], value, reach=reach, stride=stride, before=before, after=after, fill=number, size=size,
+        window=p.new_window({"history": (kept, *x.shape), "held": ()}), kept=kept,
+    )  # fmt: skip
+    return View(value, shape, contiguous(shape), 0, clock)
 
 
 def _time_conv(p: Program, op: Any, x: Value) -> Value:
@@ -68,9 +73,13 @@ def _framing(p: Program, op: Any, x: Value) -> Value:
 
 
 def _overlap_add(p: Program, op: Any, x: Value) -> Value:
-    clock = p.new_clock()
+    source = p.whole(x)
+    clock = p.new_clock(p.values[source]["time"], 0, Fraction(1, op.hop))
     value = p.buffer(1, clock)
-    p.emit("overlap_add", [p.whole(x)], value, reach=op.size, stride=op.hop, before=0, after=0, fill=0.0, size=1)
+    p.emit(
+        "overlap_add", [source], value, reach=op.size, stride=op.hop, before=0, after=0, fill=0.0, size=1,
+        window=p.new_window({"sums": (op.size,)}), kept=op.size,
+    )  # fmt: skip
     return View(value, (), (), 0, clock)
 
 
