@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -91,8 +92,8 @@ class Model:
         lowered = lower(self._graph)
         self._plan = _engine.Plan(
             lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
-            isa=select_isa(isa), dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loop=lowered.loop, clocks=lowered.clocks,
-            loop_clock=lowered.loop_clock, latency=math.ceil(lowered.latency), gemm=blas,
+            isa=select_isa(isa), dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loop=lowered.loop,
+            clocks=lowered.clocks, loop_clock=lowered.loop_clock, latency=math.ceil(lowered.latency), gemm=blas,
         )  # fmt: skip
 
     @property

@@ -15,12 +15,10 @@ def w(*shape: int) -> np.ndarray:
 
 
 F = lambda *shape, time=True: Spec(shape, time)  # noqa: E731
-I = lambda *shape, time=True: Spec(shape, time, "int")  # noqa: E731, E741
+I = lambda *shape, time=True: Spec(shape, time, "int")  # noqa: E731
 
 UNARY = [(f"unary-{f}", g.Unary(f), [F(3, 5)]) for f in g.UNARY if f not in ("not", "isnan", "log", "sqrt")]
-BINARY = [
-    (f"binary-{f}", g.Binary(f), [F(3, 5), F(5)]) for f in g.BINARY if f not in ("and", "or", "xor", "pow")
-]
+BINARY = [(f"binary-{f}", g.Binary(f), [F(3, 5), F(5)]) for f in g.BINARY if f not in ("and", "or", "xor", "pow")]
 CONVS = [
     ("conv1", g.Conv(w(6, 3, 4), w(6)), [F(3, 20)]),
     ("conv1-stride", g.Conv(w(17, 3, 4), w(17), strides=(3,), before=(2,), after=(1,)), [F(3, 20)]),

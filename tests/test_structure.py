@@ -24,6 +24,7 @@ ALLOWED = {
     "_matrices": ("graph",),
     "converters": ("graph", "reference", "layers"),
     "lowering": ("graph", "reference"),
+    "drawing": ("graph",),
     "summary": ("graph",),
     "quantization": ("graph", "reference", "selftest", "summary", "_samples"),
     "selftest": ("graph", "reference", "model", "_samples"),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
 
 from ..selftest import make_input
 from . import _show
@@ -77,7 +78,7 @@ def bench(
 
 def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:
     """Time `calls` calls after `warmup` ones, with the garbage collector off and outputs allocated before."""
-    frame = make_input(model.graph)[0]
+    frame = _input(model)[0]
     frame = frame if frame.dtype.kind == "i" else frame.astype(model.dtype)
     one, steps = _call(model, np.repeat(frame[None], batch, axis=0))
     ns = np.zeros(calls, dtype=np.int64)
@@ -89,12 +90,20 @@ def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:
     return Timing(ns, batch, steps, empty)
 
 
+def _input(model: Model) -> NDArray[Any]:
+    """The seeded input of a model that has one."""
+    x = make_input(model.graph)
+    if isinstance(x, dict):
+        raise DataError(f"model to bench must have one input, got {', '.join(x)}")
+    return x
+
+
 def compare(models: Sequence[Model]) -> dict[str, list[float]]:
     """Median microseconds of each model for one step (where it streams) and one sequence of `LONG` steps.
 
     Models take turns, a short round each, so that what else the machine does meets all of them.
     """
-    frame = make_input(models[0].graph)[:1]
+    frame = _input(models[0])[:1]
     x = np.resize(frame, (1, LONG, *frame.shape[2:]))
     timed = {f"sequence of {LONG} steps": ([_sequence(model, x) for model in models], SEQUENCES_A_ROUND)}
     if not models[0].graph.not_streamable():

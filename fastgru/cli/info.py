@@ -8,17 +8,20 @@ from typing import Annotated
 
 import typer
 
-from .. import fileformat
+from .. import drawing, fileformat
 from ..summary import Summary, summarise
 from . import _show
 
 
 def info(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
+    graph: Annotated[Path | None, typer.Option(help="Draw the graph into this .svg, .png, .pdf or .dot file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the layers, origin and self-test of a .fgru file."""
     contents = fileformat.read(model)
+    if graph is not None:
+        drawing.draw(contents.graph, graph)
     summary = summarise(contents.graph, contents.dtype)
     if as_json:
         print(json.dumps(_as_dict(contents, summary), indent=2))

@@ -16,6 +16,7 @@ from .. import graph as g
 from ..errors import GraphError
 from ..graph.activations import SOFTMAX
 from . import schedule
+from .convolution import CONVOLUTIONS
 from .elementwise import ELEMENTWISE, Lowering
 from .linear import LINEAR
 from .program import ANY_CLOCK, Expr, Program, Value, joint_time
@@ -32,6 +33,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
     **ELEMENTWISE,
     **SHAPES,
     **LINEAR,
+    **CONVOLUTIONS,
     **REDUCING,
     **TEMPORAL,
     g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(ids), 0),
@@ -106,7 +108,8 @@ class Lowerer:
             ins["clock"] = timed[0] if timed else 1
         return Lowered(
             p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
-            sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound, (begin, end), len(p.clocks), self.loop_clock,
+            sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound,
+            (begin, end), len(p.clocks), self.loop_clock,
             max(p.clocks[max(1, p.values[v]["time"]) - 1][1] for v in outputs),
         )  # fmt: skip
 
@@ -174,7 +177,7 @@ class Lowerer:
             return not op.scan
         if isinstance(op, ONLY_ROWS):
             return True
-        whole = [isinstance(a, View) and self.is_whole(a) for a in args]
+        whole = [isinstance(a, View) and self.program.is_whole(a) for a in args]
         if isinstance(op, g.Embedding):
             return self.program.values[args[0].buffer]["kind"] == "int" if isinstance(args[0], View) else False
         if any(len(a.shape) != 1 for a in args):
@@ -183,14 +186,6 @@ class Lowerer:
             return True
         alike = len({a.shape for a in args}) == 1 or isinstance(op, g.Concat)
         return all(whole) and alike and len({a.time for a in args}) == 1 and len(args) <= 8
-
-    def is_whole(self, view: View) -> bool:
-        """Whether a view is all of a buffer, step by step."""
-        if view.buffer == CONSTANT:
-            return False
-        size = self.program.values[view.buffer]["size"]
-        own = self.program.values[view.buffer]["time"]
-        return view.is_contiguous and view.offset == 0 and view.size == size and view.time == own
 
     def row(self, node: g.Node, args: list[Value]) -> None:
         """Append the instruction of a row op."""
@@ -228,7 +223,7 @@ class Lowerer:
     def feedback(self) -> list[int]:
         """Store what each State becomes, after all that reads the old one; returns the states' buffers."""
         p = self.program
-        targets = {self.values[state].buffer: value for state, value in self.graph.feedback.items()}
+        targets = {p.view(self.values[state]).buffer: value for state, value in self.graph.feedback.items()}
         stores = []
         for number, value in targets.items():
             view = p.view(self.values[value])
@@ -254,7 +249,12 @@ class Lowerer:
         wanted = spec.time or self.only_rows
         time = value.time or int(wanted)  # of a constant: the inputs' own
         number = -1
-        if isinstance(value, View) and self.is_whole(value) and value.buffer not in taken and value.time == time:
+        if (
+            isinstance(value, View)
+            and self.program.is_whole(value)
+            and value.buffer not in taken
+            and value.time == time
+        ):
             own = p.values[value.buffer]
             number = -1 if "initial" in own or "line" in own else value.buffer
         if number < 0:

@@ -23,8 +23,7 @@ FUNCTIONS = {
 }  # fmt: skip
 # Codes of fastgru/_frames.pxi.
 KERNELS = {
-    name: i
-    for i, name in enumerate(("map", "reduce", "contract", "arg_reduce", "gather", "softmax", "layer_norm"))
+    name: i for i, name in enumerate(("map", "reduce", "contract", "arg_reduce", "gather", "softmax", "layer_norm"))
 }
 # Codes of enum fg_fold.
 FOLDS = {name: i for i, name in enumerate(("sum", "max", "min", "prod", "sum_square", "sum_abs"))}
@@ -179,12 +178,18 @@ class Program:
     def whole(self, value: Value) -> int:
         """The number of a buffer that holds exactly `value`, as the ops on whole rows need it."""
         view = self.view(value)
-        if view.buffer != CONSTANT and view.is_contiguous and view.offset == 0:
-            if view.size == max(1, self.values[view.buffer]["size"]) and view.time == self.values[view.buffer]["time"]:
-                return view.buffer
+        if self.is_whole(view):
+            return view.buffer
         to = self.new(view.shape, view.time)
         self.copy(view, to)
         return to.buffer
+
+    def is_whole(self, view: View) -> bool:
+        """Whether a view is all of a buffer, step by step."""
+        if view.buffer == CONSTANT or not view.is_contiguous or view.offset:
+            return False
+        own = self.values[view.buffer]
+        return bool(view.size == own["size"] and view.time == own["time"])
 
     def with_last_contiguous(self, value: Value, loops: int) -> View:
         """`value` with elements of the last axis side by side, and at most `loops` loops over the others."""

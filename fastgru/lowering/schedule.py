@@ -20,31 +20,25 @@ def order(instructions: Instructions, states: Iterable[int]) -> tuple[Instructio
     What does not depend on a state runs before, over many steps at once; what only follows from one, after.
     """
     states = set(states)
-    dependent, after_state = set(states), []
+    dependent, following = set(states), set()
     for i, ins in enumerate(instructions):
-        if dependent.intersection(ins["inputs"]):
+        if ins["op"] == "store" or dependent.intersection(ins["inputs"]):
             dependent.update(written(ins))
-            after_state.append(i)
-        elif dependent.intersection(written(ins)) and ins["op"] == "store":
-            after_state.append(i)
+            following.add(i)
     inside: set[int] = set()
     needed: set[int] = set()
-    for i in reversed(range(len(instructions))):
+    for i in sorted(following, reverse=True):
         ins = instructions[i]
-        reads_state = bool(states.intersection(ins["inputs"]))
-        if ins["op"] == "store" or (i in set(after_state) and (reads_state or needed.intersection(written(ins)))):
+        if ins["op"] == "store" or states.intersection(ins["inputs"]) or needed.intersection(written(ins)):
             inside.add(i)
             needed.update(ins["inputs"])
-    following = set(after_state)
-    before = [ins for i, ins in enumerate(instructions) if i not in inside and i not in following]
+    before = [ins for i, ins in enumerate(instructions) if i not in following]
     loop = [ins for i, ins in enumerate(instructions) if i in inside]
-    behind = [ins for i, ins in enumerate(instructions) if i in following and i not in inside]
+    behind = [ins for i, ins in enumerate(instructions) if i in following - inside]
     return [*before, *loop, *behind], len(before), len(before) + len(loop)
 
 
-def slots(
-    instructions: Instructions, sizes: Sequence[int], fixed: Iterable[int], begin: int, end: int
-) -> list[int]:
+def slots(instructions: Instructions, sizes: Sequence[int], fixed: Iterable[int], begin: int, end: int) -> list[int]:
     """A slot of memory for every buffer, -1 for those of `fixed`: two share one when they are never alive together."""
     life: dict[int, list[int]] = {}
     for i, ins in enumerate(instructions):
@@ -55,10 +49,9 @@ def slots(
             span[1] = max(span[1], end - 1)
         if begin <= span[0] < end <= span[1]:
             span[0] = begin
-    result, ends = [-1] * len(sizes), []  # type: list[int], list[tuple[int, int, int]]
+    result = [-1] * len(sizes)
     kept = set(fixed)
     room: list[list[int]] = []  # of each slot: the last instruction that needs it, and its size
-    del ends
     for v in sorted(life, key=lambda v: life[v][0]):
         if v in kept:
             continue

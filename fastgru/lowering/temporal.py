@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from .. import graph as g
+from .convolution import channels_first, convolve
 from .elementwise import Lowering
-from .linear import channels_first, convolve
 from .program import FOLDS, FUNCTIONS, Program, Value
 from .shapes import join, reshape
 from .views import View, contiguous
@@ -113,8 +113,8 @@ TIME_FOLDS: dict[str, Callable[[Program, Value], Value]] = {
 
 def _time_softmax(p: Program, op: Any, x: Value) -> Value:
     view = p.view(x)
-    raised = p.expression(FUNCTIONS["sub"], [view, fold_time(p, view, "max")])
-    raised = p.view(p.expression(FUNCTIONS["exp"], [raised]))
+    lowered = p.expression(FUNCTIONS["sub"], [view, fold_time(p, view, "max")])
+    raised = p.view(p.expression(FUNCTIONS["exp"], [lowered]))
     return p.expression(FUNCTIONS["div"], [raised, fold_time(p, raised, "sum")])
 
 

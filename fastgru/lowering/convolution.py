@@ -1,0 +1,128 @@
+"""Convolutions and pools: windows of a frame as a view, with channels innermost, and products or folds of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import graph as g
+from ..graph import Activation
+from ..reference import f64
+from .elementwise import Lowering
+from .linear import contract, dense
+from .program import FOLDS, FUNCTIONS, Program, Value
+from .shapes import pad, reshape
+from .views import CONSTANT, View
+
+# Fewer outputs than half a vector, each of few products: packed panels would mostly hold padding.
+PRODUCT_UNITS = 8
+PRODUCT_WIDTH = 64
+
+
+def channels_last(p: Program, x: Value, before: Any, after: Any, number: float) -> View:
+    """x (C, *S) as a view (*S + padding, C), channels side by side."""
+    view = p.view(x)
+    view = view.permuted([*range(1, view.rank), 0])
+    if any(before) or any(after):
+        return pad(p, view, [*before, 0], [*after, 0], number)
+    return view if view.shape[-1] == 1 or view.strides[-1] == 1 else p.contiguous(view)
+
+
+def windows(view: View, kernel: Any, strides: Any, dilations: Any) -> View:
+    """(*S, C) as (*O, *kernel, C): the elements under each position of a kernel."""
+    n = len(kernel)
+    out = [(s - d * (k - 1) - 1) // step + 1 for s, k, step, d in
+           zip(view.shape, kernel, strides, dilations, strict=False)]  # fmt: skip
+    shape = (*out, *kernel, view.shape[-1])
+    steps = (
+        *[s * step for s, step in zip(view.strides[:n], strides, strict=True)],
+        *[s * d for s, d in zip(view.strides[:n], dilations, strict=True)],
+        view.strides[-1],
+    )
+    return View(view.buffer, shape, steps, view.offset, view.time, view.constant)
+
+
+def convolve(
+    p: Program, x: View, weight: Any, bias: Any, strides: Any, dilations: Any, groups: int, act: Activation
+) -> View:
+    """x (*S, C) with weight (O, C / groups, *kernel) to a view (*out, O)."""
+    n, units, inner, kernel = weight.ndim - 2, weight.shape[0], weight.shape[1], weight.shape[2:]
+    seen = windows(x, kernel, strides, dilations)
+    out, width = seen.shape[:n], prod(kernel) * inner
+    if groups == 1 and (units >= PRODUCT_UNITS or width >= PRODUCT_WIDTH):
+        flat: Value | None = seen.reshaped((*out, width)) if x.buffer != CONSTANT else None
+        if flat is None or p.view(flat).strides[-1] != 1:
+            flat = reshape(p, p.contiguous(seen), (*out, width))
+        return dense(p, flat, np.moveaxis(f64(weight), 1, -1).reshape(units, -1), bias, act)
+    to = p.new((*out, units), x.time)
+    each = units // groups
+    own = (*seen.strides[:n], inner * seen.strides[-1], 0, *seen.strides[n:])
+    a = replace(seen, shape=(*out, groups, each, *kernel, inner), strides=own)
+    side_by_side = f64(weight).reshape(groups, each, inner, *kernel)
+    b = View.of_constant(np.moveaxis(side_by_side, (2, 0, 1), (-3, -2, -1)))  # (*kernel, inner, groups, each)
+    b = b.permuted([n + 1, n + 2, *range(n), n]).expanded((*out, groups, each, *kernel, inner))
+    grouped = replace(to, shape=(*out, groups, each), strides=(*to.strides[:n], each, 1))
+    shift = None if bias is None else View.of_constant(f64(bias).reshape(groups, each)).expanded(grouped.shape)
+    contract(p, grouped, a, b, [*kernel, inner], shift, act)
+    return to
+
+
+def channels_first(view: View) -> View:
+    """(*S, C) as (C, *S)."""
+    return view.permuted([view.rank - 1, *range(view.rank - 1)])
+
+
+def _conv(p: Program, op: Any, x: Value) -> Value:
+    view = channels_last(p, x, op.before, op.after, 0.0)
+    return channels_first(convolve(p, view, op.weight, op.bias, op.strides, op.dilations, op.groups, op.activation))
+
+
+def _conv_transpose(p: Program, op: Any, x: Value) -> Value:
+    """A convolution of the input with zeros between its elements, the kernel turned round (arXiv:1603.07285)."""
+    n = op.weight.ndim - 2
+    kernel, view = op.weight.shape[2:], p.view(x)
+    view = view.permuted([*range(1, view.rank), 0])
+    reach = [d * (k - 1) for d, k in zip(op.dilations, kernel, strict=True)]
+    before = [r - b for r, b in zip(reach, op.before, strict=True)]
+    after = [r - a + o for r, a, o in zip(reach, op.after, op.output_padding, strict=True)]
+    spread = [(s - 1) * step + 1 for s, step in zip(view.shape, op.strides, strict=False)]
+    room = [max(0, b) + s + max(0, a) for b, s, a in zip(before, spread, after, strict=True)]
+    to = p.new((*room, view.shape[-1]), view.time)
+    p.fill(to, 0.0)
+    part = to
+    for axis in range(n):
+        start = max(0, before[axis])
+        part = part.sliced(axis, start, start + spread[axis], op.strides[axis])
+    p.copy(view, part)
+    for axis in range(n):  # padding larger than the kernel's reach cuts into the input itself
+        to = to.sliced(axis, max(0, -before[axis]), room[axis] - max(0, -after[axis]))
+    channels, each = op.weight.shape[0], op.weight.shape[1]
+    w = f64(op.weight).reshape(op.groups, channels // op.groups, each, *kernel).swapaxes(1, 2)
+    w = np.flip(w.reshape(op.groups * each, channels // op.groups, *kernel), tuple(range(2, 2 + n)))
+    ones = [1] * n
+    return channels_first(convolve(p, to, w, op.bias, ones, op.dilations, op.groups, op.activation))
+
+
+def _pool(p: Program, op: Any, x: Value) -> Value:
+    n = len(op.kernel)
+    number = -np.inf if op.mode == "max" else 0.0
+    view = channels_last(p, x, op.before, op.after, number)
+    seen = windows(view, op.kernel, op.strides, op.dilations)
+    out = seen.shape[:n]
+    to = p.new((*out, view.shape[-1]), view.time)
+    order = [*range(n), 2 * n, *range(n, 2 * n)]
+    p.nest("reduce", to, [seen.permuted(order)], folded=list(op.kernel),
+           function=FOLDS["max" if op.mode == "max" else "sum"])  # fmt: skip
+    if op.mode == "max":
+        return channels_first(to)
+    around = float(op.count_padding)
+    counted = np.pad(np.ones(x.shape[1:]), list(zip(op.before, op.after, strict=True)), constant_values=around)
+    counts = windows(View.of_constant(counted[..., None]), op.kernel, op.strides, op.dilations).numbers()
+    share = 1.0 / counts.sum(axis=tuple(range(n, 2 * n)))
+    return p.expression(FUNCTIONS["mul"], [channels_first(to), View.of_constant(np.moveaxis(share, -1, 0))])
+
+
+CONVOLUTIONS: dict[type[g.Op], Lowering] = {g.Conv: _conv, g.ConvTranspose: _conv_transpose, g.Pool: _pool}
