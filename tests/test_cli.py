@@ -89,7 +89,7 @@ def test_convert_demo_network(cli, tmp_path):
     [
         (["none.pt"], "none.pt"),
         (["a.txt"], "must end in one of"),
-        (["a.pt", "--like", "Conv"], "layer of --like must be one of .*GRU.*, got 'Conv'"),
+        (["a.pt", "--like", "Sequential"], "layer of --like must be one of .*GRU.*, got 'Sequential'"),
         (["a.pt", "--like", "GRU oops"], "must be key=value, each key once, got 'oops'"),
         (["a.pt", "--like", "GRU colour=1"], "attribute of like.GRU. must be one of"),
         (["a.pt", "--like", "GRU name='x"], "quotes of --like must be closed"),

@@ -39,7 +39,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
     g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(ids), 0),
 }
 ONLY_ROWS = (g.Mask, g.ApplyMask, g.Reverse)
-JOINING = (*ELEMENTWISE, g.Activate)
+JOINING = (*ELEMENTWISE, g.Activate, g.Concat, g.Pad, g.Transpose, *CONVOLUTIONS)  # that take expressions
 
 
 class Lowered(NamedTuple):
@@ -98,7 +98,7 @@ class Lowerer:
         sizes = [v["size"] for v in p.values]
         places = [-1] * len(sizes)
         if framed:
-            lines = [i for i, v in enumerate(p.values) if "line" in v]
+            lines = [i for i, v in enumerate(p.values) if "line" in v or "apart" in v]
             places = schedule.slots(instructions, sizes, [*inputs, *outputs, *held, *lines], begin, end)
         for value, place in zip(p.values, places, strict=True):
             value["slot"] = place

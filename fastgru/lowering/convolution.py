@@ -24,10 +24,10 @@ PRODUCT_WIDTH = 64
 
 def channels_last(p: Program, x: Value, before: Any, after: Any, number: float) -> View:
     """x (C, *S) as a view (*S + padding, C), channels side by side."""
-    view = p.view(x)
-    view = view.permuted([*range(1, view.rank), 0])
+    last = x.permuted([*range(1, len(x.shape)), 0])
     if any(before) or any(after):
-        return pad(p, view, [*before, 0], [*after, 0], number)
+        return pad(p, last, [*before, 0], [*after, 0], number)
+    view = p.view(last)
     return view if view.shape[-1] == 1 or view.strides[-1] == 1 else p.contiguous(view)
 
 
@@ -83,20 +83,17 @@ def _conv(p: Program, op: Any, x: Value) -> Value:
 def _conv_transpose(p: Program, op: Any, x: Value) -> Value:
     """A convolution of the input with zeros between its elements, the kernel turned round (arXiv:1603.07285)."""
     n = op.weight.ndim - 2
-    kernel, view = op.weight.shape[2:], p.view(x)
-    view = view.permuted([*range(1, view.rank), 0])
+    kernel, view = op.weight.shape[2:], x.permuted([*range(1, len(x.shape)), 0])
     reach = [d * (k - 1) for d, k in zip(op.dilations, kernel, strict=True)]
     before = [r - b for r, b in zip(reach, op.before, strict=True)]
     after = [r - a + o for r, a, o in zip(reach, op.after, op.output_padding, strict=True)]
     spread = [(s - 1) * step + 1 for s, step in zip(view.shape, op.strides, strict=False)]
     room = [max(0, b) + s + max(0, a) for b, s, a in zip(before, spread, after, strict=True)]
-    to = p.new((*room, view.shape[-1]), view.time)
-    p.fill(to, 0.0)
-    part = to
+    part = to = p.zeros((*room, view.shape[-1]), view.time)
     for axis in range(n):
         start = max(0, before[axis])
         part = part.sliced(axis, start, start + spread[axis], op.strides[axis])
-    p.copy(view, part)
+    p.write(view, part)
     for axis in range(n):  # padding larger than the kernel's reach cuts into the input itself
         to = to.sliced(axis, max(0, -before[axis]), room[axis] - max(0, -after[axis]))
     channels, each = op.weight.shape[0], op.weight.shape[1]

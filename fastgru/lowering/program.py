@@ -49,11 +49,18 @@ class Expr:
         """Instructions of the program."""
         return 1 + sum(a.steps for a in self.args if isinstance(a, Expr))
 
+    def permuted(self, perm: Sequence[int]) -> Expr:
+        """Axis i of the result is axis ``perm[i]``."""
+        args = tuple((a.expanded(self.shape) if isinstance(a, View) else a).permuted(perm) for a in self.args)
+        return Expr(self.function, args, tuple(self.shape[i] for i in perm), self.time, self.alpha, self.beta)
+
     def views(self) -> list[View]:
         """What it reads, in order, each once."""
         found: list[View] = []
         for a in self.args:
-            found += [v for v in (a.views() if isinstance(a, Expr) else [a]) if not any(v is f for f in found)]
+            for view in a.views() if isinstance(a, Expr) else [a]:
+                if not any(view.reads_like(f) for f in found):
+                    found.append(view)
         return found
 
 
@@ -103,6 +110,19 @@ class Program:
         shape = tuple(shape)
         view = View(0, shape, contiguous(shape), 0, time)
         return View(self.buffer(view.size, time), shape, view.strides, 0, time)
+
+    def zeros(self, shape: Sequence[int], time: int) -> View:
+        """A view of a whole new buffer that holds zeros wherever nothing is written: it shares its memory with none."""
+        view = self.new(shape, time)
+        self.values[view.buffer]["apart"] = True
+        return view
+
+    def write(self, value: Value, to: View) -> None:
+        """Compute or copy a value into an existing view."""
+        if isinstance(value, View):
+            self.copy(value, to)
+        else:
+            self.compute(value, to)
 
     def emit(self, op: str, inputs: Sequence[int], output: int, **fields: Any) -> None:
         """Append an instruction."""
@@ -160,7 +180,7 @@ class Program:
     def _linear(self, value: Value, reads: list[View], program: list[Any]) -> int:
         """Append the steps of `value`; returns the register of its result."""
         if isinstance(value, View):
-            return next(i for i, v in enumerate(reads) if v is value)
+            return next(i for i, v in enumerate(reads) if v.reads_like(value))
         registers = [self._linear(a, reads, program) for a in value.args]
         registers += [0] * (3 - len(registers))
         program.append((value.function, *registers, value.alpha, value.beta))

@@ -39,29 +39,23 @@ def join(p: Program, values: Sequence[Value], axis: int) -> View:
     to = p.new(shape, joint_time(values))
     at = 0
     for value in values:
-        part = to.sliced(axis, at, at + value.shape[axis])
-        if isinstance(value, View):
-            p.copy(value, part)
-        else:
-            p.compute(value, part)
+        p.write(value, to.sliced(axis, at, at + value.shape[axis]))
         at += value.shape[axis]
     return to
 
 
 def pad(p: Program, x: Value, before: Sequence[int], after: Sequence[int], number: float) -> View:
     """`x` in the middle of a larger frame of one number."""
-    to = p.new([b + n + a for b, n, a in zip(before, x.shape, after, strict=True)], x.time)
+    shape = [b + n + a for b, n, a in zip(before, x.shape, after, strict=True)]
+    to = p.new(shape, x.time) if number else p.zeros(shape, x.time)
     inner = to
     for axis, (b, n) in enumerate(zip(before, x.shape, strict=True)):
         rim = inner  # the two slabs beside the part that x fills, as deep as what is left of the other axes
         for part in (rim.sliced(axis, 0, b), rim.sliced(axis, b + n, rim.shape[axis])):
-            if part.size:
+            if part.size and number:
                 p.fill(part, number)
         inner = inner.sliced(axis, b, b + n)
-    if isinstance(x, View):
-        p.copy(x, inner)
-    else:
-        p.compute(x, inner)
+    p.write(x, inner)
     return to
 
 
@@ -109,7 +103,7 @@ def _one_hot(p: Program, op: Any, ids: Value) -> Value:
 SHAPES: dict[type[g.Op], Lowering] = {
     g.Constant: lambda p, op: View.of_constant(op.value),
     g.Reshape: lambda p, op, x: reshape(p, x, op.shape),
-    g.Transpose: lambda p, op, x: p.view(x).permuted(op.perm),
+    g.Transpose: lambda p, op, x: x.permuted(op.perm),
     g.Slice: _slice,
     g.Pad: _pad,
     g.Concat: lambda p, op, *xs: join(p, xs, op.axis % len(xs[0].shape)),

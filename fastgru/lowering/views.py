@@ -75,6 +75,13 @@ class View:
             index += (np.arange(n) * stride).reshape([-1 if i == axis else 1 for i in range(self.rank)])
         return np.asarray(self.constant[index])
 
+    def reads_like(self, other: View) -> bool:
+        """Whether two views show the same elements of the same buffer."""
+        same = (self.buffer, self.shape, self.strides, self.offset) == (
+            other.buffer, other.shape, other.strides, other.offset,
+        )  # fmt: skip
+        return same and self.constant is other.constant
+
     # Other views of the same numbers ---------------------------------------------------------------
 
     def permuted(self, perm: Sequence[int]) -> View:
