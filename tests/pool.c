@@ -148,6 +148,37 @@ static void check_signals(void) {
   CHECK(!blocked[0] && blocked[1] && blocked[2]);
 }
 
+/* Subnormal numbers as zero, or not, in the calling thread; whether this file knows how. */
+static int flush_to_zero(int on) {
+#if defined(__x86_64__)
+  __builtin_ia32_ldmxcsr((__builtin_ia32_stmxcsr() & ~0x8040u) | (on ? 0x8040u : 0));
+#elif defined(__aarch64__)
+  unsigned long mode;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+  mode = (mode & ~(1ul << 24)) | (unsigned long)on << 24;
+  __asm__ volatile("msr fpcr, %0" ::"r"(mode));
+#else
+  (void)on;
+  return 0;
+#endif
+  return 1;
+}
+
+static void below_normal(void *arg, int part) {
+  volatile float smallest = 0x1p-126f;
+  ((float *)arg)[part] = smallest * 0.5f;
+}
+
+static void check_arithmetic_mode(void) {
+  for (int i = 0; i < 4; i++) { /* the workers of the first run work in the others, too */
+    float found[4];
+    flush_to_zero(i % 2);
+    CHECK(fg_pool_run(4, below_normal, found) == 0);
+    const int known = flush_to_zero(0); /* before comparing, which takes them for zero, too */
+    for (int p = 0; p < 4; p++) CHECK((found[p] == 0) == (known && i % 2));
+  }
+}
+
 static void check_idle(void) {
   struct sums s = {0};
   CHECK(fg_pool_run(4, add, &s) == 0);
@@ -280,6 +311,7 @@ int main(int argc, char **argv) {
   check_barrier(MOST, rounds);
   check_late();
   check_signals();
+  check_arithmetic_mode();
   check_idle();
   check_nested();
   check_callers();

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import fastgru
 from fastgru import Model
@@ -101,6 +102,42 @@ model(x, threads=2)
 assert _engine.worker_threads() == 1
 """
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
+def test_a_packed_model_leaves_blas_alone():
+    """It brings no BLAS library into the process and sets no pool's number of threads, nor takes its own from it."""
+    code = """
+import os, numpy as np
+from threadpoolctl import threadpool_info, threadpool_limits
+before, tasks = threadpool_info(), os.path.isdir("/proc/self/task") and len(os.listdir("/proc/self/task"))
+import fastgru
+from fastgru import _engine
+from fastgru.layers import GRU
+w = np.ones((3 * 64, 64), np.float32) / 64
+model = fastgru.Model([GRU(w, w)])
+x = np.ones((8, 50, 64), np.float32)
+model(x)
+assert threadpool_info() == before, (before, threadpool_info())
+assert not tasks or len(os.listdir("/proc/self/task")) == tasks, "a call on one thread started others"
+with threadpool_limits(1):
+    limited = threadpool_info()
+    model(x, threads=3)
+    assert _engine.worker_threads() == 2
+    assert threadpool_info() == limited
+assert threadpool_info() == before
+"""
+    subprocess.run([sys.executable, "-I", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_limits_on_blas_change_no_bits(name, threads):
+    layers, shape = CASES[name]
+    model = Model(layers)
+    x = np.random.default_rng(7).normal(size=shape).astype(np.float32)
+    free = model(x, threads=threads)
+    with threadpoolctl.threadpool_limits(1):
+        assert np.array_equal(model(x, threads=threads), free)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -87,6 +87,30 @@ static inline void relax(void) {
 #endif
 }
 
+/* How this thread rounds, and whether it takes subnormal numbers for zero. Libraries change that, and threads inherit it
+ * from whoever starts them: without the caller's mode a part could give other bits. */
+static unsigned long arithmetic_mode(void) {
+#if defined(__x86_64__) || defined(__i386__)
+  return __builtin_ia32_stmxcsr() & ~0x3Fu; /* without the flags of what has happened */
+#elif defined(__aarch64__)
+  unsigned long mode;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+  return mode;
+#else
+  return 0;
+#endif
+}
+
+static void set_arithmetic_mode(unsigned long mode) {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_ldmxcsr((unsigned)mode);
+#elif defined(__aarch64__)
+  __asm__ volatile("msr fpcr, %0" ::"r"(mode));
+#else
+  (void)mode;
+#endif
+}
+
 static int64_t nanoseconds(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
@@ -156,6 +180,7 @@ void fg_barrier_wait(fg_barrier *b) {
 typedef struct {
   void (*fn)(void *arg, int part);
   void *arg;
+  unsigned long mode; /* the caller's */
   atomic_int pending; /* workers still in fn */
   atomic_uint done;
 } run;
@@ -183,6 +208,7 @@ static void *work(void *self) {
   for (unsigned calls = 0;; calls += 2) {
     await(&w->calls, calls, &idle);
     run *r = w->run;
+    set_arithmetic_mode(r->mode);
     r->fn(r->arg, w->part);
     if (atomic_fetch_sub_explicit(&r->pending, 1, memory_order_acq_rel) == 1) advance(&r->done);
   }
@@ -277,7 +303,7 @@ int fg_pool_run(int parts, void (*fn)(void *arg, int part), void *arg) {
   int error = setup_error ? setup_error : take(parts - 1, &first, &last);
   if (error) return error;
 
-  run r = {.fn = fn, .arg = arg, .pending = parts - 1, .done = 0};
+  run r = {.fn = fn, .arg = arg, .mode = arithmetic_mode(), .pending = parts - 1, .done = 0};
   int part = 0;
   for (worker *w = first; w; w = w->next) {
     w->run = &r;

@@ -5,6 +5,9 @@
  * rounding. Every multiply-add is written so that it can be fused in one way only.
  * Measured maxima, absolute: sigmoid 8.9e-8, tanh 8.9e-8 (float), 2.2e-16 (double); the others stand in
  * tests/test_kernels.py, which holds them to it.
+ *
+ * There is no faster, less exact tier: tried with 5 of the 17 instructions of a sigmoid left out (error 1e-4), batches
+ * of 32 rows of 64 units ran 2 to 3 % faster in float32 and 6 % in int8 (Zen 5, input products included).
  */
 #ifndef FASTGRU_VMATH_H
 #define FASTGRU_VMATH_H
