@@ -28,6 +28,14 @@ def expect(value: Any, kind: type[Any], what: str) -> Any:
     return value
 
 
+def entries(value: Any, names: tuple[str, ...], what: str, *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    """`value` if it is an object with these entries and no others."""
+    found: dict[str, Any] = expect(value, dict, what)
+    if not set(names) <= set(found) <= {*names, *optional}:
+        raise FileFormatError(f"{what} must have the entries {', '.join(names)}, got {short(sorted(found))}")
+    return found
+
+
 def _is_float(value: Any) -> bool:
     """Whether `value` is a finite float, or an integer that is one exactly."""
     return math.isfinite(value) if type(value) is float else type(value) is int and abs(value) < 2**53

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _matrices
-from ._attributes import ATTRIBUTES, expect, fields_of, short, written
+from ._attributes import ATTRIBUTES, entries, expect, fields_of, short, written
 from .errors import FileFormatError, GraphError
 from .graph import OPS, PRECISIONS, Graph, Node, Op, Spec, precision_of
 from .selftest import SelfTest
@@ -23,14 +23,6 @@ MAX_NODES = 10_000
 MAX_AXES = 6  # of an input's frame: a tensor of the file has up to 8
 INPUT_TYPES = {"float": _matrices.FLOATS, "int": ("int64",), "bool": ("int8",)}
 ENTRIES = ("format_version", "graph", "options", "provenance", "self_test", "crc32")
-
-
-def _entries(value: Any, names: tuple[str, ...], what: str, *, optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    """`value` if it is an object with these entries and no others."""
-    found: dict[str, Any] = expect(value, dict, what)
-    if not set(names) <= set(found) <= {*names, *optional}:
-        raise FileFormatError(f"{what} must have the entries {', '.join(names)}, got {short(sorted(found))}")
-    return found
 
 
 def _name(value: Any, what: str) -> str:
@@ -169,8 +161,8 @@ def decode(header: dict[str, Any], arrays: Mapping[str, Array]) -> tuple[Graph, 
     version = header.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         raise FileFormatError(f"format_version must be {FORMAT_VERSION}, got {short(version)}")
-    _entries(header, ENTRIES, "header")
-    dtype = _entries(header["options"], ("dtype",), "options")["dtype"]
+    entries(header, ENTRIES, "header")
+    dtype = entries(header["options"], ("dtype",), "options")["dtype"]
     if dtype not in MODEL_DTYPES:
         raise FileFormatError(f"dtype in options must be one of {', '.join(MODEL_DTYPES)}, got {short(dtype)}")
     tensors = _Tensors(arrays)
@@ -182,7 +174,7 @@ def decode(header: dict[str, Any], arrays: Mapping[str, Array]) -> tuple[Graph, 
 
 
 def _decode_graph(value: Any, tensors: _Tensors) -> Graph:
-    parts = _entries(value, ("inputs", "nodes", "outputs"), "graph", optional=("feedback",))
+    parts = entries(value, ("inputs", "nodes", "outputs"), "graph", optional=("feedback",))
     inputs: dict[str, Spec] = {}
     for item in expect(parts["inputs"], list, "inputs of the graph"):
         name, spec = _decode_input(item)
@@ -202,7 +194,7 @@ def _decode_graph(value: Any, tensors: _Tensors) -> Graph:
 
 
 def _decode_input(item: Any) -> tuple[str, Spec]:
-    parts = _entries(item, ("name", "shape", "time", "dtype"), "input of the graph")
+    parts = entries(item, ("name", "shape", "time", "dtype"), "input of the graph")
     name = _name(parts["name"], "name of an input")
     where = f"of input {short(name)}"
     shape = expect(parts["shape"], list, f"shape {where}")
@@ -214,7 +206,7 @@ def _decode_input(item: Any) -> tuple[str, Spec]:
 
 
 def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
-    parts = _entries(item, ("name", "op", "attributes", "weights", "inputs", "outputs"), f"node {index}")
+    parts = entries(item, ("name", "op", "attributes", "weights", "inputs", "outputs"), f"node {index}")
     name = _name(parts["name"], f"name of node {index}")
     where = f"node {short(name)}"
     kind = expect(parts["op"], str, f"op of {where}")
@@ -260,11 +252,11 @@ def _decode_weights(op: type[Op], precision: str, value: Any, tensors: _Tensors,
 
 
 def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:
-    parts = _entries(value, ("seed", "source", "input", "outputs"), "self_test")
+    parts = entries(value, ("seed", "source", "input", "outputs"), "self_test")
     names = expect(parts["outputs"], list, "outputs of self_test")
     given = dict.fromkeys(graph.inputs, parts["input"])
     if len(graph.inputs) > 1:
-        given = _entries(parts["input"], tuple(graph.inputs), "input of self_test")
+        given = entries(parts["input"], tuple(graph.inputs), "input of self_test")
     if len(names) != len(graph.outputs):
         counts = f"{len(graph.inputs)} input and {len(graph.outputs)} outputs"
         raise FileFormatError(f"self_test must be of {counts}, got {len(given)} and {len(names)}")

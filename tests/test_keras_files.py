@@ -16,8 +16,8 @@ from keras_cases import FILES, FORWARDS, REAL_FORWARDS, assert_close
 
 from fastgru.converters import to_graph
 from fastgru.converters.keras_hdf5 import read
-from fastgru.converters.keras_nodes import layers_of
-from fastgru.converters.keras_stored import lookup_numbered
+from fastgru.converters.keras_nodes import as_model
+from fastgru.converters.keras_weights import from_numbers
 from fastgru.errors import ConvertError
 from fastgru.layers import GRU, LSTM, RNN, Activate, Bidirectional, Dense, Embedding, LayerNorm, like
 
@@ -100,9 +100,8 @@ def test_paths_written_on_windows():
                 target.require_group(path.replace("/", "\\")).create_dataset(leaf, data=item[()])
 
         source.visititems(visit)
-    layers = layers_of(json.loads(members["config.json"]))
-    lookup = lookup_numbered(read(buffer.getvalue()), layers)
-    assert [len(lookup(layer)) for layer in layers] == [0, 1, 6, 3, 2]
+    weights = from_numbers(read(buffer.getvalue()), as_model(json.loads(members["config.json"])))
+    assert [len(arrays) for arrays in weights.values()] == [0, 1, 6, 3, 2]
 
 
 # Real models -------------------------------------------------------------------------------------

@@ -183,7 +183,14 @@ def test_time_conv(length, size, stride, dilation, before, after, groups):
 
 
 @QUICK
-@given(TIMES, st.integers(1, 4), st.integers(1, 3), st.data(), st.sampled_from(["max", "average"]), st.booleans())
+@given(
+    st.integers(1, 12),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.data(),
+    st.sampled_from(["max", "average"]),
+    st.booleans(),
+)
 def test_time_pool(length, size, stride, data, mode, counting):
     before, after = (data.draw(st.integers(0, size - 1)) for _ in range(2))
     x = steps(length, 2, 3)

@@ -31,6 +31,9 @@ class RFFT(_Fourier):
         x = features(inputs, self.n)
         return (Spec((*x.shape[:-1], self.n // 2 + 1, 2), x.time),)
 
+    def input_spec(self) -> Spec:
+        return Spec((self.n,))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class IRFFT(_Fourier):
@@ -43,3 +46,6 @@ class IRFFT(_Fourier):
         if x.shape[-2:] != (self.n // 2 + 1, 2):
             raise GraphError(f"input must have last axes ({self.n // 2 + 1}, 2), got {x}")
         return (Spec((*x.shape[:-2], self.n), x.time),)
+
+    def input_spec(self) -> Spec:
+        return Spec((self.n // 2 + 1, 2))

@@ -221,6 +221,9 @@ class Framing(Temporal):
             raise GraphError(f"input must be samples (B, T) or (B, T, 1), got {x}")
         return (Spec((self.size,)),)
 
+    def input_spec(self) -> Spec:
+        return Spec(())
+
     def output_length(self, length: int) -> int:
         return max(0, windows(length, self.size, self.hop, 1))
 
@@ -252,6 +255,9 @@ class OverlapAdd(Temporal):
         if x.shape != (self.size,):
             raise GraphError(f"input must be frames of {self.size} samples, got {x}")
         return (Spec(()),)
+
+    def input_spec(self) -> Spec:
+        return Spec((self.size,))
 
     def output_length(self, length: int) -> int:
         return length * self.hop

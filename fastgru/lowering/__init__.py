@@ -94,6 +94,8 @@ class Lowerer:
         held = self.feedback()
         self.resolve_clocks()
         instructions, begin, end = schedule.order(p.instructions, held)
+        if any(ins["op"] in ("window", "overlap_add", "reverse") for ins in instructions[begin:end]):
+            raise GraphError("layers between a state and what becomes of it must see one step at a time, got a window")
         framed = any(OPCODES[ins["op"]] >= OPCODES["frame"] for ins in instructions)
         sizes = [v["size"] for v in p.values]
         places = [-1] * len(sizes)
