@@ -119,6 +119,7 @@ cdef struct Value:
     idx item          # bytes of an element
     bint time         # has a time axis
     int clock         # which steps it has; clocks[0] counts those of the inputs
+    bint stays        # shown at the same place at every step of a loop
     int rank          # of an input's or output's frame
     idx[12] dims
     bint line         # its rows are windows over a line of steps

@@ -141,6 +141,7 @@ cdef class Plan:
             self.values[i].slot = v["slot"]
             self.values[i].clock = max(0, v["time"] - 1)
             self.values[i].line = v.get("line", False)
+            self.values[i].stays = v.get("stays", False)
             self.values[i].rank = len(self.shapes[i])
             if self.values[i].rank > FG_RANK:
                 raise ValueError(f"axes of a frame must be at most {FG_RANK}, got shape {self.shapes[i]}")
@@ -310,7 +311,7 @@ cdef class Plan:
             frame.count, frame.stride = d.get("count", 0), d.get("stride", 0)
             frame.over_time = d.get("over_time", False)
             return 0
-        if ins.op == WINDOW or ins.op == OVERLAP_ADD:
+        if ins.op >= WINDOW:
             frame.window, frame.kept = d["window"], d["kept"]
             self.n_windows += 1
             frame.reach, frame.stride_in_time = d["reach"], d["stride"]

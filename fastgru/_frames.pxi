@@ -244,6 +244,21 @@ cdef void execute_window(const Instruction *ins, Run *run) noexcept nogil:
         w.drop = w.held + skip - run.T
 
 
+cdef void execute_wait(const Instruction *ins, Run *run) noexcept nogil:
+    """Take in the steps of this block and show as many of the oldest as the later clock counts."""
+    cdef Window *w = &run.windows[ins.frame.window]
+    cdef idx b, t, item = run.kernels.item, width = ins.size * run.kernels.item, kept = held_before(w)
+    cdef char *line
+    for b in range(run.B):
+        line = w.line + b * w.capacity * width
+        if w.drop > 0 and kept > 0:
+            memmove(line, line + w.drop * width, kept * width)
+        for t in range(run.T):
+            memcpy(line + (kept + t) * width, row(&run.rows[ins.inputs[0]], item, t, b), width)
+    w.held = kept + run.T
+    w.drop = run.steps[run.values[ins.output].clock]
+
+
 cdef void execute_overlap_add(const Instruction *ins, Run *run) noexcept nogil:
     """Add each frame to the samples not yet complete and give out the first `stride_in_time` of them."""
     cdef const Frame *frame = ins.frame

@@ -97,7 +97,7 @@ cdef class Stream:
         self.max_steps[0] = self.block
         for i in range(plan.n_instructions):
             ins = &plan.instructions[i]
-            if ins.op == WINDOW or ins.op == OVERLAP_ADD:
+            if ins.op >= WINDOW:
                 self.lay_out_window(base, &at, ins)
             elif ins.op == RECURRENT:
                 self.lay_out_recurrence(base, &at, ins, self.max_steps[ins.clock], self.B)
@@ -151,7 +151,8 @@ cdef class Stream:
             self.max_steps[clock] = self.max_steps[ins.clock] * frame.stride_in_time + frame.reach
             return
         w.capacity = frame.kept + self.max_steps[ins.clock] + frame.after
-        self.max_steps[clock] = max(1, windows_due(frame, w.capacity))
+        if ins.op == WINDOW and clock != ins.clock:
+            self.max_steps[clock] = max(1, windows_due(frame, w.capacity))
         w.line = place(base, at, self.B * w.capacity * ins.size * self.plan.kernels.item)
         rows.data, rows.t_stride, rows.b_stride = w.line, frame.stride_in_time * ins.size, w.capacity * ins.size
 
@@ -176,7 +177,7 @@ cdef class Stream:
         cdef idx item = self.plan.kernels.item
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if ins.op == WINDOW or ins.op == OVERLAP_ADD:
+            if ins.op >= WINDOW:
                 self.begin_window(ins, b)
             if ins.op != RECURRENT:
                 continue
@@ -286,7 +287,7 @@ cdef class Stream:
         cdef const Window *w
         for i in range(self.plan.n_instructions):
             if self.plan.instructions[i].op != WINDOW and self.plan.instructions[i].op != OVERLAP_ADD:
-                continue
+                continue  # what waits follows a clock that is counted already
             frame = self.plan.instructions[i].frame
             clock = self.plan.values[self.plan.instructions[i].output].clock
             w = &self.windows[frame.window]

@@ -78,7 +78,7 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
         ins = &run.instructions[i]
         if run.mixed:
             run.T = run.steps[ins.clock]
-            if run.T == 0 and ins.op != RECURRENT and ins.op != WINDOW and ins.op != OVERLAP_ADD:
+            if run.T == 0 and ins.op != RECURRENT and ins.op < WINDOW:
                 continue
         if (run.final or run.mixed or run.values[ins.output].time or ins.op == RECURRENT) and (
                 run.part == 0 or ins.op == RECURRENT):
@@ -104,7 +104,7 @@ cdef void shift(Run *run, idx steps) noexcept nogil:
     """Let step 0 of every value, and of the mask, be the one `steps` further on."""
     cdef int i
     for i in range(run.n_values):
-        if run.values[i].time and run.values[i].clock == run.loop_clock:
+        if run.values[i].time and run.values[i].clock == run.loop_clock and not run.values[i].stays:
             run.rows[i].data = <char *>run.rows[i].data + steps * run.rows[i].t_stride * run.values[i].item
     if run.mask != NULL:
         run.mask += steps * run.mask_t

@@ -140,6 +140,52 @@ def test_windows_can_be_taken_along_and_put_back(name, op, specs, cut):
     assert np.array_equal(s.process(x), model.stream(ROWS).process(x))
 
 
+def skipping(op, *around):
+    """x beside what layers make of it."""
+    b = GraphBuilder()
+    x = value = b.input("x", Spec((3,)))
+    for layer in (op, *around):
+        value = b.add(layer, value)
+    return b.build(b.add(g.Add(), value, x, b.add(g.TimeConv(w(3, 3, 2), before=1), x)), value)
+
+
+@pytest.mark.parametrize(
+    "ops",
+    [
+        [g.TimeConv(w(3, 3, 5), before=4)],
+        [g.TimeConv(w(3, 3, 5), before=2, after=2)],
+        [g.TimeConv(w(3, 3, 3), after=2), g.TimeConv(w(3, 3, 3), before=1, after=1)],
+        [g.TimePad(2, 0), g.TimeConv(w(3, 3, 3))],
+    ],
+)
+def test_layers_that_look_ahead_meet_what_waits_for_them(ops):
+    graph, x = skipping(*ops), feeds([Spec((3,))])["x0"]
+    model = Model(graph)
+    whole = model(x)
+    for got, wanted in zip(whole, reference.run(graph, x)[0], strict=True):
+        assert np.abs(got - wanted).max() <= TOLERANCE["float32"] * max(1.0, float(np.abs(wanted).max()))
+    for cuts in ([5, 6], [1, 2, 3, 4], list(range(1, STEPS))):
+        s = model.stream(ROWS)
+        parts = [s.process(x[:, a:b]) for a, b in zip([0, *cuts], [*cuts, STEPS], strict=True)]
+        s = s.copy()
+        parts.append(s.flush())
+        for i, wanted in enumerate(whole):
+            assert np.array_equal(np.concatenate([p[i] for p in parts], axis=1), wanted)
+
+
+def test_a_causal_window_may_lie_in_a_loop():
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    h = b.add(g.State(np.zeros(3)), name="h")
+    seen = b.add(g.TimeConv(w(3, 3, 4), before=3), b.add(g.Add(), x, h))
+    graph = b.build(new := b.add(g.Activate("tanh"), seen), feedback={h: new})
+    model, x = Model(graph), feeds([Spec((3,))])["x0"]
+    whole = model(x)
+    assert np.abs(whole - reference.run(graph, x)[0][0]).max() <= TOLERANCE["float32"]
+    s = model.stream(ROWS)
+    assert np.array_equal(np.stack([s.step(x[:, t]) for t in range(STEPS)], axis=1), whole)
+
+
 def test_latency_counts_steps_of_the_input():
     def latency(*ops):
         b = GraphBuilder()

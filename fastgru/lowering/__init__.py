@@ -24,7 +24,7 @@ from .reductions import REDUCING
 from .rows import LOWERINGS, OPCODES, PHASES, lower_row
 from .scan import SCANS
 from .shapes import SHAPES, take
-from .temporal import TEMPORAL
+from .temporal import TEMPORAL, aligned
 from .views import CONSTANT, View, contiguous
 
 __all__ = ["FRAMES", "OPCODES", "PHASES", "Lowered", "lower"]
@@ -94,8 +94,11 @@ class Lowerer:
         held = self.feedback()
         self.resolve_clocks()
         instructions, begin, end = schedule.order(p.instructions, held)
-        if any(ins["op"] in ("window", "overlap_add", "reverse") for ins in instructions[begin:end]):
-            raise GraphError("layers between a state and what becomes of it must see one step at a time, got a window")
+        for ins in instructions[begin:end]:
+            if ins["op"] == "window" and p.values[ins["output"]]["time"] == self.loop_clock:
+                p.values[ins["output"]]["stays"] = True  # the windows of each step are shown at the same place
+            elif ins["op"] in ("window", "wait", "overlap_add", "reverse"):
+                raise GraphError("layers between a state and what becomes of it must give a step for every step")
         framed = any(OPCODES[ins["op"]] >= OPCODES["frame"] for ins in instructions)
         sizes = [v["size"] for v in p.values]
         places = [-1] * len(sizes)
@@ -112,7 +115,7 @@ class Lowerer:
             p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
             sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound,
             (begin, end), len(p.clocks), self.loop_clock,
-            max(p.clocks[max(1, p.values[v]["time"]) - 1][1] for v in outputs),
+            max(0, *(p.clocks[max(1, p.values[v]["time"]) - 1][1] for v in outputs)),
         )  # fmt: skip
 
     def resolve_clocks(self) -> None:
@@ -148,6 +151,8 @@ class Lowerer:
             if isinstance(value, Expr) and (self.uses[name] > 1 or type(op) not in JOINING):
                 value = self.values[name] = p.view(value)
             args.append(value)
+        if len({a.time for a in args if a.time > 0}) > 1:
+            args = aligned(p, args)
         if isinstance(op, g.State):
             self.values[node.outputs[0]] = self.state(node)
         elif self.by_rows(op, args):

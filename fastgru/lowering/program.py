@@ -96,7 +96,10 @@ class Program:
 
     def new_window(self, states: dict[str, tuple[int, ...]]) -> int:
         """The number of a line of steps kept from call to call, shown as these states of the node."""
-        self.states += [(f"{self.node}.{name}", self.windows, name, shape) for name, shape in states.items()]
+        taken = {key for key, *_ in self.states}
+        stems = (self.node, *(f"{self.node}.{i}" for i in range(1, len(taken) + 1)))
+        stem = next(s for s in stems if all(f"{s}.{name}" not in taken for name in states))
+        self.states += [(f"{stem}.{name}", self.windows, name, shape) for name, shape in states.items()]
         self.windows += 1
         return self.windows - 1
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from math import ceil
 from typing import Any
 
 import numpy as np
 
 from .. import graph as g
+from ..errors import GraphError
 from .convolution import channels_first, convolve
 from .elementwise import Lowering
 from .program import FOLDS, FUNCTIONS, Program, Value
@@ -25,7 +27,9 @@ def window(p: Program, x: Value, reach: int, stride: int, before: int, after: in
     number_of = p.whole(x)
     size = p.values[number_of]["size"]
     shape = (reach, *x.shape)
-    clock = p.new_clock(p.values[number_of]["time"], max(0, reach - 1 - before), Fraction(stride))
+    clock = p.values[number_of]["time"]
+    if (stride, before, after) != (1, reach - 1, 0):  # else every step gives one at once
+        clock = p.new_clock(clock, reach - 1 - before, Fraction(stride))
     value = p.buffer(reach * size, clock, line=True)
     kept = max(before, reach + stride - 2)  # the most steps that stay from call to call
     p.emit(
@@ -33,6 +37,29 @@ def window(p: Program, x: Value, reach: int, stride: int, before: int, after: in
         window=p.new_window({"history": (kept, *x.shape), "held": ()}), kept=kept,
     )  # fmt: skip
     return View(value, shape, contiguous(shape), 0, clock)
+
+
+def wait(p: Program, x: Value, clock: int) -> View:
+    """`x`, step by step when a later clock counts it: what a layer that looks ahead is added to must wait for it."""
+    source = p.whole(x)
+    size, own = p.values[source]["size"], p.clocks[p.values[source]["time"] - 1]
+    late = p.clocks[clock - 1][1] - own[1]
+    kept = ceil(late / own[0]) + 1
+    value = p.buffer(size, clock, line=True)
+    p.emit(
+        "wait", [source], value, reach=1, stride=1, before=0, after=0, fill=0.0, size=size, kept=kept,
+        window=p.new_window({"history": (kept, *x.shape), "held": ()}),
+    )  # fmt: skip
+    return View(value, x.shape, contiguous(x.shape), 0, clock)
+
+
+def aligned(p: Program, values: list[Value]) -> list[Value]:
+    """Values of one rate under one clock: the latest of theirs."""
+    clocks = {v.time for v in values if v.time > 0}
+    if len({p.clocks[c - 1][0] for c in clocks}) > 1:
+        raise GraphError(f"values that meet must have steps at the same rate, got {len(clocks)} rates")
+    latest = max(clocks, key=lambda c: (p.clocks[c - 1][1], c), default=0)
+    return [wait(p, v, latest) if v.time > 0 and v.time != latest else v for v in values]
 
 
 def _time_conv(p: Program, op: Any, x: Value) -> Value:
