@@ -25,7 +25,7 @@ class Plan:
     inputs: list[int]
     outputs: list[int]
     states: list[tuple[str, int, str, tuple[int, ...]]]
-    blockers: list[str]
+    blockers: dict[str, str]
     sizes: list[tuple[int, bool, str]]
     shapes: list[tuple[int, ...]]
     names: list[str]
@@ -42,7 +42,7 @@ class Plan:
         inputs: list[int],
         outputs: list[int],
         states: list[tuple[str, int, str, tuple[int, ...]]],
-        blockers: list[str],
+        blockers: dict[str, str],
         *,
         isa: str,
         dtype: str,

@@ -89,7 +89,8 @@ cdef class Plan:
     cdef Instruction *instructions
     cdef Value *values
     cdef int n_values, n_instructions, n_recurrences
-    cdef readonly list inputs, outputs, states, blockers, sizes, shapes, names
+    cdef readonly dict blockers
+    cdef readonly list inputs, outputs, states, sizes, shapes, names
     cdef readonly str isa, dtype
     cdef readonly Py_ssize_t macs, id_bound, latency
     cdef int typenum
@@ -104,7 +105,7 @@ cdef class Plan:
     cdef bint unfused          # some recurrent product is not made by `kernels.step`
     cdef list keep
 
-    def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, list blockers, *,
+    def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, dict blockers, *,
                   str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, tuple loop=(0, 0), int clocks=1,
                   int loop_clock=1, Py_ssize_t latency=0, gemm=None):
         cdef int i

@@ -234,13 +234,11 @@ class Model:
         Raises
         ------
         ValueError
-            When a layer needs the whole sequence (bidirectional or reversed), naming it.
+            When a layer needs the whole sequence (bidirectional, reversed, over all steps), naming it and saying why.
         """
         if self._plan.blockers:
-            raise ValueError(
-                "a streaming model must have no layer that runs backwards in time, "
-                f"got {', '.join(self._plan.blockers)}; call the model with the whole sequence instead"
-            )
+            why = ", ".join(f"{name!r}, which {reason}" for name, reason in self._plan.blockers.items())
+            raise ValueError(f"layers of a streaming model must all work step by step, got {why}")
         if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
             raise ValueError(f"batch must be None or a positive integer, got {batch!r}")
         threads = None if threads is None else _engine.checked_threads(threads)

@@ -276,11 +276,19 @@ static void lay_out_product(fg_nest *nest) {
   if (along < nest->outer && random_below(2)) nest->strides[1 + random_below(2)][along] = 0;
 }
 
+static int lies_packed(const fg_nest *nest, int o) {
+  fg_idx size = 1;
+  for (int d = nest->rank - 1; d >= nest->outer; size *= nest->dims[d--])
+    if (nest->dims[d] != 1 && nest->strides[o][d] != size) return 0;
+  return 1;
+}
+
 static real product_sum(const fg_nest *given, fg_idx i, real bias, exact *size) {
   const fg_nest nest = *given;
-  const int lane = nest.outer - 1, term = nest.rank - 1;
-  const int across = lane >= 0 && (nest.strides[1][lane] == 1 || nest.strides[2][lane] == 1);
-  const int dot = !across && term > lane && nest.strides[1][term] == 1 && nest.strides[2][term] == 1;
+  const fg_idx *along = nest.outer ? &nest.strides[0][nest.outer - 1] : NULL, a = along ? along[FG_RANK] : 0;
+  const fg_idx b = along ? along[2 * FG_RANK] : 0;
+  const int across = a == 1 || a == 2 || b == 1 || b == 2;
+  const int dot = !across && lies_packed(&nest, 1) && lies_packed(&nest, 2);
   real lanes[16] = {0}, total = bias, part = 0;
   const fg_idx K = count(&nest, nest.outer, nest.rank);
   exact sum = bias;

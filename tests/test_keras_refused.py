@@ -80,10 +80,16 @@ def test_missing_key_is_named(tmp_path):
 
 # changes to the config of branches.h5 -> the error
 WIRING_ERRORS: dict[str, tuple[Any, str]] = {
-    "two-inputs": (lambda c: c["config"].update(input_layers=[["x", 0, 0], ["a", 0, 0]]), "input_layers must be InputLayers of the model, got 'a'"),
+    "two-inputs": (
+        lambda c: c["config"].update(input_layers=[["x", 0, 0], ["a", 0, 0]]),
+        "input_layers must be InputLayers of the model, got 'a'",
+    ),
     "loop": (lambda c: c["config"]["layers"].append(_reading("loop", "loop")), "without loops, got 'loop'"),
     "absent": (lambda c: c["config"]["layers"].append(_reading("d", "nowhere")), "got 'd' that cannot"),
-    "state": (lambda c: c["config"].update(output_layers=[["a", 0, 1]]), r"output of the model must read one of 1 outputs of layer 'a' \(GRU\), got output 1"),
+    "state": (
+        lambda c: c["config"].update(output_layers=[["a", 0, 1]]),
+        r"output of the model must read one of 1 outputs of layer 'a' \(GRU\), got output 1",
+    ),
     "call": (lambda c: c["config"]["layers"].append(_reading("d", "x", {"initial_state": [1]})), "initial_state"),
     "twice": (lambda c: c["config"]["layers"].append(c["config"]["layers"][0]), "must be unique, got 'x'"),
     "subclass": (lambda c: c.update(class_name="Mine"), "must be Sequential or Functional, got 'Mine'"),

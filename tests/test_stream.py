@@ -181,5 +181,5 @@ def test_bad_states_and_rows(model):
 
 def test_a_bidirectional_model_has_no_stream():
     cell = make_cell("gru-after", 5, 3)
-    with pytest.raises(ValueError, match=r"no layer that runs backwards in time, got bidirectional\.backward"):
+    with pytest.raises(ValueError, match=r"work step by step, got 'bidirectional\.backward', which runs backwards"):
         Model([Bidirectional(cell, cell)]).stream()

@@ -152,7 +152,7 @@ def test_a_graph_with_states_has_time():
 def test_changed_ops_keep_their_feedback():
     graph = looped(g.Activate("tanh"))
     assert graph.with_ops(lambda node: node.op).feedback == graph.feedback == {"state": "activate"}
-    assert graph.not_streamable() == []
+    assert graph.not_streamable() == {}
 
 
 # Lengths, work, precision ---------------------------------------------------------------------------

@@ -171,9 +171,9 @@ class Graph:
             for name, size in node.op.states().items()
         )
 
-    def not_streamable(self) -> list[str]:
-        """Names of the nodes that need the whole sequence."""
-        return [node.name for node in self.nodes if not node.op.streamable]
+    def not_streamable(self) -> dict[str, str]:
+        """The nodes that need the whole sequence by name, and why."""
+        return {node.name: node.op.whole for node in self.nodes if not node.op.streamable}
 
     def __repr__(self) -> str:
         ops = ", ".join(f"{n.name}: {type(n.op).__name__}" for n in self.nodes)

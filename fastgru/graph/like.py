@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +30,8 @@ class Like:
         Keyword arguments of `op` that are not arrays.
     inner : Like or None
         The wrapped layer of a `Bidirectional`.
+    inputs : tuple of str or None
+        Names of what it reads; None reads the layer before it.
     """
 
     op: type[Any]
@@ -36,12 +39,20 @@ class Like:
     layout: str | None = None
     attributes: dict[str, Any] = field(default_factory=dict)
     inner: Like | None = None
+    inputs: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         return self.op.__name__ + (f" {self.name!r}" if self.name else "")
 
 
-def like(op: type[Any], *, name: str | None = None, layout: str | None = None, **attributes: Any) -> Like:
+def like(
+    op: type[Any],
+    *,
+    name: str | None = None,
+    layout: str | None = None,
+    inputs: Sequence[str] | None = None,
+    **attributes: Any,
+) -> Like:
     """Describe a layer by its class and attributes; sizes come from the file's arrays.
 
     Parameters
@@ -52,6 +63,8 @@ def like(op: type[Any], *, name: str | None = None, layout: str | None = None, *
         The layer's name in the file, when the order of the file is not the order of the chain.
     layout : {None, "cudnn"}
         ``"cudnn"`` for the legacy CuDNNLSTM and CuDNNGRU layers of Keras 2.
+    inputs : sequence of str, optional
+        Names of the layers that it reads, ``"x"`` for the model's input; the layer before it when omitted.
     **attributes
         Attributes of the class, e.g. ``reset_after=False``; for `Bidirectional`, ``merge`` and
         ``inner``, a `Like`.
@@ -66,9 +79,14 @@ def like(op: type[Any], *, name: str | None = None, layout: str | None = None, *
     >>> from fastgru.layers import GRU, like
     >>> like(GRU, reset_after=False, activation="relu").attributes
     {'reset_after': False, 'activation': 'relu'}
+    >>> from fastgru.layers import Concat
+    >>> like(Concat, name="skip", inputs=["x", "gru"]).inputs
+    ('x', 'gru')
     """
     if not (isinstance(op, type) and issubclass(op, Op | Bidirectional)):
         raise GraphError(f"like must be given a class of fastgru.layers, got {op!r}")
+    if inputs is not None and (isinstance(inputs, str) or not inputs or not all(isinstance(n, str) for n in inputs)):
+        raise GraphError(f"inputs of like({op.__name__}) must be a list of names, got {inputs!r}")
     if layout not in LAYOUTS:
         raise GraphError(f"layout must be one of {LAYOUTS}, got {layout!r}")
     if not issubclass(op, Op):
@@ -86,4 +104,4 @@ def like(op: type[Any], *, name: str | None = None, layout: str | None = None, *
         raise GraphError(
             f"attribute of like({op.__name__}) must be one of {allowed}, got {', '.join(map(repr, unknown))}"
         )
-    return Like(op, name, layout, attributes, inner)
+    return Like(op, name, layout, attributes, inner, None if inputs is None else tuple(inputs))

@@ -34,7 +34,7 @@ class Op:
     """
 
     kind: ClassVar[str] = ""
-    streamable: ClassVar[bool] = True
+    whole: ClassVar[str] = ""  # why the op needs the whole sequence, and what would not; empty where it streams
     matrices: ClassVar[tuple[str, ...]] = ()  # fields that `precision` rounds and multiplies in
 
     def __post_init__(self) -> None:
@@ -114,6 +114,11 @@ class Op:
     def macs_for(self, inputs: tuple[Spec, ...]) -> int:
         """Multiply-accumulates per row and step of the output, for inputs that `infer` accepts."""
         return self.macs()
+
+    @property
+    def streamable(self) -> bool:
+        """Whether steps can be fed as they come."""
+        return not self.whole
 
     @property
     def stepwise(self) -> bool:

@@ -96,9 +96,11 @@ class Recurrent(Op):
         return int(self.weight_h.shape[1])
 
     @property
-    def streamable(self) -> bool:  # type: ignore[override]
-        """Whether frames can be fed one at a time: not when time runs backwards."""
-        return self.scan or not self.reverse
+    def whole(self) -> str:  # type: ignore[override]
+        """Why frames cannot be fed one at a time: time runs backwards."""
+        if self.scan or not self.reverse:
+            return ""
+        return "runs backwards from the last step; give whole sequences, or cut them into overlapping ones"
 
     @property
     def stepwise(self) -> bool:

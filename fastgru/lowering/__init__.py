@@ -50,7 +50,7 @@ class Lowered(NamedTuple):
     inputs: list[int]
     outputs: list[int]
     states: list[tuple[str, int, str, tuple[int, ...]]]
-    blockers: list[str]
+    blockers: dict[str, str]
     macs: int
     id_bound: int
     loop: tuple[int, int]

@@ -3,94 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from keras_cases import FORWARDS, Forward, assert_close
+from keras_cases import FORWARDS
+from keras_live_cases import BATCH, FEATURES, QUIET, TIME, L, chain, check, draw, dtype, float64, keras
 
-from fastgru.converters import Imported, to_graph
+from fastgru.converters import to_graph
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
-keras = pytest.importorskip("keras")
-L = keras.layers
-
-# Keras's torch backend, turning its own tensors into arrays.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
-BATCH, TIME, FEATURES = 3, 6, 3
-TOLERANCE = {"float64": 1e-12, "float32": 2e-6}
-
-
-@pytest.fixture(params=["float64", "float32"])
-def dtype(request, monkeypatch):
-    """The type in which Keras computes and stores."""
-    yield from set_dtype(request.param, monkeypatch)
-
-
-@pytest.fixture
-def float64(monkeypatch):
-    yield from set_dtype("float64", monkeypatch)
-
-
-def set_dtype(name: str, monkeypatch: Any) -> Iterator[str]:
-    """Make Keras compute and store in `name`, without rounding matrix products to float32 as it does for JAX."""
-    from keras.src.backend.common import dtypes
-
-    if name == "float64":
-        monkeypatch.setitem(dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
-    keras.config.set_floatx(name)
-    keras.config.set_dtype_policy(name)
-    yield name
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
-def randomised(model: Any) -> Any:
-    """The model with weights that tell gates and biases apart."""
-    rng = np.random.default_rng(1)
-    for layer in model.layers:
-        weights = [rng.uniform(-0.7, 0.7, w.shape) for w in layer.weights]
-        if getattr(layer, "layer", layer).__class__.__name__ == "BatchNormalization":
-            weights[-1] = np.abs(weights[-1]) + 0.5
-        layer.set_weights(weights)
-    return model
-
-
-def draw(imported: Imported) -> Any:
-    """An input of the graph's own spec, with masked steps (zeros) at the start, in the middle and at the end."""
-    (spec,) = imported.graph.inputs.values()
-    rng = np.random.default_rng(2)
-    shape = (BATCH, *[TIME] * spec.time, *spec.shape)
-    x = rng.integers(1, 7, shape) if spec.dtype == "int" else 2.0 * rng.normal(size=shape)
-    if spec.time:
-        x[0, 2:4] = x[1, :2] = x[2, 4:] = 0
-    return x
-
-
-def chain(*layers: Any, ids: bool = False, time: bool = True) -> Any:
-    """A Sequential model of `layers`."""
-    shape = (None,) if ids else (None, FEATURES) if time else (FEATURES,)
-    return keras.Sequential([keras.Input(shape, dtype="int32" if ids else None), *layers])
-
-
-def check(model: Any, folder: Path, forward: Forward, dtype: str) -> Imported:
-    """The live model and both its files give what Keras computes."""
-    live = to_graph(randomised(model))
-    x = draw(live)
-    expected = live.oracle(x)
-    assert_close(forward(live.graph, x), expected, TOLERANCE[dtype])
-    for suffix in (".keras", ".h5"):
-        path = folder / f"model{suffix}"
-        model.save(path)
-        stored = to_graph(path)
-        assert_close(forward(stored.graph, x), expected, TOLERANCE[dtype])
-        assert [n.name for n in stored.graph.nodes] == [n.name for n in live.graph.nodes]
-        assert stored.provenance["framework"] == f"Keras {keras.version()}"
-    return live
+pytestmark = QUIET
+__all__ = ["dtype", "float64"]  # fixtures
 
 
 def both(layer: Any, **options: Any) -> Any:
