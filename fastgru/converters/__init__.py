@@ -44,15 +44,17 @@ class Source(NamedTuple):
     name: str
     suffixes: tuple[str, ...]  # of files
     modules: tuple[str, ...]  # of a live object's class or one of its bases: "package.Class"
-    importer: str  # "module:function" of this package, called as function(source, like)
+    importer: str  # "module:function" of this package, called as function(source, like, **options)
+    options: tuple[str, ...] = ()  # further arguments of the importer
 
 
 SOURCES = (
-    Source("Keras archive", (".keras",), (), "keras_files:import_archive"),
-    Source("Keras HDF5", (".h5", ".hdf5"), (), "keras_files:import_hdf5"),
-    Source("live Keras model", (), ("keras.src.models.model.Model",), "keras_live:import_model"),
+    Source("Keras archive", (".keras",), (), "keras_files:import_archive", ("custom",)),
+    Source("Keras HDF5", (".h5", ".hdf5"), (), "keras_files:import_hdf5", ("custom",)),
+    Source("live Keras model", (), ("keras.src.models.model.Model",), "keras_live:import_model", ("custom",)),
     Source("PyTorch checkpoint", (".pt", ".pth"), (), "torch_files:import_checkpoint"),
     Source("safetensors", (".safetensors",), (), "torch_files:import_safetensors"),
+    Source("ONNX", (".onnx",), (), "onnx_files:import_onnx", ("fix", "shapes", "axes", "states")),
     Source("live PyTorch module", (), ("torch.nn.modules.module.Module",), "torch_live:import_module"),
 )
 
@@ -82,9 +84,14 @@ def find_source(source: Any) -> Source:
     )
 
 
-def to_graph(source: Any, *, like: Sequence[Like] | None = None) -> Imported:
-    """Import `source` by the converter that its suffix or class selects."""
+def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any) -> Imported:
+    """Import `source` by the converter that its suffix or class selects; `options` that are None count as not given."""
     row = find_source(source)
+    given = {name: value for name, value in options.items() if value is not None}
+    unknown = [name for name in given if name not in row.options]
+    if unknown:
+        allowed = ", ".join(row.options) or "none"
+        raise ConvertError(f"options for {row.name} must be among {allowed}, got {', '.join(unknown)}")
     if isinstance(source, str | os.PathLike) and not Path(source).is_file():
         raise FileNotFoundError(f"file to convert must exist, got {os.fspath(source)!r}")
     if like is not None:
@@ -94,5 +101,5 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None) -> Imported:
             raise ConvertError(f"like must be a list made with fastgru.layers.like(...), got {got}")
     module, function = row.importer.split(":")
     importer = getattr(importlib.import_module(f".{module}", __name__), function)
-    imported: Imported = importer(source, like)
+    imported: Imported = importer(source, like, **given)
     return imported

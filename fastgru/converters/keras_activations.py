@@ -189,25 +189,18 @@ def gate(layer: Layer, key: str, version: Version) -> Activation:
     raise ConvertError(f"{key} of {layer} must be one of {known}, got {shortened(_what(layer.config[key]))}")
 
 
-def finish(
-    op: Op, x: Value, layer: Layer, ctx: Context, *, mask: Value | None = None, rows: bool = False, fold: bool = True
-) -> Value:
-    """Add an op followed by the layer's activation, which becomes part of the op where it can.
+def fits(layer: Layer, ctx: Context) -> bool:
+    """Whether the layer's activation is one that ops have as their own, element by element."""
+    if keras_custom.hook(ctx, str(_what(layer.config.get("activation")))) is not None:
+        return False
+    found = named(layer, "activation", ctx.version)
+    return isinstance(found, Activation) and found.name != SOFTMAX
 
-    Parameters
-    ----------
-    rows : bool
-        Whether the op's own activation may be softmax.
-    fold : bool
-        Whether the op has an activation at all.
-    """
-    value = layer.config.get("activation")
-    if keras_custom.hook(ctx, str(_what(value))) is None:
-        found = named(layer, "activation", ctx.version)
-        if isinstance(found, Activation) and fold and (rows or found.name != SOFTMAX):
-            return ctx.add(op.replace(activation=found), x, name=layer.name, mask=mask)
-        if found == Activation("linear"):
-            return ctx.add(op, x, name=layer.name, mask=mask)
+
+def finish(op: Op, x: Value, layer: Layer, ctx: Context, *, mask: Value | None = None) -> Value:
+    """Add an op followed by the layer's activation, which becomes part of the op where it can."""
+    if fits(layer, ctx):
+        return ctx.add(op.replace(activation=named(layer, "activation", ctx.version)), x, name=layer.name, mask=mask)
     return apply(layer, ctx.add(op, x, name=f"{layer.name}.{op.kind}"), ctx, mask=mask)
 
 

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ConvertError, GraphError, listed
 from ..graph import Graph, Spec
-from .keras_layers import LAYERS, layer_problems
+from . import keras_custom
+from .keras_layers import LAYERS, inner_layer, layer_problems
 from .keras_masks import Expression, evaluate, is_operation, steps
-from .keras_nodes import Call, Reference, Wiring, wiring
-from .keras_values import Array, Context, Layer, Row, Value, Version, shortened
+from .keras_nodes import as_model
+from .keras_program import HIDE, SHOW, Program, Source, Step, program
+from .keras_recurrent import Later
+from .keras_rows import Row
+from .keras_values import SPARE, AcrossTime, Array, Context, Layer, Value, Version, shortened
 
 Lookup = Callable[[Layer], list[Array]]
-Outputs = dict[tuple[str, int], list[Any]]  # (layer, node) -> its output values or mask expressions
 INPUT_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64")
 INPUT = Row(
     lambda *a: [], "batch_shape batch_input_shape shape dtype", "optional",
     {"sparse": (False, None), "ragged": (False, None), "type_spec": (None,), "dtype": (None, *INPUT_DTYPES)},
 )  # fmt: skip
+ANYWHERE = ("mask", "training")  # keyword arguments that every call may have
+MANY = 4  # inputs whose time may each be an axis of the frame or not
+# Layers that pass ids on as they are.
+MOVES = ("Reshape", "Flatten", "Permute", "RepeatVector", "Dropout", "Identity", "Concatenate", HIDE, SHOW)
 
 
-def graph_of(model: Any, version: Version, lookup: Lookup) -> tuple[Graph, Context]:
+def graph_of(
+    model: Any, version: Version, lookup: Lookup, *, custom: Mapping[str, Any] | None = None, stored: int = 0
+) -> tuple[Graph, Context]:
     """The graph of a Sequential or Functional model, and the context in which it was built.
+
+    Axis 1 of an input becomes the graph's time wherever every layer can work on it step by step, or at least without
+    knowing how many steps there are. Where one cannot (Flatten, say), and the model says their number, the axis
+    becomes one of the frame.
 
     Parameters
     ----------
@@ -32,104 +46,197 @@ def graph_of(model: Any, version: Version, lookup: Lookup) -> tuple[Graph, Conte
         The Keras that wrote it.
     lookup : callable
         From a `Layer` to its arrays, in the order in which Keras creates them.
+    custom : mapping, optional
+        See `keras_custom`.
+    stored : int
+        Bytes of all weights.
 
     Raises
     ------
     ConvertError
         When the model cannot be imported faithfully; every layer that is not supported is listed.
     """
-    wires = wiring(model)
-    _check(wires)
-    ctx, outputs = Context(version), Outputs()
-    pending = list(wires.calls)
-    while pending:
-        waiting = [call for call in pending if not _run(call, wires, outputs, lookup, ctx)]
-        if len(waiting) == len(pending):
-            names = ", ".join(repr(call.layer.name) for call in waiting)
-            raise ConvertError(f"layers must read outputs of other layers, without loops, got {names} that cannot")
-        pending = waiting
-    results = [_output(outputs, r, "output of the model") for r in wires.outputs]
-    wrong = [r.layer for r, v in zip(wires.outputs, results, strict=True) if not isinstance(v, Value)]
-    if wrong:
-        raise ConvertError(f"outputs of the model must be outputs of layers, got masks of {', '.join(wrong)}")
-    return ctx.builder.build(*(v.name for v in results)), ctx
+    work = program(as_model(model))
+    custom = dict(custom or {})
+    _check(work, custom)
+    shapes = [_shape(work.steps[i].layer) for i in work.inputs]
+    refused: list[AcrossTime] = []
+    may = [_spec(work, i, s, True)[0] != _spec(work, i, s, False)[0] for i, s in zip(work.inputs, shapes, strict=True)]
+    for whole in _choices(may):
+        ctx = Context(version, custom, budget=SPARE + 16 * stored)
+        specs = [_spec(work, i, shape, frame) for i, shape, frame in zip(work.inputs, shapes, whole, strict=True)]
+        try:
+            return _build(work, dict(zip(work.inputs, specs, strict=True)), lookup, ctx), ctx
+        except AcrossTime as error:
+            refused.append(error)
+    if len(refused) == 1:
+        raise ConvertError(f"{refused[0]} (the model leaves the number of steps open)") from refused[0]
+    raise ConvertError(f"{refused[0]}; with time as an axis of the frame, {refused[-1]}") from refused[-1]
 
 
-def _check(wires: Wiring) -> None:
+def _choices(may: list[bool]) -> list[tuple[bool, ...]]:
+    """For every input whether its time is an axis of the frame: first for none, then for ever more that may."""
+    if sum(may) > MANY:
+        return [(False,) * len(may), tuple(may)]
+    found = itertools.product(*[(False, True) if open_ else (False,) for open_ in may])
+    return sorted(found, key=sum)
+
+
+def _check(work: Program, custom: Mapping[str, Any]) -> None:
     """All problems that can be seen without the weights, at once."""
-    problems = []
-    if len(wires.inputs) != 1:
-        problems.append(f"model must have one input, got {len(wires.inputs)}: {', '.join(wires.inputs)}")
-    unsupported = False
-    for layer in {call.layer.name: call.layer for call in wires.calls}.values():
+    problems, unsupported, classes = [], False, []
+    for layer in {step.layer.path: step.layer for step in work.steps}.values():
         if layer.class_name == "InputLayer":
             problems += INPUT.problems(layer)
-        elif not is_operation(layer):
+        elif not (_internal(layer) or any(name in custom for name in keras_custom.names_of(layer))):
             problems += layer_problems(layer)
-            unsupported = unsupported or layer.class_name not in LAYERS
+            if layer.class_name not in LAYERS:
+                unsupported = True
+                classes.append(layer.class_name)
+    for step in work.steps:
+        allowed = (*ANYWHERE, *LAYERS[step.layer.class_name].call.split()) if step.layer.class_name in LAYERS else ()
+        for key, value in step.options.items():
+            if value is not None and allowed and key not in allowed:
+                problems.append(f"{step.layer} must be called without {key}, got {key}={shortened(value)}")
     if problems:
-        hint = f"\nSupported layers are {', '.join(LAYERS)}." if unsupported else ""
+        hint = ""
+        if unsupported:
+            example = ", ".join(f"{name!r}: function" for name in dict.fromkeys(classes))
+            hint = (
+                f"\nSupported layers are {', '.join(LAYERS)}.\nFor others give custom={{{example}}}: each is called "
+                "with the layer's config and arrays and returns what it is, see fastgru.converters.keras_custom"
+            )
         raise ConvertError(listed(problems) + hint)
 
 
-def _run(call: Call, wires: Wiring, outputs: Outputs, lookup: Lookup, ctx: Context) -> bool:
-    """Convert one call when all that it reads is there; returns whether it was."""
-    layer = call.layer
-    sources = [r for r in (*call.operands, call.mask) if isinstance(r, Reference)]
-    if any((r.layer, r.node) not in outputs for r in sources):
-        return False
-    operands = [_output(outputs, r, str(layer)) if isinstance(r, Reference) else r for r in call.operands]
-    if layer.class_name == "InputLayer":
-        result: list[Any] = [_input(layer, wires, ctx)]
-    elif is_operation(layer) and not (layer.class_name == "Concatenate" and _all_values(operands)):
-        result = [evaluate(layer, operands, ctx)]
-    else:
-        result = _layer(call, operands, outputs, lookup, ctx)
-    outputs[layer.name, call.node] = result
-    return True
+def _internal(layer: Layer) -> bool:
+    return layer.class_name in (HIDE, SHOW) or is_operation(layer)
+
+
+# Inputs ------------------------------------------------------------------------------------------
+
+
+def _shape(layer: Layer) -> tuple[int | None, ...]:
+    """The shape of an input without its batch."""
+    shape = next((layer.config[k] for k in ("batch_shape", "batch_input_shape") if layer.config.get(k)), None)
+    good = isinstance(shape, list | tuple) and 1 <= len(shape) <= 6
+    if not good or not all(n is None or (isinstance(n, int) and not isinstance(n, bool)) for n in shape or ()):
+        raise ConvertError(f"shape of input {layer.name!r} must be [batch, ...] of numbers or null, got {shortened(shape)}")
+    return tuple(shape[1:]) if shape else ()
+
+
+def _spec(work: Program, at: int, shape: tuple[int | None, ...], whole: bool) -> tuple[Spec, int | None]:
+    """What an input is, and how many steps it has where the model says so.
+
+    Ids where an Embedding reads them. Time is the first axis of inputs that have two or more, and of ids.
+    """
+    layer = work.steps[at].layer
+    declared = layer.config.get("dtype")
+    ids = _feeds_embedding(work, at) or (isinstance(declared, str) and "int" in declared)
+    time = bool(shape) and (shape[0] is None or (not whole and (len(shape) > 1 or ids)))
+    frame = shape[1:] if time else shape
+    if any(n is None or n < 1 for n in frame):
+        wrong = next(n for n in frame if n is None or n < 1)
+        raise ConvertError(f"features of input {layer.name!r} must be a positive number, got {wrong!r}")
+    return Spec(tuple(n for n in frame if n is not None), time, "int" if ids else "float"), shape[0] if time else None
+
+
+def _feeds_embedding(work: Program, at: int) -> bool:
+    """Whether an Embedding reads an input, itself or through layers that only move its numbers."""
+    same = {at}
+    for number, step in enumerate(work.steps):
+        reads = any(isinstance(o, Source) and o.step in same for o in step.operands)
+        if reads:
+            inner = step.layer.class_name == "TimeDistributed" and inner_layer(step.layer).class_name
+            if "Embedding" in (step.layer.class_name, inner):
+                return True
+            if step.layer.class_name in MOVES:
+                same.add(number)
+    return False
+
+
+# Steps -------------------------------------------------------------------------------------------
+
+
+def _build(work: Program, specs: Mapping[int, tuple[Spec, int | None]], lookup: Lookup, ctx: Context) -> Graph:
+    outputs: list[list[Any]] = []
+    for number, step in enumerate(work.steps):
+        layer = step.layer
+        if layer.class_name == "InputLayer":
+            if number not in specs:
+                raise ConvertError(f"input {layer.name!r} must be one of input_layers, got one that is not")
+            spec, length = specs[number]
+            outputs.append([Value(ctx.builder.input(layer.name, spec), spec, None, length)])
+            continue
+        operands = [_given(o, work, outputs, str(layer)) for o in step.operands]
+        options = {key: _given(v, work, outputs, str(layer)) for key, v in step.options.items()}
+        outputs.append(_run(step._replace(options=options), operands, lookup, ctx))
+    results = [_given(source, work, outputs, "output of the model") for source in work.outputs]
+    wrong = [work.steps[s.step].layer.name for s, v in zip(work.outputs, results, strict=True) if not isinstance(v, Value)]
+    if wrong:
+        raise ConvertError(f"outputs of the model must be outputs of layers, got masks of {', '.join(wrong)}")
+    return ctx.builder.build(*(v.name for v in results))
+
+
+def _run(step: Step, operands: list[Any], lookup: Lookup, ctx: Context) -> list[Any]:
+    """Convert one call."""
+    layer = step.layer
+    if layer.class_name in (HIDE, SHOW):
+        return [_time_distributed(layer, operands)]
+    if is_operation(layer) and not (layer.class_name == "Concatenate" and _all_values(operands)):
+        return [evaluate(layer, operands, ctx)]
+    return _layer(layer._replace(call=step.options), operands, lookup, ctx)
+
+
+def _time_distributed(layer: Layer, operands: list[Value]) -> Value:
+    """Both ends of a TimeDistributed around a model, which sees frames alone."""
+    x = operands[0]
+    if layer.class_name == HIDE:
+        if not x.timed:
+            raise ConvertError(f"input of {layer.name!r} (TimeDistributed) must have the model's time, got {x.spec}")
+        return x.seen(True)
+    return x.seen(False).masked(operands[1].mask)
 
 
 def _all_values(operands: list[Any]) -> bool:
     return all(isinstance(x, Value) for x in operands)
 
 
-def _layer(call: Call, operands: list[Any], outputs: Outputs, lookup: Lookup, ctx: Context) -> list[Value]:
+def _layer(layer: Layer, operands: list[Any], lookup: Lookup, ctx: Context) -> list[Any]:
     """Convert one call of a layer; errors of the graph come back as errors of the layer."""
-    layer = call.layer
     for x in operands:
         if not isinstance(x, Value):
             what = "a mask" if isinstance(x, Expression) else shortened(x)
             raise ConvertError(f"inputs of {layer} must be outputs of layers, got {what}")
-    if call.mask is not None:
-        mask = steps(layer, _output(outputs, call.mask, str(layer)))
-        operands = [Value(x.name, x.spec, mask) for x in operands]
+    masks = layer.call.get("mask")
+    if masks is not None:
+        given = masks if isinstance(masks, list) else [masks] * len(operands)
+        if len(given) != len(operands):
+            raise ConvertError(f"mask of {layer} must be one for each of {len(operands)} inputs, got {len(given)}")
+        operands = [
+            x if m is None else x.masked(steps(layer, m)) for x, m in zip(operands, given, strict=True)
+        ]
     try:
+        if keras_custom.hook(ctx, *keras_custom.names_of(layer)) is not None:
+            return list(keras_custom.convert(layer, lookup(layer), operands, ctx))
         return LAYERS[layer.class_name].convert(layer, lookup(layer), operands, ctx)
+    except AcrossTime as error:
+        raise AcrossTime(f"{layer}: {error}" if layer.name not in str(error) else str(error)) from error
     except GraphError as error:
         raise ConvertError(f"{layer}: {error}") from error
 
 
-def _output(outputs: Outputs, reference: Reference, reader: str) -> Any:
-    """The value that a reference names; states have none."""
-    found = outputs.get((reference.layer, reference.node), [])
-    if not 0 <= reference.tensor < len(found):
-        what = f"output {reference.tensor} of {reference.layer!r}"
-        raise ConvertError(f"{reader} must be a layer's output and not its states, got {what}")
-    return found[reference.tensor]
-
-
-def _input(layer: Layer, wires: Wiring, ctx: Context) -> Value:
-    """The input: ids (B, T) where an Embedding reads it, else features (B, T, F) or (B, F)."""
-    shape = next((layer.config[k] for k in ("batch_shape", "batch_input_shape") if layer.config.get(k)), None)
-    if not isinstance(shape, list | tuple) or not 2 <= len(shape) <= 3:
-        expected = "[batch, time, features], [batch, features] or [batch, time] of ids"
-        raise ConvertError(f"shape of input {layer.name!r} must be {expected}, got {shortened(shape)}")
-    readers = [c.layer for c in wires.calls if any(getattr(o, "layer", None) == layer.name for o in c.operands)]
-    if len(shape) == 2 and any(r.class_name == "Embedding" for r in readers):
-        spec = Spec((), dtype="int")
-    else:
-        features = shape[-1]
-        if isinstance(features, bool) or not isinstance(features, int) or features < 1:
-            raise ConvertError(f"features of input {layer.name!r} must be a positive number, got {features!r}")
-        spec = Spec((features,), time=len(shape) == 3)
-    return Value(ctx.builder.input(layer.name, spec), spec)
+def _given(tree: Any, work: Program, outputs: list[list[Any]], reader: str) -> Any:
+    """The values that sources, also within lists, name."""
+    if isinstance(tree, list):
+        return [_given(item, work, outputs, reader) for item in tree]
+    if not isinstance(tree, Source):
+        return tree
+    found = outputs[tree.step]
+    if not 0 <= tree.tensor < len(found):
+        layer = work.steps[tree.step].layer
+        raise ConvertError(f"{reader} must read one of {len(found)} outputs of {layer}, got output {tree.tensor}")
+    value = found[tree.tensor]
+    if isinstance(value, Later):
+        found[tree.tensor] = value = value.make()
+    return value

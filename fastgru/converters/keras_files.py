@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,23 @@ from ..errors import ConvertError, require
 from ..graph import Like
 from . import Imported
 from .keras_config import graph_of
+from .keras_custom import checked
 from .keras_hdf5 import RATIO, SLACK, Group, read, reading
 from .keras_like import graph_like
-from .keras_nodes import layers_of
-from .keras_stored import Stored, by_name, by_nesting, by_number, lookup_named, lookup_numbered
-from .keras_values import Context, Layer, Version
+from .keras_nodes import as_model
+from .keras_stored import Stored, by_name, by_nesting, by_number
+from .keras_values import Context, Version
+from .keras_weights import Weights, from_names, from_numbers, lookup
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
-def import_archive(path: str | os.PathLike[str], like: Sequence[Like] | None = None) -> Imported:
+def import_archive(
+    path: str | os.PathLike[str], like: Sequence[Like] | None = None, custom: Mapping[str, Any] | None = None
+) -> Imported:
     """A ``.keras`` archive; with `like`, only the layers it names, whatever the config says.
+
+    `custom` are functions for the layers of the user's own: see `fastgru.converters.keras_custom`.
 
     Raises
     ------
@@ -33,7 +39,7 @@ def import_archive(path: str | os.PathLike[str], like: Sequence[Like] | None = N
         When h5py is not installed.
     """
     require("h5py", extra="keras", purpose="reading Keras weights")
-    name = Path(path).name
+    name, hooks = Path(path).name, checked(custom)
     with reading(name):
         with zipfile.ZipFile(path) as archive:
             parts = {part: _member(archive, part) for part in (CONFIG, METADATA, WEIGHTS)}
@@ -42,12 +48,15 @@ def import_archive(path: str | os.PathLike[str], like: Sequence[Like] | None = N
         if like is not None:
             return Imported(graph_like(_layers(weights), like), _provenance(name, version))
         config = _json(parts[CONFIG], CONFIG)
-        lookup = lookup_numbered(weights, layers_of(config))
-        return _with_config(name, config, version, lookup)
+        return _with_config(name, config, version, from_numbers(weights, as_model(config), hooks), hooks)
 
 
-def import_hdf5(path: str | os.PathLike[str], like: Sequence[Like] | None = None) -> Imported:
+def import_hdf5(
+    path: str | os.PathLike[str], like: Sequence[Like] | None = None, custom: Mapping[str, Any] | None = None
+) -> Imported:
     """An ``.h5`` or ``.hdf5`` file: a whole model, or weights only with `like`.
+
+    `custom` are functions for the layers of the user's own: see `fastgru.converters.keras_custom`.
 
     Raises
     ------
@@ -58,7 +67,7 @@ def import_hdf5(path: str | os.PathLike[str], like: Sequence[Like] | None = None
         When h5py is not installed.
     """
     require("h5py", extra="keras", purpose="reading Keras weights")
-    name = Path(path).name
+    name, hooks = Path(path).name, checked(custom)
     with reading(name):
         file = read(path)
         weights = file.groups.get("model_weights", file)
@@ -66,16 +75,14 @@ def import_hdf5(path: str | os.PathLike[str], like: Sequence[Like] | None = None
         if like is not None or "model_config" not in file.attributes:
             return Imported(graph_like(_layers(weights), like), _provenance(name, version))
         config = _json(file.attributes["model_config"], "model_config")
-        stored = _layers(weights)
-        known = {layer.name for layer in layers_of(config)}
-        extra = [str(s) for s in stored if s.arrays and s.name not in known]
-        if extra:
-            raise ConvertError(f"weights must all belong to layers of the config, got more: {'; '.join(extra)}")
-        return _with_config(name, config, version, lookup_named(stored))
+        return _with_config(name, config, version, from_names(_layers(weights), as_model(config)), hooks)
 
 
-def _with_config(name: str, config: Any, version: Any, lookup: Callable[[Layer], list[Any]]) -> Imported:
-    graph, ctx = graph_of(config, Version.of(version), lookup)
+def _with_config(
+    name: str, config: Any, version: Any, weights: Weights, hooks: Mapping[str, Callable[..., Any]]
+) -> Imported:
+    stored = sum(array.nbytes for arrays in weights.values() for array in arrays)
+    graph, ctx = graph_of(config, Version.of(version), lookup(weights), custom=hooks, stored=stored)
     return Imported(graph, _provenance(name, version, ctx))
 
 

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..errors import ConvertError, GraphError, listed
 from ..graph import (
     GRU,
     LSTM,
     RNN,
-    Activate,
     BatchNorm,
     Bidirectional,
+    Conv,
     Dense,
-    Dropout,
     Embedding,
     Graph,
     LayerNorm,
     Like,
+    Op,
     Recurrent,
-    Reverse,
-    chain,
+    TimeConv,
     dialects,
 )
+from .keras_assembly import Part, assemble
 from .keras_stored import Stored
 from .keras_values import Array
 
 GATES: dict[type[Any], int] = {RNN: 1, GRU: 3, LSTM: 4}
-WITHOUT_ARRAYS = (Activate, Dropout, Reverse)
 # Class in snake case of a group in a Keras 3 file, for each op; RNN(cell) and TimeDistributed hold others.
 STEMS: dict[type[Any], tuple[str, ...]] = {
     RNN: ("simple_rnn", "rnn"),
@@ -36,6 +38,8 @@ STEMS: dict[type[Any], tuple[str, ...]] = {
     LSTM: ("lstm", "rnn"),
     Bidirectional: ("bidirectional",),
     Dense: ("dense", "time_distributed"),
+    TimeConv: ("conv1d",),
+    Conv: ("conv1d", "conv2d", "conv3d"),
     Embedding: ("embedding",),
     LayerNorm: ("layer_normalization",),
     BatchNorm: ("batch_normalization",),
@@ -43,8 +47,24 @@ STEMS: dict[type[Any], tuple[str, ...]] = {
 
 
 def _dense(arrays: list[Array], attributes: Mapping[str, Any]) -> Dense:
+    """Also a convolution of kernel size 1, whose kernel is (1, I, O)."""
     kernel, bias = [*arrays, None][:2]
+    if kernel is not None and kernel.ndim == 3 and len(kernel) == 1:
+        kernel = kernel[0]
     return Dense(dialects.as_2d("kernel", kernel).T, bias, **attributes)
+
+
+def _conv(op: type[Any], rank: int) -> Callable[[list[Array], Mapping[str, Any]], Op]:
+    """A convolution by a kernel (*kernel, I / groups, O); `rank` 0 for any number of axes."""
+
+    def build(arrays: list[Array], attributes: Mapping[str, Any]) -> Op:
+        kernel, bias = arrays[0], arrays[1] if len(arrays) > 1 else None
+        if kernel.ndim < 3 or (rank and kernel.ndim != rank + 2):
+            raise ConvertError(f"kernel must have {rank or 'one or more'} spatial axes and 2 more, got {kernel.shape}")
+        made: Op = op(np.moveaxis(kernel, (-1, -2), (0, 1)), bias, **attributes)
+        return made
+
+    return build
 
 
 def _layer_norm(arrays: list[Array], attributes: Mapping[str, Any]) -> LayerNorm:
@@ -62,6 +82,8 @@ class Form(NamedTuple):
 
 FORMS: dict[type[Any], Form] = {
     Dense: Form(("kernel", "bias"), 1, _dense),
+    TimeConv: Form(("kernel", "bias"), 1, _conv(TimeConv, 1)),
+    Conv: Form(("kernel", "bias"), 1, _conv(Conv, 0)),
     Embedding: Form(("embeddings",), 0, lambda arrays, attributes: Embedding(arrays[0], **attributes)),
     LayerNorm: Form(("gamma", "beta"), 1, _layer_norm),
     BatchNorm: Form(
@@ -72,14 +94,14 @@ FORMS: dict[type[Any], Form] = {
 
 
 def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> Graph:
-    """The chain of the layers in `like` with the file's arrays.
+    """The layers in `like` with the file's arrays, each reading the one before it or those it names as `inputs`.
 
     Parameters
     ----------
     layers : list of Stored
         The file's layers; those without arrays are passed over.
     like : sequence of Like or None
-        The chain in the order in which it runs. When all that take arrays have names, the rest of the
+        The layers in an order in which they can run. When all that take arrays have names, the rest of the
         file is left alone; one without a name takes the next layer (of its class, where the file has
         only classes and numbers), and then every layer of the file must be taken.
 
@@ -113,9 +135,13 @@ def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> Graph:
             problems.append(f"layer {stored.name if stored else item.op.__name__!r}: {error}")
     if problems:
         raise ConvertError(f"{listed(problems)}\n{describe(filled)}")
-    names = [stored.name if stored else item.name for item, stored in chosen]
     try:
-        return chain(built, names=names)
+        return assemble(
+            [
+                Part(layer, stored.name if stored else item.name, item.inputs)
+                for layer, (item, stored) in zip(built, chosen, strict=True)
+            ]
+        )
     except GraphError as error:
         raise ConvertError(f"layers of like must fit each other: {error}") from error
 
@@ -130,11 +156,11 @@ def _match(layers: list[Stored], like: Sequence[Like]) -> tuple[list[tuple[Like,
     """Each item of `like` with the layer it takes, and what does not match."""
     named = {item.name for item in like if item.name}
     free = [layer for layer in layers if layer.name not in named]
-    taking = [item for item in like if item.op not in WITHOUT_ARRAYS]
+    taking = [item for item in like if not _without_arrays(item.op)]
     chosen: list[tuple[Like, Stored | None]] = []
     problems = []
     for item in like:
-        if item.op in WITHOUT_ARRAYS:
+        if _without_arrays(item.op):
             chosen.append((item, None))
             continue
         pool = [x for x in layers if x.name == item.name] if item.name else [x for x in free if _fits(item, x)]
@@ -152,6 +178,11 @@ def _match(layers: list[Stored], like: Sequence[Like]) -> tuple[list[tuple[Like,
     return chosen, problems
 
 
+def _without_arrays(op: type[Any]) -> bool:
+    """Whether layers of a class have attributes alone."""
+    return dataclasses.is_dataclass(op) and not any("axes" in field.metadata for field in dataclasses.fields(op))
+
+
 def _fits(item: Like, layer: Stored) -> bool:
     """Whether an item without a name may take `layer`: any in a file that keeps the order of layers."""
     return layer.stem is None or layer.stem in STEMS.get(item.op, ())
@@ -165,8 +196,11 @@ def _build(item: Like, arrays: list[Array]) -> Any:
     ConvertError
         When the arrays are not those of such a layer, or more than it has.
     """
-    if item.op in WITHOUT_ARRAYS:
-        return item.op(**item.attributes)
+    if _without_arrays(item.op):
+        try:
+            return item.op(**item.attributes)
+        except TypeError as error:
+            raise ConvertError(f"like({item.op.__name__}) must say all that the class needs, got {error}") from error
     if item.op is Bidirectional and item.inner is not None:
         if len(arrays) % 2:
             raise ConvertError(f"Bidirectional must have two equal sets of arrays, got {len(arrays)} arrays")
@@ -177,8 +211,8 @@ def _build(item: Like, arrays: list[Array]) -> Any:
         return _recurrent(item, arrays)
     form = FORMS.get(item.op)
     if form is None:
-        known = ", ".join(op.__name__ for op in (*GATES, Bidirectional, *FORMS, *WITHOUT_ARRAYS))
-        raise ConvertError(f"class in like must be one of {known}, got {item.op.__name__}")
+        known = ", ".join(op.__name__ for op in (*GATES, Bidirectional, *FORMS))
+        raise ConvertError(f"class in like must be one of {known} or one without arrays, got {item.op.__name__}")
     if not len(form.names) - form.optional <= len(arrays) <= len(form.names):
         raise ConvertError(f"arrays must be {', '.join(form.names)}, got {_shapes(arrays)}")
     if item.op in (LayerNorm, BatchNorm) and "eps" not in item.attributes:
@@ -226,6 +260,8 @@ def _guess(layer: Stored) -> str:
     if len(shapes) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2 and shapes[0][1] == shapes[1][1]:
         return _guess_cell(arrays, name)
     dims = tuple(len(s) for s in shapes)
+    if dims[:1] in ((3,), (4,), (5,)) and dims[1:] in ((), (1,)):
+        return f"like({TimeConv.__name__ if dims[0] == 3 else Conv.__name__}, {name})"
     for op, ranks in ((Embedding, (2,)), (Dense, (2, 1)), (LayerNorm, (1, 1)), (BatchNorm, (1, 1, 1, 1))):
         if dims == ranks and not (op is Embedding and not any("embed" in p + (layer.stem or "") for p in paths)):
             return f"like({op.__name__}, {name}{', eps=1e-3' if len(set(dims)) == 1 and 1 in dims else ''})"

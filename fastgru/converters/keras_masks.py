@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from ..errors import ConvertError
-from .keras_layers import mask_of
+from .keras_masking import join, mask_of
 from .keras_values import Context, Layer, Value
 
 
@@ -25,7 +25,7 @@ class Differs(NamedTuple):
 class Steps(NamedTuple):
     """A mask of steps, (B, T) or broadcast over features. None: every step counts."""
 
-    mask: str | None
+    mask: Value | None
 
 
 class Nothing(NamedTuple):
@@ -57,20 +57,21 @@ def _reduce(layer: Layer, operands: list[Any], ctx: Context) -> Expression:
     if isinstance(part, Differs) and layer.class_name == "Any":
         return Steps(mask_of(part.x, part.value, ctx, stem=layer.name))
     if isinstance(part, Joined):
-        return _join(layer, list(part.parts), either=layer.class_name == "Any")
+        return _join(layer, list(part.parts), ctx, either=layer.class_name == "Any")
     return cast(Expression, part)
 
 
-def _join(layer: Layer, parts: list[Any], *, either: bool) -> Expression:
+def _join(layer: Layer, parts: list[Any], ctx: Context, *, either: bool) -> Expression:
     """OR of `parts` when `either`, else AND."""
     neutral: Expression = Nothing() if either else Steps(None)
     absorbing: Expression = Steps(None) if either else Nothing()
     distinct = {p for p in parts if p != neutral}
     if absorbing in distinct or not distinct:
         return absorbing if absorbing in distinct else neutral
-    if len(distinct) > 1:
-        raise ConvertError(f"inputs of {layer} must share one mask, got {len(distinct)} different ones")
-    return cast(Expression, distinct.pop())
+    masks = [p.mask for p in dict.fromkeys(parts) if isinstance(p, Steps) and p in distinct and p.mask is not None]
+    if len(masks) != len(distinct):
+        raise ConvertError(f"inputs of {layer} must be masks of steps, got something else")
+    return Steps(join(masks, ctx, either=either, stem=layer.name))
 
 
 def _parts(layer: Layer, operands: list[Any], count: int) -> list[Any]:
@@ -88,8 +89,8 @@ OPERATIONS: dict[str, Callable[[Layer, list[Any], Context], Expression]] = {
     "OnesLike": lambda layer, operands, ctx: Steps(None),
     "ExpandDims": lambda layer, operands, ctx: _parts(layer, operands, 1)[0],
     "Squeeze": lambda layer, operands, ctx: _parts(layer, operands, 1)[0],
-    "LogicalOr": lambda layer, operands, ctx: _join(layer, _parts(layer, operands, 2), either=True),
-    "LogicalAnd": lambda layer, operands, ctx: _join(layer, _parts(layer, operands, 2), either=False),
+    "LogicalOr": lambda layer, operands, ctx: _join(layer, _parts(layer, operands, 2), ctx, either=True),
+    "LogicalAnd": lambda layer, operands, ctx: _join(layer, _parts(layer, operands, 2), ctx, either=False),
     "Concatenate": lambda layer, operands, ctx: Joined(tuple(_parts(layer, operands, len(operands)))),
 }
 
@@ -107,7 +108,7 @@ def evaluate(layer: Layer, operands: list[Any], ctx: Context) -> Expression:
     return OPERATIONS[layer.class_name](layer, operands, ctx)
 
 
-def steps(layer: Layer, value: Any) -> str | None:
+def steps(layer: Layer, value: Any) -> Value | None:
     """The mask (a graph value, or None) that an expression given to `layer` as ``mask=`` stands for."""
     if not isinstance(value, Steps):
         raise ConvertError(f"mask of {layer} must come from Embedding or Masking, got {type(value).__name__}")

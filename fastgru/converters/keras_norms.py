@@ -105,8 +105,7 @@ def unit_norm(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
 
 def unit(x: Any, axes: tuple[int, ...], smallest: float) -> Formula:
     """x over its length along `axes`, which counts as `smallest` at least."""
-    length = unary("sqrt", reduce("sum", mul(x, x), axes, keepdims=True))
-    return binary("div", x, binary("max", length, smallest))
+    return binary("div", x, binary("max", reduce("l2", x, axes, keepdims=True), smallest))
 
 
 def group_norm(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:

@@ -17,9 +17,9 @@ from .onnx_values import BATCH, TIME, Atom
 NAMES: dict[str, str] = {
     **dict.fromkeys(("b", "n", "bs", "batch", "batches", "batchsize", "batchdim", "nbatch", "numbatch"), BATCH),
     **dict.fromkeys(
-        ("t", "l", "s", "time", "times", "timestep", "timesteps", "numtimesteps", "timedim", "seq", "seqlen", "seqlength",
-         "sequence", "sequencelen", "sequencelength", "len", "length", "frame", "frames", "numframes", "nframes", "step",
-         "steps", "numsteps", "nsteps"), TIME),
+        ("t", "l", "s", "time", "times", "timestep", "timesteps", "numtimesteps", "timedim", "seq", "seqlen",
+         "seqlength", "sequence", "sequencelen", "sequencelength", "len", "length", "frame", "frames", "numframes",
+         "nframes", "step", "steps", "numsteps", "nsteps"), TIME),
 }  # fmt: skip
 MOST_CANDIDATES = 16
 LABELS = (BATCH, TIME)
@@ -71,12 +71,9 @@ def declared(value: ValueInfoProto) -> Declared:
     dtype_of(tensor.elem_type)
     if not tensor.HasField("shape"):
         return Declared(value.name, tensor.elem_type, None)
-    dims = tuple(
-        d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim
-    )
-    wrong = [d for d in dims if isinstance(d, int) and d < 1]
-    if wrong:
-        raise ConvertError(f"sizes must be at least 1, got {list(dims)}")
+    dims = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim)
+    if any(isinstance(d, int) and d < 0 for d in dims):
+        raise ConvertError(f"sizes must be at least 0, got {list(dims)}")
     return Declared(value.name, tensor.elem_type, dims)
 
 
@@ -105,6 +102,10 @@ def candidates(
             problems.append(f"input {name!r}: {error}")
             continue
         known[name] = [_label(d) for d in dims]
+        if 0 in known[name]:
+            problems.append(
+                f"sizes of input {name!r} must be at least 1 (or the input given by fix=), got {list(dims)}"
+            )
         for i, (dim, label) in enumerate(zip(dims, known[name], strict=True)):
             if label is None:
                 keys[name, i] = str(dim) if dim is not None else f"{name}[{i}]"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
 from ..errors import ConvertError, GraphError
-from ..graph import Activate, Binary, Cast, Op, Unary
+from ..graph import Activate, Activation, Binary, Cast, Op, Unary
 from .onnx_emit import Emitter
 from .onnx_reading import Source
 from .onnx_values import Array, Axis, Tensor, Value, is_symbolic
@@ -20,10 +21,19 @@ FLOATS = tuple(
     getattr(TensorProto, n) for n in ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16")
 )  # computed alike: nothing is rounded to the narrower ones
 INTS = tuple(getattr(TensorProto, p + b) for p in ("INT", "UINT") for b in ("8", "16", "32", "64"))
+# Types that a model may hold or be given; nothing is rounded to them, and not every onnx knows them all.
+NARROW_FLOATS, NARROW_INTS = (
+    tuple(getattr(TensorProto, n) for n in names if hasattr(TensorProto, n))
+    for names in (
+        ("FLOAT8E4M3FN", "FLOAT8E4M3FNUZ", "FLOAT8E5M2", "FLOAT8E5M2FNUZ", "FLOAT8E8M0", "FLOAT4E2M1"),
+        ("INT4", "UINT4", "INT2", "UINT2"),
+    )
+)
 # Narrow integers, whose arithmetic wraps around: the least value and how many there are.
 RANGES = {
     TensorProto.INT8: (-128, 256), TensorProto.UINT8: (0, 256),
     TensorProto.INT16: (-32768, 65536), TensorProto.UINT16: (0, 65536),
+    **dict(zip(NARROW_INTS, ((-8, 16), (0, 16), (-2, 4), (0, 4)), strict=False)),
 }  # fmt: skip
 
 
@@ -35,15 +45,23 @@ def dtype_of(elem: int) -> str:
     ConvertError
         When the graph has none.
     """
-    if elem in FLOATS:
+    if elem in FLOATS + NARROW_FLOATS:
         return "float"
-    if elem in INTS:
+    if elem in INTS + NARROW_INTS:
         return "int"
     if elem == TensorProto.BOOL:
         return "bool"
     known = ", ".join(TensorProto.DataType.Name(e).lower() for e in (*FLOATS, *INTS, TensorProto.BOOL))
     name = TensorProto.DataType.Name(elem).lower() if elem in TensorProto.DataType.values() else elem
     raise ConvertError(f"element type must be one of {known}, got {name}")
+
+
+class NotConstant(ConvertError):
+    """A value must be constant; `inputs` of the model are what it is computed from."""
+
+    def __init__(self, message: str, inputs: frozenset[str]) -> None:
+        super().__init__(message)
+        self.inputs = inputs
 
 
 class Attributes:
@@ -53,10 +71,9 @@ class Attributes:
         self._source = source
         self._given = {a.name: a for a in node.attribute}
         self._read: set[str] = set()
-        try:
+        self._schema: onnx.defs.OpSchema | None = None
+        with contextlib.suppress(onnx.defs.SchemaError):
             self._schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
-        except onnx.defs.SchemaError:
-            self._schema = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._given
@@ -73,7 +90,8 @@ class Attributes:
         self._read.add(name)
         if name not in self._given or self._given[name].type != AttributeProto.GRAPH:
             raise ConvertError(f"attribute {name!r} must be a graph, got none")
-        return self._given[name].g
+        graph: GraphProto = self._given[name].g
+        return graph
 
     def _value(self, attribute: AttributeProto) -> Any:
         if attribute.type == AttributeProto.TENSOR:
@@ -159,15 +177,19 @@ class Call:
             return value
         if is_symbolic(value):
             raise ConvertError(f"sizes must be fixed to be computed with, got [{', '.join(map(str, value.flat))}]")
+        if not value.size:
+            raise ConvertError(f"value must have elements to be computed with, got shape {value.shape}")
         elem = int(helper.np_dtype_to_tensor_dtype(value.dtype))
-        name = self.emit.constant(value, dtype_of(elem), name=f"{self.name}.constant")
+        name = self.constant(value, dtype_of(elem))
         return Tensor(name, tuple((i,) for i in range(value.ndim)), self.emit.specs[name], elem)
 
     def array(self, index: int, what: str) -> Array:
         """An input that must be constant."""
         value = self.value(index)
         if isinstance(value, Tensor):
-            raise ConvertError(f"{what} (input {index}) must be constant, got a computed value")
+            origins = self.emit.origins(value.value)
+            told = f": give {', '.join(map(repr, sorted(origins)))} by fix=" if origins else ""
+            raise NotConstant(f"{what} (input {index}) must be constant, got a computed value{told}", origins)
         return value
 
     def optional(self, index: int, what: str) -> Array | None:
@@ -227,7 +249,7 @@ class Call:
 
     def activate(self, value: str, name: str, **parameters: float) -> str:
         """Add an activation."""
-        return self.add(Activate({"name": name, **parameters}), value)
+        return self.add(Activate(Activation(name, **parameters)), value)
 
     def cast(self, value: str, to: str) -> str:
         """Another kind of number, where it is not that already."""
@@ -235,11 +257,14 @@ class Call:
 
     def number(self, value: float, *, like: str) -> str:
         """A constant of the kind that the value `like` is."""
-        return self.emit.constant(np.asarray(value), self.emit.specs[like].dtype, name=f"{self.name}.constant")
+        return self.constant(np.asarray(value), self.emit.specs[like].dtype)
 
     def constant(self, array: Any, dtype: str = "float") -> str:
         """A constant of the graph."""
-        return self.emit.constant(array, dtype, name=f"{self.name}.constant")
+        try:
+            return self.emit.constant(array, dtype, name=f"{self.name}.constant")
+        except GraphError as error:
+            raise ConvertError(str(error)) from error
 
     def shape(self, value: str) -> tuple[int, ...]:
         """The frame of a value."""
@@ -252,6 +277,13 @@ class Call:
     def transpose(self, value: str, perm: Sequence[int]) -> str:
         """The frame's axes in another order."""
         return self.emit.transpose(value, perm, name=self.name)
+
+    def expand(self, value: str, shape: Sequence[int]) -> str:
+        """The frame broadcast to another."""
+        try:
+            return self.emit.expand(value, shape, name=self.name)
+        except GraphError as error:
+            raise ConvertError(str(error)) from error
 
     def cut(self, value: str, axis: int, start: int | None, stop: int | None, step: int = 1) -> str:
         """A slice of one frame axis."""

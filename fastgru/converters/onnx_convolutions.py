@@ -38,12 +38,12 @@ class Convolution:
 
     def apply(self, call: Call, value: str) -> str:
         """Over the spatial axes of a frame (C, \\*spatial)."""
-        _, strides, dilations, before, after = self.window.fields()
+        _, strides, dilations, before, after = map(tuple, self.window.fields())
         if not strides:
             return self._rowwise(call, value)
         if self.transposed:
             op = ConvTranspose(
-                self.weight, self.bias, strides, dilations, before, after, self.output_padding, self.groups
+                self.weight, self.bias, strides, dilations, before, after, tuple(self.output_padding), self.groups
             )
             return call.add(op, value)
         return call.add(Conv(self.weight, self.bias, strides, dilations, before, after, self.groups), value)
@@ -102,9 +102,7 @@ def run(call: Call, x: Tensor, op: Convolution) -> Tensor:
 
     def one(value: str) -> str:
         if len(others) == 1:
-            return call.add(
-                time_conv(op.weight, op.bias, transposed=op.transposed, groups=op.groups, **steps), value
-            )
+            return call.add(time_conv(op.weight, op.bias, transposed=op.transposed, groups=op.groups, **steps), value)
         weight = np.moveaxis(op.weight, i + 2, 2)
         if op.transposed:  # (C, O/groups, taps, ...): the taps of a channel are channels of their own
             weight = weight[:, :, ::-1].swapaxes(1, 2).reshape(-1, *weight.shape[1:2], *weight.shape[3:])

@@ -9,7 +9,7 @@ from onnx import TensorProto
 
 from ..errors import ConvertError
 from ..graph import Add, Average, Binary, Multiply, Op, Where
-from .onnx_call import RANGES, Call, Translator, dtype_of
+from .onnx_call import NARROW_FLOATS, RANGES, Call, Translator, dtype_of
 from .onnx_values import Tensor, Value
 from .onnx_views import align
 
@@ -133,14 +133,17 @@ def identity(call: Call) -> Value:
     return call.value(0)
 
 
-def dropout(call: Call) -> Value:
+def dropout(call: Call) -> list[Value]:
     """Dropout, which does nothing when not training."""
     call.attr("ratio")
     call.attr("seed")
     training = call.optional(2, "training_mode") if call.opset >= 12 else None
     if training is not None and training.any():
         raise ConvertError("training_mode must be false, got true")
-    return call.value(0)
+    x = call.value(0)
+    if isinstance(x, Tensor) and len(x.spec.shape) == x.rank and len(call.node.output) > 1:
+        return [x, np.ones(x.sizes(), dtype=bool)]
+    return [x]
 
 
 def cast(call: Call) -> Tensor:
@@ -159,6 +162,8 @@ def cast_like(call: Call) -> Tensor:
 def cast_to(call: Call, x: Tensor, elem: int) -> Tensor:
     """`x` as another element type."""
     target = dtype_of(elem)
+    if elem in NARROW_FLOATS:
+        raise ConvertError(f"type to cast to must not be rounded to, got {TensorProto.DataType.Name(elem).lower()}")
     y = call.result(call.cast(x.value, target), x.axes, elem)
     if elem == x.elem or dtype_of(x.elem) == "bool":
         return y
@@ -172,7 +177,7 @@ def _holds(wide: int, narrow: int) -> bool:
     if narrow not in RANGES:
         return False
     (a, m), (b, n) = RANGES[wide], RANGES[narrow]
-    return a <= b and b + n <= a + m
+    return bool(a <= b and b + n <= a + m)
 
 
 OPERATORS: dict[str, Translator] = {
@@ -180,7 +185,8 @@ OPERATORS: dict[str, Translator] = {
         name: unary(function)
         for name, function in {
             "Abs": "abs", "Neg": "neg", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Reciprocal": "reciprocal",
-            "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Sin": "sin", "Cos": "cos", "Erf": "erf",
+            "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Sin": "sin", "Cos": "cos",
+            "Erf": "erf",
         }.items()
     },
     "Not": unary("not", BOOL),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConvertError
-from ..graph import Constant, Graph, Node, Op, Reshape, Slice, Spec, State, Transpose
+from ..graph import Constant, Expand, Graph, Node, Op, Reshape, Slice, Spec, State, Transpose
 from .onnx_values import Array, elements
 
 LARGEST_FRAME = 2**27  # elements: half a gigabyte of float32 for one value of one row
@@ -76,6 +76,21 @@ class Emitter:
         if elements(spec.shape) > LARGEST_FRAME:
             raise ConvertError(f"value {name!r} must have at most {LARGEST_FRAME} elements, got shape {spec.shape}")
 
+    def origins(self, value: str) -> frozenset[str]:
+        """The inputs that a value is computed from; none where a state has a part in it."""
+        found, seen, waiting = set(), {value}, [value]
+        while waiting:
+            name = waiting.pop()
+            node = self.producers.get(name)
+            if node is None:
+                found.add(name)
+            elif isinstance(node.op, State):
+                return frozenset()
+            else:
+                waiting += [v for v in node.inputs if v not in seen]
+                seen.update(node.inputs)
+        return frozenset(found)
+
     # Moves: what a constant can do itself, or what undoes another move, makes no node -----------
 
     def constant(self, array: Any, dtype: str, *, name: str) -> str:
@@ -116,6 +131,16 @@ class Emitter:
         if node is not None and isinstance(node.op, Transpose):
             return self.transpose(node.inputs[0], [node.op.perm[i] for i in perm], name=name)
         return self.add(Transpose(perm), value, name=name)[0]
+
+    def expand(self, value: str, shape: Sequence[int], *, name: str) -> str:
+        """`value` with its frame broadcast to another."""
+        shape, spec = tuple(shape), self.specs[value]
+        if spec.shape == shape:
+            return value
+        array = self.fixed(value)
+        if array is not None and elements(shape) <= LARGEST_FRAME:
+            return self.constant(np.broadcast_to(array, shape), spec.dtype, name=name)
+        return self.add(Expand(shape), value, name=name)[0]
 
     def slice(self, value: str, parts: Mapping[int, slice], *, name: str) -> str:
         """`value` cut along some of its frame axes; the slices are as ``slice.indices`` gives them."""

@@ -18,8 +18,8 @@ SHAPES = 2**10  # elements up to which an integer input is shown to shape infere
 SIFTING = {"Compress", "NonZero", "Unique"}
 # The reference is written for clarity: these it runs element by element, or (recurrences) without all attributes.
 SLOW = {
-    "AveragePool", "Col2Im", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "GridSample", "LpPool", "LRN", "MaxPool",
-    "QLinearConv", "Resize", "RoiAlign", "STFT", "Upsample",
+    "AveragePool", "Col2Im", "Conv", "ConvInteger", "ConvTranspose", "DeformConv", "GridSample", "LpPool", "LRN",
+    "MaxPool", "QLinearConv", "Resize", "RoiAlign", "STFT", "Upsample",
 }  # fmt: skip
 LARGEST_SLOW = 2**16  # elements
 LEFT = {"GRU", "LSTM", "RNN", "Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
@@ -78,6 +78,9 @@ class Folder:
         except (onnx.shape_inference.InferenceError, RuntimeError) as error:
             raise ConvertError(f"inputs must fit the operator, got {str(error).splitlines()[0]}") from error
         total = 0
+        if node.op_type == "Range":
+            start, limit, delta = (float(a.reshape(-1)[0]) for a in arrays.values())
+            return max(0, int(-((start - limit) // delta))) + 1 if delta else 0
         for output in inferred.graph.output:
             dims = output.type.tensor_type.shape.dim
             if output.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in dims):

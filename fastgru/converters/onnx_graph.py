@@ -28,10 +28,11 @@ Scope = ChainMap[str, Value]
 class Translator:
     """Translates nodes in order; problems are collected, and what depends on them is skipped."""
 
-    def __init__(self, source: Source, emit: Emitter, opsets: Mapping[str, int] | None = None) -> None:
+    def __init__(self, source: Source, emit: Emitter) -> None:
         self.source = source
         self.emit = emit
         self.problems: list[str] = []
+        self.variable: frozenset[str] = frozenset()  # inputs that would have to be constant
         self.unsupported: dict[tuple[str, str, str], list[str]] = {}
         self.folder = Folder(source.opsets, source.size)
         self._functions = source.functions
@@ -112,6 +113,13 @@ class Translator:
             outputs = self._evaluate(node, name, inputs, scope, opsets, depth)
         except ConvertError as error:
             self.problems.append(f"node {name!r} ({node.op_type}): {error}")
+            self.variable |= getattr(error, "inputs", frozenset())
+            return failed
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # a malformed node
+            self.problems.append(
+                f"node {name!r} ({node.op_type}): attributes and inputs must fit the operator, "
+                f"got {type(error).__name__}: {error}"
+            )
             return failed
         if outputs is None:
             version = opsets.get(node.domain, 1)
@@ -135,7 +143,7 @@ class Translator:
             if known is not None:
                 return known
         if key in OPERATORS:
-            result = OPERATORS[key](call)
+            result: Any = OPERATORS[key](call)
             ignored = call.attributes.ignored()
             if ignored:
                 raise ConvertError("; ".join(ignored))
@@ -156,9 +164,9 @@ class Translator:
 
     def _branch(self, call: Call, scope: Scope, opsets: Mapping[str, int], depth: int) -> list[Value]:
         """The outputs of the branch that an If takes."""
-        condition = call.value(0)
-        if isinstance(condition, Tensor) or is_symbolic(condition):
-            raise ConvertError("condition must be constant, got a computed value: give the input it depends on by fix=")
+        condition = call.array(0, "condition")
+        if is_symbolic(condition):
+            raise ConvertError("condition must be constant, got sizes of batch or time")
         graph = call.attributes.graph("then_branch" if bool(condition.reshape(-1)[0]) else "else_branch")
         inner = scope.new_child()
         names = [output.name for output in graph.output]
@@ -176,8 +184,10 @@ class Translator:
         given = {a.name: a for a in function.attribute_proto} | {a.name: a for a in node.attribute}
         opsets = {("" if o.domain in DEFAULT_DOMAINS else o.domain): o.version for o in function.opset_import}
         body = [_with_attributes(n, given) for n in function.node]
-        self.nodes(body, _needed(body, function.output), scope, {**self.source.opsets, **opsets}, depth + 1, name)
-        return [self._found(scope, n, "output of a function") for n in function.output]
+        needed = _needed(body, [n for n, o in zip(function.output, node.output, strict=False) if o])
+        self.nodes(body, needed, scope, {**self.source.opsets, **opsets}, depth + 1, name)
+        wanted = [n if o else "" for n, o in zip(function.output, node.output, strict=False)]
+        return [self._found(scope, n, "output of a function") if n else None for n in wanted]
 
 
 def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> set[str]:
@@ -234,12 +244,14 @@ def _with_attributes(node: NodeProto, given: Mapping[str, AttributeProto]) -> No
 def _defined_function(node: NodeProto, version: int, inputs: Sequence[Value]) -> FunctionProto | None:
     """The body by which ONNX defines an operator, if it does."""
     try:
-        schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+        schema: Any = onnx.defs.get_schema(node.op_type, version, node.domain)
     except onnx.defs.SchemaError:
         return None
     function = FunctionProto()
-    fixed = [v for v in schema.function_opset_versions if v <= version]
-    typed = [v for v in schema.context_dependent_function_opset_versions if v <= version]
+    fixed, typed = (
+        [v for v in versions if v <= version] or list(versions)[:1]
+        for versions in (schema.function_opset_versions, schema.context_dependent_function_opset_versions)
+    )
     if fixed:
         function.ParseFromString(schema.get_function_with_opset_version(max(fixed)))
     elif typed:

@@ -17,9 +17,7 @@ from .onnx_views import align, renumbered, reshaped
 def batch_norm(call: Call) -> Tensor:
     """BatchNormalization with its stored statistics."""
     x = call.tensor(0)
-    scale, shift, mean, variance = (
-        call.array(i, name) for i, name in enumerate(("scale", "B", "mean", "var"), 1)
-    )
+    scale, shift, mean, variance = (call.array(i, name) for i, name in enumerate(("scale", "B", "mean", "var"), 1))
     call.attr("momentum")
     if call.attr("training_mode", 0) or call.attr("spatial", 1) != 1:
         raise ConvertError("training_mode must be 0 and spatial 1, got a batch norm that is not over channels only")
@@ -55,12 +53,13 @@ def layer_norm(call: Call) -> list[Tensor]:
 def _known(call: Call, x: Tensor, axes: Sequence[int], scale: Array, shift: Array | None, eps: float) -> Tensor:
     """The graph's own layer norm, of axes made one and put last."""
     sizes = x.sizes()
-    inner = [int(sizes[a]) for a in axes]  # type: ignore[arg-type]
+    inner = [int(sizes[a]) for a in axes]
     flat = reshaped(call, x, (*sizes[: axes[0]], int(np.prod(inner))))
     frame = flat.frame_axis(flat.rank - 1)
     order = [*(i for i in range(len(flat.spec.shape)) if i != frame), frame]
-    scale, shift = (None if a is None else np.broadcast_to(a, inner).reshape(-1) for a in (scale, shift))
-    y = call.add(LayerNorm(scale, shift, eps), call.transpose(flat.value, order))
+    factor, offset = (None if a is None else np.broadcast_to(a, inner).reshape(-1) for a in (scale, shift))
+    assert factor is not None
+    y = call.add(LayerNorm(factor, offset, eps), call.transpose(flat.value, order))
     return reshaped(call, call.result(y, renumbered(flat.axes, order), x.elem), sizes)
 
 

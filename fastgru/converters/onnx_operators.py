@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import onnx
 
-from . import (
-    onnx_activations,
-    onnx_convolutions,
-    onnx_elementwise,
-    onnx_gathers,
-    onnx_norms,
-    onnx_pools,
-    onnx_products,
-    onnx_quantized,
-    onnx_recurrent,
-    onnx_reductions,
-    onnx_resizing,
-    onnx_scatters,
-    onnx_shapes,
-    onnx_slices,
-    onnx_spectral,
-)
+from .onnx_activations import MICROSOFT as MICROSOFT_ACTIVATIONS
+from .onnx_activations import OPERATORS as ACTIVATIONS
 from .onnx_call import Translator
+from .onnx_convolutions import OPERATORS as CONVOLUTIONS
+from .onnx_elementwise import OPERATORS as ELEMENTWISE
+from .onnx_gathers import OPERATORS as GATHERS
+from .onnx_norms import OPERATORS as NORMS
+from .onnx_pools import OPERATORS as POOLS
+from .onnx_products import MICROSOFT as MICROSOFT_PRODUCTS
+from .onnx_products import OPERATORS as PRODUCTS
+from .onnx_quantized import OPERATORS as QUANTIZED
+from .onnx_recurrent import MICROSOFT as MICROSOFT_RECURRENT
+from .onnx_recurrent import OPERATORS as RECURRENT
+from .onnx_reductions import OPERATORS as REDUCTIONS
+from .onnx_resizing import OPERATORS as RESIZING
+from .onnx_scatters import OPERATORS as SCATTERS
+from .onnx_shapes import OPERATORS as SHAPES
+from .onnx_slices import OPERATORS as SLICES
+from .onnx_spectral import OPERATORS as SPECTRAL
 
-MICROSOFT = "com.microsoft"
-OPERATORS: dict[tuple[str, str], Translator] = {
-    ("", name): translator
-    for module in (
-        onnx_activations, onnx_convolutions, onnx_elementwise, onnx_gathers, onnx_norms, onnx_pools, onnx_products,
-        onnx_quantized, onnx_recurrent, onnx_reductions, onnx_resizing, onnx_scatters, onnx_shapes, onnx_slices,
-        onnx_spectral,
-    )
-    for name, translator in module.OPERATORS.items()
-}  # fmt: skip
-OPERATORS.update(
-    ((MICROSOFT, name), translator)
-    for module in (onnx_activations, onnx_products, onnx_recurrent)
-    for name, translator in module.MICROSOFT.items()
+# fmt: off
+TABLES = (
+    ("", (ACTIVATIONS, CONVOLUTIONS, ELEMENTWISE, GATHERS, NORMS, POOLS, PRODUCTS, QUANTIZED, RECURRENT, REDUCTIONS,
+          RESIZING, SCATTERS, SHAPES, SLICES, SPECTRAL)),
+    ("com.microsoft", (MICROSOFT_ACTIVATIONS, MICROSOFT_PRODUCTS, MICROSOFT_RECURRENT)),
 )
+# fmt: on
+OPERATORS: dict[tuple[str, str], Translator] = {
+    (domain, name): translator for domain, tables in TABLES for table in tables for name, translator in table.items()
+}
 
 # Families of operators in onnx's own sources -> the file of this package that would hold another one of them.
 FAMILIES = {

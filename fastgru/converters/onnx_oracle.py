@@ -13,14 +13,14 @@ from onnx import helper
 from .onnx_values import BATCH, Array, Atom, Tensor, is_time
 
 if TYPE_CHECKING:
-    from .onnx_files import Translation
+    from .onnx_translation import Translation
 
 
 def session(model: str | os.PathLike[str] | bytes, found: Translation) -> OnnxOracle | None:
     """The oracle of a translated model; None where onnxruntime is not installed or does not take the model."""
     if importlib.util.find_spec("onnxruntime") is None:
         return None
-    import onnxruntime
+    import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -28,7 +28,7 @@ def session(model: str | os.PathLike[str] | bytes, found: Translation) -> OnnxOr
     try:
         source = model if isinstance(model, bytes) else os.fspath(model)
         return OnnxOracle(onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]), found)
-    except RuntimeError:  # the base of all that onnxruntime raises, as for operator sets that it does not know yet
+    except Exception:  # its errors have no other base; such as operator sets that it does not know yet
         return None
 
 
@@ -47,9 +47,7 @@ class OnnxOracle:
         self.found = found
         self.timed = any(is_time(a) for layout in found.layouts.values() for a in layout)
         self.batched = any(a == BATCH for layout in found.layouts.values() for a in layout)
-        self.types = {
-            v.name: helper.tensor_dtype_to_np_dtype(_ELEMENTS[v.type]) for v in session.get_inputs()
-        }
+        self.types = {v.name: helper.tensor_dtype_to_np_dtype(_ELEMENTS[v.type]) for v in session.get_inputs()}
 
     def __call__(self, x: Any) -> tuple[Array, ...]:
         graph = self.found.graph
@@ -64,7 +62,8 @@ class OnnxOracle:
     def _rows(self, arrays: Mapping[str, Array], batch: int) -> list[Array]:
         """The outputs for rows that go through the model together."""
         if not self.found.states or self.timed:
-            return self._once(arrays, batch, {})[0]
+            outputs: list[Array] = self._once(arrays, batch, {})[0]
+            return outputs
         states: dict[str, Array] = {}
         steps = []
         for t in range(next(iter(arrays.values())).shape[1]):
@@ -84,7 +83,7 @@ class OnnxOracle:
         for name, layout in found.layouts.items():
             if name not in feeds:
                 lengths = name not in found.states
-                shape = [{BATCH: batch}.get(str(a), a) for a in layout]
+                shape = [a if isinstance(a, int) else batch for a in layout]
                 feeds[name] = states.get(name, np.full(shape, length if lengths else 0))
         feeds = {n: np.ascontiguousarray(a, dtype=self.types[n]) for n, a in feeds.items()}
         results = dict(zip([o.name for o in self.session.get_outputs()], self.session.run(None, feeds), strict=True))

@@ -17,21 +17,30 @@ def pool(mode: str) -> Translator:
 
     def translate(call: Call) -> Tensor:
         x = call.tensor(0)
-        kernel = call.attr("kernel_shape")
-        if kernel is None:
-            raise ConvertError("kernel_shape must be given, got none")
-        if mode == "max":
-            call.attr("storage_order")  # of the indices, which are not computed
-        found = window(call, x, kernel)
-        count = bool(call.attr("count_include_pad", 0))
-        if call.attr("ceil_mode", 0):
-            more = _beyond(x, found)
-            if count and mode == "average" and any(more):
-                x, count = _padded(call, x, found), False
-            found.after = [a + m for a, m in zip(found.after, more, strict=True)]
-        return _run(call, x, found, mode, count)
+        if x.spec.dtype == "int":
+            working = call.result(call.cast(x.value, "float"), x.axes, x.elem)
+            y = pooled(call, working, mode)
+            return call.result(call.cast(y.value, "int"), y.axes, x.elem)
+        return pooled(call, x, mode)
 
     return translate
+
+
+def pooled(call: Call, x: Tensor, mode: str) -> Tensor:
+    """The pool that a node's attributes describe."""
+    kernel = call.attr("kernel_shape")
+    if kernel is None:
+        raise ConvertError("kernel_shape must be given, got none")
+    if mode == "max":
+        call.attr("storage_order")  # of the indices, which are not computed
+    found = window(call, x, kernel)
+    count = bool(call.attr("count_include_pad", 0))
+    if call.attr("ceil_mode", 0):
+        more = _beyond(x, found)
+        if count and mode == "average" and any(more):
+            x, count = _padded(call, x, found), False
+        found.after = [a + m for a, m in zip(found.after, more, strict=True)]
+    return _run(call, x, found, mode, count)
 
 
 def _beyond(x: Tensor, found: Window) -> list[int]:
@@ -57,7 +66,7 @@ def _padded(call: Call, x: Tensor, found: Window) -> Tensor:
         frame = x.frame_axis(i + 2)
         before[frame], after[frame] = found.before[i], found.after[i]
         found.before[i] = found.after[i] = 0
-    return call.result(call.add(Pad(before, after), x.value), x.axes, x.elem)
+    return call.result(call.add(Pad(tuple(before), tuple(after)), x.value), x.axes, x.elem)
 
 
 def _run(call: Call, x: Tensor, found: Window, mode: str, count: bool) -> Tensor:
@@ -66,7 +75,7 @@ def _run(call: Call, x: Tensor, found: Window, mode: str, count: bool) -> Tensor
     inner = found if i is None else found.without(i)
     frames = [a for a in range(1, x.rank) if i is None or a != i + 2]
     if not all(inner.trivial(j) for j in range(len(inner.kernel))):
-        kernel, strides, dilations, before, after = inner.fields()
+        kernel, strides, dilations, before, after = map(tuple, inner.fields())
         op = Pool(mode, kernel, strides, dilations, before, after, count)
         x = over_rows(call, x, frames, lambda value: call.add(op, value))
     if i is None or found.trivial(i):

@@ -7,7 +7,8 @@ import numpy as np
 from ..errors import ConvertError
 from ..graph import Add, Dense, MatMul, Multiply, TimeReduce
 from .onnx_call import Call, Translator
-from .onnx_values import Array, Tensor, frames_of, symbols_of
+from .onnx_reductions import reduced
+from .onnx_values import Array, Tensor, elements, frames_of, symbols_of
 from .onnx_views import align, renumbered, view, with_ones, without
 
 
@@ -113,8 +114,11 @@ def einsum(call: Call) -> Tensor:
     left, arrow, right = equation.partition("->")
     terms = left.split(",")
     names = {c for c in left if c.isalpha()}
-    simple = all(t.isalpha() and len(set(t)) == len(t) for t in terms)
-    if not simple or len(terms) != 2 or len(terms) != len(call.inputs) or not arrow or not set(right) <= names:
+    right = right if arrow else "".join(c for c in sorted(names) if left.count(c) == 1)
+    simple = all(len(set(t)) == len(t) and set(t) <= names for t in terms) and len(set(right)) == len(right)
+    if simple and len(terms) == 1 and set(right) <= names:
+        return _rearranged(call, call.tensor(0), left, right)
+    if not simple or len(terms) != 2 or len(terms) != len(call.inputs) or not set(right) <= names:
         raise ConvertError(f"equation must be a product of two operands without repeats and '...', got {equation!r}")
     (s, t), (a, b) = terms, (call.tensor(0), call.tensor(1))
     if a.rank != len(s) or b.rank != len(t):
@@ -126,13 +130,22 @@ def einsum(call: Call) -> Tensor:
         raise ConvertError(f"equation must sum over axes of both operands alone, got {equation!r}")
     left_value = view(call, a, [a.frame_axis(s.index(c)) for c in both + free_a + summed])
     right_value = view(call, b, [b.frame_axis(t.index(c)) for c in both + summed + free_b])
-    size = {c: n for term, x in ((s, a), (t, b)) for c, n in zip(term, x.sizes(), strict=True)}
-    m, k, n = (int(np.prod([size[c] for c in group], dtype=np.int64)) for group in (free_a, summed, free_b))
-    batch = [int(size[c]) for c in both]  # type: ignore[arg-type]
+    size = {c: x.spec.shape[x.frame_axis(i)] for term, x in ((s, a), (t, b)) for i, c in enumerate(term)}
+    m, k, n = (elements(size[c] for c in group) for group in (free_a, summed, free_b))
+    batch = [size[c] for c in both]
     y = call.add(MatMul(), call.reshape(left_value, [*batch, m, k]), call.reshape(right_value, [*batch, k, n]))
     order = both + free_a + free_b
-    y = call.reshape(y, [int(size[c]) for c in order])  # type: ignore[arg-type]
+    y = call.reshape(y, [size[c] for c in order])
     return call.result(y, [(order.index(c),) for c in right], a.elem)
+
+
+def _rearranged(call: Call, x: Tensor, left: str, right: str) -> Tensor:
+    """Axes in another order, those left out summed."""
+    if x.rank != len(left):
+        raise ConvertError(f"equation must fit the input's {x.rank} axes, got {left!r}")
+    y = reduced(call, x, [i for i, c in enumerate(left) if c not in right], "sum", False)
+    rest = [c for c in left if c in right]
+    return y.permuted([rest.index(c) for c in right])
 
 
 OPERATORS: dict[str, Translator] = {"MatMul": matmul, "Gemm": gemm, "Einsum": einsum}

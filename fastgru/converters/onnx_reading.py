@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from ..errors import ConvertError, listed
@@ -49,7 +47,7 @@ class Source:
         return {(_domain(f.domain), f.name): f for f in self.proto.functions}
 
     def array(self, tensor: TensorProto, what: str) -> Array:
-        """The numbers of a tensor of the file; types that NumPy lacks become float32 or int8, which hold them."""
+        """The numbers of a tensor of the file."""
         return _array(tensor, what, self.folder)
 
 
@@ -72,6 +70,8 @@ def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Source:
         if not isinstance(source, bytes):
             folder, source = Path(source).parent, Path(source).read_bytes()
         size = len(source)
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
         try:
             proto = onnx.load_model_from_string(source)
         except (DecodeError, ValueError, RecursionError) as error:
@@ -130,7 +130,8 @@ def _name_problems(graph: GraphProto, where: str) -> list[str]:
         early = sorted({v for v in node.input if v in ahead})
         if early:
             problems.append(
-                f"node {_name(node)!r} must read values written before it (no cycles), got {', '.join(map(repr, early))}"
+                f"node {_name(node)!r} must read values written before it (no cycles), "
+                f"got {', '.join(map(repr, early))}"
             )
         ahead.difference_update(node.output)
     return problems
@@ -160,17 +161,10 @@ def _array(tensor: TensorProto, what: str, folder: Path | None) -> Array:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ConvertError(f"{what} must have the numbers of shape {dims}, got {error}") from error
-    return known(array)
+    return array
 
 
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")
-
-
-def known(array: Array) -> Array:
-    """Numbers of types that NumPy lacks, as float32 or int8, which hold them."""
-    if array.dtype.kind in "biufc" and array.dtype.isbuiltin:
-        return array
-    return array.astype(np.int8 if "int" in array.dtype.name else np.float32)
 
 
 def _location(tensor: TensorProto) -> dict[str, str]:

@@ -15,8 +15,8 @@ from .onnx_call import Call, Translator
 from .onnx_emit import Start
 from .onnx_quantized import dequantized
 from .onnx_states import FinalState
-from .onnx_values import BATCH, Array, Axis, Tensor, describe
-from .onnx_views import renumbered, sliced, view, with_ones
+from .onnx_values import BATCH, Array, Axis, Tensor, describe, frames_of
+from .onnx_views import ordered, sliced, view, with_ones
 
 CLASSES: dict[str, tuple[type[Recurrent], tuple[str, ...]]] = {
     "RNN": (RNN, ("Tanh",)),
@@ -28,8 +28,8 @@ FIELDS = {
     "GRU": ("gate_activation", "activation"),
     "LSTM": ("gate_activation", "activation", "output_activation"),
 }
+ONE: list[int | None] = [None]  # a frame axis of size 1, where rows are the batch
 DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-NEEDED = {"Affine": ("alpha", "beta"), "ScaledTanh": ("alpha", "beta")}  # these have no defaults in a recurrence
 
 
 @dataclass
@@ -69,7 +69,9 @@ def recurrent(call: Call) -> list[Tensor]:
 def quantized_lstm(call: Call) -> list[Tensor]:
     """Microsoft's DynamicQuantizeLSTM: its weights as the floats they stand for, in matrices the other way around."""
     w, r = (
-        dequantized(call.array(i, name), call.array(j, f"{name} scale"), call.array(j + 1, f"{name} zero point"), axis=-1)
+        dequantized(
+            call.array(i, name), call.array(j, f"{name} scale"), call.array(j + 1, f"{name} zero point"), axis=-1
+        )
         for i, j, name in ((1, 8, "W"), (2, 10, "R"))
     )
     b, p = call.optional(3, "B"), call.optional(7, "P")
@@ -130,7 +132,9 @@ def _ops(
                 **{n: None if a is None else a[i : i + 1] for n, a in arrays.items()},
                 direction="reverse" if backwards else "forward", clip=clip, **activations, **extra,
             )
-            for i, (backwards, activations) in enumerate(zip(reverse, _activations(call, kind, len(reverse)), strict=True))
+            for (i, backwards), activations in zip(
+                enumerate(reverse), _activations(call, kind, len(reverse)), strict=True
+            )
         ]  # fmt: skip
     except GraphError as error:
         raise ConvertError(str(error)) from error
@@ -159,31 +163,122 @@ def _activations(call: Call, kind: str, directions: int) -> list[dict[str, Any]]
     return [dict(zip(FIELDS[kind], found[i : i + size], strict=True)) for i in range(0, len(found), size)]
 
 
-# Over an axis of fixed size --------------------------------------------------------------------------
+# Over an axis of fixed size ------------------------------------------------------------------------
 
 
 def _scanned(call: Call, layer: Layer) -> list[Tensor]:
     """As ops with `scan`, whose rows are N where that is fixed."""
     x = layer.x
     rows = [a for a in x.axes[1] if isinstance(a, int)]
-    slot = rows[0] if rows else None
-    value = view(call, x, [x.frame_axis(0), slot, x.frame_axis(2)])
-    steps, count, _ = call.shape(value)
-    results = []
+    value = view(call, x, [x.frame_axis(0), *(rows or ONE), x.frame_axis(2)])
+    steps = call.shape(value)[0]
+    label = tuple(0 if isinstance(a, int) else a for a in x.axes[1])
+    parts: list[list[Tensor]] = []  # of each direction y and the final states
     for i, op in enumerate(layer.ops):
-        names, values = [], [value]
-        for state, given in layer.initial.items():
-            names.append(f"initial_{state}")
-            values.append(_initial(call, call.lift(given), i, count))
+        operands = {f"initial_{n}": _initial(call, call.lift(v), i) for n, v in layer.initial.items()}
         lengths = layer.lengths
         if lengths is not None and (isinstance(lengths, Tensor) or not np.all(lengths == steps)):
-            names.append("lengths")
-            values.append(_lengths(call, call.lift(lengths), count))
-        results.append(call.add_many(replace(op, scan=True, operands=tuple(names)), *values))
-    label: Axis = tuple(1 if isinstance(a, int) else a for a in x.axes[1]) if rows else x.axes[1]
-    outputs = [_joined(call, layer, [r[0] for r in results], [(0,), label, (2 if slot is not None else 1,)], slot is None)]
-    finals: Axis = tuple(0 if isinstance(a, int) else a for a in label)
-    for k in range(1, len(results[0])):
-        last = (1 if slot is not None else 0,)
-        outputs.append(_final(call, layer, [r[k] for r in results], finals, last, slot is None))
-    return outputs
+            own = call.lift(lengths)
+            operands["lengths"] = view(call, own, frames_of(own.axes) or ONE)
+        y, *finals = call.add_many(replace(op, scan=True, operands=tuple(operands)), value, *operands.values())
+        made = [y, *finals]
+        if not rows:
+            made = [
+                call.reshape(v, [n for k, n in enumerate(call.shape(v)) if k != len(call.shape(v)) - 2]) for v in made
+            ]
+        parts.append([call.result(made[0], [(0,), _plus(label, 1), (1 + len(rows),)], x.elem)])
+        parts[-1] += [call.result(v, [label, (len(rows),)], x.elem) for v in made[1:]]
+    return _outputs(call, layer, parts)
+
+
+def _initial(call: Call, given: Tensor, direction: int) -> str:
+    """One direction's initial state, (N, H), with one row where N is the batch."""
+    own = sliced(call, given, 0, direction, direction + 1)
+    return view(call, own, [*(frames_of(own.axes[1:2]) or ONE), own.frame_axis(2)])
+
+
+def _plus(axis: Axis, n: int) -> Axis:
+    return tuple(a + n if isinstance(a, int) else a for a in axis)
+
+
+def _outputs(call: Call, layer: Layer, parts: list[list[Tensor]]) -> list[Tensor]:
+    """Y (S, D, N, H), Y_h (D, N, H) and of an LSTM Y_c, in the node's layout."""
+    y, *finals = (_directions(call, same, at) for same, at in zip(zip(*parts, strict=True), (1, 0, 0), strict=False))
+    if not layer.batch_first:
+        return [y, *finals]
+    return [y.permuted([2, 0, 1, 3]), *(final.permuted([1, 0, 2]) for final in finals)]
+
+
+def _directions(call: Call, parts: Sequence[Tensor], at: int) -> Tensor:
+    """One tensor from one per direction, side by side before the last axis, labelled as axis `at`."""
+    first = parts[0]
+    if len(parts) == 1:
+        return with_ones(call, first, [at])
+    k = len(first.spec.shape) - 1
+    both = call.add(Concat(axis=k), *(p.value for p in parts))
+    value = call.reshape(both, (*first.spec.shape[:k], len(parts), first.spec.shape[k]))
+    axes = [*first.axes[:-1], (k + 1,)]
+    return call.result(value, [*axes[:at], (k,), *axes[at:]], first.elem)
+
+
+# Over time -----------------------------------------------------------------------------------------
+
+
+def _over_time(call: Call, layer: Layer) -> list[Tensor]:
+    """As layers of the stream, whose rows are the batch."""
+    x = layer.x
+    if x.axes[1] != (BATCH,) and x.size(1) != 1:
+        raise ConvertError(f"rows of a sequence over time must be the batch or one, got {describe(x, 1)}")
+    value = ordered(call, x, [2])
+    _take_lengths(call, layer.lengths)
+    parts = []
+    for i, op in enumerate(layer.ops):
+        starts = {n: _start(call, v, i) for n, v in layer.initial.items()}
+        op = op.replace(**{f"initial_{n}": v for n, v in starts.items() if isinstance(v, np.ndarray)})
+        y = call.add(op, value)
+        finals = {"h": call.add(replace(op, return_sequences=False), value)} if _ends(call, starts) else {}
+        if finals and layer.kind == "LSTM":
+            finals["c"] = call.add(FinalState(op.hidden_size), y)
+        call.emit.starts += [Start(call.name, v, finals[n]) for n, v in starts.items() if isinstance(v, str)]
+        row = x.axes[1] if x.axes[1] == (BATCH,) else None
+        made = [call.result(y, [x.axes[0], (0,)], x.elem)]
+        made += [call.result(v, [(0,)], x.elem) for v in finals.values()]
+        parts.append([_with_rows(call, t, row) for t in made])
+    return _outputs(call, layer, parts)
+
+
+def _with_rows(call: Call, x: Tensor, row: Axis | None) -> Tensor:
+    """With N before the last axis: the batch, or one row."""
+    if row is None:
+        return with_ones(call, x, [x.rank - 1])
+    return x.with_axes([*x.axes[:-1], row, x.axes[-1]])
+
+
+def _ends(call: Call, starts: dict[str, Any]) -> bool:
+    """Whether anything needs the final states."""
+    return any(call.node.output[1:]) or any(isinstance(v, str) for v in starts.values())
+
+
+def _start(call: Call, given: Any, direction: int) -> Any:
+    """What one direction starts from: (H,), the same for all rows, or the name of a computed value."""
+    if isinstance(given, Tensor) and call.emit.fixed(given.value) is None:
+        own = sliced(call, given, 0, direction, direction + 1)
+        return ordered(call, own, [2])
+    value = _initial(call, call.lift(given), direction)
+    array = call.emit.fixed(value)
+    if array is None or np.any(array != array[:1]):
+        raise ConvertError("initial state over time must be the same for all rows, got different ones")
+    return array[0].astype(np.float32)
+
+
+def _take_lengths(call: Call, lengths: Any) -> None:
+    """Lengths of sequences are given to the call of the model, not by a value of the graph."""
+    if lengths is None:
+        return
+    if not isinstance(lengths, Tensor) or lengths.value not in call.emit.inputs:
+        raise ConvertError("sequence_lens over time must be an input of the model, got another value")
+    call.emit.lengths.add(lengths.value)
+
+
+OPERATORS: dict[str, Translator] = {"RNN": recurrent, "GRU": recurrent, "LSTM": recurrent}
+MICROSOFT: dict[str, Translator] = {"DynamicQuantizeLSTM": quantized_lstm}

@@ -57,7 +57,7 @@ def reduced(call: Call, x: Tensor, axes: Sequence[int], function: str, keep: boo
     if times and function not in OVER_TIME:
         raise ConvertError(f"reduction over time must be one of {', '.join(OVER_TIME)}, got {function}")
     if frames:
-        value = call.add(Reduce(function, [x.frame_axis(a) for a in frames], keepdims=True), x.value)
+        value = call.add(Reduce(function, tuple(x.frame_axis(a) for a in frames), keepdims=True), x.value)
         x = call.result(value, x.axes, x.elem)
     if times:
         value = call.add(TimeReduce(function), x.value)

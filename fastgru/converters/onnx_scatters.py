@@ -31,7 +31,7 @@ def scatter_elements(call: Call) -> Tensor:
     data, ids, updates = call.tensor(0), call.array(1, "indices"), call.tensor(2)
     shape = _fixed(data)
     axis = call.axis(call.attr("axis", 0), len(shape))
-    grid = list(np.indices(ids.shape))
+    grid: list[Array] = list(np.indices(ids.shape))
     grid[axis] = _within(ids.reshape(-1, 1), shape[axis : axis + 1]).reshape(ids.shape)
     return _written(call, data, np.ravel_multi_index(tuple(grid), shape).reshape(-1), updates)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..errors import ConvertError
-from ..graph import Expand, Tile
+from ..graph import Tile
 from .onnx_call import Call, Translator
 from .onnx_values import BATCH, Array, Axis, Dim, Size, Tensor, is_time, plain, product
 from .onnx_views import reshaped, view, with_ones, without
@@ -23,6 +25,11 @@ def size(call: Call) -> Array:
     return plain([total]).reshape(())
 
 
+def _sizes(call: Call, index: int, what: str) -> list[Size]:
+    """An input of sizes, some of which may be symbolic."""
+    return [n if isinstance(n, Dim) else int(n) for n in call.array(index, what).reshape(-1)]
+
+
 def transpose(call: Call) -> Tensor:
     """Transpose: a relabelling, until an op wants an order."""
     x = call.tensor(0)
@@ -35,9 +42,10 @@ def transpose(call: Call) -> Tensor:
 def reshape(call: Call) -> Tensor:
     """Reshape; 0 copies a size unless ``allowzero`` is set."""
     x = call.tensor(0)
-    target = [n if isinstance(n, Dim) else int(n) for n in call.array(1, "shape").reshape(-1)]
+    target = _sizes(call, 1, "shape")
     zeros = [i for i, n in enumerate(target) if n == 0]
-    if zeros and (call.attr("allowzero", 0) or zeros[-1] >= x.rank):
+    allowed = call.attr("allowzero", 0)
+    if zeros and (allowed or zeros[-1] >= x.rank):
         raise ConvertError(f"shape must have no axis of size 0, got {target}")
     wanted: list[Size] = [x.size(i) if n == 0 else n for i, n in enumerate(target)]
     wrong = [n for n in target if not isinstance(n, Dim) and n < -1]
@@ -70,14 +78,14 @@ def unsqueeze(call: Call) -> Tensor:
 
 def expand(call: Call) -> Tensor:
     """Expand; along batch or time an axis of size 1 only takes their label."""
-    target = [n if isinstance(n, Dim) else int(n) for n in call.array(1, "shape").reshape(-1)]
+    target = _sizes(call, 1, "shape")
     return expanded(call, call.tensor(0), target)
 
 
-def expanded(call: Call, x: Tensor, target: list[Size]) -> Tensor:
+def expanded(call: Call, x: Tensor, target: Sequence[Size]) -> Tensor:
     """`x` broadcast with a shape."""
     x = with_ones(call, x, range(max(0, len(target) - x.rank)))
-    wanted: list[Size] = [1] * (x.rank - len(target)) + target
+    wanted: list[Size] = [*[1] * (x.rank - len(target)), *target]
     slots: list[int | None] = []
     frame: list[int] = []
     axes: list[Axis] = []
@@ -97,10 +105,7 @@ def expanded(call: Call, x: Tensor, target: list[Size]) -> Tensor:
             slots.append(None)
             axes.append((len(frame),))
             frame.append(n)
-    value = view(call, x, slots)
-    if call.shape(value) != tuple(frame):
-        value = call.add(Expand(frame), value)
-    return call.result(value, axes, x.elem)
+    return call.result(call.expand(view(call, x, slots), frame), axes, x.elem)
 
 
 def _labels(size: Dim, frame: int) -> Axis:
@@ -114,36 +119,34 @@ def _labels(size: Dim, frame: int) -> Axis:
 def constant_of_shape(call: Call) -> Tensor:
     """ConstantOfShape with a size that is only known when the model runs: the same for all of them."""
     value = np.asarray(call.attr("value", np.zeros(1, np.float32))).reshape(())
-    target = [n if isinstance(n, Dim) else int(n) for n in call.array(0, "shape").reshape(-1)]
+    target = _sizes(call, 0, "shape")
     return expanded(call, call.lift(value), target)
 
 
 def tile(call: Call) -> Tensor:
     """Tile along axes of fixed size; a number of times that is not known yet only where there is one element."""
     x = call.tensor(0)
-    counts = [n if isinstance(n, Dim) else int(n) for n in call.array(1, "repeats").reshape(-1)]
+    counts = _sizes(call, 1, "repeats")
     if len(counts) != x.rank:
         raise ConvertError(f"repeats must have {x.rank} entries, got {len(counts)}")
     if any(isinstance(n, Dim) for n in counts):
         if any(n != 1 and x.size(i) != 1 for i, n in enumerate(counts)):
             raise ConvertError("repeats must be fixed for axes of more than one element, got a size of batch or time")
-        return expanded(call, x, list(counts))
+        return expanded(call, x, counts)
     repeats = [1] * len(x.spec.shape)
     for i, n in enumerate(counts):
         if n != 1:
-            repeats[x.frame_axis(i)] = int(n)  # type: ignore[arg-type]
+            repeats[x.frame_axis(i)] = int(n)
     if set(repeats) <= {1}:
         return x
-    return call.result(call.add(Tile(repeats), x.value), x.axes, x.elem)
+    return call.result(call.add(Tile(tuple(repeats)), x.value), x.axes, x.elem)
 
 
 def depth_to_space(call: Call) -> Tensor:
     """DepthToSpace: channels become blocks of pixels."""
     x, block = call.tensor(0), call.attr("blocksize")
     n, channels, height, width = _image(x)
-    mode = call.attr("mode", "DCR")
-    if mode not in ("DCR", "CRD"):
-        raise ConvertError(f"mode must be 'DCR' or 'CRD', got {mode!r}")
+    mode = _mode(call)
     depth = channels // (block * block)
     if mode == "DCR":
         y, perm = reshaped(call, x, (n, block, block, depth, height, width)), [0, 3, 4, 1, 5, 2]
@@ -156,12 +159,21 @@ def space_to_depth(call: Call) -> Tensor:
     """SpaceToDepth: blocks of pixels become channels."""
     x, block = call.tensor(0), call.attr("blocksize")
     n, channels, height, width = _image(x)
-    if call.attr("mode", "DCR") != "DCR":
-        raise ConvertError(f"mode must be 'DCR', got {call.attr('mode')!r}")
+    mode = _mode(call)
     if height % block or width % block:
         raise ConvertError(f"blocksize must divide {height} and {width}, got {block}")
-    y = reshaped(call, x, (n, channels, height // block, block, width // block, block)).permuted([0, 3, 5, 1, 2, 4])
+    y = reshaped(call, x, (n, channels, height // block, block, width // block, block)).permuted(
+        [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
+    )
     return reshaped(call, y, (n, channels * block * block, height // block, width // block))
+
+
+def _mode(call: Call) -> str:
+    """Whether blocks or channels come first."""
+    mode = str(call.attr("mode", "DCR"))
+    if mode not in ("DCR", "CRD"):
+        raise ConvertError(f"mode must be 'DCR' or 'CRD', got {mode!r}")
+    return mode
 
 
 def _image(x: Tensor) -> tuple[Size, int, int, int]:

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import ConvertError
-from ..graph import Concat, Pad, Reverse, TimePad
+from ..graph import Concat, Pad, Reverse, TimePad, Where
 from .onnx_call import Call, Translator
-from .onnx_temporal import cropped, longer
-from .onnx_values import Tensor, describe, is_symbolic
-from .onnx_views import align, sliced
+from .onnx_temporal import at_end, cropped, longer
+from .onnx_values import Array, Tensor, describe, is_symbolic
+from .onnx_views import align, sliced, with_ones
 
 MODES = ("constant", "reflect", "edge", "wrap")
 
 
-def slice_(call: Call) -> Tensor:
+def slice_(call: Call) -> Tensor | Array:
     """Slice; along time only what a convolution or padding has added there, or all of it reversed."""
     x = call.tensor(0)
     starts, ends = (call.ints(name, i, 10) or [] for name, i in (("starts", 1), ("ends", 2)))
@@ -31,11 +31,17 @@ def slice_(call: Call) -> Tensor:
             n = x.spec.shape[x.frame_axis(axis)]
             stop = None if step < 0 and end < -n else end
             if not range(n)[start:stop:step]:
-                raise ConvertError(f"slice of axis {axis} must keep an element of {n}, got {start}:{end}:{step}")
+                return empty(x, axis)
             x = sliced(call, x, axis, start, stop, step)
         else:
             x = _through(call, x, axis, start, end, step)
     return x
+
+
+def empty(x: Tensor, axis: int) -> Array:
+    """What is left of a value of fixed shape without any element along an axis."""
+    shape = [0 if i == axis else x.spec.shape[x.frame_axis(i)] for i in range(x.rank)]
+    return np.zeros(shape, dtype={"float": np.float32, "int": np.int64, "bool": np.bool_}[x.spec.dtype])
 
 
 def _through(call: Call, x: Tensor, axis: int, start: int, end: int, step: int) -> Tensor:
@@ -46,12 +52,14 @@ def _through(call: Call, x: Tensor, axis: int, start: int, end: int, step: int) 
     if x.is_time(axis):
         if step == -1 and (start == -1 or start >= beyond) and end <= -beyond:
             return call.result(call.add(Reverse(), x.value), x.axes, x.elem)
+        if step == 1 and start == -1 and end >= beyond:
+            return with_ones(call, at_end(call, x, axis, first=False), [axis])
         if step == 1 and start >= 0 and (end < 0 or end >= beyond):
             return cropped(call, x, axis, start, 0 if end >= 0 else -end)
     raise ConvertError(f"slice must be of an axis of fixed size, got {start}:{end}:{step} of {describe(x, axis)}")
 
 
-def split(call: Call) -> list[Tensor]:
+def split(call: Call) -> list[Tensor | Array]:
     """Split into given sizes or equal parts."""
     x = call.tensor(0)
     axis = call.axis(call.attr("axis", 0), x.rank)
@@ -61,10 +69,10 @@ def split(call: Call) -> list[Tensor]:
     if sizes is None:
         part = -(-n // count)
         sizes = [part] * (count - 1) + [n - part * (count - 1)]
-    if sum(sizes) != n or any(s < 1 for s in sizes):
-        raise ConvertError(f"split must have sizes of at least 1 whose sum is {n}, got {sizes}")
+    if sum(sizes) != n or any(s < 0 for s in sizes):
+        raise ConvertError(f"split must have sizes of at least 0 whose sum is {n}, got {sizes}")
     ends = [int(e) for e in np.cumsum(sizes)]
-    return [sliced(call, x, axis, end - s, end) for s, end in zip(sizes, ends, strict=True)]
+    return [sliced(call, x, axis, end - s, end) if s else empty(x, axis) for s, end in zip(sizes, ends, strict=True)]
 
 
 def concat(call: Call) -> Tensor:
@@ -106,8 +114,10 @@ def pad(call: Call) -> Tensor:
     x = call.tensor(0)
     mode = call.attr("mode", "constant")
     counts = call.ints("pads", 1, 11) or []
-    value = call.attr("value", 0.0) if call.opset < 11 else call.optional(2, "constant_value")
-    fill = float(np.asarray(value).reshape(-1)[0]) if value is not None and np.size(value) else 0.0
+    value = call.attr("value", 0.0) if call.opset < 11 else call.value(2) if call.given(2) else None
+    computed = value if isinstance(value, Tensor) else None
+    known = np.zeros(1) if value is None or isinstance(value, Tensor) else np.reshape(value, -1)
+    fill = float(known[0]) if known.size else 0.0
     axes = call.optional(3, "axes") if call.opset >= 18 else None
     chosen = call.axes(range(x.rank) if axes is None else [int(a) for a in axes], x.rank)
     if mode not in MODES or len(counts) != 2 * len(chosen):
@@ -118,6 +128,8 @@ def pad(call: Call) -> Tensor:
         if left == right == 0:
             continue
         if x.is_time(axis):
+            if computed:
+                raise ConvertError("constant_value must be constant to pad time, got a computed one")
             x = _pad_time(call, x, axis, left, right, mode, fill)
             continue
         frame = x.frame_axis(axis)
@@ -129,7 +141,12 @@ def pad(call: Call) -> Tensor:
         return x
     kind = call.emit.specs[x.value].dtype
     source = call.cast(x.value, "int") if kind == "bool" else x.value
-    y = call.add(Pad(before, after, mode, fill if mode == "constant" else 0.0), source)
+    finite = mode == "constant" and np.isfinite(fill) and not computed
+    y = call.add(Pad(tuple(before), tuple(after), mode, fill if finite else 0.0), source)
+    if mode == "constant" and not finite:
+        inside = np.pad(np.ones(x.spec.shape, bool), list(zip(before, after, strict=True)))
+        other = call.reshape(computed.value, ()) if computed else call.number(fill, like=y)
+        y = call.add(Where(), call.constant(inside, "bool"), y, call.cast(other, call.emit.specs[y].dtype))
     return call.result(call.cast(y, kind), x.axes, x.elem)
 
 

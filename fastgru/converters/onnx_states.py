@@ -17,8 +17,8 @@ from .onnx_emit import Emitter, Start
 
 # Words by which a name tells that its value is carried from call to call.
 CARRIED = {
-    "h", "c", "hx", "cx", "state", "states", "hidden", "cell", "cache", "caches", "mem", "memory", "past", "buffer", "buf",
-    "ctx", "context", "rnn", "lstm", "gru", "hist", "history",
+    "h", "c", "hx", "cx", "state", "states", "hidden", "cell", "cache", "caches", "mem", "memory", "past", "buffer",
+    "buf", "ctx", "context", "rnn", "lstm", "gru", "hist", "history",
 }  # fmt: skip
 BEFORE = {"in", "input", "inputs", "old", "prev", "previous", "past", "last", "0", "init", "initial", "cur"}
 AFTER = {"out", "output", "outputs", "new", "next", "present", "n", "final", "updated", "t"}

@@ -26,12 +26,19 @@ def evaluate(call: Call) -> list[Array] | None:
     return [_settled(array) for array in handler(call)]
 
 
-def _settled(array: Any) -> Array:
+def _settled(given: Any) -> Array:
     """An int64 array again where no size is symbolic any more."""
-    array = np.asarray(array)
+    array: Array = np.asarray(given)
     if is_symbolic(array) and not any(isinstance(n, Dim) for n in array.flat):
         return array.astype(np.int64)
     return array
+
+
+def _filled(items: list[Any], shape: tuple[int, ...]) -> Array:
+    """An object array."""
+    array = np.empty(len(items), dtype=object)
+    array[:] = items
+    return array.reshape(shape)
 
 
 def _objects(call: Call, index: int) -> Array:
@@ -41,9 +48,7 @@ def _objects(call: Call, index: int) -> Array:
 def _elementwise(function: Callable[[Size, Size], Any]) -> Callable[[Call], list[Array]]:
     def run(call: Call) -> list[Array]:
         a, b = np.broadcast_arrays(_objects(call, 0), _objects(call, 1))
-        result = np.empty(a.shape, dtype=object)
-        result.flat = [function(x, y) for x, y in zip(a.flat, b.flat, strict=True)]
-        return [result]
+        return [_filled([function(x, y) for x, y in zip(a.flat, b.flat, strict=True)], a.shape)]
 
     return run
 
@@ -123,9 +128,7 @@ def _concat(call: Call) -> list[Array]:
 def _reduce_prod(call: Call) -> list[Array]:
     call.ints("axes", 1, 18)
     keep = call.attr("keepdims", 1)
-    result = np.empty((1,) if keep else (), dtype=object)
-    result.flat = [product(_objects(call, 0).flat)]
-    return [result]
+    return [_filled([product(_objects(call, 0).flat)], (1,) if keep else ())]
 
 
 def _split(call: Call) -> list[Array]:

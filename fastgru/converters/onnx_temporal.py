@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import ConvertError
 from ..graph import Op, Recurrent, Reverse, State, Temporal, TimeConv, TimePad
-from .onnx_call import Call
 from .onnx_values import Array, Axis, Tensor, describe
+
+if TYPE_CHECKING:
+    from .onnx_call import Call
 
 OFFSET = re.compile(r"(.*?)([+-]\d+)?")
 
@@ -53,7 +56,7 @@ def unfolded(
     return call.reshape(y, (frame[0] * taps, *frame[1:]))
 
 
-def time_conv(weight: Array, bias: Array | None, *, transposed: bool, groups: int, **window: int) -> TimeConv:
+def time_conv(weight: Array, bias: Array | None, *, transposed: bool, groups: int, **window: Any) -> TimeConv:
     """A convolution over time from ONNX's weights, (O, C/groups, K), or (C, O/groups, K) of a transposed one."""
     if transposed:
         c, o, k = weight.shape

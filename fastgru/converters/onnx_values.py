@@ -31,6 +31,11 @@ class Dim:
     factor: int
     symbols: tuple[str, ...]
 
+    def __index__(self) -> int:
+        raise ConvertError(f"size must be fixed here, got {self}: fix it by shapes=")
+
+    __int__ = __float__ = __index__
+
     def __str__(self) -> str:
         return "*".join([str(self.factor)] * (self.factor != 1) + list(self.symbols))
 
@@ -40,7 +45,8 @@ Size = int | Dim
 
 def product(sizes: Iterable[Size]) -> Size:
     """The product of sizes, some of which may be symbolic."""
-    factor, symbols = 1, []
+    factor = 1
+    symbols: list[str] = []
     for size in sizes:
         factor *= size.factor if isinstance(size, Dim) else int(size)
         symbols += size.symbols if isinstance(size, Dim) else ()

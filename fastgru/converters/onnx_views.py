@@ -1,17 +1,39 @@
-"""Labelled values as ops want them: frames in a given order, aligned for broadcasting, reshaped through batch and time."""
+"""Labelled values as ops want them: in a given order, aligned for broadcasting, reshaped through batch and time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import gcd
+from typing import Protocol
 
 from ..errors import ConvertError
-from ..graph import Concat
-from .onnx_call import Call
+from ..graph import Concat, Op
 from .onnx_values import Atom, Axis, Dim, Size, Tensor, describe, elements, frames_of, product, quotient
 
 
-def view(call: Call, x: Tensor, slots: Sequence[int | None]) -> str:
+class Builder(Protocol):
+    """What adds to a graph: the call that is being translated."""
+
+    def add(self, op: Op, *values: str) -> str:
+        """Add a node with one output."""
+
+    def shape(self, value: str) -> tuple[int, ...]:
+        """The frame of a value."""
+
+    def reshape(self, value: str, shape: Sequence[int]) -> str:
+        """Another frame of the same elements."""
+
+    def transpose(self, value: str, perm: Sequence[int]) -> str:
+        """The frame's axes in another order."""
+
+    def cut(self, value: str, axis: int, start: int | None, stop: int | None, step: int = 1) -> str:
+        """A slice of one frame axis."""
+
+    def result(self, value: str, axes: Sequence[Axis], elem: int) -> Tensor:
+        """A value of the graph with labels."""
+
+
+def view(call: Builder, x: Tensor, slots: Sequence[int | None]) -> str:
     """`x` with its frame axes in the order of `slots`, an axis of size 1 for None; those left out must be of size 1."""
     present = [s for s in slots if s is not None]
     rest = [i for i in range(len(x.spec.shape)) if i not in present]
@@ -19,7 +41,7 @@ def view(call: Call, x: Tensor, slots: Sequence[int | None]) -> str:
     return call.reshape(value, [1 if s is None else x.spec.shape[s] for s in slots])
 
 
-def ordered(call: Call, x: Tensor, axes: Sequence[int]) -> str:
+def ordered(call: Builder, x: Tensor, axes: Sequence[int]) -> str:
     """`x` with these ONNX axes as its frame, in this order; the others must be batch, time, or of size 1."""
     slots = [x.frame_axis(a) for a in axes]
     for axis in range(x.rank):
@@ -28,7 +50,7 @@ def ordered(call: Call, x: Tensor, axes: Sequence[int]) -> str:
     return view(call, x, slots)
 
 
-def in_order(call: Call, x: Tensor) -> Tensor:
+def in_order(call: Builder, x: Tensor) -> Tensor:
     """The same tensor with its frame axes in the order of its ONNX axes."""
     order = frames_of(x.axes)
     return call.result(call.transpose(x.value, order), renumbered(x.axes, order), x.elem)
@@ -40,7 +62,7 @@ def renumbered(axes: Sequence[Axis], kept: Sequence[int]) -> tuple[Axis, ...]:
     return tuple(tuple(place[a] if isinstance(a, int) else a for a in axis) for axis in axes)
 
 
-def without(call: Call, x: Tensor, axes: Sequence[int]) -> Tensor:
+def without(call: Builder, x: Tensor, axes: Sequence[int]) -> Tensor:
     """`x` without some ONNX axes of size 1."""
     for axis in axes:
         if x.size(axis) != 1:
@@ -50,7 +72,7 @@ def without(call: Call, x: Tensor, axes: Sequence[int]) -> Tensor:
     return call.result(view(call, x, order), renumbered(kept, order), x.elem)
 
 
-def with_ones(call: Call, x: Tensor, places: Sequence[int]) -> Tensor:
+def with_ones(call: Builder, x: Tensor, places: Sequence[int]) -> Tensor:
     """`x` with axes of size 1 at these places of the result."""
     slots: list[int | None] = list(range(len(x.spec.shape)))
     axes: list[Axis] = list(x.axes)
@@ -63,7 +85,7 @@ def with_ones(call: Call, x: Tensor, places: Sequence[int]) -> Tensor:
     return call.result(view(call, x, slots), axes, x.elem)
 
 
-def sliced(call: Call, x: Tensor, axis: int, start: int | None, stop: int | None, step: int = 1) -> Tensor:
+def sliced(call: Builder, x: Tensor, axis: int, start: int | None, stop: int | None, step: int = 1) -> Tensor:
     """`x` cut along an axis of fixed size."""
     return call.result(call.cut(x.value, x.frame_axis(axis), start, stop, step), x.axes, x.elem)
 
@@ -71,7 +93,7 @@ def sliced(call: Call, x: Tensor, axis: int, start: int | None, stop: int | None
 # Broadcasting ------------------------------------------------------------------------------------
 
 
-def align(call: Call, tensors: Sequence[Tensor], *, tail: int = 0) -> tuple[list[str], tuple[Axis, ...]]:
+def align(call: Builder, tensors: Sequence[Tensor], *, tail: int = 0) -> tuple[list[str], tuple[Axis, ...]]:
     """Values whose frames broadcast as the ONNX tensors do, and the axes of what an elementwise op makes of them.
 
     The last `tail` axes of each take no part: they are put behind the others as they are, and are not in what is
@@ -86,8 +108,8 @@ def align(call: Call, tensors: Sequence[Tensor], *, tail: int = 0) -> tuple[list
     for i, layout in enumerate(layouts):
         width = sum(isinstance(a, int) for a in layout)
         for own, axes in zip(slots, padded, strict=True):
-            fits = len(axes[i]) == len(layout)
-            own += [a for a in axes[i] if isinstance(a, int)] if fits else [None] * width
+            frames = [a for a in axes[i] if isinstance(a, int)]
+            own += frames if len(axes[i]) == len(layout) and len(frames) == width else [None] * width
     whole = next((own for own in slots if None not in own), None)
     order = sorted(range(count), key=whole.__getitem__) if whole else list(range(count))  # type: ignore[arg-type]
     values = []
@@ -122,7 +144,7 @@ def _shown(atoms: tuple[object, ...]) -> str:
 MOST_ROWS = 64  # of a fixed batch, for each of which an op is there once
 
 
-def over_rows(call: Call, x: Tensor, axes: Sequence[int], apply: Callable[[str], str]) -> Tensor:
+def over_rows(call: Builder, x: Tensor, axes: Sequence[int], apply: Callable[[str], str]) -> Tensor:
     """`apply` for values whose frame is these ONNX axes of `x`, in this order; it must keep their number.
 
     The other axes are rows: batch and time go through, and of a fixed batch each row is taken by itself.
@@ -149,7 +171,7 @@ def over_rows(call: Call, x: Tensor, axes: Sequence[int], apply: Callable[[str],
 # Reshaping ---------------------------------------------------------------------------------------
 
 
-def reshaped(call: Call, x: Tensor, target: Sequence[Size]) -> Tensor:
+def reshaped(call: Builder, x: Tensor, target: Sequence[Size]) -> Tensor:
     """`x` in another ONNX shape, through which batch and time must stay whole."""
     wanted, total = list(target), product(x.sizes())
     if -1 in wanted:
@@ -159,12 +181,12 @@ def reshaped(call: Call, x: Tensor, target: Sequence[Size]) -> Tensor:
         raise ConvertError(f"shape must have as many elements as {x}, got ({', '.join(map(str, wanted))})")
     x = in_order(call, x)
     # What is left of x: runs of frame axes as one size each, and symbols between them.
-    source: list[Size | str] = []
+    source: list[int | str] = []
     for atom in (a for axis in x.axes for a in axis):
         if isinstance(atom, str):
             source.append(atom)
-        elif source and not isinstance(source[-1], str):
-            source[-1] *= x.spec.shape[atom]  # type: ignore[operator]
+        elif source and isinstance(source[-1], int):
+            source[-1] *= x.spec.shape[atom]
         else:
             source.append(x.spec.shape[atom])
     frame: list[int] = []
@@ -172,7 +194,7 @@ def reshaped(call: Call, x: Tensor, target: Sequence[Size]) -> Tensor:
     return call.result(call.reshape(x.value, frame), axes, x.elem)
 
 
-def _consume(size: Size, source: list[Size | str], frame: list[int], shape: str, x: Tensor) -> Axis:
+def _consume(size: Size, source: list[int | str], frame: list[int], shape: str, x: Tensor) -> Axis:
     """The atoms of one target axis, taken from the front of `source`; its fixed sizes are appended to `frame`."""
     left = size if isinstance(size, Dim) else Dim(size, ())
     factor, symbols = left.factor, list(left.symbols)
@@ -181,18 +203,16 @@ def _consume(size: Size, source: list[Size | str], frame: list[int], shape: str,
         while source and source[0] == 1:
             source.pop(0)
         head = source[0] if source else 1
-        if isinstance(head, str):
-            if head not in symbols:
-                raise ConvertError(f"reshape of {x} to {shape} must keep batch and time whole")
+        part = 1 if isinstance(head, str) else gcd(head, factor)
+        if isinstance(head, str) and head in symbols:
             symbols.remove(head)
             atoms.append(head)
             source.pop(0)
             continue
-        part = gcd(int(head), factor) if isinstance(head, int) else 1
-        if part == 1:
+        if isinstance(head, str) or part == 1:
             raise ConvertError(f"reshape of {x} to {shape} must keep batch and time whole")
         factor //= part
-        source[0] = int(head) // part  # type: ignore[call-overload]
+        source[0] = head // part
         frame.append(part)
         atoms.append(len(frame) - 1)
     if not atoms:

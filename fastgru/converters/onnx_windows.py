@@ -46,9 +46,7 @@ class Window:
 
 def sizes(x: Tensor) -> list[int | None]:
     """Sizes of the spatial axes, which follow batch and channels; None for time."""
-    return [
-        None if x.is_time(i) else x.spec.shape[x.frame_axis(i)] for i in range(2, x.rank)
-    ]
+    return [None if x.is_time(i) else x.spec.shape[x.frame_axis(i)] for i in range(2, x.rank)]
 
 
 def window(call: Call, x: Tensor, kernel: Sequence[int]) -> Window:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import ConvertError, GraphError
-from ..graph import Activate, Cast, Node, Op, Spec, State, Unary
+from ..graph import Activate, Add, Cast, Node, Op, Spec, State, Unary
 from .onnx_emit import Emitter
 from .onnx_values import TIME, Array, Axis, Dim, Size, Tensor, is_time
 from .torch_export_sizes import Sizes
@@ -39,6 +39,16 @@ class Session:
         Values that only stand for an end, to the layer that does not give it otherwise.
     unfused : set of str
         Layers whose state must be that of a State node.
+    fused : dict of str to set of int
+        Layers to the numbers of what they hold.
+    finals : set of str
+        Values that are final states of layers over time.
+    masked : bool
+        Whether packed sequences are told by masks, not by the lengths of a call of the model.
+    unpacked : bool
+        Whether a layer over time sees sequences that are not packed.
+    memo : dict
+        Values made once.
     """
 
     emit: Emitter
@@ -49,7 +59,10 @@ class Session:
     ends: dict[str, Array] = field(default_factory=dict)
     stood_in: dict[str, str] = field(default_factory=dict)
     unfused: set[str] = field(default_factory=set)
-    fused: dict[str, set[int]] = field(default_factory=dict)  # layer -> numbers of what it holds
+    fused: dict[str, set[int]] = field(default_factory=dict)
+    finals: set[str] = field(default_factory=set)
+    masked: bool = False
+    unpacked: bool = False
     memo: dict[Any, str] = field(default_factory=dict)
 
 
@@ -205,8 +218,6 @@ class Call:
         zero = self.session.memo["zero"]
         if x.spec.dtype != "float":
             raise ConvertError(f"value that is the same at every step must be float, got {x.spec.dtype}")
-        from ..graph import Add
-
         return self.result(self.add(Add(), x.value, zero), x.axes)
 
     def producer(self, value: str) -> Node | None:

@@ -12,7 +12,7 @@ from ..errors import ConvertError
 from ..graph import Add, Binary, Multiply, Op, Unary, Where
 from .onnx_values import Dim, Tensor
 from .onnx_views import align
-from .torch_export_call import Call, Handler, kind_of, promoted
+from .torch_export_call import Call, Handler, RowOrder, kind_of, promoted
 
 Number = (bool, int, float)
 
@@ -233,7 +233,7 @@ def _nan_to_num(call: Call, x: Any, nan: Any = None, posinf: Any = None, neginf:
 
 def to(call: Call, x: Any, dtype: Any = None) -> Any:
     """Another kind of number; floats of any width are one kind."""
-    if dtype is None:
+    if dtype is None or isinstance(x, RowOrder):
         return x
     x = call.tensor(x)
     return call.result(call.cast(x.value, kind_of(dtype)), x.axes)

@@ -136,6 +136,20 @@ def _select_scatter(call: Call, x: Any, part: Any, dim: int, index: int) -> Tens
     return _slice_scatter(call, x, unsqueeze(call, part, dim), dim, index, index + 1)
 
 
+def _roll(call: Call, x: Any, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
+    if len(shifts) != len(dims):
+        raise ConvertError("dims of roll must be given, got none")
+    x = call.tensor(x)
+    for shift, dim in zip(shifts, dims, strict=True):
+        size = x.size(call.axis(dim, x.rank))
+        if isinstance(size, Dim):
+            raise ConvertError(f"axis {dim} must be of fixed size to be rolled, got {size}")
+        if shift % size:
+            parts = [sliced(call, x, call.axis(dim, x.rank), *cut) for cut in ((-(shift % size), None), (0, -(shift % size)))]
+            x = concatenate(call, parts, dim)
+    return x
+
+
 # Padding -----------------------------------------------------------------------------------------
 
 
@@ -182,7 +196,7 @@ TABLE: dict[str, Handler] = {
     "select.int": select, "select_copy": select, "split": split, "split_with_sizes": split, "split_with_sizes_copy": split,
     "chunk": chunk, "tensor_split.sections": tensor_split, "unbind.int": unbind, "unbind_copy": unbind,
     "slice_scatter": _slice_scatter, "select_scatter": _select_scatter,
-    "pad": pad, "constant_pad_nd": lambda call, x, widths, value=0: pad(call, x, widths, "constant", value),
+    "roll": _roll, "pad": pad, "constant_pad_nd": lambda call, x, widths, value=0: pad(call, x, widths, "constant", value),
     **{f"reflection_pad{n}d": _pad_as("reflect") for n in (1, 2, 3)},
     **{f"replication_pad{n}d": _pad_as("replicate") for n in (1, 2, 3)},
 }  # fmt: skip

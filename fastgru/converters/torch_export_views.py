@@ -71,6 +71,8 @@ def expand(call: Call, x: Any, sizes: Sequence[Size], *, implicit: bool = False)
     x = call.tensor(x)
     new = len(sizes) - x.rank
     x = with_ones(call, x, list(range(new))) if new else x
+    if any(len(axis) > 1 and x.size(i) == 1 for i, axis in enumerate(x.axes)):
+        x = canonical(call, x)
     frame, axes, gone = list(x.spec.shape), list(x.axes), []
     for i, size in enumerate(sizes):
         if size == -1 or size == x.size(i):
@@ -114,7 +116,7 @@ def _repeat(call: Call, x: Any, repeats: Sequence[Size]) -> Tensor:
     return x if set(counts) <= {1} else call.result(call.add(Tile(counts), x.value), x.axes)
 
 
-def _repeat_interleave(call: Call, x: Any, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Tensor:
+def repeat_interleave(call: Call, x: Any, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Tensor:
     """Every element several times, one behind the other."""
     if not isinstance(repeats, int) or dim is None:
         raise ConvertError("repeats and dim must be numbers, got a tensor or none")
@@ -163,22 +165,6 @@ def flip(call: Call, x: Any, dims: Sequence[int]) -> Tensor:
     return x
 
 
-def _roll(call: Call, x: Any, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
-    from .torch_export_joins import concatenate
-
-    if len(shifts) != len(dims):
-        raise ConvertError("dims of roll must be given, got none")
-    x = call.tensor(x)
-    for shift, dim in zip(shifts, dims, strict=True):
-        size = x.size(call.axis(dim, x.rank))
-        if isinstance(size, Dim):
-            raise ConvertError(f"axis {dim} must be of fixed size to be rolled, got {size}")
-        if shift % size:
-            parts = [sliced(call, x, call.axis(dim, x.rank), *cut) for cut in ((-(shift % size), None), (0, -(shift % size)))]
-            x = concatenate(call, parts, dim)
-    return x
-
-
 def halves(call: Call, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Both halves of an axis."""
     dim = call.axis(dim, x.rank)
@@ -209,5 +195,5 @@ TABLE: dict[str, Handler] = {
     "t": _transpose_last, "numpy_T": lambda call, x: permute(call, x, range(call.tensor(x).rank)[::-1]), "mT": _transpose_last,
     "squeeze": squeeze, "unsqueeze": unsqueeze, "unsqueeze_copy": unsqueeze, "squeeze_copy": squeeze, "expand": expand,
     "expand_copy": expand, "expand_as": _expand_as, "broadcast_to": expand, "repeat": _repeat, "tile": _repeat,
-    "repeat_interleave.self_int": _repeat_interleave, "flip": flip, "roll": _roll,
+    "repeat_interleave.self_int": repeat_interleave, "flip": flip,
 }  # fmt: skip

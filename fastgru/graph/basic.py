@@ -168,7 +168,7 @@ class Reverse(Op):
     """Flip the time axis (Keras ``go_backwards`` returns its sequence so)."""
 
     kind: ClassVar[str] = "reverse"
-    whole: ClassVar[str] = "turns time round: its first output is the last step; give whole sequences"
+    blocker: ClassVar[str] = "turns time round: its first output is the last step; give whole sequences"
 
     @property
     def stepwise(self) -> bool:

@@ -173,7 +173,7 @@ class Graph:
 
     def not_streamable(self) -> dict[str, str]:
         """The nodes that need the whole sequence by name, and why."""
-        return {node.name: node.op.whole for node in self.nodes if not node.op.streamable}
+        return {node.name: node.op.blocker for node in self.nodes if not node.op.streamable}
 
     def __repr__(self) -> str:
         ops = ", ".join(f"{n.name}: {type(n.op).__name__}" for n in self.nodes)

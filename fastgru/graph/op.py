@@ -34,7 +34,7 @@ class Op:
     """
 
     kind: ClassVar[str] = ""
-    whole: ClassVar[str] = ""  # why the op needs the whole sequence, and what would not; empty where it streams
+    blocker: ClassVar[str] = ""  # why the op needs the whole sequence, and what would not; empty where it streams
     matrices: ClassVar[tuple[str, ...]] = ()  # fields that `precision` rounds and multiplies in
 
     def __post_init__(self) -> None:
@@ -118,7 +118,7 @@ class Op:
     @property
     def streamable(self) -> bool:
         """Whether steps can be fed as they come."""
-        return not self.whole
+        return not self.blocker
 
     @property
     def stepwise(self) -> bool:

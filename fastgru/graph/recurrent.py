@@ -96,7 +96,7 @@ class Recurrent(Op):
         return int(self.weight_h.shape[1])
 
     @property
-    def whole(self) -> str:  # type: ignore[override]
+    def blocker(self) -> str:  # type: ignore[override]
         """Why frames cannot be fed one at a time: time runs backwards."""
         if self.scan or not self.reverse:
             return ""

@@ -169,7 +169,7 @@ class TimeReduce(Temporal):
     """Fold the whole sequence, element by element, by a function of `TIME_REDUCTIONS`: the output has no time."""
 
     kind: ClassVar[str] = "time_reduce"
-    whole: ClassVar[str] = "folds the whole sequence; a TimePool over so many steps as may be waited for streams"
+    blocker: ClassVar[str] = "folds the whole sequence; a TimePool over so many steps as may be waited for streams"
     function: str
 
     def problems(self) -> list[str]:
@@ -186,7 +186,7 @@ class TimeSoftmax(Temporal):
     """exp(x) over its sum along the whole sequence, element by element."""
 
     kind: ClassVar[str] = "time_softmax"
-    whole: ClassVar[str] = "divides by a sum over the whole sequence; give whole sequences, or sum over a window"
+    blocker: ClassVar[str] = "divides by a sum over the whole sequence; give whole sequences, or sum over a window"
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         return (self.whole(inputs),)

@@ -110,7 +110,7 @@ FG_INLINE vr pow_of(vr a, vr b) {
   row(FG_NEG, micro_neg, -a)                                                             \
   row(FG_ABS, micro_abs, magnitude(a))                                                   \
   row(FG_SQRT, micro_sqrt, lane_sqrt(a))                                                 \
-  row(FG_EXP, micro_exp, fg_whole_exp(a, a))                                             \
+  row(FG_EXP, micro_exp, fg_whole_exp(a))                                               \
   row(FG_LOG, micro_log, fg_log(a, a))                                                   \
   row(FG_RECIPROCAL, micro_reciprocal, (real)1 / a)                                      \
   row(FG_FLOOR, micro_floor, floor_of(a))                                                \
@@ -120,7 +120,7 @@ FG_INLINE vr pow_of(vr a, vr b) {
   row(FG_SIGN, micro_sign, pick(a > 0, splat(1), pick(a < 0, splat(-1), a)))             \
   row(FG_SIN, micro_sin, fg_sin(a, a))                                                   \
   row(FG_COS, micro_cos, fg_cos(a, a))                                                   \
-  row(FG_ERF, micro_erf, fg_erf(a, a))                                                   \
+  row(FG_ERF, micro_erf, fg_erf(a))                                                      \
   row(FG_NOT, micro_not, truth(a == 0))                                                  \
   row(FG_ISNAN, micro_isnan, truth(a != a))
 #define FG_DEFINE(function, name, formula) FG_MICRO(name, formula)
@@ -180,14 +180,34 @@ static void map_chunk(map_job *job, int last, real *const *p, fg_idx n) {
   if (!packed) put(p[0], sources[first + job->n - 1].at, &walks[0], 0);
 }
 
+/* out[i, j] = x[j, i], by squares that stay in the L1 cache. */
+static void copy_transposed(real *out, const real *x, const fg_nest *nest, int d) {
+  enum { SIDE = 16 };
+  const fg_idx *n = nest->dims + d, *to = nest->strides[0] + d, *from = nest->strides[1] + d;
+  for (fg_idx i = 0; i < n[0]; i += SIDE)
+    for (fg_idx j = 0; j < n[1]; j += SIDE)
+      for (fg_idx k = i; k < smaller(i + SIDE, n[0]); k++)
+        for (fg_idx l = j; l < smaller(j + SIDE, n[1]); l++) out[k * to[0] + l * to[1]] = x[k * from[0] + l * from[1]];
+}
+
 static void copy_loops(real *out, const real *x, const fg_nest *nest, int d) {
   const fg_idx n = nest->dims[d], to = nest->strides[0][d], from = nest->strides[1][d];
-  if (d + 1 < nest->rank)
+  const int rows = d + 2 == nest->rank && nest->strides[0][d + 1] == 1 && nest->strides[1][d + 1] == 1;
+  if (d + 2 == nest->rank && !rows && (to == 1 || from == 1))
+    copy_transposed(out, x, nest, d);
+  else if (d + 1 < nest->rank)
     for (fg_idx i = 0; i < n; i++) copy_loops(out + i * to, x + i * from, nest, d + 1);
-  else if (to == 1 && from == 1)
+  else if (to == 1 && from == 1 && n >= 16)
     memcpy(out, x, (size_t)n * sizeof(real));
   else
     for (fg_idx i = 0; i < n; i++) out[i * to] = x[i * from];
+}
+
+static void copy(fg_nest *nest, real *out, const real *x) {
+  nest->outer = nest->rank - 1;
+  for (int d = 0; d < nest->outer; d++)
+    if (nest->strides[1][d] == 1) move_inside(nest, d); /* beside the loop in which the output lies packed */
+  copy_loops(out, x, nest, 0);
 }
 
 static void map(const fg_nest *given, const fg_micro *program, int n, void *const *operands) {
@@ -203,7 +223,7 @@ static void map(const fg_nest *given, const fg_micro *program, int n, void *cons
   }
   for (int o = 0; o < nest.operands; o++) p[o] = (real *)operands[o];
   if (n == 0) {
-    copy_loops(p[0], p[1], &nest, 0);
+    copy(&nest, p[0], p[1]);
     return;
   }
   /* The loop that chunks split: outside of those that together are shorter than four cache lines. */
@@ -212,8 +232,8 @@ static void map(const fg_nest *given, const fg_micro *program, int n, void *cons
   const fg_idx length = nest.dims[split], step = smaller(length, FG_CHUNK / size), rest = length % step;
   job.program = program, job.n = n, job.operands = nest.operands;
   for (int o = 0; o < nest.operands; o++) {
-    walk_of(&nest, o, split, nest.rank, step, &job.walks[0][o]);
-    if (rest) walk_of(&nest, o, split, nest.rank, rest, &job.walks[1][o]);
+    nest.dims[split] = step, walk_of(&nest, o, split, nest.rank, &job.walks[0][o]);
+    nest.dims[split] = rest, walk_of(&nest, o, split, nest.rank, &job.walks[1][o]);
     job.held[o] = NULL;
   }
   do {

@@ -5,6 +5,10 @@
 #include "fastgru.h"
 #include "vec.h"
 
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 enum { FG_CHUNK = 1024 / (int)sizeof(real) }; /* elements worked on at once: 32 registers of a program fit an L1 cache */
 
 /* The first n < L lanes, as load_some and store_some, without a call. */
@@ -36,6 +40,45 @@ FG_INLINE void store_part(real *p, vr v, fg_idx n) {
   for (fg_idx i = 0; i < n; i++) p[i] = v[i];
 }
 #endif
+
+/* a * b + c, rounded once where the target can: by name, since the compiler fuses only what it leaves in one block of
+ * code. */
+FG_INLINE vr fused(vr a, vr b, vr c) {
+#if defined(__AVX512F__) && !defined(FG_DOUBLE)
+  return (vr)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX512F__)
+  return (vr)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined(__FMA__) && !defined(FG_DOUBLE)
+  return (vr)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__FMA__)
+  return (vr)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__aarch64__) && !defined(FG_DOUBLE)
+  return (vr)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#elif defined(__aarch64__)
+  return (vr)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  return a * b + c;
+#endif
+}
+
+/* The even elements of 2 L - 1: first and second overlap by one, so that no element more is read. */
+#ifdef __clang__
+#define FG_SHUFFLE(first, second, ...) __builtin_shufflevector(first, second, __VA_ARGS__)
+#else
+#define FG_SHUFFLE(first, second, ...) __builtin_shuffle(first, second, (vi){__VA_ARGS__})
+#endif
+FG_INLINE vr even_elements(const real *p) {
+  const vr first = load(p), second = load(p + FG_LANES - 1);
+#if FG_BYTES == 64 && !defined(FG_DOUBLE)
+  return FG_SHUFFLE(first, second, 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31);
+#elif FG_BYTES == 64 || (FG_BYTES == 32 && !defined(FG_DOUBLE))
+  return FG_SHUFFLE(first, second, 0, 2, 4, 6, 9, 11, 13, 15);
+#elif FG_BYTES == 32 || !defined(FG_DOUBLE)
+  return FG_SHUFFLE(first, second, 0, 2, 5, 7);
+#else
+  return FG_SHUFFLE(first, second, 0, 3);
+#endif
+}
 
 FG_INLINE fg_idx smaller(fg_idx a, fg_idx b) { return a < b ? a : b; }
 
@@ -78,40 +121,6 @@ FG_INLINE int advance(const fg_nest *nest, int loops, fg_idx *at, real **p) {
   return 0;
 }
 
-enum { FG_TERMS_HELD = 512 }; /* a multiple of all lanes and of FG_CHAIN */
-
-/* Where the folded elements of one output lie, by their number in the order of the loops. */
-typedef struct {
-  const fg_nest *nest;
-  fg_idx count;                         /* K */
-  fg_idx first;                         /* number of the first one held */
-  fg_idx offset[2][FG_TERMS_HELD];      /* in operands 1 and 2 */
-} fg_terms;
-
-/* Holds terms first, first + 1, ...; returns how many. */
-static fg_idx hold_terms(fg_terms *terms, fg_idx first) {
-  const fg_nest *nest = terms->nest;
-  const fg_idx n = smaller(terms->count - first, FG_TERMS_HELD);
-  if (terms->first == first) return n;
-  terms->first = first;
-  for (int o = 1; o < nest->operands && o <= 2; o++) {
-    fg_idx at[FG_RANK], here = 0, number = first, *offset = terms->offset[o - 1];
-    for (int d = nest->rank - 1; d >= nest->outer; d--) {
-      at[d] = number % nest->dims[d], number /= nest->dims[d];
-      here += at[d] * nest->strides[o][d];
-    }
-    for (fg_idx k = 0; k < n; k++) {
-      offset[k] = here;
-      for (int d = nest->rank - 1; d >= nest->outer; d--) {
-        here += nest->strides[o][d];
-        if (++at[d] < nest->dims[d]) break;
-        here -= nest->strides[o][d] * nest->dims[d], at[d] = 0;
-      }
-    }
-  }
-  return n;
-}
-
 /* The same nest with output loop d after all other output loops. */
 FG_INLINE void move_inside(fg_nest *nest, int d) {
   for (; d + 1 < nest->outer; d++) {
@@ -124,12 +133,23 @@ FG_INLINE void move_inside(fg_nest *nest, int d) {
   }
 }
 
-FG_INLINE vr load_lanes(const real *p, fg_idx stride, fg_idx n) {
-  if (stride == 0) return splat(*p);
-  if (stride == 1) return n < FG_LANES ? load_part(p, n) : load(p);
-  vr v = {0};
+/* How elements lie along the lanes of a vector. */
+enum fg_lay { FG_REPEATED, FG_PACKED, FG_EVERY_OTHER, FG_SCATTERED, FG_LAYS };
+
+FG_INLINE int lay_of(fg_idx stride) { return stride >= 0 && stride <= 2 ? (int)stride : FG_SCATTERED; }
+
+static __attribute__((noinline)) vr collect(const real *p, fg_idx stride, fg_idx n) {
+  real v[FG_LANES] = {0};
   for (int i = 0; i < smaller(n, FG_LANES); i++) v[i] = p[i * stride];
-  return v;
+  return load(v);
+}
+
+FG_INLINE vr load_lanes(int lay, const real *p, fg_idx stride, fg_idx n) {
+  const int any = lay == FG_SCATTERED;
+  if (lay == FG_REPEATED || (any && stride == 0)) return splat(*p);
+  if (lay == FG_PACKED || (any && stride == 1)) return n < FG_LANES ? load_part(p, n) : load(p);
+  if (any || n < FG_LANES) return collect(p, stride, n);
+  return even_elements(p);
 }
 
 FG_INLINE void store_lanes(real *p, fg_idx stride, vr v, fg_idx n) {
@@ -145,11 +165,11 @@ typedef struct {
   fg_idx dims[FG_RANK], strides[FG_RANK];
 } fg_walk;
 
-/* Loops from .. to - 1 of operand o, the first of them `count` long. */
-static void walk_of(const fg_nest *nest, int o, int from, int to, fg_idx count, fg_walk *walk) {
+/* Loops from .. to - 1 of operand o. */
+static void walk_of(const fg_nest *nest, int o, int from, int to, fg_walk *walk) {
   walk->rank = 0;
   for (int d = from; d < to; d++) {
-    const fg_idx n = d == from ? count : nest->dims[d], stride = nest->strides[o][d];
+    const fg_idx n = nest->dims[d], stride = nest->strides[o][d];
     if (n == 1) continue;
     const int last = walk->rank - 1, joined = last >= 0 && walk->strides[last] == stride * n;
     const int at = joined ? last : walk->rank++;
@@ -181,6 +201,50 @@ static const real *put(real *to, const real *from, const fg_walk *walk, int d) {
   }
   for (fg_idx i = 0; i < n; i++) to[i * stride] = from[i];
   return from + n;
+}
+
+enum { FG_TERMS_HELD = 512 }; /* a multiple of the virtual lanes and of FG_CHAIN */
+
+/* Where the folded elements of one output lie, numbered in the order of the loops, in operands 1 and 2. */
+typedef struct {
+  fg_idx count;
+  fg_idx first; /* number of the first one held, or -1 */
+  int operands;
+  fg_walk walks[2];
+  fg_idx offset[2][FG_TERMS_HELD];
+} fg_terms;
+
+static void find_terms(const fg_nest *nest, int operands, fg_terms *terms) {
+  terms->count = elements(nest, nest->outer, nest->rank), terms->first = -1, terms->operands = operands;
+  for (int o = 0; o < operands; o++) walk_of(nest, o + 1, nest->outer, nest->rank, &terms->walks[o]);
+}
+
+static void find_offsets(const fg_walk *walk, fg_idx number, fg_idx n, fg_idx *offset) {
+  const int inner = walk->rank - 1;
+  const fg_idx stride = walk->strides[inner];
+  fg_idx at[FG_RANK], here = 0;
+  for (int d = inner; d >= 0; d--) {
+    at[d] = number % walk->dims[d], number /= walk->dims[d];
+    here += at[d] * walk->strides[d];
+  }
+  for (fg_idx k = 0; k < n;) {
+    const fg_idx run = smaller(n - k, walk->dims[inner] - at[inner]);
+    for (fg_idx j = 0; j < run; j++) offset[k + j] = here + j * stride;
+    k += run, here += run * stride, at[inner] += run;
+    for (int d = inner; d > 0 && at[d] == walk->dims[d]; d--) {
+      here += walk->strides[d - 1] - walk->strides[d] * walk->dims[d];
+      at[d] = 0, at[d - 1]++;
+    }
+  }
+}
+
+/* Holds terms first, first + 1, ...; returns how many. */
+static fg_idx hold_terms(fg_terms *terms, fg_idx first) {
+  const fg_idx n = smaller(terms->count - first, FG_TERMS_HELD);
+  for (int o = 0; o < terms->operands && terms->first != first; o++)
+    find_offsets(&terms->walks[o], first, n, terms->offset[o]);
+  terms->first = first;
+  return n;
 }
 
 #endif

@@ -21,7 +21,7 @@ FG_INLINE vr folded(int function, vr lanes, vr x) {
     case FG_FOLD_MAX: return pick((x > lanes) | (x != x), x, lanes);
     case FG_FOLD_MIN: return pick((x < lanes) | (x != x), x, lanes);
     case FG_FOLD_PROD: return lanes * x;
-    case FG_FOLD_SUM_SQUARE: return x * x + lanes;
+    case FG_FOLD_SUM_SQUARE: return fused(x, x, lanes);
     case FG_FOLD_SUM_ABS: return lanes + magnitude(x);
     default: return lanes + x;
   }
@@ -57,18 +57,20 @@ FG_INLINE void fold_packed(int function, vr *part, const real *x, fg_idx n) {
 }
 
 /* One vector of outputs: x + offset[k] is their element k; lane k % 16 is a vector, too. */
-FG_INLINE void fold_across(int function, vr *lanes, const real *x, const fg_idx *offset, fg_idx n, fg_idx outputs) {
-#define FG_TERM(j) lanes[j] = folded(function, lanes[j], outputs < FG_LANES ? load_part(x + offset[k + (j)], outputs) : load(x + offset[k + (j)]))
+FG_INLINE void fold_across(int function, int lay, vr *lanes, const real *x, fg_idx stride, const fg_idx *offset, fg_idx n,
+                           fg_idx outputs) {
   fg_idx k = 0;
   for (; k + FG_FOLD <= n; k += FG_FOLD)
-    FG_UNROLL for (int j = 0; j < FG_FOLD; j++) FG_TERM(j);
-  for (int j = 0; j < n - k; j++) FG_TERM(j);
-#undef FG_TERM
+    FG_UNROLL for (int j = 0; j < FG_FOLD; j++)
+      lanes[j] = folded(function, lanes[j], load_lanes(lay, x + offset[k + j], stride, outputs));
+  for (int j = 0; j < n - k; j++)
+    lanes[j] = folded(function, lanes[j], load_lanes(lay, x + offset[k + j], stride, outputs));
 }
 
-FG_INLINE vr fold_columns(int function, vr *lanes) {
-  FG_UNROLL for (int half = FG_FOLD / 2; half > 0; half /= 2)
-    FG_UNROLL for (int i = 0; i < half; i++) lanes[i] = merged(function, lanes[i], lanes[i + half]);
+/* The first n virtual lanes made one; the others are as they started. */
+FG_INLINE vr fold_columns(int function, vr *lanes, fg_idx n) {
+  for (int half = FG_FOLD / 2; half > 0; half /= 2)
+    for (int i = 0; i < half && i + half < n; i++) lanes[i] = merged(function, lanes[i], lanes[i + half]);
   return lanes[0];
 }
 
@@ -79,28 +81,34 @@ typedef struct {
   real packed[FG_CHUNK];
 } fg_pour;
 
+typedef void fold_across_fn(vr *lanes, const real *x, fg_idx stride, const fg_idx *offset, fg_idx n, fg_idx outputs);
 typedef struct {
   void (*packed)(vr *part, const real *x, fg_idx n);
   real (*lanes)(vr *part);
-  void (*across)(vr *lanes, const real *x, const fg_idx *offset, fg_idx n, fg_idx outputs);
-  vr (*columns)(vr *lanes);
+  fold_across_fn *across[FG_LAYS];
+  vr (*columns)(vr *lanes, fg_idx n);
 } fg_folder;
 
+#define FG_ACROSS(name, function, lay, count)                                                                          \
+  static void name(vr *lanes, const real *x, fg_idx stride, const fg_idx *offset, fg_idx n, fg_idx outputs) {          \
+    (void)outputs;                                                                                                     \
+    fold_across(function, lay, lanes, x, stride, offset, n, count);                                                    \
+  }
 #define FG_FOLDER(name, function)                                                                                      \
   static void name##_packed(vr *part, const real *x, fg_idx n) { fold_packed(function, part, x, n); }                  \
   static real name##_lanes(vr *part) { return fold_lanes(function, part); }                                            \
-  static void name##_across(vr *lanes, const real *x, const fg_idx *offset, fg_idx n, fg_idx outputs) {                \
-    if (outputs < FG_LANES) fold_across(function, lanes, x, offset, n, outputs);                                       \
-    else fold_across(function, lanes, x, offset, n, FG_LANES);                                                         \
-  }                                                                                                                    \
-  static vr name##_columns(vr *lanes) { return fold_columns(function, lanes); }
+  FG_ACROSS(name##_vectors, function, FG_PACKED, FG_LANES)                                                             \
+  FG_ACROSS(name##_others, function, FG_EVERY_OTHER, FG_LANES)                                                         \
+  FG_ACROSS(name##_scattered, function, FG_SCATTERED, outputs)                                                         \
+  static vr name##_columns(vr *lanes, fg_idx n) { return fold_columns(function, lanes, n); }
 FG_FOLDER(fold_sum, FG_FOLD_SUM)
 FG_FOLDER(fold_max, FG_FOLD_MAX)
 FG_FOLDER(fold_min, FG_FOLD_MIN)
 FG_FOLDER(fold_prod, FG_FOLD_PROD)
 FG_FOLDER(fold_square, FG_FOLD_SUM_SQUARE)
 FG_FOLDER(fold_abs, FG_FOLD_SUM_ABS)
-#define FG_FOLDER_ROW(name) {name##_packed, name##_lanes, name##_across, name##_columns}
+#define FG_FOLDER_ROW(name) \
+  {name##_packed, name##_lanes, {name##_scattered, name##_vectors, name##_others, name##_scattered}, name##_columns}
 static const fg_folder folders[] = {FG_FOLDER_ROW(fold_sum),  FG_FOLDER_ROW(fold_max),    FG_FOLDER_ROW(fold_min),
                                     FG_FOLDER_ROW(fold_prod), FG_FOLDER_ROW(fold_square), FG_FOLDER_ROW(fold_abs)};
 
@@ -129,49 +137,54 @@ static real reduce_one(const fg_folder *folder, vr start, const real *x, const f
   return folder->lanes(into.part);
 }
 
-/* n outputs, in which x lies packed, by vectors. */
-static void reduce_row(const fg_folder *folder, vr start, fg_terms *terms, real *out, fg_idx stride, const real *x,
-                       fg_idx n) {
+/* The outputs of the last output loop, by vectors. */
+static void reduce_row(const fg_folder *folder, vr start, const fg_nest *nest, fg_terms *terms, real *out, const real *x) {
+  const int d = nest->outer - 1;
+  const fg_idx n = nest->dims[d], from = nest->strides[1][d], to = nest->strides[0][d];
+  fold_across_fn *const across = folder->across[n < FG_LANES ? FG_SCATTERED : lay_of(from)];
   for (fg_idx i = 0; i < n; i += FG_LANES) {
     if (n > FG_LANES) i = smaller(i, n - FG_LANES); /* the last vector anew what it shares with the one before */
     vr lanes[FG_FOLD];
-    for (int j = 0; j < FG_FOLD; j++) lanes[j] = start;
+    for (int j = 0; j < FG_FOLD && (j == 0 || j < terms->count); j++) lanes[j] = start;
     for (fg_idx k = 0; k < terms->count; k += FG_TERMS_HELD) {
       const fg_idx held = hold_terms(terms, k);
-      folder->across(lanes, x + i, terms->offset[0], held, n - i);
+      across(lanes, x + i * from, from, terms->offset[0], held, n - i);
     }
-    store_lanes(out + i * stride, stride, folder->columns(lanes), n - i);
+    store_lanes(out + i * to, to, folder->columns(lanes, terms->count), n - i);
   }
 }
 
-/* Puts an output loop in which x lies packed inside, the longest one; its length, or 0. */
-static fg_idx packed_outputs(fg_nest *nest) {
-  int best = -1;
-  for (int d = 0; d < nest->outer; d++)
-    if (nest->strides[1][d] == 1 && (best < 0 || nest->dims[d] > nest->dims[best])) best = d;
-  if (best < 0) return 0;
-  move_inside(nest, best);
-  return nest->dims[nest->outer - 1];
+/* Puts the output loop that fills vectors best inside; how many elements a load then brings. */
+static fg_idx choose_outputs(fg_nest *nest) {
+  static const fg_idx gain[FG_LAYS] = {1, FG_LANES, FG_LANES / 2, 1};
+  fg_idx best = 0;
+  int inside = 0;
+  for (int d = 0; d < nest->outer; d++) {
+    const fg_idx n = smaller(nest->dims[d], FG_LANES), stride = nest->strides[1][d];
+    const fg_idx score = stride == 1 ? n : n < FG_LANES ? 1 : gain[lay_of(stride)];
+    if (n > 1 && score >= best) best = score, inside = d;
+  }
+  if (best > 0) move_inside(nest, inside);
+  return best;
 }
 
 static void reduce(const fg_nest *given, int function, void *const *operands) {
   fg_nest nest;
-  fg_walk walk;
+  fg_terms terms;
   fg_idx at[FG_RANK] = {0};
   real *p[FG_OPERANDS] = {(real *)operands[0], (real *)operands[1]};
   const fg_folder *folder = &folders[function];
   const vr start = fold_start(function);
   if (elements(given, 0, given->outer) == 0) return;
   simplify(given, &nest);
-  walk_of(&nest, 1, nest.outer, nest.rank, nest.outer < nest.rank ? nest.dims[nest.outer] : 1, &walk);
-  fg_terms terms = {.nest = &nest, .count = elements(&nest, nest.outer, nest.rank), .first = -1};
-  const fg_idx n = packed_outputs(&nest);
-  if (n > 1 && !(lies_packed(&walk) && n < FG_LANES)) {
-    const fg_idx stride = nest.strides[0][nest.outer - 1];
-    do reduce_row(folder, start, &terms, p[0], stride, p[1], n);
+  find_terms(&nest, 1, &terms);
+  const fg_walk *walk = &terms.walks[0];
+  const fg_idx gain = choose_outputs(&nest);
+  if (gain > (lies_packed(walk) && terms.count >= FG_FOLD ? FG_LANES / 2 : 0)) {
+    do reduce_row(folder, start, &nest, &terms, p[0], p[1]);
     while (advance(&nest, nest.outer - 1, at, p));
   } else {
-    do *p[0] = reduce_one(folder, start, p[1], &walk);
+    do *p[0] = reduce_one(folder, start, p[1], walk);
     while (advance(&nest, nest.outer, at, p));
   }
 }
@@ -184,7 +197,7 @@ static void arg_reduce(const fg_nest *given, int least, int last, void *const *o
   const int function = least ? FG_FOLD_MIN : FG_FOLD_MAX;
   if (elements(given, 0, given->outer) == 0) return;
   simplify(given, &nest);
-  walk_of(&nest, 1, nest.outer, nest.rank, nest.outer < nest.rank ? nest.dims[nest.outer] : 1, &walk);
+  walk_of(&nest, 1, nest.outer, nest.rank, &walk);
   const fg_idx n = walk.dims[0], stride = walk.strides[0];
   do {
     const real top = reduce_one(&folders[function], fold_start(function), p[1], &walk);
