@@ -81,6 +81,8 @@ PRODUCTS = [
     ("matmul-wide", g.MatMul(transpose_a=True), [F(20, 3), F(20, 50)]),
     ("rfft", g.RFFT(32), [F(2, 32)]),
     ("rfft-odd", g.RFFT(9), [F(9)]),
+    ("rfft-512", g.RFFT(512), [F(2, 512)]),
+    ("irfft-512", g.IRFFT(512), [F(257, 2)]),
     ("irfft", g.IRFFT(32), [F(2, 17, 2)]),
     ("irfft-odd", g.IRFFT(9), [F(5, 2)]),
 ]

@@ -24,6 +24,7 @@ from .reductions import REDUCING
 from .rows import LOWERINGS, OPCODES, PHASES, lower_row
 from .scan import SCANS
 from .shapes import SHAPES, take
+from .spectral import SPECTRAL
 from .temporal import TEMPORAL, aligned
 from .views import CONSTANT, View, contiguous
 
@@ -36,6 +37,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
     **CONVOLUTIONS,
     **REDUCING,
     **TEMPORAL,
+    **SPECTRAL,
     g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(ids), 0),
 }
 ONLY_ROWS = (g.Mask, g.ApplyMask, g.Reverse)

@@ -1,4 +1,4 @@
-"""Products: Dense over any frame, products of two values, Fourier transforms as products."""
+"""Products: Dense over any frame, and of two values."""
 
 from __future__ import annotations
 
@@ -88,37 +88,7 @@ def _matmul(p: Program, op: Any, a: Value, b: Value) -> Value:
     return reshape(p, to, shape)
 
 
-def dft(n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(2 (n // 2 + 1), n): real and imaginary part of each frequency in turn."""
-    angle = -2.0 * np.pi * np.outer(np.arange(n // 2 + 1), np.arange(n)) / n
-    return np.asarray(np.stack([np.cos(angle), np.sin(angle)], axis=1).reshape(-1, n))
-
-
-def inverse_dft(n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """(n, 2 (n // 2 + 1)): a real signal from the frequencies that `dft` gives."""
-    weight = np.full((n // 2 + 1, 2), 2.0)
-    weight[0] = 1.0
-    if n % 2 == 0:
-        weight[-1] = 1.0
-    weight[:, 1] *= -1.0
-    angle = 2.0 * np.pi * np.outer(np.arange(n), np.arange(n // 2 + 1)) / n
-    parts = np.stack([np.cos(angle), np.sin(angle)], axis=2) * weight
-    return np.asarray((parts / n).reshape(n, -1))
-
-
-def _rfft(p: Program, op: Any, x: Value) -> Value:
-    y = dense(p, x, dft(op.n), None, Activation("linear"))
-    return reshape(p, y, (*y.shape[:-1], op.n // 2 + 1, 2))
-
-
-def _irfft(p: Program, op: Any, x: Value) -> Value:
-    flat = reshape(p, x, (*x.shape[:-2], x.shape[-2] * 2))
-    return dense(p, flat, inverse_dft(op.n), None, Activation("linear"))
-
-
 LINEAR: dict[type[g.Op], Lowering] = {
     g.Dense: _dense,
     g.MatMul: _matmul,
-    g.RFFT: _rfft,
-    g.IRFFT: _irfft,
 }
