@@ -4,9 +4,9 @@
 
 #include <stdatomic.h>
 
-/* Runs fn(arg, part) for part = 0 .. parts-1, each on a thread of its own, part 0 on the caller's, all with the caller's
- * rounding and treatment of subnormal numbers; returns when all have. Any thread may call, also from within a part; a
- * part must not fork. Returns 0, or an errno when a thread could not be started: then nothing ran. */
+/* Runs fn(arg, part) for part = 0 .. parts-1, each on a thread of its own, part 0 on the caller's, all with the
+ * caller's rounding and treatment of subnormal numbers; returns when all have. Any thread may call, also from within a
+ * part; a part must not fork. Returns 0, or an errno when a thread could not be started: then nothing ran. */
 int fg_pool_run(int parts, void (*fn)(void *arg, int part), void *arg);
 
 /* Worker threads alive now. */

@@ -15,11 +15,11 @@ typedef struct {
   real *c[FG_GROUP];
 } product_job;
 
-FG_INLINE void product_tile(const product_job *job, fg_idx first, fg_idx panel, int R, int P, int G) {
+FG_INLINE void product_tile(const product_job *job, fg_idx first, fg_idx panel, int R, int P, int G, int far) {
   vr acc[FG_TILE];
   const fg_idx width = G * FG_LANES;
   tile_start(R, P, G, acc, job->bias ? job->bias + panel * width : NULL);
-  tile(R, P, G, acc, job->a + first, (const real *)job->w->data + panel * job->w->inner * width, job->w->inner);
+  tile(R, P, G, acc, job->a + first, job->w, panel, far);
   for (int r = 0; r < R; r++) {
     real *c = job->c[first + r];
     for (int i = 0; i < P * G; i++) {
@@ -33,9 +33,11 @@ FG_INLINE void product_tile(const product_job *job, fg_idx first, fg_idx panel, 
 FG_INLINE void product_group(const product_job *job, fg_idx n, int G) {
   const fg_idx panels = job->w->panels;
   fg_idx p = 0;
+  if (n == 1 && is_far(job->w, sizeof(real)))
+    for (; p + FG_FAR_PANELS(G) <= panels; p += FG_FAR_PANELS(G)) product_tile(job, 0, p, 1, FG_FAR_PANELS(G), G, 1);
   if (n == 1)
-    for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) product_tile(job, 0, p, 1, FG_PANELS(G), G);
-#define FG_AT(i, R) product_tile(job, i, p, R, 1, G)
+    for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) product_tile(job, 0, p, 1, FG_PANELS(G), G, 0);
+#define FG_AT(i, R) product_tile(job, i, p, R, 1, G, 0)
   for (; p < panels; p++) FG_EACH_ROWS(G, n, FG_AT);
 #undef FG_AT
 }

@@ -73,14 +73,15 @@ static void gates(const fg_phase *ph, const fg_step *s) {
     const fg_idx m = row_number(&s->rows, i);
     real *product = (real *)s->product + m * row;
     if (ph->bias)
-      for (fg_idx j = 0; j < row; j += FG_LANES) store(product + j, load((const real *)ph->bias + j) + load(product + j));
+      for (fg_idx j = 0; j < row; j += FG_LANES)
+        store(product + j, load((const real *)ph->bias + j) + load(product + j));
     cells(ph, s, &m, 1, (int)ph->u.panels, 0, (const vr *)product);
   }
 }
 
 #ifndef FG_DOUBLE
 FG_INLINE void step_tile(const fg_phase *ph, const fg_step *s, cells_fn *cells, fg_idx first, fg_idx panel, int R,
-                         int P, int G) {
+                         int P, int G, int far) {
   const fg_idx width = G * FG_LANES;
   const real *a[8];
   fg_idx m[8];
@@ -90,7 +91,7 @@ FG_INLINE void step_tile(const fg_phase *ph, const fg_step *s, cells_fn *cells, 
     a[r] = (const real *)s->a + m[r] * s->a_stride;
   }
   tile_start(R, P, G, acc, ph->bias ? (const real *)ph->bias + panel * width : NULL);
-  tile(R, P, G, acc, a, (const real *)ph->u.data + panel * ph->u.inner * width, ph->u.inner);
+  tile(R, P, G, acc, a, &ph->u, panel, far);
   cells(ph, s, m, R, P, panel, acc);
 }
 
@@ -99,9 +100,12 @@ FG_INLINE void step_rows(const fg_phase *ph, const fg_step *s, int G) {
   cells_fn *const cells = cells_table[ph->kind][ph->plain];
   const fg_idx n = s->rows.count, panels = ph->u.panels;
   fg_idx p = 0;
+  if (n == 1 && is_far(&ph->u, sizeof(real)))
+    for (; p + FG_FAR_PANELS(G) <= panels; p += FG_FAR_PANELS(G))
+      step_tile(ph, s, cells, 0, p, 1, FG_FAR_PANELS(G), G, 1);
   if (n == 1)
-    for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) step_tile(ph, s, cells, 0, p, 1, FG_PANELS(G), G);
-#define FG_AT(i, R) step_tile(ph, s, cells, i, p, R, 1, G)
+    for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) step_tile(ph, s, cells, 0, p, 1, FG_PANELS(G), G, 0);
+#define FG_AT(i, R) step_tile(ph, s, cells, i, p, R, 1, G, 0)
   for (; p < panels; p++) FG_EACH_ROWS(G, n, FG_AT);
 #undef FG_AT
 }

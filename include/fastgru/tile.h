@@ -7,7 +7,9 @@
  * Measured with bench/kernels.c. Zen 4: one row of I=H=64..256 streams its weights at 93-105 GB/s, a plateau taken
  * to be the L2 cache's 32 bytes a cycle. Sapphire Rapids: 165 GB/s at H=64 (L1), 140 at 128 and 256 (L2), 33 at 512
  * (L3). Software prefetch gained nothing on either at any distance from 512 to 8192 bytes, into L1 or L2, and lost up
- * to 40 % where weights lie in L2, so there is none.
+ * to 40 % where weights lie in L2. On Zen 5 it loses 25 % at 64 units, gains nothing at 128 and 256, and at 512, from
+ * L3, gains 11 % (32.5 to 29 us; LSTM 44 to 38; half precisions 20 %), more at 1024 bytes than at 2048 or 4096: so it
+ * is for such matrices only, and for those panel by panel.
  * Nor did it pay on Zen 5 to make the input product, which is bound by arithmetic, chain by chain between the panels of
  * one row, which are bound by the L2 cache, with or without prefetching the next panels: 3 to 14 % slower at 64 to 256
  * units than one after the other.
@@ -20,7 +22,7 @@
 
 /* Chains of 32 instead of one of K: the encoder of g2p_en (K=256) errs by 1.0e-6 instead of 3.5e-6, at no cost
  * in speed where the tile leaves registers free (512-bit, four rows: 112 GFLOP/s either way). */
-enum { FG_CHAIN = 32, FG_TERMS = 4 }; /* terms of a chain written out: with 1, the same product runs at 143 instead of 157 */
+enum { FG_CHAIN = 32, FG_TERMS = 4 }; /* terms of a chain written out: with 1, the product runs at 143 instead of 157 */
 
 /* Rows of a batch tile by gates: R x G chains, G weights and one broadcast must fit the register file, 32 registers
  * with AVX-512 and NEON, 16 else. */
@@ -34,13 +36,28 @@ enum { FG_CHAIN = 32, FG_TERMS = 4 }; /* terms of a chain written out: with 1, t
  * I=H=128, GRU: two panels 1.6 us (120 GB/s), one or three 1.15 us (170 GB/s, the L2 cache); LSTM 2.2 and 1.5. At 64
  * units one panel alone loses 20 %; at 512 (L3) all are equal. */
 #define FG_PANELS(G) ((G) >= 3 ? 3 : (G) == 2 ? 4 : 8)
+#define FG_FAR_PANELS(G) ((G) >= 3 ? 1 : (G) == 2 ? 4 : 8) /* of far matrices: one stream, where its chains suffice */
 enum { FG_TILE = 24 }; /* vectors of the largest tile, R x P x G */
 
+/* Whether one row's weights, of `item` bytes, come from the L3 cache: those are prefetched. Not what is larger still:
+ * at 1024 units, 25 MB of float32 in all, it made a step a third slower. */
+enum { FG_L2 = 1 << 20, FG_L3 = 8 << 20, FG_AHEAD = 1024 };
+FG_INLINE int is_far(const fg_matrix *m, fg_idx item) {
+  const fg_idx bytes = m->panels * m->gates * FG_LANES * m->inner * item;
+  return bytes > FG_L2 && bytes <= FG_L3;
+}
+FG_INLINE void prefetch(const void *p) { __builtin_prefetch((const char *)p + FG_AHEAD); }
+
 /* part += the products of one k, of which w points at the first vector */
-FG_INLINE void tile_term(int R, int P, int G, vr *part, const real *const *a, const real *w, fg_idx panel, fg_idx k) {
+FG_INLINE void tile_term(int R, int P, int G, vr *part, const real *const *a, const real *w, fg_idx panel, fg_idx k,
+                         int far) {
   vr v[FG_TILE];
   FG_UNROLL for (int p = 0; p < P; p++)
-    FG_UNROLL for (int g = 0; g < G; g++) v[p * G + g] = *(const vr *)(w + p * panel + g * FG_LANES);
+    FG_UNROLL for (int g = 0; g < G; g++) {
+      const real *from = w + p * panel + g * FG_LANES;
+      if (far) prefetch(from);
+      v[p * G + g] = *(const vr *)from;
+    }
   FG_UNROLL for (int r = 0; r < R; r++) {
     const vr x = splat(a[r][k]);
     FG_UNROLL for (int i = 0; i < P * G; i++) part[r * P * G + i] += x * v[i];
@@ -48,16 +65,16 @@ FG_INLINE void tile_term(int R, int P, int G, vr *part, const real *const *a, co
 }
 
 /* acc[(r * P + p) * G + g] += sum over k of a[r][k] * w[p][k][g], w: (P, K, G, L) */
-FG_INLINE void tile_sum(int R, int P, int G, vr *acc, const real *const *a, const real *w, fg_idx K) {
+FG_INLINE void tile_sum(int R, int P, int G, vr *acc, const real *const *a, const real *w, fg_idx K, int far) {
   const fg_idx panel = K * G * FG_LANES, row = G * FG_LANES;
   for (fg_idx k = 0; k < K;) {
     vr part[FG_TILE];
     FG_UNROLL for (int i = 0; i < R * P * G; i++) part[i] = splat(0);
     if (k + FG_CHAIN <= K) {
       for (const fg_idx to = k + FG_CHAIN; k < to; k += FG_TERMS, w += FG_TERMS * row)
-        FG_UNROLL for (int j = 0; j < FG_TERMS; j++) tile_term(R, P, G, part, a, w + j * row, panel, k + j);
+        FG_UNROLL for (int j = 0; j < FG_TERMS; j++) tile_term(R, P, G, part, a, w + j * row, panel, k + j, far);
     } else {
-      for (; k < K; k++, w += row) tile_term(R, P, G, part, a, w, panel, k);
+      for (; k < K; k++, w += row) tile_term(R, P, G, part, a, w, panel, k, far);
     }
     FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] += part[i];
   }
@@ -67,32 +84,30 @@ FG_INLINE void tile_sum(int R, int P, int G, vr *acc, const real *const *a, cons
  * each is compiled once, not again for every phase. Measured with AVX-512 on Sapphire Rapids, GFLOP/s of a product of
  * 32 rows, K=256: inlined 143; so 157. */
 typedef void tile_fn(vr *acc, const real *const *a, const real *w, fg_idx K);
-#define FG_TILES(G)                                                                                                   \
-  static __attribute__((noinline)) void tile_many_##G(vr *acc, const real *const *a, const real *w, fg_idx K) {       \
-    tile_sum(FG_ROWS(G), 1, G, acc, a, w, K);                                                                         \
-  }                                                                                                                   \
-  static __attribute__((noinline, unused)) void tile_four_##G(vr *acc, const real *const *a, const real *w, fg_idx K) { \
-    tile_sum(4, 1, G, acc, a, w, K);                                                                                  \
-  }                                                                                                                   \
-  static __attribute__((noinline)) void tile_two_##G(vr *acc, const real *const *a, const real *w, fg_idx K) {        \
-    tile_sum(2, 1, G, acc, a, w, K);                                                                                  \
-  }                                                                                                                   \
-  static __attribute__((noinline)) void tile_one_##G(vr *acc, const real *const *a, const real *w, fg_idx K) {        \
-    tile_sum(1, 1, G, acc, a, w, K);                                                                                  \
-  }                                                                                                                   \
-  static __attribute__((noinline)) void tile_wide_##G(vr *acc, const real *const *a, const real *w, fg_idx K) {       \
-    tile_sum(1, FG_PANELS(G), G, acc, a, w, K);                                                                       \
+#define FG_TILE_OF(name, R, P, G, far)                                                                          \
+  static __attribute__((noinline, unused)) void name(vr *acc, const real *const *a, const real *w, fg_idx K) { \
+    tile_sum(R, P, G, acc, a, w, K, far);                                                                       \
   }
+#define FG_TILES(G)                               \
+  FG_TILE_OF(tile_many_##G, FG_ROWS(G), 1, G, 0)  \
+  FG_TILE_OF(tile_four_##G, 4, 1, G, 0)           \
+  FG_TILE_OF(tile_two_##G, 2, 1, G, 0)            \
+  FG_TILE_OF(tile_one_##G, 1, 1, G, 0)            \
+  FG_TILE_OF(tile_wide_##G, 1, FG_PANELS(G), G, 0) \
+  FG_TILE_OF(tile_far_##G, 1, FG_FAR_PANELS(G), G, 1)
 FG_TILES(1)
 FG_TILES(2)
 FG_TILES(3)
 FG_TILES(4)
-#define FG_TILE_ROW(G) {tile_many_##G, tile_four_##G, tile_two_##G, tile_one_##G, tile_wide_##G}
-static tile_fn *const tiles[5][5] = {{0}, FG_TILE_ROW(1), FG_TILE_ROW(2), FG_TILE_ROW(3), FG_TILE_ROW(4)};
+#define FG_TILE_ROW(G) {tile_many_##G, tile_four_##G, tile_two_##G, tile_one_##G, tile_wide_##G, tile_far_##G}
+static tile_fn *const tiles[5][6] = {{0}, FG_TILE_ROW(1), FG_TILE_ROW(2), FG_TILE_ROW(3), FG_TILE_ROW(4)};
 
 /* R, P and G are constants in every caller. */
-FG_INLINE void tile(int R, int P, int G, vr *acc, const real *const *a, const real *w, fg_idx K) {
-  tiles[G][P > 1 ? 4 : R == FG_ROWS(G) ? 0 : R == 4 ? 1 : R == 2 ? 2 : 3](acc, a, w, K);
+FG_INLINE void tile(int R, int P, int G, vr *acc, const real *const *a, const fg_matrix *m, fg_idx panel,
+                    int far) {
+  const fg_idx K = m->inner, width = G * FG_LANES;
+  tiles[G][far ? 5 : P > 1 ? 4 : R == FG_ROWS(G) ? 0 : R == 4 ? 1 : R == 2 ? 2 : 3](
+    acc, a, (const real *)m->data + panel * K * width, K);
 }
 
 /* Calls at(i, R) for tiles of R rows that cover rows 0 .. n-1. */

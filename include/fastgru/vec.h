@@ -16,6 +16,7 @@
 
 #define FG_INLINE static inline __attribute__((always_inline))
 #define FG_UNROLL _Pragma("GCC unroll 16")
+#define FG_EACH(i, n) FG_UNROLL for (int i = 0; i < (n); i++)
 
 #if defined(__AVX512F__)
 #define FG_BYTES 64

@@ -39,7 +39,6 @@ static const real fg_expm1_p[] = {0.5f, 0.16666576989698775683f, 0.0416665546172
 
 /* The functions that gates use take n vectors, a constant in every caller: n chains of dependent instructions side by
  * side, where one alone waits some 60 cycles for itself. */
-#define FG_EACH(i, n) FG_UNROLL for (int i = 0; i < (n); i++)
 enum { FG_FLIGHT = 8 }; /* the most */
 
 /* 2^n and expm1(r) of the header's formula, for x within +-FG_EXP_MAX; NaN gives q = NaN. */
