@@ -40,19 +40,37 @@ def convert(
     dtype: str = "float32",
     isa: str | None = None,
     gemm: str | None = None,
+    **options: Any,
 ) -> Model:
     """Import a trained network.
 
     Parameters
     ----------
     source : path or live model
-        ``.keras .h5 .hdf5 .pt .pth .safetensors``, a ``torch.nn.Module`` or a ``keras.Model``.
+        ``.keras .h5 .hdf5 .pt .pth .safetensors .onnx``, a ``torch.nn.Module`` or a ``keras.Model``.
     like : list, optional
         For files that hold weights only: the layers they belong to, made with `fastgru.layers.like`.
+    example_inputs : tensor, sequence or mapping, optional
+        For PyTorch modules that are not chains of known layers, and for TorchScript: arguments of the forward.
+    axes : mapping of str to sequence, optional
+        For inputs of ONNX, PyTorch and TorchScript what each axis is: ``"B"`` the batch, ``"T"`` time, or None.
+    states : mapping of str to str, optional
+        For the same which inputs become which outputs at the next call: they are then the stream's.
+    shapes : mapping of str to sequence, optional
+        For inputs of ONNX: sizes of axes that the file leaves open.
+    fix : mapping of str to value, optional
+        For inputs of ONNX and TorchScript: values that are always given, as ``{"sr": 16000}``.
+    custom : mapping of str to callable, optional
+        For Keras: what custom layers do, by class name.
     precision : {"float16", "bfloat16", "int8"} or mapping, optional
         Of the weights, as for `Model.quantize`, which is called when the import is known to be right.
     dtype, isa, gemm
         As for `Model`.
+    **options
+        What only some sources take: ``fix`` (settings among the inputs, ``{"sr": 16000}``), ``shapes`` (sizes left
+        open), ``axes`` (which axis is the batch ``"B"`` and which time ``"T"``), ``states`` (which input carries on
+        which output) of ONNX files; ``custom`` (functions for layers of your own) of Keras models. See the importer's
+        docstring, e.g. `fastgru.converters.onnx_files.import_onnx`.
 
     Returns
     -------
@@ -70,7 +88,7 @@ def convert(
     from . import selftest
     from .converters import to_graph
 
-    imported = to_graph(source, like=like)
+    imported = to_graph(source, like=like, **options)
     test = selftest.make(imported.graph, imported.oracle, imported.provenance)
     model = Model(imported.graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test)
     return model if precision is None else model.quantize(precision)

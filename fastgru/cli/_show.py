@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,14 +10,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import quantization
+from .. import quantization, tracing
+from ..errors import VerificationError
+from ..model import Model
 from ..quantization import Report
 from ..summary import HEADINGS, WORDS, Summary
 
 
+PIPE_WIDTH = 200  # columns of what is written to a file or a pipe: names of nodes may be long
+
+
 def stdout() -> Console:
     """Where results go."""
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
 
 
 def stderr() -> Console:
@@ -32,6 +39,15 @@ def layers(summary: Summary) -> Table:
 def report(found: Report) -> Table:
     """What `fastgru.quantization.report` found as a rich table."""
     return table(quantization.HEADINGS, found.cells(), found.total(), quantization.WORDS)
+
+
+def traced(model: Model) -> Table:
+    """The error at every node on the self-test's input as a rich table."""
+    test = model.self_test
+    if test is None:
+        raise VerificationError("model to trace must have a stored self-test, got none")
+    rows = tracing.trace(model.graph, test.input, dtype=model.dtype, isa=model.isa)
+    return table(tracing.HEADINGS, [row.cells() for row in rows], [""] * len(tracing.HEADINGS), tracing.WORDS)
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], words: int) -> Table:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,12 +14,39 @@ from ..graph import PRECISIONS
 from . import _like, _show
 
 
+def pairs(option: str, texts: list[str] | None, read: Callable[[str], Any]) -> dict[str, Any] | None:
+    """``name=value`` texts as a dict, None where there are none."""
+    found = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        try:
+            if not name or not equals:
+                raise ValueError
+            found[name] = read(value)
+        except ValueError:
+            raise ConvertError(f"{option} must be NAME=VALUE, got {text!r}") from None
+    return found or None
+
+
+def number(text: str) -> int | float:
+    """An integer where the text is one, else a float."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 def convert(
-    source: Annotated[Path, typer.Argument(help="The trained model: .keras .h5 .pt .pth .safetensors")],
+    source: Annotated[Path, typer.Argument(help="The trained model: .keras .h5 .pt .pth .safetensors .onnx")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .fgru file to write.")],
     like: Annotated[list[str] | None, typer.Option(help=_like.HELP)] = None,
     dtype: Annotated[str, typer.Option(help="What the model computes in: float32 or float64.")] = "float32",
     precision: Annotated[str, typer.Option(help="Of the weights: float32, float16, bfloat16 or int8.")] = "float32",
+    fix: Annotated[list[str] | None, typer.Option(help="ONNX: an input that is a setting, e.g. sr=16000.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="ONNX: sizes left open, e.g. x=1,576.")] = None,
+    axes: Annotated[list[str] | None, typer.Option(help="ONNX: what axes mean, e.g. x=B,T,- for a batch.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="ONNX: an input that carries on an output: h=hn.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Show the error at every node, too.")] = False,
 ) -> None:
     """Import a trained network, check it against its self-test and write it as a .fgru file."""
     import fastgru
@@ -31,12 +59,20 @@ def convert(
         raise ConvertError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     if dtype != "float32" and precision != "float32":
         raise ConvertError(f"--dtype must be float32 for --precision {precision}, got {dtype!r}")
+    options: dict[str, Any] = {
+        "fix": pairs("--fix", fix, number),
+        "shapes": pairs("--shape", shape, lambda text: tuple(None if n == "-" else int(n) for n in text.split(","))),
+        "axes": pairs("--axes", axes, lambda text: tuple(None if n == "-" else n for n in text.split(","))),
+        "states": pairs("--state", state, str),
+    }
     with _show.stderr().status(f"importing {source}") as status:
-        model = fastgru.convert(str(source), like=described, dtype=dtype, precision=precision)
+        model = fastgru.convert(str(source), like=described, dtype=dtype, precision=precision, **options)
         status.update("replaying the self-test")
         report = selftest.verify(model)
         status.update(f"writing {output}")
         model.save(output)
     console.print(_show.layers(model.summary()))
+    if trace:
+        console.print(_show.traced(model))
     console.print(f"self-test {report}", markup=False)
     console.print(f"wrote {output} ({output.stat().st_size:,} bytes)", markup=False)

@@ -8,12 +8,18 @@ from typing import Annotated
 import typer
 
 from .. import selftest
+from . import _show
 
 
-def verify(model: Annotated[Path, typer.Argument(help="A .fgru file.")]) -> None:
+def verify(
+    model: Annotated[Path, typer.Argument(help="A .fgru file.")],
+    trace: Annotated[bool, typer.Option("--trace", help="Show the error at every node, too.")] = False,
+) -> None:
     """Run a model on its stored input; exit with 1 when it does not reproduce the stored output."""
     import fastgru
 
     loaded = fastgru.load(model)
+    if trace:
+        _show.stdout().print(_show.traced(loaded))
     report = selftest.verify(loaded)
     print(f"{model}: {report} on {loaded.isa}")

@@ -1,0 +1,109 @@
+"""Where an error arises: every value of a graph by the engine and by the float64 reference, node by node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import reference
+from ._samples import Input
+from .graph import Graph, Mask, Node
+from .model import Model
+
+HEADINGS = ("node", "op", "output", "largest value", "error", "of it new")
+WORDS = 3  # columns of words in front of the numbers
+
+
+@dataclass(frozen=True)
+class Row:
+    """One value of a graph.
+
+    Attributes
+    ----------
+    name, kind : str
+        Of the node.
+    output : str
+        Its shape.
+    largest : float
+        Largest magnitude, by the reference.
+    error : float
+        Largest absolute difference of the engine's from the reference's.
+    new : float
+        The same where the reference is given the engine's inputs of this node: what the node itself adds.
+    """
+
+    name: str
+    kind: str
+    output: str
+    largest: float
+    error: float
+    new: float
+
+    def cells(self) -> tuple[str, ...]:
+        """The row as text."""
+        return (self.name, self.kind, self.output, f"{self.largest:.3g}", f"{self.error:.2g}", f"{self.new:.2g}")
+
+
+def trace(graph: Graph, x: Input, *, dtype: str = "float32", isa: str | None = None) -> tuple[Row, ...]:
+    """Compare the engine with the reference at every value of a graph.
+
+    Parameters
+    ----------
+    x : array or mapping of input name to array
+        As `Model.__call__` takes them, with a batch axis.
+    dtype, isa : str
+        Of the engine.
+
+    Returns
+    -------
+    tuple of Row
+        In execution order. The first row with an error much above its neighbours' is where to look.
+
+    Examples
+    --------
+    >>> from fastgru.graph import Dense, chain
+    >>> [row.name for row in trace(chain([Dense(np.ones((2, 3)))]), np.ones((1, 4, 3), np.float32))]
+    ['dense']
+    """
+    shown = [(node, value) for node in graph.nodes for value in node.outputs if not isinstance(node.op, Mask)]
+    names = [value for _, value in shown]
+    whole = Graph(graph.inputs, graph.nodes, names, graph.feedback)
+    got = dict(zip(names, _as_tuple(Model(whole, dtype=dtype, isa=isa)(x)), strict=True))
+    feeds = x if isinstance(x, dict) else {next(iter(graph.inputs)): x}
+    known = {**{name: np.asarray(a) for name, a in feeds.items()}, **got}
+    wanted = dict(zip(names, reference.run(whole, x)[0], strict=True))
+    return tuple(
+        Row(node.name, type(node.op).__name__, str(graph.specs[v]), _largest(wanted[v]), _error(got[v], wanted[v]),
+            _new(graph, node, v, known))
+        for node, v in shown
+    )  # fmt: skip
+
+
+def _new(graph: Graph, node: Node, value: str, known: dict[str, Any]) -> float:
+    """The error that a node adds; NaN where it also depends on steps before (states) or reads a mask."""
+    if node.op.states() or any(v not in known for v in node.inputs):
+        return float("nan")
+    if not node.inputs:
+        return 0.0
+    inputs = {name: graph.specs[name] for name in dict.fromkeys(node.inputs)}
+    alone = Graph(inputs, [node], node.outputs)
+    found = reference.run(alone, {name: known[name] for name in inputs})[0]
+    return _error(known[value], found[node.outputs.index(value)])
+
+
+def _as_tuple(y: Any) -> tuple[Any, ...]:
+    return y if isinstance(y, tuple) else (y,)
+
+
+def _largest(array: Any) -> float:
+    return float(np.abs(np.asarray(array, np.float64)).max(initial=0.0))
+
+
+def _error(a: Any, b: Any) -> float:
+    """The largest difference; equal infinities and NaN in the same place are none."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    with np.errstate(invalid="ignore"):
+        return float(np.where(same, 0.0, np.abs(a - b)).max(initial=0.0))
