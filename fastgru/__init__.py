@@ -47,21 +47,9 @@ def convert(
     Parameters
     ----------
     source : path or live model
-        ``.keras .h5 .hdf5 .pt .pth .safetensors .onnx``, a ``torch.nn.Module`` or a ``keras.Model``.
+        ``.keras .h5 .hdf5 .pt .pth .safetensors .onnx .jit``, a ``torch.nn.Module`` or a ``keras.Model``.
     like : list, optional
         For files that hold weights only: the layers they belong to, made with `fastgru.layers.like`.
-    example_inputs : tensor, sequence or mapping, optional
-        For PyTorch modules that are not chains of known layers, and for TorchScript: arguments of the forward.
-    axes : mapping of str to sequence, optional
-        For inputs of ONNX, PyTorch and TorchScript what each axis is: ``"B"`` the batch, ``"T"`` time, or None.
-    states : mapping of str to str, optional
-        For the same which inputs become which outputs at the next call: they are then the stream's.
-    shapes : mapping of str to sequence, optional
-        For inputs of ONNX: sizes of axes that the file leaves open.
-    fix : mapping of str to value, optional
-        For inputs of ONNX and TorchScript: values that are always given, as ``{"sr": 16000}``.
-    custom : mapping of str to callable, optional
-        For Keras: what custom layers do, by class name.
     precision : {"float16", "bfloat16", "int8"} or mapping, optional
         Of the weights, as for `Model.quantize`, which is called when the import is known to be right.
     dtype, isa, gemm
@@ -69,8 +57,10 @@ def convert(
     **options
         What only some sources take: ``fix`` (settings among the inputs, ``{"sr": 16000}``), ``shapes`` (sizes left
         open), ``axes`` (which axis is the batch ``"B"`` and which time ``"T"``), ``states`` (which input carries on
-        which output) of ONNX files; ``custom`` (functions for layers of your own) of Keras models. See the importer's
-        docstring, e.g. `fastgru.converters.onnx_files.import_onnx`.
+        which output) of ONNX files; ``example_inputs`` (arguments of forward, for what is no chain of known layers),
+        ``axes`` and ``states`` of PyTorch modules, and ``fix`` beside them of TorchScript; ``custom`` (functions for
+        layers of your own) of Keras models. See the importer's docstring, e.g.
+        `fastgru.converters.onnx_files.import_onnx`, `fastgru.converters.torch_export.import_exported`.
 
     Returns
     -------

@@ -72,6 +72,11 @@ def _sparse_plus(x: Any) -> Formula:
     return where(binary("greater", x, -1.0), where(binary("less", x, 1.0), middle, x), 0.0)
 
 
+def _soft_shrink(x: Any) -> Formula:
+    above, below = act("relu", affine(x, 1.0, -SHRINK)), act("relu", affine(x, -1.0, -SHRINK))
+    return add(above, affine(below, -1.0))
+
+
 def clip(x: Any, low: float, high: float) -> Formula:
     """x between two bounds."""
     return binary("min", binary("max", x, low), high)
@@ -92,7 +97,7 @@ COMPOSED: dict[str, Function] = {
     "hard_tanh": lambda x: clip(x, -1.0, 1.0),
     "tanh_shrink": lambda x: binary("sub", x, act("tanh", x)),
     "hard_shrink": lambda x: where(binary("greater", unary("abs", x), SHRINK), x, 0.0),
-    "soft_shrink": lambda x: add(act("relu", affine(x, 1.0, -SHRINK)), affine(act("relu", affine(x, -1.0, -SHRINK)), -1.0)),
+    "soft_shrink": _soft_shrink,
     "squareplus": lambda x: affine(add(x, unary("sqrt", affine(mul(x, x), 1.0, 4.0))), 0.5),
     "sparse_plus": _sparse_plus,
     "glu": _glu,
@@ -118,7 +123,8 @@ def relu(layer: Layer, version: Version) -> Resolved:
 
 def leaky_relu(layer: Layer, version: Version) -> Resolved:
     """`keras.layers.LeakyReLU`: its slope was called alpha until Keras 2."""
-    return Activation("leaky_relu", alpha=layer.number("negative_slope" if "negative_slope" in layer.config else "alpha"))
+    key = "negative_slope" if "negative_slope" in layer.config else "alpha"
+    return Activation("leaky_relu", alpha=layer.number(key))
 
 
 def _softmax(layer: Layer, version: Version) -> Resolved:
@@ -240,7 +246,8 @@ def prelu(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) 
     if x.timed and alpha.shape[0] != 1:
         raise AcrossTime(f"alpha of {layer} must be shared along time, got shape {alpha.shape}")
     slope = alpha.reshape(alpha.shape[x.timed :])
-    if any(n not in (1, m) for n, m in zip(slope.shape, x.frame, strict=True)):
+    sizes: list[tuple[int, int]] = list(zip(slope.shape, x.frame, strict=True))
+    if any(size not in (1, wanted) for size, wanted in sizes):
         raise ConvertError(f"alpha of {layer} must fit {x.spec}, got shape {alpha.shape}")
-    negative = binary("min", x, 0.0)
-    return [emit(add(act("relu", x), mul(ctx.constant(slope, name=f"{layer.name}.alpha"), negative)), ctx, layer.name, x.mask)]
+    below = mul(ctx.constant(slope, name=f"{layer.name}.alpha"), binary("min", x, 0.0))
+    return [emit(add(act("relu", x), below), ctx, layer.name, x.mask)]

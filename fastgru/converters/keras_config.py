@@ -60,14 +60,17 @@ def graph_of(
     custom = dict(custom or {})
     _check(work, custom)
     shapes = [_shape(work.steps[i].layer) for i in work.inputs]
-    refused: list[AcrossTime] = []
-    may = [_spec(work, i, s, True)[0] != _spec(work, i, s, False)[0] for i, s in zip(work.inputs, shapes, strict=True)]
+    pairs = list(zip(work.inputs, shapes, strict=True))
+    may = [_spec(work, i, shape, True)[0] != _spec(work, i, shape, False)[0] for i, shape in pairs]
+    refused: list[ConvertError] = []
     for whole in _choices(may):
         ctx = Context(version, custom, budget=SPARE + 16 * stored)
-        specs = [_spec(work, i, shape, frame) for i, shape, frame in zip(work.inputs, shapes, whole, strict=True)]
+        specs = {i: _spec(work, i, shape, frame) for (i, shape), frame in zip(pairs, whole, strict=True)}
         try:
-            return _build(work, dict(zip(work.inputs, specs, strict=True)), lookup, ctx), ctx
-        except AcrossTime as error:
+            return _build(work, specs, lookup, ctx), ctx
+        except ConvertError as error:
+            if not refused and not isinstance(error, AcrossTime):
+                raise
             refused.append(error)
     if len(refused) == 1:
         raise ConvertError(f"{refused[0]} (the model leaves the number of steps open)") from refused[0]
@@ -121,7 +124,8 @@ def _shape(layer: Layer) -> tuple[int | None, ...]:
     shape = next((layer.config[k] for k in ("batch_shape", "batch_input_shape") if layer.config.get(k)), None)
     good = isinstance(shape, list | tuple) and 1 <= len(shape) <= 6
     if not good or not all(n is None or (isinstance(n, int) and not isinstance(n, bool)) for n in shape or ()):
-        raise ConvertError(f"shape of input {layer.name!r} must be [batch, ...] of numbers or null, got {shortened(shape)}")
+        expected = "[batch, ...] of numbers or null"
+        raise ConvertError(f"shape of input {layer.name!r} must be {expected}, got {shortened(shape)}")
     return tuple(shape[1:]) if shape else ()
 
 
@@ -172,9 +176,10 @@ def _build(work: Program, specs: Mapping[int, tuple[Spec, int | None]], lookup: 
         options = {key: _given(v, work, outputs, str(layer)) for key, v in step.options.items()}
         outputs.append(_run(step._replace(options=options), operands, lookup, ctx))
     results = [_given(source, work, outputs, "output of the model") for source in work.outputs]
-    wrong = [work.steps[s.step].layer.name for s, v in zip(work.outputs, results, strict=True) if not isinstance(v, Value)]
+    wrong = [source.step for source, v in zip(work.outputs, results, strict=True) if not isinstance(v, Value)]
     if wrong:
-        raise ConvertError(f"outputs of the model must be outputs of layers, got masks of {', '.join(wrong)}")
+        names = ", ".join(work.steps[number].layer.name for number in wrong)
+        raise ConvertError(f"outputs of the model must be outputs of layers, got masks of {names}")
     return ctx.builder.build(*(v.name for v in results))
 
 
@@ -213,9 +218,7 @@ def _layer(layer: Layer, operands: list[Any], lookup: Lookup, ctx: Context) -> l
         given = masks if isinstance(masks, list) else [masks] * len(operands)
         if len(given) != len(operands):
             raise ConvertError(f"mask of {layer} must be one for each of {len(operands)} inputs, got {len(given)}")
-        operands = [
-            x if m is None else x.masked(steps(layer, m)) for x, m in zip(operands, given, strict=True)
-        ]
+        operands = [x if m is None else x.masked(steps(layer, m)) for x, m in zip(operands, given, strict=True)]
     try:
         if keras_custom.hook(ctx, *keras_custom.names_of(layer)) is not None:
             return list(keras_custom.convert(layer, lookup(layer), operands, ctx))

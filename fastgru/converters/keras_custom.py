@@ -1,4 +1,37 @@
-"""Layers and activations of the user's own: what the functions given as ``custom=`` make of them."""
+"""Layers and activations of the user's own: what the functions given as ``custom=`` make of them.
+
+``custom`` is a dict. Its keys are names of classes, of single layers (``"encoder/squeeze"``, which matters for Lambda)
+or of activations; its values are functions of the layer's config and its list of arrays, in Keras's order of creation.
+Such a function returns what the layer is: a layer of `fastgru.layers` (or an `Activation`), a list of them that run
+one after the other, or, where values meet, a function of a `Builder` and the values that the layer reads, which
+returns the value or values that it gives.
+
+Examples
+--------
+Squeeze and excitation, x * sigmoid(up relu(down x)), in a model of one such layer:
+
+>>> import numpy as np
+>>> from fastgru.layers import Dense, Multiply
+>>> def squeeze(config, weights):
+...     down, up = weights
+...     def build(builder, x):
+...         small = builder.add(Dense(down.T, activation="relu"), x)
+...         scale = builder.add(Dense(up.T, activation="sigmoid"), small)
+...         return builder.add(Multiply(), x, scale)
+...     return build
+>>> from fastgru.converters.keras_config import Version, graph_of
+>>> layers = [
+...     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [None, None, 4]}},
+...     {"class_name": "SqueezeLayer", "config": {"name": "squeeze", "ratio": 2}},
+... ]
+>>> model = {"class_name": "Sequential", "config": {"layers": layers}}
+>>> arrays = [np.ones((4, 2)), np.ones((2, 4))]
+>>> graph_of(model, Version.of("3.0"), lambda layer: arrays, custom={"SqueezeLayer": squeeze})[0]
+Graph([squeeze.dense: Dense, squeeze.dense_1: Dense, squeeze.multiply: Multiply])
+
+A mask on the input of such a layer is lost, as in Keras unless the class says otherwise; that a later layer needs it is
+an error.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +68,7 @@ def checked(custom: Any) -> dict[str, Hook]:
 
 def hook(ctx: Context, *names: str | None) -> Hook | None:
     """The function for the first of `names` that has one."""
-    return next((ctx.custom[name] for name in names if name in ctx.custom), None)
+    return next((ctx.custom[name] for name in names if name is not None and name in ctx.custom), None)
 
 
 def names_of(layer: Layer) -> tuple[str, ...]:
@@ -70,7 +103,8 @@ class Builder:
 
     def _value(self, name: Any) -> Value:
         if not isinstance(name, str) or name not in self._values:
-            raise ConvertError(f"value in {self._layer} must be one of {', '.join(self._values)}, got {shortened(name)}")
+            known = ", ".join(self._values)
+            raise ConvertError(f"value in {self._layer} must be one of {known}, got {shortened(name)}")
         return self._values[name]
 
 

@@ -1,4 +1,4 @@
-"""Formulas of several ops, written as nested calls and added to the graph so that the outermost has the layer's name."""
+"""Formulas of several ops, written as nested calls and added to the graph: the outermost has the layer's name."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..errors import ConvertError, listed
+from ..errors import ConvertError
 from .keras_values import Layer, as_layer, shortened
 
 DEPTH = 32  # of nested lists in a config; Keras writes less than ten
@@ -71,9 +71,7 @@ def layers_of(model: Layer) -> tuple[list[Layer], list[Any]]:
         raise ConvertError(f"config of the model must list its layers, got {shortened(model.config)}")
     layers = [as_layer(item, where="layers of the model") for item in items]
     inside = model.path
-    return [
-        layer._replace(path=(*inside, layer.name), name="/".join((*inside, layer.name))) for layer in layers
-    ], items
+    return [layer._replace(path=(*inside, layer.name), name="/".join((*inside, layer.name))) for layer in layers], items
 
 
 def as_model(value: Any) -> Layer:

@@ -139,7 +139,8 @@ def normalization(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: C
     shape = tuple(x.frame[i] for i in axes)
     if layer.config.get("mean") is None:
         names = ("mean", "variance", "count")[: max(2, len(arrays))]  # count is only of newer files
-        mean, variance = (shaped(layer, a, n, shape) for a, n in zip(take(layer, arrays, *names)[:2], names, strict=False))
+        own = zip(take(layer, arrays, *names)[:2], names[:2], strict=True)
+        mean, variance = (shaped(layer, array, name, shape) for array, name in own)
     else:
         take(layer, arrays)
         mean, variance = (_broadcast(layer, key, shape) for key in ("mean", "variance"))
@@ -186,7 +187,8 @@ def rescaling(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
     if scale.size == offset.size == 1:
         return [emit(affine(x, float(scale.reshape(())), float(offset.reshape(()))), ctx, layer.name, x.mask)]
     if scale.shape not in ((), x.frame[-1:]) or offset.shape not in ((), x.frame[-1:]):
-        raise ConvertError(f"scale of {layer} must be a number or one per feature, got {scale.shape} and {offset.shape}")
+        got = f"{scale.shape} and {offset.shape}"
+        raise ConvertError(f"scale and offset of {layer} must be a number or one per feature, got {got}")
     return [emit(add(mul(x, scale), offset), ctx, layer.name, x.mask)]
 
 

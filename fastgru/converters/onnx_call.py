@@ -232,10 +232,10 @@ class Call:
         """Add a node with one output that counts, and return that value."""
         return self.add_many(op, *values)[0]
 
-    def add_many(self, op: Op, *values: str) -> tuple[str, ...]:
-        """Add a node and return its values."""
+    def add_many(self, op: Op, *values: str, suffix: str = "") -> tuple[str, ...]:
+        """Add a node, named as this one with `suffix`, and return its values."""
         try:
-            return self.emit.add(op, *values, name=self.name)
+            return self.emit.add(op, *values, name=self.name + suffix)
         except GraphError as error:
             raise ConvertError(str(error)) from error
 

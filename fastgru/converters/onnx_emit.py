@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ..errors import ConvertError
-from ..graph import Constant, Expand, Graph, Node, Op, Reshape, Slice, Spec, State, Transpose
+from ..graph import Concat, Constant, Expand, Graph, Node, Op, Reshape, Slice, Spec, State, Transpose
 from .onnx_values import Array, elements
 
+MOVES = (Concat, Constant, Expand, Reshape, Slice, Transpose)
 LARGEST_FRAME = 2**27  # elements: half a gigabyte of float32 for one value of one row
 
 
@@ -33,15 +34,13 @@ class Emitter:
         self.producers: dict[str, Node] = {}
         self.order: list[Node] = []
         self.taken: set[str] = set()
+        self.stems: dict[str, str] = {}  # what a node was to be called
         self.starts: list[Start] = []  # of layers over time that start from a value
         self.lengths: set[str] = set()  # inputs that only say how long sequences are
 
     def unique(self, stem: str) -> str:
         """`stem`, or `stem` with the first free number behind it."""
-        name, i = stem, 0
-        while name in self.taken:
-            i += 1
-            name = f"{stem}_{i}"
+        name = _free(stem, self.taken)
         self.taken.add(name)
         return name
 
@@ -61,7 +60,8 @@ class Emitter:
             When the op does not take these inputs.
         """
         specs = op.infer(tuple(self.specs[v] for v in inputs))
-        name = self.unique(name)
+        stem, name = name, self.unique(name)
+        self.stems[name] = stem
         outputs = (name, *(self.unique(f"{name}.{i}") for i in range(1, len(specs))))
         for output, spec in zip(outputs, specs, strict=True):
             self._bounded(output, spec)
@@ -177,12 +177,38 @@ class Emitter:
                 alive.add(node.name)
                 waiting += [*node.inputs, *(feedback[v] for v in node.outputs if v in feedback)]
         kept = [node for node in self.order if node.name in alive]
-        other = {*self.inputs, *(v for node in kept for v in node.outputs)}.difference(returned)
-        names = {v: n for v, n in zip(returned, outputs, strict=True) if n not in other}
+        values = self._renamed(kept, dict(zip(returned, outputs, strict=True)))
+        nodes = [
+            Node(values[n.outputs[0]][0], n.op, tuple(values[v][1] for v in n.inputs),
+                 tuple(values[v][1] for v in n.outputs)) for n in kept
+        ]  # fmt: skip
+        loops = {values[s][1]: values[v][1] for s, v in feedback.items() if s in alive}
+        return Graph(self.inputs, nodes, [values[v][1] for v in returned], feedback=loops)
 
-        def renamed(values: Iterable[str]) -> tuple[str, ...]:
-            return tuple(names.get(v, v) for v in values)
+    def _renamed(self, nodes: Sequence[Node], outputs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+        """For every value that is left the names of its node and its own: the shortest go to what is no mere move."""
+        found = {name: ("", name) for name in self.inputs}
+        taken = {*self.inputs, *outputs.values()}
 
-        nodes = [Node(n.name, n.op, renamed(n.inputs), renamed(n.outputs)) for n in kept]
-        loops = {state: names.get(v, v) for state, v in feedback.items() if state in alive}
-        return Graph(self.inputs, nodes, renamed(returned), feedback=loops)
+        def rank(node: Node) -> int:
+            if isinstance(node.op, State):
+                return 0
+            return 1 if outputs.get(node.outputs[0]) == self.stems[node.name] else 2 + isinstance(node.op, MOVES)
+
+        for node in sorted(nodes, key=rank):
+            stem = self.stems[node.name]
+            own = outputs.get(node.outputs[0]) == stem
+            name = stem if own else _free(stem, taken)
+            taken.add(name)
+            for i, value in enumerate(node.outputs):
+                found[value] = (name, outputs.get(value) or (f"{name}.{i}" if i else name))
+        return found
+
+
+def _free(stem: str, taken: Container[str]) -> str:
+    """`stem`, or `stem` with the first free number behind it."""
+    name, i = stem, 0
+    while name in taken:
+        i += 1
+        name = f"{stem}_{i}"
+    return name

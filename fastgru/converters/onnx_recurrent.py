@@ -180,7 +180,8 @@ def _scanned(call: Call, layer: Layer) -> list[Tensor]:
         if lengths is not None and (isinstance(lengths, Tensor) or not np.all(lengths == steps)):
             own = call.lift(lengths)
             operands["lengths"] = view(call, own, frames_of(own.axes) or ONE)
-        y, *finals = call.add_many(replace(op, scan=True, operands=tuple(operands)), value, *operands.values())
+        op = replace(op, scan=True, operands=tuple(operands))
+        y, *finals = call.add_many(op, value, *operands.values(), suffix=_suffix(layer, i))
         made = [y, *finals]
         if not rows:
             made = [
@@ -189,6 +190,11 @@ def _scanned(call: Call, layer: Layer) -> list[Tensor]:
         parts.append([call.result(made[0], [(0,), _plus(label, 1), (1 + len(rows),)], x.elem)])
         parts[-1] += [call.result(v, [label, (len(rows),)], x.elem) for v in made[1:]]
     return _outputs(call, layer, parts)
+
+
+def _suffix(layer: Layer, direction: int) -> str:
+    """What tells the two ops of a bidirectional layer apart."""
+    return (".forward", ".backward")[direction] if len(layer.ops) > 1 else ""
 
 
 def _initial(call: Call, given: Tensor, direction: int) -> str:
@@ -235,7 +241,7 @@ def _over_time(call: Call, layer: Layer) -> list[Tensor]:
     for i, op in enumerate(layer.ops):
         starts = {n: _start(call, v, i) for n, v in layer.initial.items()}
         op = op.replace(**{f"initial_{n}": v for n, v in starts.items() if isinstance(v, np.ndarray)})
-        y = call.add(op, value)
+        (y,) = call.add_many(op, value, suffix=_suffix(layer, i))
         finals = {"h": call.add(replace(op, return_sequences=False), value)} if _ends(call, starts) else {}
         if finals and layer.kind == "LSTM":
             finals["c"] = call.add(FinalState(op.hidden_size), y)

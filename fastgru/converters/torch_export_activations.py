@@ -11,7 +11,8 @@ from ..errors import ConvertError
 from ..graph import Binary, Softmax, TimeSoftmax
 from .onnx_values import Tensor
 from .torch_export_call import Call, Handler
-from .torch_export_elementwise import add, affine, clamp, extreme, multiply, pointwise, subtract, unary, where
+from .torch_export_choices import where
+from .torch_export_elementwise import add, affine, clamp, extreme, multiply, pointwise, subtract, unary
 from .torch_export_views import halves
 
 

@@ -95,7 +95,9 @@ class Call:
         if isinstance(value, Tensor):
             return value
         if isinstance(value, Dim):
-            raise ConvertError(f"size {value} must be fixed to be computed with, got one that is only known when running")
+            raise ConvertError(
+                f"size {value} must be fixed to be computed with, got one that is only known when running"
+            )
         if not isinstance(value, np.ndarray | bool | int | float):
             raise ConvertError(f"argument must be a tensor, got {type(value).__name__}")
         array = np.asarray(value)

@@ -1,15 +1,15 @@
-"""ATen's arithmetic, comparisons and choices, element by element with broadcasting."""
+"""ATen's arithmetic, element by element with broadcasting."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..errors import ConvertError
-from ..graph import Add, Binary, Multiply, Op, Unary, Where
+from ..graph import Add, Binary, Multiply, Op
 from .onnx_values import Dim, Tensor
 from .onnx_views import align
 from .torch_export_call import Call, Handler, RowOrder, kind_of, promoted
@@ -166,68 +166,6 @@ def clamp(call: Call, x: Any, low: Any = None, high: Any = None) -> Tensor:
     return x if high is None else extreme(call, "min", x, high)
 
 
-# Comparisons and choices -------------------------------------------------------------------------
-
-
-def compare(function: str) -> Handler:
-    """A handler for a comparison."""
-    return lambda call, a, b: pointwise(call, Binary(function), (a, b))
-
-
-def _different(call: Call, a: Any, b: Any) -> Tensor:
-    return unary(call, pointwise(call, Binary("equal"), (a, b)), "not", None)
-
-
-def _logical(function: str) -> Handler:
-    return lambda call, a, b: pointwise(call, Binary(function), (a, b), "bool")
-
-
-def _bitwise(function: str) -> Handler:
-    def run(call: Call, a: Any, b: Any) -> Tensor:
-        if kind(call, a, b) != "bool":
-            raise ConvertError(f"inputs must be bool, got {kind(call, a, b)}")
-        return pointwise(call, Binary(function), (a, b))
-
-    return run
-
-
-def _bitwise_not(call: Call, x: Any) -> Tensor:
-    if call.tensor(x).spec.dtype != "bool":
-        raise ConvertError("input must be bool, got integers")
-    return unary(call, x, "not", None)
-
-
-def where(call: Call, condition: Any, a: Any, b: Any) -> Tensor:
-    """a where the condition holds, else b."""
-    to = kind(call, a, b)
-    (chosen, *values), axes = align(call, [call.tensor(v) for v in (condition, a, b)])
-    return call.result(call.add(Where(), call.cast(chosen, "bool"), *(call.cast(v, to) for v in values)), axes)
-
-
-def _masked_fill(call: Call, x: Any, mask: Any, value: Any) -> Tensor:
-    x = call.tensor(x)
-    if isinstance(value, Number):
-        value = {"float": float, "int": int, "bool": bool}[x.spec.dtype](value)
-    return where(call, mask, value, x)
-
-
-def _isinf(call: Call, x: Any) -> Tensor:
-    return pointwise(call, Binary("equal"), (unary(call, x, "abs"), math.inf))
-
-
-def _isfinite(call: Call, x: Any) -> Tensor:
-    return pointwise(call, Binary("less"), (unary(call, x, "abs"), math.inf))
-
-
-def _nan_to_num(call: Call, x: Any, nan: Any = None, posinf: Any = None, neginf: Any = None) -> Tensor:
-    largest = float(np.finfo(np.float32).max)
-    clean = where(call, unary(call, x, "isnan"), 0.0 if nan is None else float(nan), x)
-    if posinf is None and neginf is None:
-        return clamp(call, clean, -largest, largest)
-    clean = where(call, pointwise(call, Binary("equal"), (clean, math.inf)), posinf or largest, clean)
-    return where(call, pointwise(call, Binary("equal"), (clean, -math.inf)), neginf or -largest, clean)
-
-
 # Kinds of number ---------------------------------------------------------------------------------
 
 
@@ -308,15 +246,8 @@ TABLE: dict[str, Handler] = {
     "minimum": lambda call, a, b: extreme(call, "min", a, b), "min.other": lambda call, a, b: extreme(call, "min", a, b),
     "clamp": clamp, "clip": clamp, "clamp_min": clamp, "hardtanh": clamp,
     "clamp_max": lambda call, x, high: clamp(call, x, None, high),
-    "eq": compare("equal"), "ne": _different, "not_equal": _different, "lt": compare("less"), "le": compare("less_equal"),
-    "gt": compare("greater"), "ge": compare("greater_equal"), "less": compare("less"), "greater": compare("greater"),
-    "logical_and": _logical("and"), "logical_or": _logical("or"), "logical_xor": _logical("xor"),
-    "bitwise_and": _bitwise("and"), "bitwise_or": _bitwise("or"), "bitwise_xor": _bitwise("xor"),
-    "__and__": _bitwise("and"), "__or__": _bitwise("or"), "bitwise_not": _bitwise_not,
-    "where.self": where, "where.ScalarSelf": where, "where.ScalarOther": where, "where.Scalar": where,
-    "masked_fill": _masked_fill, "isinf": _isinf, "isfinite": _isfinite, "nan_to_num": _nan_to_num,
     "to.dtype": _to_dtype, "to.device": _to_device, "to.other": _to_other, "to.dtype_layout": _to_keywords,
-    "to.prim_dtype": _to_dtype, "to.prim_device": _to_device,
+    "to.prim_Device": _to_device,
     "_to_copy": _to_keywords, "type_as": _to_other,
     "float": lambda call, x: to(call, x, np.float32), "long": lambda call, x: to(call, x, np.int64),
     **dict.fromkeys(("contiguous", "clone", "detach", "alias", "lift_fresh", "lift_fresh_copy", "dropout",

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ConvertError
 from ..graph import Concat, Pad, TimePad
 from .onnx_values import Dim, Size, Tensor, describe
-from .onnx_views import renumbered, sliced, with_ones
+from .onnx_views import sliced, with_ones
 from .torch_export_call import Call, Handler
 from .torch_export_elementwise import kind
 from .torch_export_time import cut_steps, joined_steps, one_step
@@ -53,7 +53,9 @@ def stack(call: Call, tensors: Sequence[Any], dim: int = 0) -> Tensor:
 # Parts -------------------------------------------------------------------------------------------
 
 
-def slice_(call: Call, x: Any, dim: int = 0, start: Size | None = None, end: Size | None = None, step: int = 1) -> Tensor:
+def slice_(
+    call: Call, x: Any, dim: int = 0, start: Size | None = None, end: Size | None = None, step: int = 1
+) -> Tensor:
     """From `start` to before `end` along an axis."""
     x = call.tensor(x)
     dim = call.axis(dim, x.rank)
@@ -119,7 +121,9 @@ def _slice_scatter(
     if part.sizes() == x.sizes() and start in (None, 0):
         return part
     if step != 1 or isinstance(start, Dim) or isinstance(end, Dim) or not x.is_frame(dim):
-        raise ConvertError(f"slice that is written must be of an axis of fixed size, with step 1, got {describe(x, dim)}")
+        raise ConvertError(
+            f"slice that is written must be of an axis of fixed size, with step 1, got {describe(x, dim)}"
+        )
     whole = x.spec.shape[x.frame_axis(dim)]
     first, last, _ = slice(start, end).indices(whole)
     outside = [sliced(call, x, dim, *cut) for cut in ((0, first), (last, whole)) if cut[0] < cut[1]]
@@ -145,7 +149,9 @@ def _roll(call: Call, x: Any, shifts: Sequence[int], dims: Sequence[int] = ()) -
         if isinstance(size, Dim):
             raise ConvertError(f"axis {dim} must be of fixed size to be rolled, got {size}")
         if shift % size:
-            parts = [sliced(call, x, call.axis(dim, x.rank), *cut) for cut in ((-(shift % size), None), (0, -(shift % size)))]
+            parts = [
+                sliced(call, x, call.axis(dim, x.rank), *cut) for cut in ((-(shift % size), None), (0, -(shift % size)))
+            ]
             x = concatenate(call, parts, dim)
     return x
 

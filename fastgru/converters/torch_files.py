@@ -1,4 +1,4 @@
-"""PyTorch checkpoints and safetensors files to Graphs; torch itself is not needed for either."""
+"""PyTorch checkpoints and safetensors files to Graphs; torch itself is needed for neither, but for TorchScript."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from ..errors import ConvertError
+from ..errors import ConvertError, require
 from ..graph import Like
 from . import Imported
 from .state_dict import import_state_dict
@@ -56,6 +56,14 @@ def import_safetensors(path: str | os.PathLike[str], like: Sequence[Like] | None
     what = f"safetensors file {os.fspath(path)!r}"
     graph = import_state_dict(_read_safetensors(path, what), like, what=what, ordered=False)
     return Imported(graph, {"framework": "PyTorch", "source": Path(path).name})
+
+
+def import_script(source: Any, like: Sequence[Like] | None = None, **options: Any) -> Imported:
+    """Import a TorchScript file or module, by torch: see `fastgru.converters.torch_script.import_script`."""
+    require("torch", extra="torch", purpose="importing TorchScript")
+    from . import torch_script
+
+    return torch_script.import_script(source, like, **options)
 
 
 def _read_safetensors(path: str | os.PathLike[str], what: str) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -22,10 +22,20 @@ LAYOUTS = ("BTF", "TBF", "BF", "BT", "TB")
 OUTPUT_LAYOUTS = ("BTF", "TBF", "BF")
 
 
-def import_module(module: nn.Module, like: Sequence[Like] | None = None) -> Imported:
+def import_module(
+    module: nn.Module,
+    like: Sequence[Like] | None = None,
+    *,
+    example_inputs: Any = None,
+    axes: Mapping[str, Any] | None = None,
+    states: Mapping[str, str] | None = None,
+) -> Imported:
     """Import a live module: what it computes in eval mode.
 
-    The forward may be a chain or any directed graph of the layers in `fastgru.converters.torch_modules`
+    With `example_inputs` any module that torch.export can trace is imported, see
+    `fastgru.converters.torch_export`; so is one argument alone where the forward is not as follows.
+
+    Without them the forward may be a chain or any directed graph of the layers in `fastgru.converters.torch_modules`
     and the calls in `fastgru.converters.torch_calls`: nested modules, ``y, h = self.gru(x)``,
     ``y[:, -1]``, ``h[-1]``, ``torch.cat((h[-2], h[-1]), -1)``, residual sums, products and
     concatenations of features, transposes. It takes one tensor; further arguments may only be initial
@@ -42,6 +52,8 @@ def import_module(module: nn.Module, like: Sequence[Like] | None = None) -> Impo
         Left as it is.
     like : None
         A module describes itself.
+    example_inputs, axes, states
+        As for `fastgru.converters.torch_export.import_exported`.
 
     Raises
     ------
@@ -59,6 +71,22 @@ def import_module(module: nn.Module, like: Sequence[Like] | None = None) -> Impo
     """
     if like is not None:
         raise ConvertError(f"like must be None for a live module, which describes itself, got {len(like)} layers")
+    if example_inputs is None and (axes is not None or states is not None):
+        raise ConvertError("example_inputs must be given with axes or states, got none")
+    alone = not isinstance(example_inputs, Sequence | Mapping) or len(example_inputs) == 1
+    if alone and axes is None and states is None:
+        try:
+            return _import_chain(module)
+        except ConvertError as error:
+            if example_inputs is None:
+                raise ConvertError(f"{error} (with example_inputs= torch.export is asked to trace it)") from error
+    from .torch_export import import_exported  # takes a second to load, which chains of layers need not wait for
+
+    return import_exported(module, example_inputs, axes, states)
+
+
+def _import_chain(module: nn.Module) -> Imported:
+    """Import a module whose forward is a chain or graph of known layers."""
     provenance = {"framework": f"PyTorch {torch.__version__}", "source": type(module).__qualname__}
     name = type(module).__name__.lower()
     torch_modules.refuse_changed_calls(module)

@@ -62,10 +62,6 @@ FG_INLINE vr mod_of(vr a, vr b) {
   return pick(r == 0, with_sign_of(r, b), pick((r < 0) ^ (b < 0), r + b, r));
 }
 
-FG_INLINE vr pow_of(vr a, vr b) {
-  return pick(b == 2, a * a, pick((b == (real)0.5) & (a > 0), lane_sqrt(a), fg_pow(a, b)));
-}
-
 #define FG_MICRO(name, formula)                                                                           \
   static void name(real *out, const fg_source *sa, const fg_source *sb, const fg_source *sc, const fg_micro *op, fg_idx n) { \
     fg_idx i = 0;                                                                                         \
@@ -93,7 +89,6 @@ FG_INLINE vr pow_of(vr a, vr b) {
   row(FG_SUB, micro_sub, a - b)                                                          \
   row(FG_MUL, micro_mul, a * b)                                                          \
   row(FG_DIV, micro_div, a / b)                                                          \
-  row(FG_POW, micro_pow, pow_of(a, b))                                                   \
   row(FG_MIN, micro_min, pick((a < b) | (a != a), a, b))                                 \
   row(FG_MAX, micro_max, pick((a > b) | (a != a), a, b))                                 \
   row(FG_MOD, micro_mod, mod_of(a, b))                                                   \
@@ -139,9 +134,19 @@ static void micro_activation(real *out, const fg_source *a, const fg_source *b, 
   }
 }
 
+FG_MICRO(micro_square, a * a)
+FG_MICRO(micro_root, pick(a == -(real)__builtin_inf(), -a, lane_sqrt(a + 0)))
+FG_MICRO(micro_any_power, pick(b == 2, a * a, pick((b == (real)0.5) & (a > 0), lane_sqrt(a), fg_pow(a, b))))
+static void micro_power(real *out, const fg_source *a, const fg_source *b, const fg_source *c, const fg_micro *op,
+                        fg_idx n) {
+  const real exponent = b->mask ? 0 : *b->at; /* of all elements alike */
+  (exponent == 2 ? micro_square : exponent == (real)0.5 ? micro_root : micro_any_power)(out, a, b, c, op, n);
+}
+
 #define FG_ENTRY(function, name, formula) [function] = name,
 static micro_fn *const micros[FG_FUNCTIONS] = {
-    FG_MICROS(FG_ENTRY)[FG_HARD_SIGMOID] = micro_activation,
+    FG_MICROS(FG_ENTRY)[FG_POW] = micro_power,
+    [FG_HARD_SIGMOID] = micro_activation,
     [FG_SOFTSIGN] = micro_activation,
     [FG_SOFTPLUS] = micro_activation,
     [FG_ELU] = micro_activation,

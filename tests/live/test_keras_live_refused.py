@@ -27,22 +27,9 @@ def functional(build: Any) -> Any:
     return keras.Model(x, build(x))
 
 
-def two_inputs() -> Any:
-    a, b = keras.Input((None, 3), name="one"), keras.Input((None, 3), name="two")
-    return keras.Model([a, b], L.Add()([a, b]))
-
-
-def uses_state(x: Any) -> Any:
-    return L.GRU(3, return_state=True, name="g")(x)[1]
-
-
-def passes_state(x: Any) -> Any:
-    _, state = L.GRU(3, return_state=True)(x)
-    return L.GRU(3, name="g")(x, initial_state=state)
-
-
-def two_masks(x: Any) -> Any:
-    return L.GRU(2)(L.Concatenate()([L.Masking(1.0)(x), L.Masking(2.0)(x)]))
+def open_states(x: Any) -> Any:
+    _, h, c = L.LSTM(3, return_state=True)(x)
+    return L.LSTM(3, name="g")(x, initial_state=[h, c])
 
 
 def mask_as_data(x: Any) -> Any:
@@ -69,37 +56,54 @@ class GRU2(L.GRU):
     """A layer with code of its own."""
 
 
+def masked_frames() -> Any:
+    x = keras.Input((4, 3))
+    return keras.Model(x, L.Flatten()(L.GRU(2, return_sequences=True, name="g")(L.Masking()(x))))
+
+
+def frames(*layers: Any) -> Any:
+    return keras.Sequential([keras.Input((None, 4, 4, 2)), *layers])
+
+
 # name -> (model, the error)
 REFUSED: dict[str, tuple[Any, str]] = {
     "unsupported": (
-        lambda: chain(L.Conv1D(2, 1, name="conv"), L.Lambda(abs, name="odd")),
-        r"2 problems:(.|\n)*'conv' must be a supported one, got Conv1D(.|\n)*'odd' .* got Lambda",
+        lambda: chain(L.EinsumDense("abc,cd->abd", (None, 2), name="einsum"), L.Lambda(abs, name="odd")),
+        r"2 problems:(.|\n)*'einsum' must be a supported one, got EinsumDense(.|\n)*'odd' .* got Lambda"
+        r"(.|\n)*custom=\{'EinsumDense': function, 'Lambda': function\}",
     ),
-    "relu6": (lambda: chain(L.Dense(2, activation="relu6", name="d")), "activation of layer 'd' .* got 'relu6'"),
-    "max_value": (lambda: chain(L.ReLU(max_value=6.0, name="r")), "max_value of layer 'r' .* must be None, got 6.0"),
-    "leaky-threshold": (lambda: chain(L.ReLU(negative_slope=0.1, threshold=1.0)), "must have no threshold beside"),
+    "gate": (lambda: chain(L.GRU(2, activation="relu6", name="d")), "activation of layer 'd' .* got 'relu6'"),
+    "sparsemax": (
+        lambda: chain(L.Dense(2, activation="sparsemax", name="d")),
+        "activation of layer 'd' .* got 'sparsemax'",
+    ),
     "function": (
         lambda: chain(L.Dense(2, activation=relu, name="d")),
         "activation of layer 'd' must be one of Keras's own, got .*relu",
     ),
-    "axis": (lambda: chain(L.Softmax(axis=1, name="s")), "axis of layer 's' .* must be -1, got 1"),
-    "norm-axis": (
-        lambda: keras.Sequential([keras.Input((4, 3)), L.LayerNormalization(axis=1, name="n")]),
-        r"axis of layer 'n' .* must be the last \(-1\), got \[1\]",
+    "open-flatten": (
+        lambda: chain(L.Flatten(name="f")),
+        r"layer 'f' .* not reach over time(.|\n)*leaves the number of steps open",
     ),
-    "rms": (lambda: chain(L.LayerNormalization(rms_scaling=True)), "rms_scaling of .* must be False, got True"),
-    "concatenate-axis": (
+    "open-concatenate": (
         lambda: functional(lambda x: L.Concatenate(axis=1, name="c")([x, x])),
-        r"axis of layer 'c' .* must be the last \(-1\), got 1",
+        "axis of layer 'c' .* must not be the time axis, got 1",
     ),
-    "two-inputs": (two_inputs, "must have one input, got 2: one, two"),
-    "state-out": (lambda: functional(uses_state), "not its states, got output 1 of 'g'"),
-    "state-in": (lambda: functional(passes_state), "layer 'g' .* must be called without initial_state"),
-    "two-masks": (lambda: functional(two_masks), "must share one mask, got 2 different ones"),
+    "open-states": (lambda: functional(open_states), "states of layer 'lstm.*' must be h alone"),
+    "open-same": (
+        lambda: chain(L.Conv1D(2, 3, strides=2, padding="same", name="c")),
+        "layer 'c' .* must know the number",
+    ),
+    "open-upsampling": (lambda: chain(L.UpSampling1D(2, name="u")), "input of layer 'u' .* must not reach over time"),
+    "masked-frames": (masked_frames, r"with time as an axis of the frame, layer 'g' .* must have no mask"),
     "mask-as-data": (lambda: functional(mask_as_data), "outputs of the model must be outputs of layers, got masks"),
     "zero-last": (lambda: functional(zero_last), "zero_output_for_mask of layer 'g' .* with return_sequences"),
     "masked-softmax": (lambda: chain(L.Masking(), L.Softmax(name="s")), "layer 's' .* must have no mask on its input"),
-    "nested": (lambda: chain(keras.Sequential([keras.Input((None, 3)), L.GRU(2)], name="n")), "'n' .* got Sequential"),
+    "conv-lstm": (lambda: frames(L.ConvLSTM2D(2, 2, name="c")), "'c' must be a supported one, got ConvLSTM2D"),
+    "interpolated": (
+        lambda: frames(L.TimeDistributed(L.UpSampling2D(2, interpolation="bilinear"), name="u")),
+        "interpolation of layer .* must be 'nearest', got 'bilinear'",
+    ),
     "subclassed-model": (Mine, "no subclass with code of its own, got .*Mine"),
     "subclassed-layer": (lambda: chain(GRU2(2, name="g")), "'g' must be a supported one, got GRU2"),
     "unbuilt": (lambda: keras.Sequential([L.GRU(2)]), "must be built before it is converted"),
@@ -107,7 +111,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-@pytest.mark.filterwarnings("ignore:You passed `rms_scaling=True`:UserWarning")
+@pytest.mark.filterwarnings("ignore:Layer .* does not support masking:UserWarning")
 def test_refused(case):
     build, message = REFUSED[case]
     with pytest.raises(ConvertError, match=message):
