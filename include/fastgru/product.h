@@ -33,10 +33,9 @@ FG_INLINE void product_tile(const product_job *job, fg_idx first, fg_idx panel, 
 FG_INLINE void product_group(const product_job *job, fg_idx n, int G) {
   const fg_idx panels = job->w->panels;
   fg_idx p = 0;
-  if (n == 1 && is_far(job->w, sizeof(real)))
-    for (; p + FG_FAR_PANELS(G) <= panels; p += FG_FAR_PANELS(G)) product_tile(job, 0, p, 1, FG_FAR_PANELS(G), G, 1);
-  if (n == 1)
-    for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) product_tile(job, 0, p, 1, FG_PANELS(G), G, 0);
+#define FG_AT(P, far) product_tile(job, 0, p, 1, P, G, far)
+  if (n == 1) FG_EACH_PANELS(G, job->w, p, FG_AT);
+#undef FG_AT
 #define FG_AT(i, R) product_tile(job, i, p, R, 1, G, 0)
   for (; p < panels; p++) FG_EACH_ROWS(G, n, FG_AT);
 #undef FG_AT

@@ -35,9 +35,11 @@ FG_INLINE void cell_vectors(const fg_phase *ph, const fg_step *s, const fg_idx *
 FG_INLINE void cell_tile(const fg_phase *ph, const fg_step *s, const fg_idx *m, int R, int P, fg_idx panel,
                          const vr *acc, int kind, int G, int plain) {
   int i = 0;
-  if (plain)
+  if (plain) {
     for (; i + FG_CELLS_IN_FLIGHT <= R * P; i += FG_CELLS_IN_FLIGHT)
       cell_vectors(ph, s, m, P, panel, acc, i, FG_CELLS_IN_FLIGHT, kind, G, plain);
+    for (; i + 2 <= R * P; i += 2) cell_vectors(ph, s, m, P, panel, acc, i, 2, kind, G, plain);
+  }
   for (; i < R * P; i++) cell_vectors(ph, s, m, P, panel, acc, i, 1, kind, G, plain);
 }
 
@@ -100,11 +102,9 @@ FG_INLINE void step_rows(const fg_phase *ph, const fg_step *s, int G) {
   cells_fn *const cells = cells_table[ph->kind][ph->plain];
   const fg_idx n = s->rows.count, panels = ph->u.panels;
   fg_idx p = 0;
-  if (n == 1 && is_far(&ph->u, sizeof(real)))
-    for (; p + FG_FAR_PANELS(G) <= panels; p += FG_FAR_PANELS(G))
-      step_tile(ph, s, cells, 0, p, 1, FG_FAR_PANELS(G), G, 1);
-  if (n == 1)
-    for (; p + FG_PANELS(G) <= panels; p += FG_PANELS(G)) step_tile(ph, s, cells, 0, p, 1, FG_PANELS(G), G, 0);
+#define FG_AT(P, far) step_tile(ph, s, cells, 0, p, 1, P, G, far)
+  if (n == 1) FG_EACH_PANELS(G, &ph->u, p, FG_AT);
+#undef FG_AT
 #define FG_AT(i, R) step_tile(ph, s, cells, i, p, R, 1, G, 0)
   for (; p < panels; p++) FG_EACH_ROWS(G, n, FG_AT);
 #undef FG_AT
