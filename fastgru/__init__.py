@@ -77,10 +77,12 @@ def convert(
     """
     from . import selftest
     from .converters import to_graph
+    from .passes import canonical
 
     imported = to_graph(source, like=like, **options)
-    test = selftest.make(imported.graph, imported.oracle, imported.provenance)
-    model = Model(imported.graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test)
+    graph = canonical(imported.graph)
+    test = selftest.make(graph, imported.oracle, imported.provenance)
+    model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test)
     return model if precision is None else model.quantize(precision)
 
 

@@ -15,6 +15,7 @@ from . import _engine
 from .graph import Graph, chain, precision_of
 from .isa import select_isa
 from .lowering import lower
+from .passes import fused
 
 if TYPE_CHECKING:
     from ._engine import Stream
@@ -89,7 +90,7 @@ class Model:
             from . import _blas  # imports SciPy, which a packed model does not need
 
             blas = _blas.functions()
-        lowered = lower(self._graph)
+        lowered = lower(fused(self._graph))
         self._plan = _engine.Plan(
             lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
             isa=select_isa(isa), dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loop=lowered.loop,

@@ -24,6 +24,7 @@ ALLOWED = {
     "_matrices": ("graph",),
     "converters": ("graph", "reference", "layers"),
     "lowering": ("graph", "reference"),
+    "passes": ("graph", "reference"),
     "drawing": ("graph",),
     "tracing": ("graph", "reference", "_samples", "model"),
     "summary": ("graph",),

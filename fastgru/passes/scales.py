@@ -1,0 +1,160 @@
+"""Scales and shifts by constants, batch norms among them, folded into the weights beside them in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..graph import GRU, LSTM, RNN, Conv, ConvTranspose, Dense, Embedding, Graph, Op, TimeConv
+from ..graph.activations import F64
+from ..reference import f64
+from .affine import Affine, affine_of
+from .editing import Draft
+from .neighbours import Neighbours, is_linear, is_plain, per_channel
+
+Change = Callable[[Any, F64, F64], Op | None]
+
+
+# Behind an op: (op, scale, shift), both (O,), to the op whose outputs are scaled and shifted ---------
+
+
+def _biased(op: Any, scale: F64, shift: F64) -> Any:
+    bias = f64(op.bias, np.zeros(shift.shape)) * scale + shift
+    return None if op.bias is None and not bias.any() else bias
+
+
+def _rows(op: Any, scale: F64, shift: F64) -> Op:
+    """Of weights whose first axis is the outputs'."""
+    weight = f64(op.weight) * scale.reshape(-1, *[1] * (op.weight.ndim - 1))
+    changed: Op = op.replace(weight=weight, bias=_biased(op, scale, shift))
+    return changed
+
+
+def _transposed_rows(op: ConvTranspose, scale: F64, shift: F64) -> Op:
+    inputs, outputs, *window = op.weight.shape
+    blocks = f64(op.weight).reshape(op.groups, inputs // op.groups, outputs, *window)
+    blocks = blocks * scale.reshape(op.groups, 1, outputs, *[1] * len(window))
+    changed: Op = op.replace(weight=blocks.reshape(op.weight.shape), bias=_biased(op, scale, shift))
+    return changed
+
+
+# op -> the axis of its output that a scale runs along, and how it changes
+BEHIND: dict[type[Op], tuple[int, Change]] = {
+    Dense: (-1, _rows),
+    TimeConv: (-1, _rows),
+    Conv: (0, _rows),
+    ConvTranspose: (0, _transposed_rows),
+    Embedding: (-1, lambda op, scale, shift: op.replace(weight=f64(op.weight) * scale + shift)),
+}
+
+
+# Before an op: (op, scale, shift), both (I,), to the op that makes the same of what was neither -------
+
+
+def _dense(op: Dense, scale: F64, shift: F64) -> Op:
+    changed: Op = op.replace(
+        weight=f64(op.weight) * scale, bias=_biased(op, np.ones(()), f64(op.weight) @ shift) if shift.any() else op.bias
+    )
+    return changed
+
+
+def _recurrent(op: Any, scale: F64, shift: F64) -> Op:
+    added = f64(op.weight_x) @ shift
+    bias = f64(op.bias, np.zeros(added.shape)) + added if shift.any() else op.bias
+    changed: Op = op.replace(weight_x=f64(op.weight_x) * scale, bias=bias)
+    return changed
+
+
+def _windows(op: Any, scale: F64, shift: F64) -> Op | None:
+    """Of a convolution, whose padding no shift may reach: the zeros around are not shifted."""
+    if shift.any() and np.any([op.before, op.after]):
+        return None
+    outputs, inputs = op.weight.shape[:2]
+    weight = f64(op.weight).reshape(op.groups, outputs // op.groups, inputs, -1)
+    factor, addend = (a.reshape(op.groups, 1, inputs, 1) for a in (scale, shift))
+    added = (weight * addend).sum(axis=(2, 3)).reshape(outputs)
+    bias = _biased(op, np.ones(()), added) if shift.any() else op.bias
+    changed: Op = op.replace(weight=(weight * factor).reshape(op.weight.shape), bias=bias)
+    return changed
+
+
+def _transposed(op: ConvTranspose, scale: F64, shift: F64) -> Op | None:
+    """At its borders fewer inputs meet than within: no shift is the same everywhere."""
+    weight = f64(op.weight) * scale.reshape(-1, *[1] * (op.weight.ndim - 1))
+    changed: Op = op.replace(weight=weight)
+    return None if shift.any() else changed
+
+
+# op -> the axis of its first input that a scale runs along, and how it changes
+AHEAD: dict[type[Op], tuple[int, Change]] = {
+    Dense: (-1, _dense),
+    RNN: (-1, _recurrent),
+    GRU: (-1, _recurrent),
+    LSTM: (-1, _recurrent),
+    TimeConv: (-1, _windows),
+    Conv: (0, _windows),
+    ConvTranspose: (0, _transposed),
+}
+
+
+# The pass -------------------------------------------------------------------------------------------
+
+
+def fold_scales(graph: Graph) -> Graph:
+    """`graph` with what scales and shifts by constants in the weights of its neighbours, where those are float32.
+
+    Examples
+    --------
+    >>> from fastgru.graph import BatchNorm, chain
+    >>> norm = BatchNorm(np.zeros(2), np.ones(2))
+    >>> fold_scales(chain([Dense(np.ones((2, 3))), norm], names=["dense", "norm"]))
+    Graph([dense: Dense])
+    """
+    around, draft = Neighbours(graph), Draft(graph)
+    touched: set[str] = set()
+    for node in graph.nodes:
+        found = affine_of(around.elements, node)
+        if found is None:
+            continue
+        for fold in (_into_behind, _into_ahead):
+            changed = fold(around, found, node.outputs[0])
+            if changed is not None and changed[0] not in touched:
+                name, op = changed
+                touched |= {name, node.name}
+                draft.put(replace(draft.nodes[name], op=op))
+                draft.use(found.x, of=node.outputs[0])
+                break
+    return draft.build() if touched else graph
+
+
+def _into_behind(around: Neighbours, found: Affine, value: str) -> tuple[str, Op] | None:
+    """The name and the new op of the node that gives what is scaled."""
+    node = around.behind(found.x)
+    row = BEHIND.get(type(node.op)) if node else None
+    if node is None or row is None or not (is_linear(node) or (isinstance(node.op, Embedding) and is_plain(node))):
+        return None
+    return _changed(around, node.name, node.op, row, found, found.x, node.outputs[0])
+
+
+def _into_ahead(around: Neighbours, found: Affine, value: str) -> tuple[str, Op] | None:
+    """The name and the new op of the node that alone reads what was scaled."""
+    reader = around.ahead(value)
+    row = AHEAD.get(type(reader[0].op)) if reader else None
+    if reader is None or row is None or not is_plain(reader[0]) or reader[0].inputs[0] != reader[1]:
+        return None
+    return _changed(around, reader[0].name, reader[0].op, row, found, value, reader[1])
+
+
+def _changed(
+    around: Neighbours, name: str, op: Op, row: tuple[int, Change], found: Affine, source: str, to: str
+) -> tuple[str, Op] | None:
+    """An op with a scale and a shift of the elements of `source`, which the op sees as `to`."""
+    axis, change = row
+    scale, shift = (
+        per_channel(around.carried(array, source=source, to=to), axis) for array in (found.scale, found.shift)
+    )
+    changed = change(op, scale, shift) if scale is not None and shift is not None else None
+    return None if changed is None else (name, changed)
