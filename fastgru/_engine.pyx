@@ -281,6 +281,8 @@ cdef class Plan:
                 ins.w.scale = <const float *>self.own(stored["scale"])
         elif ins.op == RECURRENT:
             self.load_recurrent(ins, d)
+        elif ins.op == CONVERT:
+            self.framed = True
         elif ins.op >= FRAME:
             self.load_frame(ins, d)
         return 0
@@ -312,7 +314,7 @@ cdef class Plan:
             frame.count, frame.stride = d.get("count", 0), d.get("stride", 0)
             frame.over_time = d.get("over_time", False)
             return 0
-        if ins.op >= WINDOW:
+        if WINDOW <= ins.op <= WAIT:
             frame.window, frame.kept = d["window"], d["kept"]
             self.n_windows += 1
             frame.reach, frame.stride_in_time = d["reach"], d["stride"]

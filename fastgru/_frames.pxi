@@ -117,16 +117,15 @@ cdef void rows_of(const Instruction *ins, Run *run, idx t, idx b, fg_rows *x, fg
 cdef void run_rows(const Instruction *ins, Run *run, fg_rows *x, fg_rows *y, fg_span *span) noexcept nogil:
     """The op of an instruction over such rows."""
     cdef const Frame *frame = ins.frame
-    cdef idx m, item = run.kernels.item
-    cdef fg_rows a, c
+    cdef idx m, j, item = run.kernels.item
     if ins.op == FRAME_PRODUCT and run.gemm == NULL:
         product(&ins.w, ins.shift, &ins.act, x, y, ins.size, span, run)
     elif ins.op == FRAME_PRODUCT:
-        for m in range(span.count):  # one by one: rows of windows overlap, which BLAS does not allow
-            a.data, c.data = row(x, item, m // span.batch, m % span.batch), row(y, item, m // span.batch, m % span.batch)
-            memset(c.data, 0, ins.size * item)
-            run.gemm(1, <int>ins.size, <int>ins.w.inner, a.data, <int>ins.w.inner, ins.w.data, <int>ins.w.inner, c.data,
-                     <int>ins.size)
+        for m in range(span.count // span.batch):
+            for j in range(span.batch):
+                memset(row(y, item, m, j), 0, ins.size * item)
+            multiply_even(&ins.w, row(x, item, m, 0), x.b_stride, row(y, item, m, 0), y.b_stride, span.batch, ins.size,
+                          run)
         run.kernels.activate(&ins.act, ins.shift, y, y, ins.size, span)
     elif frame.kernel == SOFTMAX:
         run.kernels.softmax(x, y, ins.size, span)
@@ -198,6 +197,32 @@ cdef inline void begin_row(char *to, const Operand *given, const void *initial, 
         memcpy(to, initial, size * item)
     else:
         memset(to, 0, size * item)
+
+
+cdef void execute_convert(const Instruction *ins, Run *run) noexcept nogil:
+    """Ids and masks of whole rows to floats, and floats to masks."""
+    cdef idx t, b, source = run.values[ins.inputs[0]].item, to = run.values[ins.output].item
+    cdef char *x
+    cdef char *y
+    cdef double number
+    for t in range(run.T if run.values[ins.output].time else 1):
+        for b in range(run.B):
+            x = row(&run.rows[ins.inputs[0]], source, t * run.values[ins.inputs[0]].time, b)
+            y = row(&run.rows[ins.output], to, t * run.values[ins.output].time, b)
+            if source == 1:
+                number = (<uint8_t *>x)[0]
+            elif run.kernels.item == 4 and source == 4:
+                number = (<float *>x)[0]
+            elif run.values[ins.inputs[0]].size == 0:
+                number = <double>(<int64_t *>x)[0]
+            else:
+                number = (<double *>x)[0]
+            if to == 1:
+                (<uint8_t *>y)[0] = number != 0
+            elif to == 4:
+                (<float *>y)[0] = <float>number
+            else:
+                (<double *>y)[0] = number
 
 
 # Time ------------------------------------------------------------------------------------------------

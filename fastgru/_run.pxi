@@ -22,6 +22,7 @@ cdef enum:
     WINDOW = 18
     OVERLAP_ADD = 19
     WAIT = 20
+    CONVERT = 21
     STEP_ROWS = 8  # rows of a step whose product and gates are made together; a multiple of the tiles' rows
 
 cdef enum:
@@ -98,21 +99,28 @@ cdef inline bint valid(const Run *run, const fg_rows *own, idx t, idx b) noexcep
     return own == NULL or (<uint8_t *>row(own, 1, t, b))[0] != 0
 
 
+cdef void multiply_even(const fg_matrix *w, const char *a, idx a_stride, char *c, idx c_stride, idx M, idx N,
+                        Run *run) noexcept nogil:
+    """c += a w' by BLAS for M evenly spaced rows; one by one where they overlap or repeat, which BLAS does not take."""
+    cdef idx m, item = run.kernels.item
+    cdef int K = <int>w.inner
+    if a_stride >= K and c_stride >= N:
+        run.gemm(<int>M, <int>N, K, a, <int>a_stride, w.data, K, c, <int>c_stride)
+        return
+    for m in range(M):
+        run.gemm(1, <int>N, K, a + m * a_stride * item, K, w.data, K, c + m * c_stride * item, <int>N)
+
+
 cdef void multiply_rows(const fg_matrix *w, const fg_rows *a, const fg_rows *c, idx N, idx T, Run *run) noexcept nogil:
     """c += a w' by BLAS: one product where the rows are evenly spaced, else one a batch row."""
     cdef idx b, item = run.kernels.item
-    cdef int K = <int>w.inner
-    if run.B == 1 or (T == 1) or (a.t_stride == run.B * a.b_stride and c.t_stride == run.B * c.b_stride):
-        if T == 1:
-            run.gemm(<int>run.B, <int>N, K, a.data, <int>a.b_stride, w.data, K, c.data, <int>c.b_stride)
-        elif run.B == 1:
-            run.gemm(<int>T, <int>N, K, a.data, <int>a.t_stride, w.data, K, c.data, <int>c.t_stride)
-        else:
-            run.gemm(<int>(T * run.B), <int>N, K, a.data, <int>a.b_stride, w.data, K, c.data, <int>c.b_stride)
-        return
-    for b in range(run.B):
-        run.gemm(<int>T, <int>N, K, row(a, item, 0, b), <int>a.t_stride, w.data, K, row(c, item, 0, b),
-                 <int>c.t_stride)
+    if T == 1:
+        multiply_even(w, <char *>a.data, a.b_stride, <char *>c.data, c.b_stride, run.B, N, run)
+    elif a.t_stride == run.B * a.b_stride and c.t_stride == run.B * c.b_stride:
+        multiply_even(w, <char *>a.data, a.b_stride, <char *>c.data, c.b_stride, T * run.B, N, run)
+    else:
+        for b in range(run.B):
+            multiply_even(w, row(a, item, 0, b), a.t_stride, row(c, item, 0, b), c.t_stride, T, N, run)
 
 
 cdef inline void product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
@@ -468,10 +476,11 @@ cdef void execute_merge(const Instruction *ins, Run *run) noexcept nogil:
 
 include "_frames.pxi"
 
-cdef execute_t[21] EXECUTE
+cdef execute_t[22] EXECUTE
 EXECUTE[:] = [
     execute_recurrent, execute_dense, execute_embedding, execute_layer_norm, execute_affine, execute_activate,
     execute_mask, execute_apply_mask, execute_reverse, execute_concat, execute_merge, execute_merge, execute_merge,
     execute_frame, execute_store, execute_rows, execute_rows, execute_scan,
     execute_window, execute_overlap_add, execute_wait,
+    execute_convert,
 ]

@@ -97,7 +97,7 @@ cdef class Stream:
         self.max_steps[0] = self.block
         for i in range(plan.n_instructions):
             ins = &plan.instructions[i]
-            if ins.op >= WINDOW:
+            if WINDOW <= ins.op <= WAIT:
                 self.lay_out_window(base, &at, ins)
             elif ins.op == RECURRENT:
                 self.lay_out_recurrence(base, &at, ins, self.max_steps[ins.clock], self.B)
@@ -177,7 +177,7 @@ cdef class Stream:
         cdef idx item = self.plan.kernels.item
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if ins.op >= WINDOW:
+            if WINDOW <= ins.op <= WAIT:
                 self.begin_window(ins, b)
             if ins.op != RECURRENT:
                 continue

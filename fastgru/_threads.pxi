@@ -78,7 +78,7 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
         ins = &run.instructions[i]
         if run.mixed:
             run.T = run.steps[ins.clock]
-            if run.T == 0 and ins.op != RECURRENT and ins.op < WINDOW:
+            if run.T == 0 and ins.op != RECURRENT and not WINDOW <= ins.op <= WAIT:
                 continue
         if (run.final or run.mixed or run.values[ins.output].time or ins.op == RECURRENT) and (
                 run.part == 0 or ins.op == RECURRENT):

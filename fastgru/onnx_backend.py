@@ -30,6 +30,7 @@ from .converters.onnx_call import NotConstant  # noqa: E402
 from .converters.onnx_reading import Source, read  # noqa: E402
 from .converters.onnx_translation import Translation, translate  # noqa: E402
 
+KINDS = {"float": np.float64, "int": np.int64, "bool": np.bool_}  # of the graph's inputs, exact for ONNX's types
 Shape = tuple[int, ...]
 Key = tuple[tuple[tuple[str, Shape], ...], tuple[tuple[Shape, bytes], ...]]
 
@@ -104,7 +105,8 @@ class FastGruRep(BackendRep):
         feeds = {name: np.asarray(inputs[name]) for name in self._inputs}
         found = self._translate({n: a.shape for n, a in feeds.items()}, feeds)
         assert found is not None
-        results = evaluate(found.graph, {n: feeds[n][None] for n in found.graph.inputs})
+        kinds = {n: KINDS[spec.dtype] for n, spec in found.graph.inputs.items()}
+        results = evaluate(found.graph, {n: feeds[n].astype(kind)[None] for n, kind in kinds.items()})
         outputs = [
             np.asarray(y[0]).astype(helper.tensor_dtype_to_np_dtype(o.elem), copy=False)
             for y, o in zip(results, self._outputs, strict=True)

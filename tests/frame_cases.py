@@ -109,6 +109,7 @@ SCANS = [
     ("scan-lstm-given", scan("lstm", operands=("initial_h", "initial_c")), [F(6, 3, 4), F(3, 5), F(3, 5)]),
     ("scan-gru-lengths", scan("gru", operands=("lengths",), reverse=True), [F(6, 3, 4), I(3)]),
 ]
+SCANS.append(("scan-one-row", scan("gru"), [F(6, 1, 4)]))
 CASES = [*UNARY, *BINARY, *CONVS, *SHAPES, *FOLDS, *PRODUCTS, *MERGES, *SCANS]
 TEMPORAL = [
     ("time-conv-causal", g.TimeConv(w(6, 3, 4), w(6), before=3), [F(3)]),

@@ -11,8 +11,11 @@ import pytest
 
 from fastgru import Model, reference
 from fastgru.graph import Graph
+from fastgru.layers import GRU, LSTM, Dense, like
 
 FILES = Path(__file__).resolve().parent / "data" / "keras"
+PLAIN = [like(LSTM), like(GRU), like(Dense, activation="tanh")]
+CUDNN = [like(LSTM, layout="cudnn"), like(GRU, layout="cudnn")]
 Forward = Callable[[Graph, Any], tuple[Any, ...]]
 
 
@@ -45,3 +48,16 @@ def assert_close(outputs: Any, expected: Any, tolerance: float) -> None:
         assert got.shape == wanted.shape
         assert np.isfinite(wanted).all()
         np.testing.assert_allclose(got, wanted, rtol=0, atol=tolerance)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The arrays of an .npz file."""
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def golden(name: str) -> tuple[Any, list[Any]]:
+    """The input, several by name, and the outputs of a file."""
+    arrays = load(FILES / f"{name.split('.')[0]}.npz")
+    inputs = {key.removeprefix("x."): array for key, array in arrays.items() if key.startswith("x.")}
+    return inputs or arrays["x"], [arrays[f"y{i}"] for i in range(len(arrays) - max(1, len(inputs)))]

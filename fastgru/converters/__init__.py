@@ -102,6 +102,9 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
         if wrong or not like:
             got = ", ".join(wrong) if wrong else "an empty list"
             raise ConvertError(f"like must be a list made with fastgru.layers.like(...), got {got}")
+        skips = [str(item) for item in like if item.inputs is not None]
+        if skips and not row.name.startswith("Keras"):
+            raise ConvertError(f"inputs in like must be omitted for a {row.name}, got some for {', '.join(skips)}")
     module, function = row.importer.split(":")
     importer = getattr(importlib.import_module(f".{module}", __name__), function)
     imported: Imported = importer(source, like, **given)

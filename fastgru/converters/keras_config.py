@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ConvertError, GraphError, listed
 from ..graph import Graph, Spec
 from . import keras_custom
 from .keras_layers import LAYERS, inner_layer, layer_problems
-from .keras_masks import Expression, evaluate, is_operation, steps
+from .keras_masks import Expression, evaluate, is_mask, makes_mask
+from .keras_masks import steps as steps_mask
 from .keras_nodes import as_model
+from .keras_operations import convert, is_operation
 from .keras_program import HIDE, SHOW, Program, Source, Step, program
 from .keras_recurrent import Later
 from .keras_rows import Row
@@ -58,16 +60,20 @@ def graph_of(
     """
     work = program(as_model(model))
     custom = dict(custom or {})
-    _check(work, custom)
+    _check(work, custom, version)
     shapes = [_shape(work.steps[i].layer) for i in work.inputs]
-    pairs = list(zip(work.inputs, shapes, strict=True))
-    may = [_spec(work, i, shape, True)[0] != _spec(work, i, shape, False)[0] for i, shape in pairs]
+    ids = _ids(work)
+    inputs = [(i, _Input(work.steps[i].layer, shape, i in ids)) for i, shape in zip(work.inputs, shapes, strict=True)]
+    may = [each.spec(whole=True) != each.spec(whole=False) for _, each in inputs]
     refused: list[ConvertError] = []
     for whole in _choices(may):
         ctx = Context(version, custom, budget=SPARE + 16 * stored)
-        specs = {i: _spec(work, i, shape, frame) for (i, shape), frame in zip(pairs, whole, strict=True)}
+        specs = {i: each.spec(whole=frame) for (i, each), frame in zip(inputs, whole, strict=True)}
+        steps = {
+            i: each.shape[0] if spec.time else None for (i, each), spec in zip(inputs, specs.values(), strict=True)
+        }
         try:
-            return _build(work, specs, lookup, ctx), ctx
+            return _build(work, specs, steps, lookup, ctx), ctx
         except ConvertError as error:
             if not refused and not isinstance(error, AcrossTime):
                 raise
@@ -85,13 +91,13 @@ def _choices(may: list[bool]) -> list[tuple[bool, ...]]:
     return sorted(found, key=sum)
 
 
-def _check(work: Program, custom: Mapping[str, Any]) -> None:
+def _check(work: Program, custom: Mapping[str, Any], version: Version) -> None:
     """All problems that can be seen without the weights, at once."""
     problems, unsupported, classes = [], False, []
     for layer in {step.layer.path: step.layer for step in work.steps}.values():
         if layer.class_name == "InputLayer":
             problems += INPUT.problems(layer)
-        elif not (_internal(layer) or any(name in custom for name in keras_custom.names_of(layer))):
+        elif not (_internal(layer, version) or any(name in custom for name in keras_custom.names_of(layer))):
             problems += layer_problems(layer)
             if layer.class_name not in LAYERS:
                 unsupported = True
@@ -107,13 +113,14 @@ def _check(work: Program, custom: Mapping[str, Any]) -> None:
             example = ", ".join(f"{name!r}: function" for name in dict.fromkeys(classes))
             hint = (
                 f"\nSupported layers are {', '.join(LAYERS)}.\nFor others give custom={{{example}}}: each is called "
-                "with the layer's config and arrays and returns what it is, see fastgru.converters.keras_custom"
+                "with the layer's config and arrays and returns what it is, see fastgru.converters.keras_custom; "
+                "or add a row to LAYERS in fastgru/converters/keras_layers.py."
             )
         raise ConvertError(listed(problems) + hint)
 
 
-def _internal(layer: Layer) -> bool:
-    return layer.class_name in (HIDE, SHOW) or is_operation(layer)
+def _internal(layer: Layer, version: Version) -> bool:
+    return layer.class_name in (HIDE, SHOW) or is_mask(layer) or is_operation(layer, version)
 
 
 # Inputs ------------------------------------------------------------------------------------------
@@ -129,48 +136,50 @@ def _shape(layer: Layer) -> tuple[int | None, ...]:
     return tuple(shape[1:]) if shape else ()
 
 
-def _spec(work: Program, at: int, shape: tuple[int | None, ...], whole: bool) -> tuple[Spec, int | None]:
-    """What an input is, and how many steps it has where the model says so.
+class _Input(NamedTuple):
+    """An input: ids where an Embedding reads it; time is the first axis of ids, and of inputs of two or more axes."""
 
-    Ids where an Embedding reads them. Time is the first axis of inputs that have two or more, and of ids.
-    """
-    layer = work.steps[at].layer
-    declared = layer.config.get("dtype")
-    ids = _feeds_embedding(work, at) or (isinstance(declared, str) and "int" in declared)
-    time = bool(shape) and (shape[0] is None or (not whole and (len(shape) > 1 or ids)))
-    frame = shape[1:] if time else shape
-    if any(n is None or n < 1 for n in frame):
-        wrong = next(n for n in frame if n is None or n < 1)
-        raise ConvertError(f"features of input {layer.name!r} must be a positive number, got {wrong!r}")
-    return Spec(tuple(n for n in frame if n is not None), time, "int" if ids else "float"), shape[0] if time else None
+    layer: Layer
+    shape: tuple[int | None, ...]
+    embedded: bool
+
+    def spec(self, *, whole: bool) -> Spec:
+        """What the graph's input is, with time as an axis of the frame if `whole`."""
+        declared, shape = self.layer.config.get("dtype"), self.shape
+        ids = self.embedded or (isinstance(declared, str) and "int" in declared)
+        time = bool(shape) and (shape[0] is None or (not whole and (len(shape) > 1 or ids)))
+        frame = shape[1:] if time else shape
+        wrong = [n for n in frame if n is None or n < 1]
+        if wrong:
+            name = self.layer.name
+            raise ConvertError(f"features of input {name!r} must be a positive number, got {wrong[0]!r}")
+        return Spec(tuple(n for n in frame if n is not None), time, "int" if ids else "float")
 
 
-def _feeds_embedding(work: Program, at: int) -> bool:
-    """Whether an Embedding reads an input, itself or through layers that only move its numbers."""
-    same = {at}
-    for number, step in enumerate(work.steps):
-        reads = any(isinstance(o, Source) and o.step in same for o in step.operands)
-        if reads:
-            inner = step.layer.class_name == "TimeDistributed" and inner_layer(step.layer).class_name
-            if "Embedding" in (step.layer.class_name, inner):
-                return True
-            if step.layer.class_name in MOVES:
-                same.add(number)
-    return False
+def _ids(work: Program) -> set[int]:
+    """The steps whose outputs an Embedding reads, itself or through layers that only move numbers."""
+    found: set[int] = set()
+    for number, step in reversed(list(enumerate(work.steps))):
+        inner = step.layer.class_name == "TimeDistributed" and inner_layer(step.layer).class_name
+        if "Embedding" in (step.layer.class_name, inner) or (step.layer.class_name in MOVES and number in found):
+            found.update(o.step for o in step.operands if isinstance(o, Source))
+    return found
 
 
 # Steps -------------------------------------------------------------------------------------------
 
 
-def _build(work: Program, specs: Mapping[int, tuple[Spec, int | None]], lookup: Lookup, ctx: Context) -> Graph:
+def _build(
+    work: Program, specs: Mapping[int, Spec], steps: Mapping[int, int | None], lookup: Lookup, ctx: Context
+) -> Graph:
     outputs: list[list[Any]] = []
     for number, step in enumerate(work.steps):
         layer = step.layer
         if layer.class_name == "InputLayer":
             if number not in specs:
                 raise ConvertError(f"input {layer.name!r} must be one of input_layers, got one that is not")
-            spec, length = specs[number]
-            outputs.append([Value(ctx.builder.input(layer.name, spec), spec, None, length)])
+            spec = specs[number]
+            outputs.append([Value(ctx.builder.input(layer.name, spec), spec, None, steps[number])])
             continue
         operands = [_given(o, work, outputs, str(layer)) for o in step.operands]
         options = {key: _given(v, work, outputs, str(layer)) for key, v in step.options.items()}
@@ -188,8 +197,10 @@ def _run(step: Step, operands: list[Any], lookup: Lookup, ctx: Context) -> list[
     layer = step.layer
     if layer.class_name in (HIDE, SHOW):
         return [_time_distributed(layer, operands)]
-    if is_operation(layer) and not (layer.class_name == "Concatenate" and _all_values(operands)):
+    if makes_mask(layer, operands):
         return [evaluate(layer, operands, ctx)]
+    if is_operation(layer, ctx.version):
+        return [_located(layer, lambda: convert(layer, operands, ctx))]
     return _layer(layer._replace(call=step.options), operands, lookup, ctx)
 
 
@@ -203,10 +214,6 @@ def _time_distributed(layer: Layer, operands: list[Value]) -> Value:
     return x.seen(False).masked(operands[1].mask)
 
 
-def _all_values(operands: list[Any]) -> bool:
-    return all(isinstance(x, Value) for x in operands)
-
-
 def _layer(layer: Layer, operands: list[Any], lookup: Lookup, ctx: Context) -> list[Any]:
     """Convert one call of a layer; errors of the graph come back as errors of the layer."""
     for x in operands:
@@ -218,11 +225,17 @@ def _layer(layer: Layer, operands: list[Any], lookup: Lookup, ctx: Context) -> l
         given = masks if isinstance(masks, list) else [masks] * len(operands)
         if len(given) != len(operands):
             raise ConvertError(f"mask of {layer} must be one for each of {len(operands)} inputs, got {len(given)}")
-        operands = [x if m is None else x.masked(steps(layer, m)) for x, m in zip(operands, given, strict=True)]
+        operands = [x if m is None else x.masked(steps_mask(layer, m)) for x, m in zip(operands, given, strict=True)]
+    own = keras_custom.hook(ctx, *keras_custom.names_of(layer)) is not None
+    made = keras_custom.convert if own else LAYERS[layer.class_name].convert
+    values: list[Any] = _located(layer, lambda: list(made(layer, lookup(layer), operands, ctx)))
+    return values
+
+
+def _located(layer: Layer, make: Callable[[], Any]) -> Any:
+    """What `make` makes; errors of the graph come back as errors of the layer."""
     try:
-        if keras_custom.hook(ctx, *keras_custom.names_of(layer)) is not None:
-            return list(keras_custom.convert(layer, lookup(layer), operands, ctx))
-        return LAYERS[layer.class_name].convert(layer, lookup(layer), operands, ctx)
+        return make()
     except AcrossTime as error:
         raise AcrossTime(f"{layer}: {error}" if layer.name not in str(error) else str(error)) from error
     except GraphError as error:

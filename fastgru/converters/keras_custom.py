@@ -1,10 +1,11 @@
 """Layers and activations of the user's own: what the functions given as ``custom=`` make of them.
 
 ``custom`` is a dict. Its keys are names of classes, of single layers (``"encoder/squeeze"``, which matters for Lambda)
-or of activations; its values are functions of the layer's config and its list of arrays, in Keras's order of creation.
-Such a function returns what the layer is: a layer of `fastgru.layers` (or an `Activation`), a list of them that run
-one after the other, or, where values meet, a function of a `Builder` and the values that the layer reads, which
-returns the value or values that it gives.
+or of activations; its values are functions of the layer's config and its list of arrays. The layer's own arrays come in
+the order in which it made them, then those of layers inside it (from a ``.keras`` archive, which has the names of their
+attributes alone, in alphabetical order). Such a function returns what the layer is: a layer of `fastgru.layers` (or an
+`Activation`), a list of them that run one after the other, or, where values meet, a function of a `Builder` and the
+values that the layer reads, which returns the value or values that it gives.
 
 Examples
 --------

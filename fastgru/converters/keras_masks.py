@@ -80,6 +80,7 @@ def _parts(layer: Layer, operands: list[Any], count: int) -> list[Any]:
     return operands
 
 
+STARTS = ("NotEqual", "ZerosLike", "OnesLike")  # what makes masks of values
 # Class of an operation -> the expression it makes of its operands.
 OPERATIONS: dict[str, Callable[[Layer, list[Any], Context], Expression]] = {
     "NotEqual": _not_equal,
@@ -95,12 +96,17 @@ OPERATIONS: dict[str, Callable[[Layer, list[Any], Context], Expression]] = {
 }
 
 
-def is_operation(layer: Layer) -> bool:
+def is_mask(layer: Layer) -> bool:
     """Whether this is an operation on tensors that `OPERATIONS` knows, not a layer.
 
     Operations have nothing trainable; HDF5 files do not name their module.
     """
     return layer.class_name in OPERATIONS and "trainable" not in layer.config
+
+
+def makes_mask(layer: Layer, operands: list[Any]) -> bool:
+    """Whether such an operation, of these operands, is about masks."""
+    return is_mask(layer) and (layer.class_name in STARTS or any(isinstance(x, Expression) for x in operands))
 
 
 def evaluate(layer: Layer, operands: list[Any], ctx: Context) -> Expression:

@@ -228,7 +228,6 @@ class Context:
     stateful: list[str] = field(default_factory=list)
     masks: dict[tuple[str, float, bool], Value] = field(default_factory=dict)
     budget: int = SPARE  # bytes that ops may take
-    whole: bool = False  # time is an axis of the frame wherever its length is known
 
     def add(self, op: Op, *inputs: Value, name: str | None, mask: Value | None = None) -> Value:
         """Add a node; shapes are inferred at once so that an error falls on the layer that causes it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,21 +33,19 @@ class Emitter:
         self.specs: dict[str, Spec] = {}
         self.producers: dict[str, Node] = {}
         self.order: list[Node] = []
-        self.taken: set[str] = set()
+        self._names = _Names()
         self.stems: dict[str, str] = {}  # what a node was to be called
         self.starts: list[Start] = []  # of layers over time that start from a value
         self.lengths: set[str] = set()  # inputs that only say how long sequences are
 
     def unique(self, stem: str) -> str:
         """`stem`, or `stem` with the first free number behind it."""
-        name = _free(stem, self.taken)
-        self.taken.add(name)
-        return name
+        return self._names.free(stem)
 
     def input(self, name: str, spec: Spec) -> str:
         """Declare an input of the graph."""
         self._bounded(name, spec)
-        self.taken.add(name)
+        self._names.taken.add(name)
         self.inputs[name] = self.specs[name] = spec
         return name
 
@@ -188,7 +186,7 @@ class Emitter:
     def _renamed(self, nodes: Sequence[Node], outputs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         """For every value that is left the names of its node and its own: the shortest go to what is no mere move."""
         found = {name: ("", name) for name in self.inputs}
-        taken = {*self.inputs, *outputs.values()}
+        names = _Names([*self.inputs, *outputs.values()])
 
         def rank(node: Node) -> int:
             if isinstance(node.op, State):
@@ -198,17 +196,24 @@ class Emitter:
         for node in sorted(nodes, key=rank):
             stem = self.stems[node.name]
             own = outputs.get(node.outputs[0]) == stem
-            name = stem if own else _free(stem, taken)
-            taken.add(name)
+            name = stem if own else names.free(stem)
             for i, value in enumerate(node.outputs):
                 found[value] = (name, outputs.get(value) or (f"{name}.{i}" if i else name))
         return found
 
 
-def _free(stem: str, taken: Container[str]) -> str:
-    """`stem`, or `stem` with the first free number behind it."""
-    name, i = stem, 0
-    while name in taken:
-        i += 1
-        name = f"{stem}_{i}"
-    return name
+class _Names:
+    """Names that are taken."""
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self.taken = set(taken)
+        self.counts: dict[str, int] = {}  # of a stem: the last number given
+
+    def free(self, stem: str) -> str:
+        """`stem`, or `stem` with the first free number behind it, which then is taken."""
+        name = stem
+        while name in self.taken:
+            self.counts[stem] = self.counts.get(stem, 0) + 1
+            name = f"{stem}_{self.counts[stem]}"
+        self.taken.add(name)
+        return name

@@ -74,7 +74,7 @@ class Folder:
         )  # fmt: skip
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid(d, v) for d, v in self._opsets.items()])
         try:
-            inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+            inferred = onnx.shape_inference.infer_shapes(model)
         except (onnx.shape_inference.InferenceError, RuntimeError) as error:
             raise ConvertError(f"inputs must fit the operator, got {str(error).splitlines()[0]}") from error
         total = 0

@@ -19,10 +19,17 @@ from .onnx_operators import OPERATORS, file_for
 from .onnx_reading import DEEPEST, DEFAULT_DOMAINS, Source
 from .onnx_values import Array, Dim, Tensor, Unavailable, Value, is_symbolic
 
-MOST_NODES = 200_000  # functions may call functions: what a small file can unfold to has no other bound
+MOST_NODES = 50_000  # functions may call functions: what a small file can unfold to has no other bound
 MOST_PROBLEMS = 100
 
+# What arithmetic, NumPy and onnx raise on attributes and inputs that do not fit an operator.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
 Scope = ChainMap[str, Value]
+
+
+class TooLarge(ConvertError):
+    """A model unfolds to more than is worth a look at the rest of it."""
 
 
 class Translator:
@@ -81,13 +88,13 @@ class Translator:
     ) -> None:  # fmt: skip
         """Evaluate the nodes that are needed, writing their outputs to `scope`."""
         if depth > DEEPEST:
-            raise ConvertError(f"functions and branches must be nested at most {DEEPEST} deep, got more")
+            raise TooLarge(f"functions and branches must be nested at most {DEEPEST} deep, got more")
         for node in nodes:
             if needed.isdisjoint(node.output):
                 continue
             self._nodes += 1
             if self._nodes > MOST_NODES:
-                raise ConvertError(f"model must have at most {MOST_NODES} nodes when unfolded, got more")
+                raise TooLarge(f"model must have at most {MOST_NODES} nodes when unfolded, got more")
             if node.domain in DEFAULT_DOMAINS and node.domain:
                 copy = NodeProto()
                 copy.CopyFrom(node)
@@ -111,11 +118,13 @@ class Translator:
             return failed
         try:
             outputs = self._evaluate(node, name, inputs, scope, opsets, depth)
+        except TooLarge:
+            raise
         except ConvertError as error:
             self.problems.append(f"node {name!r} ({node.op_type}): {error}")
             self.variable |= getattr(error, "inputs", frozenset())
             return failed
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # a malformed node
+        except MALFORMED as error:
             self.problems.append(
                 f"node {name!r} ({node.op_type}): attributes and inputs must fit the operator, "
                 f"got {type(error).__name__}: {error}"

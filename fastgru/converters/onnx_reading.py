@@ -101,6 +101,17 @@ def _model_problems(proto: ModelProto) -> list[str]:
     return problems
 
 
+def _texts(graph: GraphProto) -> Iterator[Any]:
+    """Every name in a graph, which protobuf gives as bytes where it is no UTF-8."""
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (text for a in node.attribute for text in (a.name, a.ref_attr_name))
+    for value in (*graph.input, *graph.output):
+        yield value.name
+        yield from (d.dim_param for d in value.type.tensor_type.shape.dim)
+    yield from (t.name for t in graph.initializer)
+
+
 def _nested(nodes: Any, depth: int) -> Iterator[tuple[GraphProto, str]]:
     """Every graph in the attributes of nodes, at any depth."""
     for node in nodes:
@@ -115,6 +126,8 @@ def _nested(nodes: Any, depth: int) -> Iterator[tuple[GraphProto, str]]:
 
 def _name_problems(graph: GraphProto, where: str) -> list[str]:
     """Values that are written twice, or at a node before it has what it reads: a cycle, or no order of execution."""
+    if any(not isinstance(text, str) for text in _texts(graph)):
+        return [f"names in the {where} must be UTF-8, got other bytes"]
     problems = []
     inputs = [v.name for v in graph.input]
     fixed = [t.name for t in graph.initializer] + [t.values.name for t in graph.sparse_initializer]

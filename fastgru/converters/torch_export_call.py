@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..errors import ConvertError, GraphError
-from ..graph import Activate, Add, Cast, Node, Op, Spec, State, Unary
+from ..graph import Activate, Activation, Add, Cast, Node, Op, Spec, State, Unary
 from .onnx_emit import Emitter
 from .onnx_values import TIME, Array, Axis, Dim, Size, Tensor, is_time
 from .torch_export_sizes import Sizes
@@ -35,8 +35,6 @@ class Session:
     origins, ends : dict of str to array
         Values that are states given to the module, and those that stand for what becomes of them: a number for each
         element.
-    stood_in : dict of str to str
-        Values that only stand for an end, to the layer that does not give it otherwise.
     unfused : set of str
         Layers whose state must be that of a State node.
     fused : dict of str to set of int
@@ -57,7 +55,6 @@ class Session:
     feedback: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Array] = field(default_factory=dict)
     ends: dict[str, Array] = field(default_factory=dict)
-    stood_in: dict[str, str] = field(default_factory=dict)
     unfused: set[str] = field(default_factory=set)
     fused: dict[str, set[int]] = field(default_factory=dict)
     finals: set[str] = field(default_factory=set)
@@ -159,7 +156,7 @@ class Call:
 
     def activate(self, value: str, name: str, **parameters: float) -> str:
         """Add an activation."""
-        return self.add(Activate({"name": name, **parameters}), value)
+        return self.add(Activate(Activation(name, **parameters)), value)
 
     def cast(self, value: str, to: str) -> str:
         """Another kind of number, where it is not that already."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ Number = (bool, int, float)
 
 
 def kind(call: Call, *values: Any) -> str:
-    """The kind of number that arithmetic of tensors and numbers gives: numbers count where they are of a higher kind."""
+    """The kind of number that arithmetic of tensors and numbers gives."""
     kinds = [v.spec.dtype if isinstance(v, Tensor) else kind_of(np.asarray(v).dtype) for v in values if v is not None]
     return promoted(*kinds)
 
@@ -141,10 +141,10 @@ def reciprocal(call: Call, x: Any) -> Tensor:
 
 def truncate(call: Call, x: Any) -> Tensor:
     """x without its fraction."""
-    x = call.tensor(x)
-    if x.spec.dtype != "float":
-        return x
-    return multiply(call, unary(call, x, "sign"), unary(call, unary(call, x, "abs"), "floor"))
+    own = call.tensor(x)
+    if own.spec.dtype != "float":
+        return own
+    return multiply(call, unary(call, own, "sign"), unary(call, unary(call, own, "abs"), "floor"))
 
 
 def _rounded(call: Call, x: Any, decimals: int = 0) -> Tensor:
@@ -202,7 +202,8 @@ def _functions() -> dict[str, Handler]:
     """Handlers of one function of `UNARY` each."""
     names = {
         "abs": ("abs", None), "neg": ("neg", None), "sign": ("sign", None), "sgn": ("sign", None),
-        "logical_not": ("not", "bool"), "isnan": ("isnan", "float"), "negative": ("neg", None), "absolute": ("abs", None),
+        "logical_not": ("not", "bool"), "isnan": ("isnan", "float"), "negative": ("neg", None),
+        "absolute": ("abs", None),
     }  # fmt: skip
     names |= {n: (n, "float") for n in ("sqrt", "exp", "log", "floor", "ceil", "sin", "cos", "erf", "reciprocal")}
 
@@ -242,8 +243,8 @@ TABLE: dict[str, Handler] = {
     "addcmul": lambda call, x, a, b, value=1: add(call, x, multiply(call, a, b), value),
     "addcdiv": lambda call, x, a, b, value=1: add(call, x, divide(call, a, b), value),
     "lerp": lambda call, a, b, weight: add(call, a, multiply(call, subtract(call, b, a), weight)),
-    "maximum": lambda call, a, b: extreme(call, "max", a, b), "max.other": lambda call, a, b: extreme(call, "max", a, b),
-    "minimum": lambda call, a, b: extreme(call, "min", a, b), "min.other": lambda call, a, b: extreme(call, "min", a, b),
+    **dict.fromkeys(("maximum", "max.other"), lambda call, a, b: extreme(call, "max", a, b)),
+    **dict.fromkeys(("minimum", "min.other"), lambda call, a, b: extreme(call, "min", a, b)),
     "clamp": clamp, "clip": clamp, "clamp_min": clamp, "hardtanh": clamp,
     "clamp_max": lambda call, x, high: clamp(call, x, None, high),
     "to.dtype": _to_dtype, "to.device": _to_device, "to.other": _to_other, "to.dtype_layout": _to_keywords,

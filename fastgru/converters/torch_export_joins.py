@@ -57,17 +57,17 @@ def slice_(
     call: Call, x: Any, dim: int = 0, start: Size | None = None, end: Size | None = None, step: int = 1
 ) -> Tensor:
     """From `start` to before `end` along an axis."""
-    x = call.tensor(x)
-    dim = call.axis(dim, x.rank)
+    own = call.tensor(x)
+    dim = call.axis(dim, own.rank)
     start = 0 if start is None else start
-    if start == 0 and step == 1 and (end is None or end == x.size(dim) or (isinstance(end, int) and end >= LARGEST)):
-        return x
-    if x.is_time(dim):
-        return cut_steps(call, x, dim, start, end, step)
+    if start == 0 and step == 1 and (end is None or end == own.size(dim) or (isinstance(end, int) and end >= LARGEST)):
+        return own
+    if own.is_time(dim):
+        return cut_steps(call, own, dim, start, end, step)
     if isinstance(start, Dim) or isinstance(end, Dim):
-        raise ConvertError(f"slice of axis {dim} must be fixed, got {start}:{end} of {describe(x, dim)}")
-    x = canonical(call, x)
-    return sliced(call, x, dim, int(start), None if end is None else int(end), step)
+        raise ConvertError(f"slice of axis {dim} must be fixed, got {start}:{end} of {describe(own, dim)}")
+    own = canonical(call, own)
+    return sliced(call, own, dim, int(start), None if end is None else int(end), step)
 
 
 def select(call: Call, x: Any, dim: int, index: Any) -> Tensor:
@@ -117,9 +117,9 @@ def _slice_scatter(
     """`x` with a slice replaced."""
     x = canonical(call, call.tensor(x))
     dim = call.axis(dim, x.rank)
-    part = call.tensor(part)
-    if part.sizes() == x.sizes() and start in (None, 0):
-        return part
+    new = call.tensor(part)
+    if new.sizes() == x.sizes() and start in (None, 0):
+        return new
     if step != 1 or isinstance(start, Dim) or isinstance(end, Dim) or not x.is_frame(dim):
         raise ConvertError(
             f"slice that is written must be of an axis of fixed size, with step 1, got {describe(x, dim)}"
@@ -127,7 +127,7 @@ def _slice_scatter(
     whole = x.spec.shape[x.frame_axis(dim)]
     first, last, _ = slice(start, end).indices(whole)
     outside = [sliced(call, x, dim, *cut) for cut in ((0, first), (last, whole)) if cut[0] < cut[1]]
-    return concatenate(call, [*outside[: first > 0], part, *outside[first > 0 :]], dim)
+    return concatenate(call, [*outside[: first > 0], new, *outside[first > 0 :]], dim)
 
 
 def _select_scatter(call: Call, x: Any, part: Any, dim: int, index: int) -> Tensor:
@@ -143,17 +143,18 @@ def _select_scatter(call: Call, x: Any, part: Any, dim: int, index: int) -> Tens
 def _roll(call: Call, x: Any, shifts: Sequence[int], dims: Sequence[int] = ()) -> Tensor:
     if len(shifts) != len(dims):
         raise ConvertError("dims of roll must be given, got none")
-    x = call.tensor(x)
+    own = call.tensor(x)
     for shift, dim in zip(shifts, dims, strict=True):
-        size = x.size(call.axis(dim, x.rank))
+        size = own.size(call.axis(dim, own.rank))
         if isinstance(size, Dim):
             raise ConvertError(f"axis {dim} must be of fixed size to be rolled, got {size}")
         if shift % size:
             parts = [
-                sliced(call, x, call.axis(dim, x.rank), *cut) for cut in ((-(shift % size), None), (0, -(shift % size)))
+                sliced(call, own, call.axis(dim, own.rank), *cut)
+                for cut in ((-(shift % size), None), (0, -(shift % size)))
             ]
-            x = concatenate(call, parts, dim)
-    return x
+            own = concatenate(call, parts, dim)
+    return own
 
 
 # Padding -----------------------------------------------------------------------------------------
@@ -165,22 +166,24 @@ def pad(call: Call, x: Any, widths: Sequence[int], mode: str = "constant", value
         raise ConvertError(f"mode must be one of {', '.join(PAD_MODES)}, got {mode!r}")
     if any(not isinstance(n, int) for n in widths):
         raise ConvertError(f"padding must be fixed, got {widths}")
-    x = canonical(call, call.tensor(x))
-    before, after = [0] * len(x.spec.shape), [0] * len(x.spec.shape)
+    own = canonical(call, call.tensor(x))
+    before, after = [0] * len(own.spec.shape), [0] * len(own.spec.shape)
     for i in range(len(widths) // 2):
-        dim, sides = x.rank - 1 - i, (int(widths[2 * i]), int(widths[2 * i + 1]))
+        dim, sides = own.rank - 1 - i, (int(widths[2 * i]), int(widths[2 * i + 1]))
         if sides == (0, 0):
             continue
         if min(sides) < 0:
-            x = slice_(call, x, dim, max(-sides[0], 0), min(sides[1], 0) or None)
+            own = slice_(call, own, dim, max(-sides[0], 0), min(sides[1], 0) or None)
             sides = max(sides[0], 0), max(sides[1], 0)
-        if x.is_time(dim) and max(sides):
-            x = _padded_steps(call, x, dim, sides, mode, float(value or 0))
+        if own.is_time(dim) and max(sides):
+            own = _padded_steps(call, own, dim, sides, mode, float(value or 0))
         elif max(sides):
-            before[x.frame_axis(dim)], after[x.frame_axis(dim)] = sides
+            before[own.frame_axis(dim)], after[own.frame_axis(dim)] = sides
     if not any(before) and not any(after):
-        return x
-    return call.result(call.add(Pad(before, after, PAD_MODES[mode], float(value or 0)), x.value), x.axes)
+        return own
+    return call.result(
+        call.add(Pad(tuple(before), tuple(after), PAD_MODES[mode], float(value or 0)), own.value), own.axes
+    )
 
 
 def _padded_steps(call: Call, x: Tensor, dim: int, sides: tuple[int, int], mode: str, value: float) -> Tensor:
@@ -195,14 +198,21 @@ def _pad_as(mode: str) -> Handler:
     return lambda call, x, widths: pad(call, x, widths, mode)
 
 
+def _narrow(call: Call, x: Any, dim: int, start: int, length: int) -> Tensor:
+    return slice_(call, x, dim, start, start + length)
+
+
+def _hstack(call: Call, tensors: Sequence[Any]) -> Tensor:
+    return concatenate(call, tensors, min(1, call.tensor(tensors[0]).rank - 1))
+
+
 TABLE: dict[str, Handler] = {
-    "cat": concatenate, "concat": concatenate, "concatenate": concatenate, "stack": stack,
-    "hstack": lambda call, tensors: concatenate(call, tensors, min(1, call.tensor(tensors[0]).rank - 1)),
-    "slice.Tensor": slice_, "slice_copy": slice_, "narrow": lambda call, x, dim, start, length: slice_(call, x, dim, start, start + length),
-    "select.int": select, "select_copy": select, "split": split, "split_with_sizes": split, "split_with_sizes_copy": split,
-    "chunk": chunk, "tensor_split.sections": tensor_split, "unbind.int": unbind, "unbind_copy": unbind,
-    "slice_scatter": _slice_scatter, "select_scatter": _select_scatter,
-    "roll": _roll, "pad": pad, "constant_pad_nd": lambda call, x, widths, value=0: pad(call, x, widths, "constant", value),
+    "cat": concatenate, "concat": concatenate, "concatenate": concatenate, "stack": stack, "hstack": _hstack,
+    "slice.Tensor": slice_, "slice_copy": slice_, "narrow": _narrow, "select.int": select, "select_copy": select,
+    "split": split, "split_with_sizes": split, "split_with_sizes_copy": split, "chunk": chunk,
+    "tensor_split.sections": tensor_split, "unbind.int": unbind, "unbind_copy": unbind,
+    "slice_scatter": _slice_scatter, "select_scatter": _select_scatter, "roll": _roll, "pad": pad,
+    "constant_pad_nd": lambda call, x, widths, value=0: pad(call, x, widths, "constant", value),
     **{f"reflection_pad{n}d": _pad_as("reflect") for n in (1, 2, 3)},
     **{f"replication_pad{n}d": _pad_as("replicate") for n in (1, 2, 3)},
 }  # fmt: skip

@@ -55,6 +55,13 @@ class Sizes:
         difference = pair[0] - pair[1]
         return int(difference) if difference.is_Integer else None
 
+    def parts(self, whole: str, some: str) -> int | None:
+        """n, where a number of steps is one n-th of another."""
+        a, b = self._steps.get(whole), self._steps.get(some)
+        if a is None or b is None or type(b).__name__ != "FloorDiv" or b.args[0] != a or not b.args[1].is_Integer:
+            return None
+        return int(b.args[1])
+
     def _expression(self, size: Size) -> Any:
         if isinstance(size, int):
             return size

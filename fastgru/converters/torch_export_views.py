@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from ..errors import ConvertError
 from ..graph import Expand, Reverse, Tile
-from .onnx_values import Axis, Dim, Size, Tensor, describe, frames_of, product
+from .onnx_values import BATCH, Atom, Axis, Dim, Size, Tensor, describe, is_time, product
 from .onnx_views import in_order, renumbered, reshaped, sliced, view, with_ones, without
 from .torch_export_call import Call, Handler
+from .torch_export_time import unfolded
 
 LARGEST = 2**62  # what stands for "to the end"
 
 
 def reshape(call: Call, x: Any, shape: Sequence[Size]) -> Tensor:
     """Another shape of the same elements."""
-    x = call.tensor(x)
-    return x if tuple(shape) == x.sizes() else reshaped(call, x, list(shape))  # type: ignore[arg-type]
+    own = call.tensor(x)
+    return own if tuple(shape) == own.sizes() else reshaped(call, _with_grouped_steps(call, own, shape), list(shape))
+
+
+def _with_grouped_steps(call: Call, x: Tensor, shape: Sequence[Size]) -> Tensor:
+    """`x` with every n steps as one of a frame with n of them, where the new shape has an n-th of the steps."""
+    own = [a for axis in x.axes for a in axis if is_time(a)]
+    new = [s for n in shape if isinstance(n, Dim) for s in n.symbols if is_time(s)]
+    count = call.session.sizes.parts(str(own[0]), new[0]) if own and new and own != new else None
+    if count is None:
+        return x
+    frame = call.shape(x.value)
+    value = unfolded(call, call.reshape(call.timed(x).value, (1, prod(frame))), count, count, 1, (0, 0))
+    parted: dict[Atom, tuple[Atom, ...]] = {
+        own[0]: (new[0], 0),
+        BATCH: (BATCH,),
+        **{i: (i + 1,) for i in range(len(frame))},
+    }
+    axes = [tuple(part for atom in axis for part in parted[atom]) for axis in x.axes]
+    return call.result(call.reshape(value, (count, *frame)), axes)
 
 
 def _flatten(call: Call, x: Any, start: int = 0, end: int = -1) -> Tensor:
@@ -35,18 +55,18 @@ def _unflatten(call: Call, x: Any, dim: int, sizes: Sequence[Size]) -> Tensor:
 
 def permute(call: Call, x: Any, dims: Sequence[int]) -> Tensor:
     """Axes in another order."""
-    x = call.tensor(x)
-    return x.permuted([call.axis(d, x.rank) for d in dims])
+    own = call.tensor(x)
+    return own.permuted([call.axis(d, own.rank) for d in dims])
 
 
 def transpose(call: Call, x: Any, dim0: int, dim1: int) -> Tensor:
     """Two axes exchanged."""
-    x = call.tensor(x)
-    order = list(range(x.rank))
+    own = call.tensor(x)
+    order = list(range(own.rank))
     if order:
-        a, b = call.axis(dim0, x.rank), call.axis(dim1, x.rank)
+        a, b = call.axis(dim0, own.rank), call.axis(dim1, own.rank)
         order[a], order[b] = b, a
-    return x.permuted(order)
+    return own.permuted(order)
 
 
 def _transpose_last(call: Call, x: Any) -> Tensor:
@@ -86,10 +106,10 @@ def expand(call: Call, x: Any, sizes: Sequence[Size], *, implicit: bool = False)
             axes[i] = tuple(size.symbols)
             gone.append(own)
         else:
-            frame[own] = int(size)  # type: ignore[index]
+            frame[own] = int(size)
     value = x.value
     if tuple(frame) != x.spec.shape:
-        value = call.add(Expand(frame), value)
+        value = call.add(Expand(tuple(frame)), value)
     kept = [i for i in range(len(frame)) if i not in gone]
     wide = call.result(value, x.axes)
     return call.result(view(call, wide, kept), renumbered(axes, kept))
@@ -101,19 +121,19 @@ def _expand_as(call: Call, x: Any, other: Any) -> Tensor:
 
 def _repeat(call: Call, x: Any, repeats: Sequence[Size]) -> Tensor:
     """Copies side by side along every axis."""
-    x = call.tensor(x)
-    new = len(repeats) - x.rank
-    x = with_ones(call, x, list(range(new))) if new else x
+    own = call.tensor(x)
+    new = len(repeats) - own.rank
+    own = with_ones(call, own, list(range(new))) if new else own
     symbolic = [i for i, n in enumerate(repeats) if isinstance(n, Dim)]
     if symbolic:
-        x = expand(call, x, [n if i in symbolic else -1 for i, n in enumerate(repeats)])
-    counts = [1] * len(x.spec.shape)
+        own = expand(call, own, [n if i in symbolic else -1 for i, n in enumerate(repeats)])
+    counts = [1] * len(own.spec.shape)
     for i, n in enumerate(repeats):
         if n != 1 and i not in symbolic:
-            x = _single(call, x, i)
-            counts = counts if len(counts) == len(x.spec.shape) else [1] * len(x.spec.shape)
-            counts[x.frame_axis(i)] = int(n)  # type: ignore[arg-type]
-    return x if set(counts) <= {1} else call.result(call.add(Tile(counts), x.value), x.axes)
+            own = _single(call, own, i)
+            counts = counts if len(counts) == len(own.spec.shape) else [1] * len(own.spec.shape)
+            counts[own.frame_axis(i)] = int(n)
+    return own if set(counts) <= {1} else call.result(call.add(Tile(tuple(counts)), own.value), own.axes)
 
 
 def repeat_interleave(call: Call, x: Any, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Tensor:
@@ -155,14 +175,14 @@ def canonical(call: Call, x: Tensor) -> Tensor:
 
 def flip(call: Call, x: Any, dims: Sequence[int]) -> Tensor:
     """Axes from the end; time too."""
-    x = call.tensor(x)
-    for dim in call.axes(dims, x.rank):
-        if x.is_time(dim):
-            x = call.result(call.add(Reverse(), call.timed(x).value), x.axes)
+    own = call.tensor(x)
+    for dim in call.axes(dims, own.rank):
+        if own.is_time(dim):
+            own = call.result(call.add(Reverse(), call.timed(own).value), own.axes)
         else:
-            x = _single(call, x, dim)
-            x = sliced(call, x, dim, None, None, -1)
-    return x
+            own = _single(call, own, dim)
+            own = sliced(call, own, dim, None, None, -1)
+    return own
 
 
 def halves(call: Call, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -182,18 +202,13 @@ def drop_axis(call: Call, x: Tensor, axis: int, index: int) -> Tensor:
     return without(call, sliced(call, x, axis, index % size, index % size + 1), [axis])
 
 
-def frame_values(x: Tensor) -> list[int]:
-    """The frame axes in the order in which the axes name them."""
-    return frames_of(x.axes)
-
-
 TABLE: dict[str, Handler] = {
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "view_copy", "_reshape_alias"), reshape),
+    **dict.fromkeys(("transpose.int", "swapaxes", "swapdims"), transpose), "t": _transpose_last, "mT": _transpose_last,
     "view_as": lambda call, x, other: reshape(call, x, call.tensor(other).sizes()),
-    "flatten.using_ints": _flatten, "unflatten.int": _unflatten,
-    "permute": permute, "permute_copy": permute, "transpose.int": transpose, "swapaxes": transpose, "swapdims": transpose,
-    "t": _transpose_last, "numpy_T": lambda call, x: permute(call, x, range(call.tensor(x).rank)[::-1]), "mT": _transpose_last,
-    "squeeze": squeeze, "unsqueeze": unsqueeze, "unsqueeze_copy": unsqueeze, "squeeze_copy": squeeze, "expand": expand,
+    "flatten.using_ints": _flatten, "unflatten.int": _unflatten, "permute": permute, "permute_copy": permute,
+    "numpy_T": lambda call, x: permute(call, x, range(call.tensor(x).rank)[::-1]),
+    "squeeze": squeeze, "squeeze_copy": squeeze, "unsqueeze": unsqueeze, "unsqueeze_copy": unsqueeze, "expand": expand,
     "expand_copy": expand, "expand_as": _expand_as, "broadcast_to": expand, "repeat": _repeat, "tile": _repeat,
     "repeat_interleave.self_int": repeat_interleave, "flip": flip,
 }  # fmt: skip

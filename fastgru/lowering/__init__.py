@@ -154,29 +154,34 @@ class Lowerer:
                 value = self.values[name] = p.view(value)
             args.append(value)
         if len({a.time for a in args if a.time > 0}) > 1:
-            args = aligned(p, args)
+            args = aligned(p, [self.as_floats(a) for a in args])
         if isinstance(op, g.State):
             self.values[node.outputs[0]] = self.state(node)
         elif self.by_rows(op, args):
             self.row(node, args)
         elif isinstance(op, g.Recurrent):
-            results = SCANS[type(op)](p, op, *args)
+            results = SCANS[type(op)](p, op, *map(self.as_floats, args))
             self.values.update(zip(node.outputs, results, strict=True))
             self.recurrences += 1
         elif type(op) in FRAMES:
-            self.refuse_rows_of_ids(node, args)
-            self.values[node.outputs[0]] = FRAMES[type(op)](p, op, *args)
+            self.values[node.outputs[0]] = FRAMES[type(op)](p, op, *map(self.as_floats, args))
         else:
             raise GraphError(f"node {node.name!r} must be one the engine runs, got {type(op).__name__}")
 
-    def refuse_rows_of_ids(self, node: g.Node, args: list[Value]) -> None:
-        """The row ops' own integers and masks are no floats."""
-        for name, value in zip(node.inputs, args, strict=True):
-            if isinstance(value, View) and value.buffer != CONSTANT:
-                kind = self.program.values[value.buffer]["kind"]
-                if kind != "float":
-                    what = type(node.op).__name__
-                    raise GraphError(f"input {name!r} of node {node.name!r} ({what}) must be floats, got {kind}")
+    def as_floats(self, value: Value) -> Value:
+        """A value as floats where the row ops have integers or masks of their own."""
+        if isinstance(value, Expr) or value.buffer == CONSTANT:
+            return value
+        return value if self.program.values[value.buffer]["kind"] == "float" else self.converted(value, "float")
+
+    def converted(self, view: View, kind: str) -> View:
+        """A scalar frame as another kind of number."""
+        p, source = self.program, view.buffer
+        if p.values[source]["kind"] == "float":
+            source = p.whole(view)
+        number = p.buffer(int(kind == "float"), p.values[source]["time"], kind)
+        p.emit("convert", [source], number)
+        return View(number, view.shape, view.strides, 0, view.time)
 
     def by_rows(self, op: g.Op, args: list[Value]) -> bool:
         """Whether the op runs over whole rows without moving a number first."""
@@ -200,6 +205,9 @@ class Lowerer:
         """Append the instruction of a row op."""
         p, op, name = self.program, node.op, node.outputs[0]
         spec = self.graph.specs[name]
+        if len(args) == 2 and isinstance(op, g.Recurrent | g.ApplyMask):
+            mask = p.view(args[1])
+            args = [args[0], mask if p.values[mask.buffer]["kind"] == "bool" else self.converted(mask, "bool")]
         inputs = [
             a.buffer if isinstance(a, View) and self.program.values[a.buffer]["kind"] != "float" else p.whole(a)
             for a in args
@@ -265,15 +273,14 @@ class Lowerer:
             and value.time == time
         ):
             own = p.values[value.buffer]
-            number = -1 if "initial" in own or "line" in own else value.buffer
+            number = -1 if {"initial", "line", "apart"}.intersection(own) else value.buffer
         if number < 0:
             to = p.new(spec.shape, time)
             if isinstance(value, Expr):
                 p.compute(value, to)
                 self.values[name] = to
             else:
-                self.refuse_rows_of_ids(g.Node(name, g.Dropout(), (name,), (name,)), [value])
-                p.copy(value, to)
+                p.write(self.as_floats(value), to)
             number = to.buffer
         p.values[number].update(shape=tuple(spec.shape), name=name)
         if spec.dtype != "float":

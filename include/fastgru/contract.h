@@ -43,7 +43,6 @@ FG_INLINE void block_sum(int R, int lay_a, int lay_b, int share, fg_idx lanes, v
   }
 }
 
-/* name, how a and b lie along the lanes, what is shared, how many lanes */
 /* name, how a and b lie along the lanes, what is shared, whether all lanes of the vectors are outputs */
 #define FG_BLOCKS(row)                                                                     \
   row(splat, FG_PACKED, FG_REPEATED, FG_SHARE_NONE, 1)                                     \
@@ -123,7 +122,7 @@ static fg_idx lane_score(const fg_nest *nest, int d) {
   return smaller(n, FG_LANES) * 16 / loads;
 }
 
-/* How well a loop of n serves as the vectors of a block: those that are summed in a cycle, all else being as it is. */
+/* How well a loop of n serves as the vectors of a block: those summed in eight loads. */
 static fg_idx row_score(const fg_run *lane, fg_idx n, fg_idx a, fg_idx b) {
   const fg_idx R = n >= 8 ? 8 : n >= 4 ? 4 : 1;
   const fg_idx loads = load_cost(lane->a, lane->n) * (a ? R : 1) + load_cost(lane->b, lane->n) * (b ? R : 1);
@@ -142,7 +141,8 @@ static void swap_factors(contract_job *job, real **p) {
   }
 }
 
-/* The loop of the lanes, operand 1 packed along it, and the one of the rows: none if vectors along the lanes do. */
+/* The loop of the lanes, operand 1 being the one that lies packed along it, and that of the rows: none where vectors
+ * along the lanes serve better. */
 static void choose_loops(contract_job *job, real **p) {
   fg_nest *nest = &job->nest;
   int lane = nest->outer - 1, row = -1;
@@ -166,7 +166,7 @@ static void choose_loops(contract_job *job, real **p) {
   job->rows = row >= 0;
   if (row < 0) return;
   job->row = run_of(nest, row);
-  nest->outer--, move_inside(nest, row), nest->outer++;
+  nest->outer--, move_inside(nest, row), nest->outer++; /* beside the lanes */
   job->loops--;
 }
 
@@ -217,7 +217,7 @@ static void contract_vectors(contract_job *job, const fg_block_kind *kind, real 
 static void contract_chains(contract_job *job, real **p) {
   choose_loops(job, p);
   const fg_block_kind *kind = find_kind(&job->lane, &job->row);
-  const fg_idx n = job->lane.n, end = n > FG_LANES ? n - FG_LANES : 0; /* the last vector takes in some of the one before */
+  const fg_idx n = job->lane.n, end = n > FG_LANES ? n - FG_LANES : 0; /* the last vector shares with the one before */
   fg_idx at[FG_RANK] = {0};
   do {
     fg_idx i = 0;
@@ -237,8 +237,10 @@ FG_INLINE void dot_packed(int R, vr (*part)[FG_PARTS], const real *const *a, con
       FG_UNROLL for (int i = 0; i < FG_PARTS; i++)
         part[r][i] = fused(load(a[r] + k + i * FG_LANES), load(b[r] + k + i * FG_LANES), part[r][i]);
   for (int i = 0; k < n; k += FG_LANES, i++)
-    for (int r = 0; r < R; r++)
-      part[r][i] = fused(load_lanes(FG_PACKED, a[r] + k, 1, n - k), load_lanes(FG_PACKED, b[r] + k, 1, n - k), part[r][i]);
+    for (int r = 0; r < R; r++) {
+      const vr x = load_lanes(FG_PACKED, a[r] + k, 1, n - k), y = load_lanes(FG_PACKED, b[r] + k, 1, n - k);
+      part[r][i] = fused(x, y, part[r][i]);
+    }
 }
 
 enum { FG_DOTS = 4 };

@@ -16,8 +16,10 @@ typedef struct {
   const real *at;
   fg_idx mask;
 } fg_source;
+FG_INLINE const real *source(const fg_source *s, fg_idx i) { return s->at + (i & s->mask); }
 
-typedef void micro_fn(real *out, const fg_source *a, const fg_source *b, const fg_source *c, const fg_micro *, fg_idx n);
+typedef void micro_fn(real *out, const fg_source *a, const fg_source *b, const fg_source *c, const fg_micro *op,
+                      fg_idx n);
 
 FG_INLINE vr truth(vi mask) { return (vr)(mask & (vi)splat(1)); }
 
@@ -40,7 +42,7 @@ FG_INLINE vr floor_of(vr x) {
 }
 FG_INLINE vr trunc_of(vr x) { return with_sign_of(floor_of(magnitude(x)), x); }
 
-/* The remainder of magnitudes, exact: long division bit by bit. */
+/* The remainder of magnitudes, exact: division bit by bit. */
 static real remainder_of(real a, real b) {
   if (!(a < __builtin_inf()) || b != b || b == 0) return (a - a) / (a - a);
   if (a < b) return a;
@@ -63,21 +65,23 @@ FG_INLINE vr mod_of(vr a, vr b) {
 }
 
 #define FG_MICRO(name, formula)                                                                           \
-  static void name(real *out, const fg_source *sa, const fg_source *sb, const fg_source *sc, const fg_micro *op, fg_idx n) { \
+  static void name(real *out, const fg_source *sa, const fg_source *sb, const fg_source *sc, const fg_micro *op, \
+                   fg_idx n) {                                                                            \
     fg_idx i = 0;                                                                                         \
     (void)op, (void)sb, (void)sc;                                                                         \
     for (; i + FG_LANES <= n; i += FG_LANES) {                                                            \
-      const vr a = load(sa->at + (i & sa->mask)), b = load(sb->at + (i & sb->mask)), c = load(sc->at + (i & sc->mask)); \
+      const vr a = load(source(sa, i)), b = load(source(sb, i)), c = load(source(sc, i));                             \
       (void)b, (void)c;                                                                                   \
       store(out + i, formula);                                                                            \
     }                                                                                                     \
     if (i < n) {                                                                                          \
-      const vr a = load_part(sa->at + (i & sa->mask), n - i), b = load_part(sb->at + (i & sb->mask), n - i), \
-               c = load_part(sc->at + (i & sc->mask), n - i);                                             \
+      const vr a = load_part(source(sa, i), n - i), b = load_part(source(sb, i), n - i);                  \
+      const vr c = load_part(source(sc, i), n - i);                                                       \
       (void)b, (void)c;                                                                                   \
       store_part(out + i, formula, n - i);                                                                \
     }                                                                                                     \
   }
+
 /* function, name, value from a, b, c: vectors */
 #define FG_MICROS(row)                                                                   \
   row(FG_LINEAR, micro_linear, a)                                                        \
@@ -105,7 +109,7 @@ FG_INLINE vr mod_of(vr a, vr b) {
   row(FG_NEG, micro_neg, -a)                                                             \
   row(FG_ABS, micro_abs, magnitude(a))                                                   \
   row(FG_SQRT, micro_sqrt, lane_sqrt(a))                                                 \
-  row(FG_EXP, micro_exp, fg_whole_exp(a))                                               \
+  row(FG_EXP, micro_exp, fg_whole_exp(a))                                                \
   row(FG_LOG, micro_log, fg_log(a, a))                                                   \
   row(FG_RECIPROCAL, micro_reciprocal, (real)1 / a)                                      \
   row(FG_FLOOR, micro_floor, floor_of(a))                                                \
@@ -126,11 +130,8 @@ static void micro_activation(real *out, const fg_source *a, const fg_source *b, 
   const fg_act act = {op->function, op->alpha, op->beta};
   (void)b, (void)c;
   for (fg_idx i = 0; i < n; i += FG_LANES) {
-    const int whole_vector = i + FG_LANES <= n;
-    const real *at = a->at + (i & a->mask);
-    const vr v = fg_activation(&act, whole_vector ? load(at) : load_part(at, n - i));
-    if (whole_vector) store(out + i, v);
-    else store_part(out + i, v, n - i);
+    const real *x = source(a, i);
+    store_lanes(out + i, 1, fg_activation(&act, load_lanes(FG_PACKED, x, 1, n - i)), n - i);
   }
 }
 
@@ -155,6 +156,7 @@ static micro_fn *const micros[FG_FUNCTIONS] = {
     [FG_SCALED_TANH] = micro_activation,
 };
 
+/* A running program. */
 typedef struct {
   const fg_micro *program;
   int n, operands;
@@ -195,6 +197,7 @@ static void copy_transposed(real *out, const real *x, const fg_nest *nest, int d
         for (fg_idx l = j; l < smaller(j + SIDE, n[1]); l++) out[k * to[0] + l * to[1]] = x[k * from[0] + l * from[1]];
 }
 
+/* By rows, or by squares where the two last loops are a transposition. */
 static void copy_loops(real *out, const real *x, const fg_nest *nest, int d) {
   const fg_idx n = nest->dims[d], to = nest->strides[0][d], from = nest->strides[1][d];
   const int rows = d + 2 == nest->rank && nest->strides[0][d + 1] == 1 && nest->strides[1][d + 1] == 1;
@@ -215,6 +218,13 @@ static void copy(fg_nest *nest, real *out, const real *x) {
   copy_loops(out, x, nest, 0);
 }
 
+/* A single element, of which no loop is left, is a loop of one. */
+static void keep_a_loop(fg_nest *nest) {
+  if (nest->rank > 0) return;
+  nest->rank = nest->outer = 1, nest->dims[0] = 1;
+  for (int o = 0; o < nest->operands; o++) nest->strides[o][0] = 1;
+}
+
 static void map(const fg_nest *given, const fg_micro *program, int n, void *const *operands) {
   fg_nest nest;
   map_job job;
@@ -222,10 +232,7 @@ static void map(const fg_nest *given, const fg_micro *program, int n, void *cons
   fg_idx at[FG_RANK] = {0}, size = 1;
   if (elements(given, 0, given->rank) == 0) return;
   simplify(given, &nest);
-  if (nest.rank == 0) {
-    nest.rank = nest.outer = 1, nest.dims[0] = 1;
-    for (int o = 0; o < nest.operands; o++) nest.strides[o][0] = 1;
-  }
+  keep_a_loop(&nest);
   for (int o = 0; o < nest.operands; o++) p[o] = (real *)operands[o];
   if (n == 0) {
     copy(&nest, p[0], p[1]);
@@ -267,9 +274,9 @@ static int gather(const fg_nest *given, fg_idx count, fg_idx stride, void *const
   if (elements(given, 0, given->rank) == 0) return 0;
   if (count == 0) return 1;
   simplify(given, &nest);
+  keep_a_loop(&nest);
   const int d = nest.rank - 1;
-  const fg_idx n = d < 0 ? 1 : nest.dims[d], to = d < 0 ? 0 : nest.strides[0][d], from = d < 0 ? 0 : nest.strides[1][d],
-               ids = d < 0 ? 0 : nest.strides[2][d];
+  const fg_idx n = nest.dims[d], to = nest.strides[0][d], from = nest.strides[1][d], ids = nest.strides[2][d];
   do {
     if (ids == 0) {
       const real *row = p[1] + element_of(*p[2], count, &outside) * stride;
@@ -278,7 +285,7 @@ static int gather(const fg_nest *given, fg_idx count, fg_idx stride, void *const
       for (fg_idx i = 0; i < n; i++)
         p[0][i * to] = p[1][i * from + element_of(p[2][i * ids], count, &outside) * stride];
     }
-  } while (advance(&nest, d < 0 ? 0 : d, at, p));
+  } while (advance(&nest, d, at, p));
   return outside;
 }
 

@@ -9,7 +9,7 @@
 #include <arm_neon.h>
 #endif
 
-enum { FG_CHUNK = 1024 / (int)sizeof(real) }; /* elements worked on at once: 32 registers of a program fit an L1 cache */
+enum { FG_CHUNK = 1024 / (int)sizeof(real) }; /* elements worked on at once: 32 such registers fit the L1 cache */
 
 /* The first n < L lanes, as load_some and store_some, without a call. */
 #if defined(__AVX512F__) && !defined(FG_DOUBLE)

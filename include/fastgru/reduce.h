@@ -57,8 +57,8 @@ FG_INLINE void fold_packed(int function, vr *part, const real *x, fg_idx n) {
 }
 
 /* One vector of outputs: x + offset[k] is their element k; lane k % 16 is a vector, too. */
-FG_INLINE void fold_across(int function, int lay, vr *lanes, const real *x, fg_idx stride, const fg_idx *offset, fg_idx n,
-                           fg_idx outputs) {
+FG_INLINE void fold_across(int function, int lay, vr *lanes, const real *x, fg_idx stride, const fg_idx *offset,
+                           fg_idx n, fg_idx outputs) {
   fg_idx k = 0;
   for (; k + FG_FOLD <= n; k += FG_FOLD)
     FG_UNROLL for (int j = 0; j < FG_FOLD; j++)
@@ -138,7 +138,8 @@ static real reduce_one(const fg_folder *folder, vr start, const real *x, const f
 }
 
 /* The outputs of the last output loop, by vectors. */
-static void reduce_row(const fg_folder *folder, vr start, const fg_nest *nest, fg_terms *terms, real *out, const real *x) {
+static void reduce_row(const fg_folder *folder, vr start, const fg_nest *nest, fg_terms *terms, real *out,
+                       const real *x) {
   const int d = nest->outer - 1;
   const fg_idx n = nest->dims[d], from = nest->strides[1][d], to = nest->strides[0][d];
   fold_across_fn *const across = folder->across[n < FG_LANES ? FG_SCATTERED : lay_of(from)];

@@ -67,17 +67,55 @@ def plain() -> Any:
     )
 
 
+def inside() -> Any:
+    """Two inputs of any length, a model called twice and once more step by step, and one of its layers again."""
+    x = keras.Input((None, 3), name="steps")
+    shared = L.Dense(4, activation="swish", name="shared")
+    y = L.BatchNormalization(name="norm")(L.Conv1D(4, 3, padding="causal", dilation_rate=2, name="conv")(x))
+    block = keras.Model(x, [L.Maximum(name="larger")([shared(x), y]), L.Dense(1, name="score")(y)], name="block")
+    a, b = keras.Input((None, 3), name="a"), keras.Input((None, 3), name="b")
+    first, score = block(a)
+    second, _ = block(b)
+    rows = L.Reshape((-1, 2, 3), name="rows")(L.Concatenate(name="both")([a, b]))
+    per_row = keras.Sequential([keras.Input((2, 3)), L.Flatten(), L.Dense(4, name="inner")], name="per_row")
+    joined = L.Subtract(name="less")(
+        [L.Multiply(name="weighed")([first, L.Softmax(axis=1, name="weights")(score)]), second]
+    )
+    outputs = [
+        L.GRU(3, name="gru")(joined),
+        L.TimeDistributed(per_row, name="each")(rows),
+        L.UnitNormalization(name="unit")(joined),
+    ]
+    return keras.Model([a, b], outputs)
+
+
+def frames() -> Any:
+    """Sequences of fixed length that are frames: states handed on, attention, images, sequences made of a vector."""
+    source, target = keras.Input((6, 3), name="source"), keras.Input((4, 2), name="target")
+    encoded, h, c = L.LSTM(4, return_sequences=True, return_state=True, name="encoder")(source)
+    decoded = L.LSTM(4, return_sequences=True, name="decoder")(target, initial_state=[h, c])
+    seen = L.MultiHeadAttention(2, 3, name="heads")(decoded, encoded)
+    picture = L.Reshape((4, 4, 1), name="picture")(seen)
+    pooled = L.MaxPooling2D(2, name="pool")(L.Conv2D(2, 3, padding="same", activation="relu", name="image")(picture))
+    repeated = L.RepeatVector(3, name="repeat")(L.Flatten(name="flat")(pooled))
+    return keras.Model(
+        [source, target], [L.Bidirectional(L.GRU(2, return_sequences=True), name="last")(repeated), seen]
+    )
+
+
 def randomise(model: Any, rng: np.random.Generator) -> None:
     """Weights that tell gates and biases apart."""
     for layer in model.layers:
-        weights = [rng.uniform(-0.7, 0.7, w.shape) for w in layer.weights]
-        if isinstance(layer, L.BatchNormalization):
-            weights[-1] = np.abs(weights[-1]) + 0.5
-        layer.set_weights(weights)
+        for weight in layer.weights:
+            values = rng.uniform(-0.7, 0.7, weight.shape)
+            weight.assign(np.abs(values) + 0.5 if weight.path.endswith("variance") else values)
 
 
 def example(model: Any, rng: np.random.Generator) -> Any:
-    """An input with masked steps at the start, in the middle and at the end."""
+    """An input with masked steps at the start, in the middle and at the end; several by name."""
+    if len(model.inputs) > 1:
+        shapes = {x.name: (3, x.shape[1] or 6, *x.shape[2:]) for x in model.inputs}
+        return {name: rng.normal(size=shape).astype("float32") for name, shape in shapes.items()}
     ids = "int" in model.inputs[0].dtype
     x = rng.integers(1, 11, (3, 6)) if ids else rng.normal(size=(3, 6, 3)).astype("float32")
     x[0, 2:4] = x[1, :2] = x[2, 4:] = 0
@@ -85,13 +123,14 @@ def example(model: Any, rng: np.random.Generator) -> Any:
 
 
 def write(name: str, build: Callable[[], Any], formats: tuple[str, ...], seed: int) -> None:
-    """One model in some formats, and ``<name>.npz`` with x, y0, y1, ..."""
+    """One model in some formats, and ``<name>.npz`` with x (or x.<name> of several inputs), y0, y1, ..."""
     rng = np.random.default_rng(seed)
     model = build()
     randomise(model, rng)
     x = example(model, rng)
     outputs = keras.tree.flatten(model.predict(x, verbose=0))
-    np.savez(OUT / f"{name}.npz", x=x, **{f"y{i}": y for i, y in enumerate(outputs)})
+    inputs = {f"x.{key}": value for key, value in x.items()} if isinstance(x, dict) else {"x": x}
+    np.savez(OUT / f"{name}.npz", **inputs, **{f"y{i}": y for i, y in enumerate(outputs)})
     for suffix in formats:
         (model.save_weights if suffix == ".weights.h5" else model.save)(OUT / f"{name}{suffix}")
 
@@ -170,6 +209,8 @@ def main() -> None:
     write("words", words, (".keras", ".h5"), 1)
     write("branches", branches, (".keras", ".h5"), 2)
     write("cells", cells, (".keras", ".h5"), 3)
+    write("inside", inside, (".keras", ".h5"), 7)
+    write("frames", frames, (".keras", ".h5"), 8)
     write("plain", plain, (".weights.h5",), 4)
     write_keras2("keras2", 5)
     write_cudnn("cudnn", 6)

@@ -1,0 +1,52 @@
+"""What recipes have in common on the command line: how they start, and small drawings in text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cli import guarded
+
+SHADES = " ▁▂▃▄▅▆▇█"
+
+
+def application(command: Callable[..., None]) -> Any:
+    """`command` as a program: its errors are one line, and exit status 2."""
+    import typer
+
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(guarded(command))
+    return app
+
+
+def start(command: Callable[..., None]) -> None:
+    """Run `command` on the arguments of the command line."""
+    application(command)()
+
+
+def strip(values: NDArray[Any], width: int) -> str:
+    """Values in 0..1 as a line of at most `width` bars, each the largest of its share.
+
+    Examples
+    --------
+    >>> strip(np.array([0.0, 0.1, 0.5, 1.0]), 4)
+    ' ▁▄█'
+    """
+    shares = np.array_split(np.asarray(values), min(width, len(values)))
+    heights = np.array([share.max() for share in shares]).clip(0, 1) * (len(SHADES) - 1)
+    return "".join(SHADES[round(float(height))] for height in heights)
+
+
+def ruler(seconds: float, width: int) -> str:
+    """The ends of a time axis below a strip of that width.
+
+    Examples
+    --------
+    >>> ruler(2.5, 10)
+    '0     2.5s'
+    """
+    end = f"{seconds:.1f}s"
+    return "0" + end.rjust(max(width - 1, len(end)))

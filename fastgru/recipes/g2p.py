@@ -1,0 +1,107 @@
+"""``python -m fastgru.recipes.g2p "some words"``: how English words are spoken, by the network of g2p_en.
+
+The package looks words up in a dictionary first; this is what it does for all others.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from .. import Model
+from ..cli import _show
+from ..cli._arrays import BROKEN, DataError
+from ..layers import GRU, Dense, Embedding
+from . import _weights
+from ._terminal import start
+
+PACKAGE = _weights.Package(
+    "g2p-en", "2.1.0", "2a7aabf1fc7f270fcc3349881407988c9245173c2413debbe5432f4a4f31319f",
+    {"g2p_en/checkpoint20.npz": 3_342_298},
+)  # fmt: skip
+GRAPHEMES = ["<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz"]
+SPOKEN = """
+    AA0 AA1 AA2 AE0 AE1 AE2 AH0 AH1 AH2 AO0 AO1 AO2 AW0 AW1 AW2 AY0 AY1 AY2 B CH D DH EH0 EH1 EH2 ER0 ER1 ER2 EY0 EY1
+    EY2 F G HH IH0 IH1 IH2 IY0 IY1 IY2 JH K L M N NG OW0 OW1 OW2 OY0 OY1 OY2 P R S SH T TH UH0 UH1 UH2 UW UW0 UW1 UW2
+    V W Y Z ZH
+"""
+PHONEMES = ["<pad>", "<unk>", "<s>", "</s>", *SPOKEN.split()]
+START, STOP, MOST_STEPS = 2, 3, 20
+ARRAYS = ("enc_emb", "dec_emb", "fc_w", "fc_b", *(f"{a}_{b}" for a in ("enc", "dec") for b in
+          ("w_ih", "w_hh", "b_ih", "b_hh")))  # fmt: skip
+
+
+def load(path: Path | None = None) -> tuple[Model, Model]:
+    """The encoder (ids of letters to its last state) and the decoder (id of a phoneme to logits of the next)."""
+    path = path or _weights.fetch(PACKAGE) / "checkpoint20.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            a = {name: file[name] for name in ARRAYS}
+    except BROKEN as error:
+        raise DataError(f"{path}: weights must be a .npz file of {', '.join(ARRAYS)}, got another: {error}") from error
+    encoder, decoder = (
+        GRU.from_torch(*(a[f"{side}_{name}"] for name in ("w_ih", "w_hh", "b_ih", "b_hh")), return_sequences=whole)
+        for side, whole in (("enc", False), ("dec", True))
+    )
+    head = Dense(a["fc_w"], a["fc_b"])
+    return Model([Embedding(a["enc_emb"]), encoder]), Model([Embedding(a["dec_emb"]), decoder, head])
+
+
+def pronounce(word: str, encoder: Model, decoder: Model) -> list[str]:
+    """The phonemes of a word: its letters encoded, then each most likely phoneme fed back."""
+    known = [GRAPHEMES.index(letter) if letter in GRAPHEMES else 1 for letter in word]
+    stream = decoder.stream()
+    stream.state = {"gru.h": encoder(np.array([*known, GRAPHEMES.index("</s>")]))}
+    phonemes, current = [], START
+    for _ in range(MOST_STEPS):
+        current = int(stream.step(current).argmax())
+        if current == STOP:
+            break
+        phonemes.append(PHONEMES[current])
+    return phonemes
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text in small letters without accents.
+
+    Raises
+    ------
+    DataError
+        When there are none, or characters that have no letters.
+
+    Examples
+    --------
+    >>> words_of("Zo\u00eb's well-known GRU!")
+    ["zoe's", 'well-known', 'gru']
+    """
+    text = unicodedata.normalize("NFD", text.replace("\u2019", "'"))
+    plain = "".join(c for c in text if unicodedata.category(c) != "Mn").lower()
+    left = re.findall(r"[^\sa-z.,;:?!\"()'-]+", plain)
+    words = re.findall(r"[a-z]+(?:['-][a-z]+)*", plain)
+    if left or not words:
+        got = ", ".join(map(repr, left[:5])) or repr(text)
+        raise DataError(f"text must be of words in the letters a to z, got {got}")
+    return words
+
+
+def main(
+    text: Annotated[str, typer.Argument(help="Words to speak.")],
+    model: Annotated[Path | None, typer.Option(help="checkpoint20.npz of g2p_en.")] = None,
+) -> None:
+    """Print the phonemes of words (ARPAbet; digits are stress)."""
+    words = words_of(text)
+    encoder, decoder = load(model)
+    table = Table("word", "phonemes")
+    for word in words:
+        table.add_row(word, " ".join(pronounce(word, encoder, decoder)))
+    _show.stdout().print(table)
+
+
+if __name__ == "__main__":
+    start(main)
