@@ -29,17 +29,17 @@ from .converters.onnx_axes import declared, declared_inputs  # noqa: E402
 from .converters.onnx_call import NotConstant  # noqa: E402
 from .converters.onnx_reading import Source, read  # noqa: E402
 from .converters.onnx_translation import Translation, translate  # noqa: E402
+from .model import Model  # noqa: E402
 
 KINDS = {"float": np.float64, "int": np.int64, "bool": np.bool_}  # of the graph's inputs, exact for ONNX's types
 Shape = tuple[int, ...]
 Key = tuple[tuple[tuple[str, Shape], ...], tuple[tuple[Shape, bytes], ...]]
 
 
-def evaluate(graph: Any, feeds: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The graph's outputs for inputs (1, \\*frame)."""
-    from .reference import run
-
-    return run(graph, feeds)[0]
+def evaluate(graph: Any, feeds: Mapping[str, Any], *, dtype: str) -> tuple[Any, ...]:
+    """The graph's outputs for inputs (1, \\*frame), by the engine."""
+    outputs = Model(graph, dtype=dtype)(dict(feeds))
+    return outputs if isinstance(outputs, tuple) else (outputs,)
 
 
 class FastGruRep(BackendRep):
@@ -106,7 +106,9 @@ class FastGruRep(BackendRep):
         found = self._translate({n: a.shape for n, a in feeds.items()}, feeds)
         assert found is not None
         kinds = {n: KINDS[spec.dtype] for n, spec in found.graph.inputs.items()}
-        results = evaluate(found.graph, {n: feeds[n].astype(kind)[None] for n, kind in kinds.items()})
+        wide = any(a.dtype == np.float64 for a in feeds.values())  # numbers that float32 may not hold
+        given = {n: feeds[n].astype(kind)[None] for n, kind in kinds.items()}
+        results = evaluate(found.graph, given, dtype="float64" if wide else "float32")
         outputs = [
             np.asarray(y[0]).astype(helper.tensor_dtype_to_np_dtype(o.elem), copy=False)
             for y, o in zip(results, self._outputs, strict=True)

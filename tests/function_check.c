@@ -74,9 +74,9 @@ static const struct {
     {"sin far", FG_SIN, exact_sin, far, any, {0.501, 3}},              /* 0.50 2.5 */
     {"cos", FG_COS, exact_cos, any, any, {0.501, 3}},                  /* 0.50 2.6 */
     {"cos moderate", FG_COS, exact_cos, moderate, any, {0.501, 2}},    /* 0.50 1.55 */
-    {"erf", FG_ERF, exact_erf, any, any, {1.4, 1.5}},                  /* 1.23 0.80 */
-    {"erf small", FG_ERF, exact_erf, small, any, {1.4, 1.5}},          /* 1.32 1.34 */
-    {"erf moderate", FG_ERF, exact_erf, moderate, any, {1.4, 1.5}},    /* 1.23 1.27 */
+    {"erf", FG_ERF, exact_erf, any, any, {1.6, 1.5}},                  /* 1.23 0.80 */
+    {"erf small", FG_ERF, exact_erf, small, any, {1.6, 1.5}},          /* 1.37 1.34 */
+    {"erf moderate", FG_ERF, exact_erf, moderate, any, {1.6, 1.5}},    /* 1.23 1.27 */
     {"pow", FG_POW, exact_pow, any, moderate, {0.501, 1.3}},           /* 0.50 1.05 */
     {"pow moderate", FG_POW, exact_pow, positive, moderate, {0.501, 1.3}}, /* 0.50 1.14 */
     {"pow small", FG_POW, exact_pow, near_one, small, {0.501, 1.3}},   /* 0.50 1.10 */

@@ -12,7 +12,12 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: what is installed goes before the checkout
 
 from bench import __main__ as command
-from bench import cases, engines, report, roofline
+from bench import cases, engines, measure, network, real, report, roofline
+from bench.engines.fastgru_ import FastGru
+from bench.engines.numpy_loop import NumpyLoop
+from fastgru import ConvertError
+from fastgru.graph import chain
+from fastgru.layers import GRU, Dense
 
 TINY = """
 tolerance = {float32 = 5e-6, float16 = 0.1, bfloat16 = 0.1, int8 = 0.1}
@@ -101,7 +106,7 @@ class Broken(engines.Base):
 
     name = module = "numpy"
 
-    def prepare(self, problem):
+    def generated(self, problem):
         if problem.case.cell == "lstm":
             raise RuntimeError("no such cell")
         shape = (problem.case.batch, problem.case.steps, problem.case.hidden)
@@ -127,6 +132,122 @@ def test_plots(tiny):
     pytest.importorskip("matplotlib")
     results = run(tiny, "--engines", "^(fastgru|numpy)$", "--cases", "t1-b1")
     assert {path.name for path in report.draw(results, tiny.parent)} == {"latency.svg"}
+
+
+# Real models ----------------------------------------------------------------------------------------
+
+TOY = """
+tolerance = {float32 = 5e-6, float16 = 0.1, bfloat16 = 0.1, int8 = 0.1}
+
+[[cases]]
+model = "toy"
+streaming = true
+
+[[figures]]
+label = "toy, over NumPy"
+cases = ["toy"]
+peers = "numpy"
+float32 = 1
+"""
+
+
+def toy(streaming, expected=None):
+    """A model of two networks with a sum between them: y = W (h + 1), h the state of a GRU; three frames."""
+    rng = np.random.default_rng(0)
+    graphs = [
+        chain([GRU.from_torch(rng.normal(size=(15, 3)), rng.normal(size=(15, 5)))]),
+        chain([Dense(rng.normal(size=(2, 5)))]),
+    ]
+    frames = rng.normal(size=(3, 3)).astype(np.float32)
+    buffers = [np.zeros((1, 1, n), np.float32) for n in (3, 5)]
+    first, second = (network.Network(g, x, streaming) for g, x in zip(graphs, buffers, strict=True))
+    if expected is None:
+        expected = real.by_reference(graphs[1], real.by_reference(graphs[0], frames) + 1)
+
+    def glue(calls):
+        def call():
+            second.x[...] = np.reshape(calls[0](), second.x.shape) + 1
+            return calls[1]()
+
+        return call
+
+    def put(frame):
+        first.x[...] = frame
+
+    return network.Real([first, second], frames, expected, put, glue)
+
+
+@pytest.fixture
+def toy_file(tmp_path):
+    path = tmp_path / "toy.toml"
+    path.write_text(TOY)
+    return path
+
+
+def test_a_real_model_is_checked_frame_by_frame_and_reported(toy_file, monkeypatch):
+    """Each engine runs both networks, its own state carried over the frames, all reading the same memory."""
+    pytest.importorskip("matplotlib")
+    monkeypatch.setitem(real.REAL, "toy", toy)
+    results = run(toy_file, "--engines", "^(fastgru|numpy|litert|torch)$")
+    (case,) = results["cases"]
+    assert {name: entry["status"] for name, entry in case["engines"].items()} == {"fastgru": "ok", "numpy": "ok"}
+    assert all(entry["error"] <= 5e-6 for entry in case["engines"].values())
+    assert case["flops"] == 2 * (15 * 3 + 15 * 5 + 2 * 5)
+    figures = cases.read(toy_file).figures
+    text = "\n".join(report.report(results, figures))
+    ratio = case["engines"]["numpy"]["median_us"] / case["engines"]["fastgru"]["median_us"]
+    assert f"| toy, over NumPy | float32 | 1 | {ratio:.2f} | {'yes' if ratio >= 1 else 'no'} |" in text
+    assert "models" in {path.stem for path in report.draw(results, toy_file.parent, figures)}
+
+
+def test_a_real_model_that_answers_otherwise_is_wrong(toy_file, monkeypatch):
+    """Its tolerance is absolute, though the outputs are large."""
+    monkeypatch.setitem(real.REAL, "toy", lambda streaming: toy(streaming, np.full((3, 2), 1e6)))
+    (case,) = run(toy_file, "--engines", "^fastgru$")["cases"]
+    assert case["engines"]["fastgru"]["status"] == "wrong"
+    assert case["engines"]["fastgru"]["why"].endswith("at most 5e-06")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No such file", "weights.h5"), "no such file: weights.h5"),
+        (ConvertError("node must be known, got Foo"), "ConvertError: node must be known, got Foo"),
+    ],
+)
+def test_a_real_model_that_is_not_here_is_missing(toy_file, monkeypatch, error, said):
+    def fail(streaming):
+        raise error
+
+    monkeypatch.setitem(real.REAL, "toy", fail)
+    results = run(toy_file)
+    assert results["cases"][0]["missing"] == said
+    assert f"- toy: {said}" in "\n".join(report.report(results, cases.read(toy_file).figures))
+
+
+def test_every_real_model_is_a_case():
+    assert [case.name for case in cases.read().cases if case.model] == list(real.REAL)
+
+
+IMPORTERS = {"silero": "onnx", "gtcrn": "onnx", "dtln": "h5py", "rnnoise": "h5py", "ao": "h5py", "textgenrnn": "h5py"}
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered in exp:RuntimeWarning")  # 1 / (1 + inf) is the right 0
+@pytest.mark.parametrize("name", real.REAL)
+def test_real_models_through_the_engine_give_their_reference_outputs(real_models, name):
+    """Within the tolerances of the data file, the same for all engines."""
+    if module := IMPORTERS.get(name.partition("-")[0]):
+        pytest.importorskip(module)
+    suite = cases.read()
+    case = next(case for case in suite.cases if case.name == name)
+    problem = cases.make(case)
+    tolerance = {**suite.tolerance, **case.tolerance}["float32"]
+    expected = problem.expected()
+    measure.check(FastGru().prepare(problem), problem, expected, tolerance)
+    if NumpyLoop().supports(problem):
+        measure.check(NumpyLoop().prepare(problem), problem, expected, tolerance)
+    assert roofline.flops(problem) > 2 * roofline.products(problem)[0].macs
+    assert roofline.floor(problem, LIMITS, "float32") > roofline.floor(problem, LIMITS, "int8") > 0
 
 
 LIMITS = {"flops": 1e11, "bandwidth": [[2**14, 4e11], [2**20, 1e11]]}

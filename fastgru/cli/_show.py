@@ -16,7 +16,6 @@ from ..model import Model
 from ..quantization import Report
 from ..summary import HEADINGS, WORDS, Summary
 
-
 PIPE_WIDTH = 200  # columns of what is written to a file or a pipe: names of nodes may be long
 
 

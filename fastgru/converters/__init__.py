@@ -55,10 +55,20 @@ SOURCES = (
     Source("PyTorch checkpoint", (".pt", ".pth"), (), "torch_files:import_checkpoint"),
     Source("safetensors", (".safetensors",), (), "torch_files:import_safetensors"),
     Source("ONNX", (".onnx",), (), "onnx_files:import_onnx", ("fix", "shapes", "axes", "states")),
-    Source("TorchScript", (".jit",), ("torch.jit._script.ScriptModule",), "torch_files:import_script",
-           ("example_inputs", "axes", "states", "fix")),
-    Source("live PyTorch module", (), ("torch.nn.modules.module.Module",), "torch_live:import_module",
-           ("example_inputs", "axes", "states")),
+    Source(
+        "TorchScript",
+        (".jit",),
+        ("torch.jit._script.ScriptModule",),
+        "torch_files:import_script",
+        ("example_inputs", "axes", "states", "fix"),
+    ),
+    Source(
+        "live PyTorch module",
+        (),
+        ("torch.nn.modules.module.Module",),
+        "torch_live:import_module",
+        ("example_inputs", "axes", "states"),
+    ),
 )
 
 
