@@ -28,6 +28,7 @@ from ..layers import (
     Reshape,
     like,
 )
+from ..passes import canonical
 from . import _audio, _graphs
 from ._audio import Audio
 from ._terminal import start
@@ -55,7 +56,7 @@ LAYERS = [
 
 def network(path: Path) -> Graph:
     """Blocks (T, 512) every 128 samples to the speech in them."""
-    graph = to_graph(path, like=LAYERS).graph if path.suffix != ".onnx" else _of_stages(path)
+    graph = canonical(to_graph(path, like=LAYERS).graph) if path.suffix != ".onnx" else _of_stages(path)
     return _graphs.expect(graph, [(SIZE,)], [(SIZE,)], f"{path}: network")
 
 
@@ -74,7 +75,7 @@ def _of_stages(path: Path) -> Graph:
 def _stage(b: GraphBuilder, path: Path, x: str, states: dict[str, str], size: int) -> tuple[str, dict[str, str]]:
     """Add the network of an ONNX file; returns its output and its feedback."""
     frame = (1, 1, size)
-    graph = _graphs.expect(to_graph(path, states=states).graph, [frame], [frame], f"{path}: network")
+    graph = _graphs.expect(canonical(to_graph(path, states=states).graph), [frame], [frame], f"{path}: network")
     (y,), feedback = _graphs.insert(b, graph, b.add(Reshape(frame), x))
     return y, feedback
 

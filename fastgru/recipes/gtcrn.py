@@ -14,6 +14,7 @@ import typer
 from .. import Model
 from ..converters import to_graph
 from ..graph import IRFFT, RFFT, Constant, Framing, Graph, GraphBuilder, Multiply, OverlapAdd, Reshape, Spec
+from ..passes import canonical
 from . import _audio, _graphs
 from ._audio import Audio
 from ._terminal import start
@@ -26,7 +27,7 @@ WINDOW = np.sqrt(np.hanning(SIZE + 1)[:-1])  # periodic; its square and itself s
 def network(path: Path) -> Graph:
     """Spectra (T, 1, 257, 1, 2) to those of the speech in them."""
     frame = (1, BINS[0], 1, BINS[1])
-    return _graphs.expect(to_graph(path).graph, [frame], [frame], f"{path}: network")
+    return _graphs.expect(canonical(to_graph(path).graph), [frame], [frame], f"{path}: network")
 
 
 def load(path: Path) -> Model:

@@ -14,6 +14,7 @@ from .. import Model
 from ..cli import _show
 from ..converters import to_graph
 from ..graph import Framing, Graph, GraphBuilder, Reshape, Spec, TimePad
+from ..passes import canonical
 from . import _audio, _graphs, _plot, _weights
 from ._terminal import ruler, start, strip
 
@@ -36,7 +37,7 @@ class Segment(NamedTuple):
 def network(path: Path | None = None, rate: int = 16_000) -> Graph:
     """Chunks to the probability of speech in each: chunks of context + new samples, of new ones alone from ``.jit``."""
     path = path or _weights.fetch(PACKAGE) / "silero_vad.onnx"
-    graph = to_graph(path, **_options(path, *CHUNKS[rate], rate)).graph
+    graph = canonical(to_graph(path, **_options(path, *CHUNKS[rate], rate)).graph)
     size, made = CHUNKS[rate][1] + (path.suffix != ".jit") * CHUNKS[rate][0], graph.specs[graph.outputs[0]].shape
     return _graphs.expect(graph, [(size,)], [made if np.prod(made) == 1 else (1,)], f"{path}: network")
 
