@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from fastgru import reference
 from fastgru.graph import Graph, chain
 from fastgru.layers import GRU, LSTM, Bidirectional
+
+if TYPE_CHECKING:
+    from .network import Real
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -52,7 +55,7 @@ class Case:
     threads: int = 1
     model: str = ""
     streaming: bool = False  # one step a call, the state carried from call to call
-    tolerance: float | None = None  # of reduced precisions, where the file's is too small for this network
+    tolerance: dict[str, float] = field(default_factory=dict)  # by precision, where it is not the file's
 
     @property
     def lengths(self) -> list[int] | None:
@@ -65,16 +68,30 @@ class Case:
 
 @dataclass(frozen=True)
 class Problem:
-    """A case with its arrays."""
+    """A case with its arrays: a generated network, or a real model."""
 
     case: Case
-    graph: Graph  # the network as fastgru has it: what the reference runs
-    x: NDArray[Any]  # (B, T, I) float32, or (B, T) ids
+    graph: Graph  # the network as fastgru has it: what the reference runs; the first of a real model
+    x: NDArray[Any]  # (B, T, I) float32; of a real model what its first network reads
     weights: list[list[Weights]] = field(default_factory=list)  # layers, then directions; none for a real model
-    files: dict[str, Path] = field(default_factory=dict)  # of a real model: the formats its authors ship
+    real: Real | None = None
+
+    @property
+    def checked_calls(self) -> int:
+        """How many calls, one after the other, are checked."""
+        if self.real:
+            return len(self.real.inputs)
+        return CHECKED_STEPS if self.case.streaming else 1
+
+    def feed(self, call: int) -> None:
+        """Make the input of one of these calls what engines read."""
+        if self.real:
+            self.real.put(self.real.inputs[call])
 
     def expected(self) -> Any:
-        """The float64 reference's output (B, T, features), over `CHECKED_STEPS` calls when streaming."""
+        """What these calls must return (B, T, features): by the float64 reference, or as a real model's files say."""
+        if self.real:
+            return self.real.expected.reshape(1, -1, self.real.expected.shape[-1])
         x, mask = self.x, None
         if self.case.streaming:
             x = np.repeat(x, CHECKED_STEPS, axis=1)
@@ -140,7 +157,7 @@ def expand(row: dict[str, Any]) -> list[Case]:
             f"-threads{case.threads}" if case.threads > 1 else "",
         ]
         name = f"{cell}-{inputs}-{hidden}-t{case.steps}-b{case.batch}" + "".join(suffixes)
-        found.append(Case(**{**asdict(case), "name": name}))
+        found.append(replace(case, name=name))
     return found
 
 
@@ -155,7 +172,8 @@ def make(case: Case) -> Problem:
     if case.model:
         from .real import REAL
 
-        return REAL[case.model](case)
+        real = REAL[case.model](case.streaming)
+        return Problem(case, real.networks[0].graph, real.networks[0].x, real=real)
     rng = np.random.default_rng(0)
     cls, gates = CELLS[case.cell]
     directions = 2 if case.bidirectional else 1

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .cases import Problem, Weights
+from .network import Network
 
 ONNX_ORDER = {"gru": "zrn", "lstm": "iofg"}
 TORCH_ORDER = {"gru": "rzn", "lstm": "ifgo"}
 
 
 class OnnxModel(NamedTuple):
-    """A model file and how it is fed."""
+    """A model and how it is fed."""
 
     data: bytes
     inputs: dict[str, Any]  # arrays by name, states among them
@@ -40,12 +41,10 @@ def stacked(cell: str, layer: list[Weights]) -> dict[str, Any]:
 
 
 def build(problem: Problem) -> OnnxModel:
-    """The model of a generated case, or the file that a real model's authors ship."""
+    """The model of a generated case."""
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 
-    if problem.case.model:
-        return shipped(problem)
     case, layers = problem.case, problem.weights
     directions, lengths = len(layers[0]), case.lengths
     states = ("h", "c") if case.cell == "lstm" else ("h",)
@@ -99,15 +98,18 @@ def build(problem: Problem) -> OnnxModel:
     return OnnxModel(model.SerializeToString(), feeds, shapes, carried, read)
 
 
-def shipped(problem: Problem) -> OnnxModel:
-    """A shipped file of two inputs and two outputs: frame and state."""
+def shipped(network: Network) -> OnnxModel:
+    """The file that a real model's authors ship; sizes that it leaves open are 1."""
     import onnx
 
-    model = onnx.load(problem.files["onnx"])
-    frame, state = (i.name for i in model.graph.input)
-    y, after = (o.name for o in model.graph.output)
-    shape = tuple(d.dim_value for d in model.graph.input[1].type.tensor_type.shape.dim)
-    return OnnxModel(
-        model.SerializeToString(), {frame: problem.x, state: np.zeros(shape, np.float32)},
-        {y: problem.x.shape, after: shape}, {after: state}, lambda array: array,
-    )  # fmt: skip
+    file = network.files["onnx"]
+    model = onnx.load(file.path)
+    feeds: dict[str, Any] = dict(file.settings)
+    for value in model.graph.input:
+        if value.name in file.states.values():
+            shape = [d.dim_value or 1 for d in value.type.tensor_type.shape.dim]
+            feeds[value.name] = np.zeros(shape, np.float32)
+        elif value.name not in feeds:
+            feeds[value.name] = network.x
+    shapes = {model.graph.output[0].name: file.y, **{o: feeds[i].shape for o, i in file.states.items()}}
+    return OnnxModel(model.SerializeToString(), feeds, shapes, dict(file.states), lambda y: y)

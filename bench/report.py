@@ -4,37 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from .cases import FILE, PRECISIONS, Figure, read
+from .cases import FILE, Figure, read
+from .plots import draw
+from .results import OURS, Results, best_peer, seen, timed
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-OURS = "fastgru"
-Results = dict[str, Any]
-
-
-def timed(case: Any) -> dict[str, Any]:
-    """The engines of a case that were right and timed, by id."""
-    return {name: entry for name, entry in case["engines"].items() if entry["status"] == "ok"}
-
-
-def ours(precision: str) -> str:
-    """The id of fastgru in a precision."""
-    return OURS if precision == "float32" else f"{OURS} {precision}"
-
-
-def best_peer(case: Any, precisions: Sequence[str] = PRECISIONS, pattern: str = "") -> tuple[str, float] | None:
-    """The fastest other engine of these precisions that was right, and its median."""
-    peers = {
-        name: entry["median_us"]
-        for name, entry in timed(case).items()
-        if not name.startswith(OURS) and entry["precision"] in precisions and re.match(pattern, name)
-    }
-    return min(peers.items(), key=lambda item: item[1]) if peers else None
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -95,24 +73,6 @@ def not_timed(results: Results) -> list[str]:
     return lines
 
 
-def seen(figure: Figure, precision: str, case: Any, results: Results) -> Any:
-    """What a case shows of a figure, or None where it was not measured."""
-    engines = timed(case)
-    mine = engines.get(ours(precision))
-    if mine is None:
-        return None
-    if figure.kind == "floor":
-        return mine.get("over_floor")
-    if figure.kind == "peak":
-        peak = results["roofline"].get("flops")
-        return case["flops"] / (mine["median_us"] * 1e-6) / peak if peak else None
-    if figure.kind == "threads":
-        two = engines.get(f"{OURS} 2 threads")
-        return mine["median_us"] / two["median_us"] if two else None
-    peer = best_peer(case, ["float32"] if precision == "float32" else PRECISIONS, figure.peers)
-    return peer[1] / mine["median_us"] if peer else None
-
-
 def figure_table(results: Results, figures: Sequence[Figure]) -> list[str]:
     """The figures that were asked for: asked, seen in each of their cases."""
     cases = {case["name"]: case for case in results["cases"]}
@@ -126,110 +86,6 @@ def figure_table(results: Results, figures: Sequence[Figure]) -> list[str]:
             shown = ", ".join("-" if value is None else f"{value:.2f}" for value in values)
             rows.append([figure.label, precision, f"{asked:g}", shown, verdict])
     return table(["figure", "precision", "asked", "seen", "met"], rows)
-
-
-# Plots --------------------------------------------------------------------------------------------
-
-
-def draw(results: Results, folder: Path) -> list[Path]:
-    """The plots, as SVG; those that the results have cases for."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    matplotlib.rcParams["svg.hashsalt"] = "bench"  # the same results make the same file
-    from matplotlib import pyplot
-
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, plot in {"speedup": speedup, "latency": latency, "precision": precision_plot, "roofline": roof}.items():
-        figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-        if plot(axes, results):
-            axes.grid(alpha=0.3)
-            paths.append(folder / f"{name}.svg")
-            figure.savefig(paths[-1], metadata={"Date": None})
-        pyplot.close(figure)
-    return paths
-
-
-def speedup(axes: Any, results: Results) -> bool:
-    """Best float32 peer over fastgru, by hidden size."""
-    lines: dict[str, list[tuple[int, float]]] = {}
-    for case in results["cases"]:
-        plain = case["layers"] == 1 and not (case["bidirectional"] or case["ragged"] or case["threads"] > 1)
-        if case["model"] or not plain or case["input"] != case["hidden"]:
-            continue
-        for precision, classes in (("float32", ["float32"]), ("int8", PRECISIONS)):
-            mine, peer = timed(case).get(ours(precision)), best_peer(case, classes)
-            if mine and peer:
-                batch = f", batch {case['batch']}" if case["batch"] > 1 else ""
-                key = f"{case['cell'].upper()}, T={case['steps']}{batch}, {precision}"
-                lines.setdefault(key, []).append((case["hidden"], peer[1] / mine["median_us"]))
-    lines = {key: points for key, points in lines.items() if len(points) > 1}
-    for i, (key, points) in enumerate(sorted(lines.items())):
-        style = "--" if "int8" in key else "-"
-        axes.plot(*zip(*sorted(points), strict=True), style, marker="o", color=f"C{i // 2 % 10}", label=key)
-    axes.axhline(1, color="black", linewidth=0.8)
-    axes.set(xscale="log", yscale="log", xlabel="I = H", ylabel="best peer's time over fastgru's")
-    if lines:
-        axes.set_xticks(sizes := sorted({x for points in lines.values() for x, _ in points}), [str(x) for x in sizes])
-        axes.minorticks_off()
-        axes.legend(fontsize=7)
-    return bool(lines)
-
-
-def latency(axes: Any, results: Results) -> bool:
-    """Share of single calls at least as slow as a time, in one case."""
-    found = [c for c in results["cases"] if any("single" in e for e in timed(c).values()) and not c["model"]]
-    case = next((c for c in found if c["name"] == "gru-64-64-t1-b1"), found[0] if found else None)
-    if case is None:
-        return False
-    for name, entry in timed(case).items():
-        times = sorted(entry["single"]["us"])
-        axes.plot(times, [1 - i / len(times) for i in range(len(times))], label=name)
-    axes.set(
-        xscale="log", yscale="log", xlabel="microseconds of one call", ylabel="share of calls at least as slow",
-        title=case["name"],
-    )  # fmt: skip
-    axes.legend(fontsize=7, loc="upper right")
-    return True
-
-
-def precision_plot(axes: Any, results: Results) -> bool:
-    """Error against time of every engine, in one case."""
-    found = [
-        c for c in results["cases"] if not c["model"] and any(e["precision"] != "float32" for e in timed(c).values())
-    ]
-    case = next((c for c in found if c["name"] == "lstm-256-256-t1-b1"), found[0] if found else None)
-    if case is None:
-        return False
-    for name, entry in timed(case).items():
-        marker = "o" if name.startswith(OURS) else "x"
-        axes.plot(entry["median_us"], max(entry["error"], 1e-9), marker, label=name)
-        axes.annotate(
-            name, (entry["median_us"], max(entry["error"], 1e-9)), (4, 4), fontsize=7, textcoords="offset points"
-        )
-    axes.set(xscale="log", yscale="log", xlabel="microseconds", ylabel="largest error", title=case["name"])
-    return True
-
-
-def roof(axes: Any, results: Results) -> bool:
-    """Time against floor, float32: on the line, a case is as fast as the machine allows."""
-    found = False
-    for cell, colour in (("gru", "C0"), ("lstm", "C1"), ("", "C2")):
-        mine = [timed(c).get(OURS) for c in results["cases"] if c["cell"] == cell and c["threads"] == 1]
-        peers = [timed(c).get(p[0]) for c in results["cases"] if c["cell"] == cell and (p := best_peer(c, ["float32"]))]
-        for entries, marker, whose in ((mine, "o", OURS), (peers, "x", "best fp32 peer")):
-            points = [(e["floor_us"], e["median_us"]) for e in entries if e and "floor_us" in e]
-            if points:
-                found = True
-                label = f"{whose}, {cell.upper() or 'real models'}"
-                axes.plot(*zip(*points, strict=True), marker, color=colour, label=label)
-    if found:
-        low, high = axes.get_xlim()
-        axes.plot([low, high], [low, high], color="black", linewidth=0.8, label="the floor")
-        axes.set(xscale="log", yscale="log", xlabel="floor, microseconds", ylabel="median, microseconds")
-        axes.legend(fontsize=7)
-    return found
 
 
 # Command ------------------------------------------------------------------------------------------
@@ -270,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plots", type=Path, metavar="DIR", help="where to draw the plots")
     options = parser.parse_args(arguments)
     results = json.loads(options.results.read_text())
-    drawn = draw(results, options.plots) if options.plots else []
+    drawn = draw(results, options.plots, read(options.file).figures) if options.plots else []
     base = options.readme.resolve().parent if options.readme else Path.cwd()
     shown = [p.resolve().relative_to(base).as_posix() if p.resolve().is_relative_to(base) else str(p) for p in drawn]
     text = "\n".join(report(results, read(options.file).figures, shown))

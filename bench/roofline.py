@@ -6,7 +6,8 @@ size, and its arithmetic at the FMA peak, `flops = 2 * weights * rows`. Over a w
 - one step (T = 1): all weights of the network are one working set, read once; `flops` over all of them;
 - a sequence: per node, the input product of all steps is one product that reads its weights once, and the recurrent
   product reads its weights in each of the T steps: `T * max(bytes / bandwidth(bytes), 2 * weights * B / peak)`, with
-  the rows that count in place of `B` where lengths differ.
+  the rows that count in place of `B` where lengths differ;
+- convolutions and products over frames: their weights once, and all their multiply-accumulates.
 
 Weights of a reduced precision have fewer bytes; as its peak is not measured, its floor is that of reading alone.
 Activation functions and the call itself are free under a floor. Two threads halve it.
@@ -18,12 +19,14 @@ import json
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastgru.graph import Dense, Recurrent
+from fastgru.graph import Constant, Graph, Recurrent
 
 from .cases import Problem
 
@@ -55,38 +58,58 @@ def bandwidth(roofline: Roofline, size: float) -> float:
     return float(np.interp(np.log(size), np.log(sizes), rates))
 
 
-def products(problem: Problem) -> list[tuple[int, int]]:
-    """(weights, times they are read) of every product of the network."""
-    steps = 1 if problem.case.streaming else problem.x.shape[1]
-    found = []
-    for node in problem.graph.nodes:
-        if isinstance(node.op, Recurrent):
-            found += [(node.op.weight_x.size, 1), (node.op.weight_h.size, steps)]
-        elif isinstance(node.op, Dense):
-            found.append((node.op.weight.size, 1))
+class Product(NamedTuple):
+    """One product of a call: its weights, how often they are read, and its multiply-accumulates."""
+
+    weights: int
+    reads: int
+    macs: float
+
+
+def products(problem: Problem) -> list[Product]:
+    """Every product of one call."""
+    case = problem.case
+    if problem.real is None:
+        batch, steps = problem.x.shape[0], 1 if case.streaming else problem.x.shape[1]
+        rows = batch * steps if case.lengths is None else sum(case.lengths)
+        return list(_products(problem.graph, batch, steps, rows))
+    found: list[Product] = []
+    for network in problem.real.networks:
+        steps = 1 if network.streaming else len(network.frames())
+        found += network.calls * list(_products(network.graph, 1, steps, steps))
     return found
 
 
-def counted_rows(problem: Problem) -> int:
-    """Rows times steps, only those that count."""
-    lengths = problem.case.lengths
-    return sum(lengths) if lengths is not None else int(problem.x.shape[0] * problem.x.shape[1])
+def _products(graph: Graph, batch: int, steps: int, rows: int) -> Iterator[Product]:
+    """Those of a graph on a batch of sequences, of which `rows` steps count."""
+    constants = {n.outputs[0]: prod(graph.specs[n.outputs[0]].shape) for n in graph.nodes if isinstance(n.op, Constant)}
+    for node in graph.nodes:
+        specs = tuple(graph.specs[value] for value in node.inputs)
+        if isinstance(node.op, Recurrent):
+            scanned = specs[0].shape[0] if node.op.scan else 1
+            along = prod(specs[0].shape[:-1])
+            yield Product(node.op.weight_x.size, 1, node.op.weight_x.size * along * rows)
+            yield Product(node.op.weight_h.size, steps * scanned, node.op.weight_h.size * along * rows)
+        elif macs := node.op.macs_for(specs):
+            own = sum(w.size for w in node.op.weights().values() if w.ndim > 1)
+            weights = own + sum(constants.get(value, 0) for value in node.inputs)
+            yield Product(weights, 1, macs * (rows if any(spec.time for spec in specs) else batch))
 
 
 def flops(problem: Problem) -> float:
     """Of all products of one call."""
-    return 2.0 * counted_rows(problem) * sum(weights for weights, _ in products(problem))
+    return 2.0 * sum(product.macs for product in products(problem))
 
 
 def floor(problem: Problem, roofline: Roofline, precision: str, threads: int = 1) -> float | None:
     """The least seconds of one call; None without a roofline."""
     if "missing" in roofline:
         return None
-    size, rows = BYTES[precision], counted_rows(problem)
+    size = BYTES[precision]
     peak = roofline["flops"] if precision == "float32" else float("inf")
     found = products(problem)
     if problem.case.streaming:
-        total = sum(weights for weights, _ in found)
-        return max(total * size / bandwidth(roofline, total * size), 2 * total * rows / peak) / threads
-    parts = [max(n * w * size / bandwidth(roofline, w * size), 2 * w * rows / peak) for w, n in found]
-    return sum(parts) / threads
+        found = [Product(sum(p.weights for p in found), 1, sum(p.macs for p in found))]
+    sizes = [max(1, p.weights * size) for p in found]
+    reading = [p.reads * n / bandwidth(roofline, n) for p, n in zip(found, sizes, strict=True)]
+    return sum(max(read, 2 * p.macs / peak) for read, p in zip(reading, found, strict=True)) / threads

@@ -7,7 +7,8 @@ import pkgutil
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
-from ..cases import Case, Problem
+from ..cases import Problem
+from ..network import Call, Network
 
 
 class Run(NamedTuple):
@@ -32,7 +33,7 @@ class Engine(Protocol):
         """None, or why this engine cannot run here."""
         ...
 
-    def supports(self, case: Case) -> bool:
+    def supports(self, problem: Problem) -> bool:
         """Whether the engine has what the case needs."""
         ...
 
@@ -42,11 +43,15 @@ class Engine(Protocol):
 
 
 class Base:
-    """What most engines share: a module to import, one thread, no real models."""
+    """What most engines share: a module to import, one thread; networks of real models one by one, put together.
+
+    An engine has `generated` for networks of given sizes, and `reads` and `network` for those of real models.
+    """
 
     name = ""
     module = ""  # what must be importable
     threads = 1
+    reads = ""  # a key of `Network.files`; no real models where there is none
 
     def __init__(self, precision: str = "float32") -> None:
         self.precision = precision
@@ -61,8 +66,35 @@ class Base:
             return f"not installed: {error}"
         return None
 
-    def supports(self, case: Case) -> bool:
-        return case.threads == 1 and not case.model
+    def supports(self, problem: Problem) -> bool:
+        real = problem.real
+        if problem.case.threads > 1:
+            return False
+        if real is None or self.name in real.own:
+            return True
+        return real.glue is not None and all(map(self.has, real.networks))
+
+    def has(self, network: Network) -> bool:
+        """Whether `network` can be asked for."""
+        return self.reads in network.files
+
+    def prepare(self, problem: Problem) -> Run:
+        real = problem.real
+        if real is None:
+            return self.generated(problem)
+        if own := real.own.get(self.name):
+            return Run(own(self.precision), real.read)
+        if real.glue is None:
+            raise ValueError(f"{self.name} must have a call of its own for {problem.case.name}, got none")
+        return Run(real.glue([self.network(network) for network in real.networks]), real.read)
+
+    def generated(self, problem: Problem) -> Run:
+        """A network of given sizes."""
+        raise NotImplementedError(f"{self.name} runs no networks of given sizes")
+
+    def network(self, network: Network) -> Call:
+        """One network of a real model, its state at the start."""
+        raise NotImplementedError(f"{self.name} runs no networks of real models")
 
 
 def label(engine: Engine) -> str:

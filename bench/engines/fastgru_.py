@@ -7,7 +7,8 @@ from typing import Any
 import fastgru
 from fastgru import Model
 
-from ..cases import PRECISIONS, Case, Problem, joined
+from ..cases import PRECISIONS, Problem, joined
+from ..network import Call, Network
 from . import Base, Run
 
 
@@ -27,10 +28,21 @@ class FastGru(Base):
             return "this fastgru has no set_num_threads"
         return None
 
-    def supports(self, case: Case) -> bool:
-        return case.threads == self.threads or (case.threads > 1 and self.precision == "float32")
+    def supports(self, problem: Problem) -> bool:
+        threads = problem.case.threads
+        return threads == self.threads or (threads > 1 and self.precision == "float32")
 
-    def prepare(self, problem: Problem) -> Run:
+    def network(self, network: Network) -> Call:
+        model = Model(network.graph)
+        if self.precision != "float32":
+            model = model.quantize(self.precision)
+        frames = network.frames()
+        if not network.streaming:
+            return lambda: model(frames)
+        step = model.stream().step
+        return lambda: step(frames)
+
+    def generated(self, problem: Problem) -> Run:
         case, x = problem.case, problem.x
         model: Any = Model(problem.graph)
         if self.precision != "float32":

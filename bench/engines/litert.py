@@ -7,43 +7,48 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import Case, Problem
-from . import Base, Run
+from ..cases import Problem
+from ..network import Call, Network
+from . import Base
 
 FILES = {"float32": "tflite", "int8": "tflite int8"}
 
 
 class LiteRt(Base):
-    """A frame and a state in, a frame and a state out."""
+    """Files whose first input and output are of the frame, the others the states, in order."""
 
     name, module = "litert", "ai_edge_litert.interpreter"
+
+    def __init__(self, precision: str) -> None:
+        super().__init__(precision)
+        self.reads = FILES[precision]
 
     def version(self) -> str:
         return importlib.metadata.version("ai-edge-litert")
 
-    def supports(self, case: Case) -> bool:
-        return case.model == "dtln-1"
+    def supports(self, problem: Problem) -> bool:
+        return problem.real is not None and super().supports(problem)
 
-    def prepare(self, problem: Problem) -> Run:
+    def network(self, network: Network) -> Call:
         from ai_edge_litert.interpreter import Interpreter
 
-        interpreter = Interpreter(str(problem.files[FILES[self.precision]]), num_threads=1)
+        interpreter = Interpreter(str(network.files[self.reads]), num_threads=1)
         interpreter.allocate_tensors()
-        frame, state = (d["index"] for d in interpreter.get_input_details())
-        y, after = (d["index"] for d in interpreter.get_output_details())
-        shape = interpreter.get_input_details()[1]["shape"]
-        carried, x = np.zeros(shape, np.float32), problem.x
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        frame, y, x = inputs[0]["index"], outputs[0]["index"], network.x
+        states = [(a["index"], b["index"]) for a, b in zip(inputs[1:], outputs[1:], strict=True)]
         put, get, invoke = interpreter.set_tensor, interpreter.get_tensor, interpreter.invoke
+        for detail in inputs[1:]:
+            put(detail["index"], np.zeros(detail["shape"], np.float32))
 
         def call() -> Any:
-            nonlocal carried
             put(frame, x)
-            put(state, carried)
             invoke()
-            carried = get(after)
+            for before, after in states:
+                put(before, get(after))
             return get(y)
 
-        return Run(call, lambda array: array)
+        return call
 
 
 ENGINES = [LiteRt(precision) for precision in FILES]

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from fastgru.graph import GRU, LSTM, Concat, Dense, Embedding, Recurrent
+from fastgru.graph import GRU, LSTM, Concat, Dense, Embedding, Graph, Recurrent
 
-from ..cases import F32, Case, Problem, joined
+from ..cases import F32, Problem, joined
+from ..network import Call, Network
 from . import Base, Run
 
+LAYERS = (Recurrent, Dense, Embedding, Concat)
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "linear": lambda x: x,
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -75,40 +77,46 @@ class NumpyLoop(Base):
 
     name = module = "numpy"
 
-    def supports(self, case: Case) -> bool:
-        return case.threads == 1
+    def has(self, network: Network) -> bool:
+        return all(isinstance(node.op, LAYERS) for node in network.graph.nodes)
 
-    def prepare(self, problem: Problem) -> Run:
-        case, graph = problem.case, problem.graph
-        functions = [self._function(node.op, case) for node in graph.nodes]
-        plan = [(function, node.inputs, node.outputs[0]) for function, node in zip(functions, graph.nodes, strict=True)]
-        (source,) = graph.inputs
-        mask = None
+    def generated(self, problem: Problem) -> Run:
+        case, mask = problem.case, None
         if case.lengths is not None:
             mask = np.arange(problem.x.shape[1]) < np.array(case.lengths)[:, None]
+        return Run(self._plan(problem.graph, problem.x, case.streaming, mask), joined)
+
+    def network(self, network: Network) -> Call:
+        frames = network.frames()
+        x = frames[None, None] if network.streaming else frames[None]
+        return self._plan(network.graph, x, network.streaming, None)
+
+    def _plan(self, graph: Graph, x: Any, stateful: bool, mask: Any) -> Call:
+        """A call that runs the graph's layers in order over x (B, T, I)."""
+        functions = [self._function(node.op, len(x), stateful) for node in graph.nodes]
+        plan = [(function, node.inputs, node.outputs[0]) for function, node in zip(functions, graph.nodes, strict=True)]
+        (source,) = graph.inputs
 
         def call() -> Any:
-            values = {source: problem.x}
+            values = {source: x}
             for function, inputs, output in plan:
                 values[output] = function(mask, *(values[name] for name in inputs))
             return tuple(values[name] for name in graph.outputs)
 
-        return Run(call, joined)
+        return call
 
     @staticmethod
-    def _function(op: Any, case: Case) -> Callable[..., Any]:
+    def _function(op: Any, batch: int, stateful: bool) -> Callable[..., Any]:
         """`op` as a function of the mask and its inputs."""
         if isinstance(op, Recurrent):
-            layer = Layer(op, case.batch, case.streaming)
+            layer = Layer(op, batch, stateful)
             return lambda mask, x: layer(x, mask)
         if isinstance(op, Dense):
             weight, bias, activation = op.weight.T, op.bias, ACTIVATIONS[op.activation.name]
             return lambda mask, x: activation(x @ weight + (0 if bias is None else bias))
         if isinstance(op, Embedding):
             return lambda mask, ids: op.weight[ids]
-        if isinstance(op, Concat):
-            return lambda mask, *xs: np.concatenate(xs, axis=-1)
-        raise NotImplementedError(f"op must be one of a loop by hand, got {type(op).__name__}")
+        return lambda mask, *xs: np.concatenate(xs, axis=-1)  # Concat, the last of LAYERS
 
 
 ENGINES = [NumpyLoop()]

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import Case, Problem
-from ..onnx_model import OnnxModel, build
+from ..cases import Problem
+from ..network import Call, Network
+from ..onnx_model import OnnxModel, build, shipped
 from . import Base, Run
 
 
@@ -15,7 +16,7 @@ class OnnxRuntime(Base):
     """Inputs and outputs bound to NumPy arrays once; a carried state swaps between two of them."""
 
     name = module = "onnxruntime"
-    real = ("dtln-1",)
+    reads = "onnx"
 
     def available(self) -> str | None:
         try:
@@ -24,17 +25,21 @@ class OnnxRuntime(Base):
             return f"not installed: {error}"
         return super().available()
 
-    def supports(self, case: Case) -> bool:
-        return case.threads == 1 and (not case.model or case.model in self.real)
-
     def model_bytes(self, model: OnnxModel) -> bytes:
         """What the session loads."""
         return model.data
 
-    def prepare(self, problem: Problem) -> Run:
+    def generated(self, problem: Problem) -> Run:
+        model = build(problem)
+        return Run(self.bound(model), model.read)
+
+    def network(self, network: Network) -> Call:
+        return self.bound(shipped(network))
+
+    def bound(self, model: OnnxModel) -> Call:
+        """A call that returns the first output."""
         import onnxruntime
 
-        model = build(problem)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
@@ -52,10 +57,10 @@ class OnnxRuntime(Base):
                 binding.bind_ortvalue_output(name, wrap(array))
             bindings.append(binding)
         keep = (states, arrays, model.inputs)  # the bindings alias this memory
-        return Run(_calls(session.run_with_iobinding, bindings, arrays[result], keep), model.read)
+        return _calls(session.run_with_iobinding, bindings, arrays[result], keep)
 
 
-def _calls(run: Any, bindings: list[Any], y: Any, keep: Any) -> Any:
+def _calls(run: Any, bindings: list[Any], y: Any, keep: Any) -> Call:
     """A call that runs the bindings in turn and returns `y`."""
     if len(bindings) == 1:
         (binding,) = bindings

@@ -1,4 +1,4 @@
-"""ONNX Runtime's dynamically quantised LSTM; it has no such GRU."""
+"""ONNX Runtime's dynamically quantised LSTM and MatMul; it has no such GRU."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import logging
 import tempfile
 from pathlib import Path
 
-from ..cases import Case
+from ..cases import Problem
 from ..onnx_model import OnnxModel
 from .onnxruntime_ import OnnxRuntime
 
 
 class OnnxRuntimeInt8(OnnxRuntime):
-    """The float32 model after ``quantize_dynamic``: its LSTM nodes become DynamicQuantizeLSTM."""
+    """The float32 model after ``quantize_dynamic``."""
 
-    def supports(self, case: Case) -> bool:
-        return super().supports(case) and (case.cell == "lstm" or case.model in self.real)
+    def supports(self, problem: Problem) -> bool:
+        return super().supports(problem) and (problem.case.cell == "lstm" or problem.case.model.startswith("dtln"))
 
     def model_bytes(self, model: OnnxModel) -> bytes:
         import onnx
@@ -29,8 +29,8 @@ class OnnxRuntimeInt8(OnnxRuntime):
                 weight_type=QuantType.QInt8,
             )  # fmt: skip
             quantised = onnx.load(path)
-        if not any(node.op_type == "DynamicQuantizeLSTM" for node in quantised.graph.node):
-            raise RuntimeError("no LSTM was quantised")
+        if not any(node.op_type in ("DynamicQuantizeLSTM", "MatMulInteger") for node in quantised.graph.node):
+            raise RuntimeError("nothing was quantised")
         return bytes(quantised.SerializeToString())
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..cases import Case, Problem
-from ..onnx_model import build
+from ..cases import Problem
+from ..network import Call, Network
+from ..onnx_model import OnnxModel, build, shipped
 from . import Base, Run
 
 HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -20,6 +21,7 @@ class OpenVino(Base):
     """A request a turn, its inputs and outputs NumPy memory; a carried state swaps between two requests."""
 
     name = module = "openvino"
+    reads = "onnx"
 
     def available(self) -> str | None:
         try:
@@ -32,13 +34,17 @@ class OpenVino(Base):
             return "this CPU has no bfloat16 arithmetic that OpenVINO would use"
         return None
 
-    def supports(self, case: Case) -> bool:
-        return case.threads == 1 and (not case.model or case.model == "dtln-1")
+    def generated(self, problem: Problem) -> Run:
+        model = build(problem)
+        return Run(self.bound(model), model.read)
 
-    def prepare(self, problem: Problem) -> Run:
+    def network(self, network: Network) -> Call:
+        return self.bound(shipped(network))
+
+    def bound(self, model: OnnxModel) -> Call:
+        """A call that returns the first output."""
         import openvino
 
-        model = build(problem)
         core = openvino.Core()
         compiled = core.compile_model(
             core.read_model(model.data, b""), "CPU",
@@ -70,7 +76,7 @@ class OpenVino(Base):
             now, then = then, now
             return y
 
-        return Run(call, model.read)
+        return call
 
 
 ENGINES = [OpenVino(precision) for precision in HINTS]

@@ -27,7 +27,7 @@ class TorchEager(Base):
                 parameter.copy_(array)
         return module
 
-    def prepare(self, problem: Problem) -> Run:
+    def generated(self, problem: Problem) -> Run:
         module = self.module_of(problem)
 
         import torch

@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ..cases import Case, Problem
-from ..onnx_model import build
+from ..cases import Problem
+from ..network import Call, Network
+from ..onnx_model import OnnxModel, build, shipped
 from . import Base, Run
 
 
@@ -15,6 +16,7 @@ class Tract(Base):
     """The optimised model; a state that is carried stays a tract tensor."""
 
     name = module = "tract"
+    reads = "onnx"
 
     def available(self) -> str | None:
         try:
@@ -28,30 +30,35 @@ class Tract(Base):
 
         return str(tract.version())
 
-    def supports(self, case: Case) -> bool:
-        return case.threads == 1 and (not case.model or case.model == "dtln-1")
+    def generated(self, problem: Problem) -> Run:
+        model = build(problem)
+        return Run(self.loaded(model), model.read)
 
-    def prepare(self, problem: Problem) -> Run:
+    def network(self, network: Network) -> Call:
+        return self.loaded(shipped(network), fresh=True)
+
+    def loaded(self, model: OnnxModel, *, fresh: bool = False) -> Call:
+        """A call that returns the first output; `fresh` where a scan must not go on from the last call's state."""
         import tract
 
-        model = build(problem)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "case.onnx"
             path.write_bytes(model.data)
             network = tract.onnx().load(path).into_model()
         inputs = [network.input_name(i) for i in range(network.input_count())]
         outputs = list(model.outputs)
-        state = network.into_runnable().spawn_state()
+        runnable = network.into_runnable()
+        run = runnable.run if fresh else runnable.spawn_state().run
         feeds: list[Any] = [model.inputs[name] for name in inputs]
         places = [(outputs.index(o), inputs.index(i)) for o, i in model.carried.items()]
 
         def call() -> Any:
-            results = state.run(feeds)
+            results = run(feeds)
             for source, target in places:
                 feeds[target] = results[source]
             return results[0].to_numpy()
 
-        return Run(call, model.read)
+        return call
 
 
 ENGINES = [Tract()]

@@ -10,21 +10,37 @@ import numpy as np
 import torch
 
 from ..errors import ConvertError, listed
-from .onnx_values import Tensor, Unavailable
+from .onnx_values import Dim, Tensor, Unavailable
 from .torch_export_call import Session
 from .torch_export_dispatch import Dispatcher, Missing, from_torch, leaves
-from .torch_script_scalars import DTYPES, OF_TENSORS, PLAIN, is_array, is_open
+from .torch_script_scalars import CONTAINERS, DTYPES, OF_TENSORS, PLAIN, is_array, is_open
 
+BRANCHING = ("prim::RaiseException", "prim::If", "prim::Loop")
 MOST_STEPS = 100_000  # nodes run, loops unrolled
 Attributes = dict[tuple[str, str], Any]  # what the module has stored: path and name of an attribute to its value
 # What hands on its only argument.
 SAME = {"prim::unchecked_cast", "prim::unchecked_unwrap_optional", "aten::_unwrap_optional", "prim::data"}
 SILENT = {"aten::warn", "prim::Print", "aten::_assert"}
-VIEWS = {
+VIEWS = {f"aten::{name}" for name in ("slice", "select", "expand", "narrow", "unbind", "chunk", "split", "diagonal")}
+WHOLE_VIEWS = {
     f"aten::{name}"
-    for name in ("slice", "select", "view", "transpose", "permute", "squeeze", "unsqueeze", "expand", "narrow", "t",
-                 "reshape")
-}  # fmt: skip
+    for name in (
+        "view",
+        "reshape",
+        "flatten",
+        "transpose",
+        "permute",
+        "squeeze",
+        "unsqueeze",
+        "t",
+        "contiguous",
+        "detach",
+    )
+}
+
+
+class _Unsafe(ConvertError):
+    """A change in place that later reads could miss."""
 
 
 class Object:
@@ -77,11 +93,7 @@ class ScriptInterpreter:
             try:
                 results = self.evaluate(node)
             except (ConvertError, IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-                if isinstance(error, ConvertError) and node.kind() in (
-                    "prim::RaiseException",
-                    "prim::If",
-                    "prim::Loop",
-                ):
+                if isinstance(error, _Unsafe) or (isinstance(error, ConvertError) and node.kind() in BRANCHING):
                     raise
                 results = [self.dispatcher.missing(f"node {self.shown(node)}: {error}")] * node.outputsSize()
             for value, result in zip(node.outputs(), results, strict=True):
@@ -107,16 +119,17 @@ class ScriptInterpreter:
         lost = [v.causes for v in leaves(args) if isinstance(v, Missing)]
         if lost:
             return [Missing(causes=frozenset().union(*lost))] * node.outputsSize()
+        if kind in CONTAINERS and (
+            isinstance(args[0], list | tuple | dict) or kind in ("aten::__is__", "aten::__isnot__")
+        ):
+            return [CONTAINERS[kind](*args)]
         if kind in OF_TENSORS and (any(isinstance(a, Tensor | np.ndarray) for a in args) or kind.startswith("prim::")):
             return [OF_TENSORS[kind](*args)]
         name = kind.partition("::")[2]
+        args = [a.item() if isinstance(a, np.ndarray) and a.ndim == 0 and any(isinstance(b, Dim) for b in args) else a
+                for a in args]  # fmt: skip
         if name in PLAIN and not any(is_open(a) or is_array(a) for a in args):
             return [PLAIN[name](*args)]
-        if kind == "aten::__getitem__" and not isinstance(args[0], Tensor | np.ndarray):
-            return [args[0][args[1]]]
-        if kind == "aten::append":
-            args[0].append(args[1])
-            return [args[0]]
         return self.call(node, kind, args)
 
     def constant(self, node: Any) -> Any:
@@ -131,9 +144,9 @@ class ScriptInterpreter:
         in_place = name.endswith("_") and not name.endswith("__")
         if in_place:
             name = name[:-1]
-            source = node.inputsAt(0).node().kind()
-            if source in VIEWS:
-                raise ConvertError(f"call must not change a part of a tensor in place, got {kind} of {source}")
+            _check_alone(node)
+        elif schema.is_mutable:
+            raise _Unsafe(f"call must not change its arguments, got {self.shown(node)}")
         op = _Operator(schema, name)
         positional = []
         keywords = {}
@@ -145,10 +158,10 @@ class ScriptInterpreter:
             else:
                 positional.append(value)
         result = self.dispatcher.call(op, positional, keywords, self.name(name, args), place_of(node))
-        if isinstance(result, Unavailable):
-            return [result] * node.outputsSize()
         if in_place:
             self.values[node.inputsAt(0).debugName()] = result
+        if isinstance(result, Unavailable):
+            return [result] * node.outputsSize()
         return list(result) if node.outputsSize() > 1 else [result]
 
     def name(self, operator: str, args: Sequence[Any]) -> str:
@@ -170,10 +183,10 @@ class ScriptInterpreter:
         value = getattr(args[0].module, name)
         if isinstance(value, torch.nn.Module | torch.jit.ScriptModule):
             return [Object(path, value)]
-        if isinstance(value, torch.Tensor):
-            value = from_torch(value)
-            self.paths[id(value)] = path
-            self.kept.append(value)
+        value = from_torch(value)
+        for array in leaves([value]):
+            self.paths[id(array)] = path
+        self.kept.append(value)
         return [value]
 
     def _SetAttr(self, node: Any, args: Sequence[Any]) -> Sequence[Any]:
@@ -256,6 +269,24 @@ class _Operator:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._found()(*args, **kwargs)
+
+
+def _check_alone(node: Any) -> None:
+    """Raise unless what a call changes in place is seen by nothing but through its value.
+
+    It may be a view of all of another tensor, if nothing else reads that one; and no view of it may be there already.
+    """
+    value = node.inputsAt(0)
+    while value.node().kind() in WHOLE_VIEWS:
+        value = value.node().inputsAt(0)
+        if len(value.uses()) > 1:
+            raise _Unsafe(f"call must not change a tensor in place that is read elsewhere too, got {node.kind()}")
+    if value.node().kind() in VIEWS:
+        raise _Unsafe(f"call must not change a part of a tensor in place, got {node.kind()} of {value.node().kind()}")
+    value = node.inputsAt(0)
+    for use in value.uses():
+        if use.user.kind() in (*VIEWS, *WHOLE_VIEWS) and use.user.isBefore(node):
+            raise _Unsafe(f"call must not change a tensor in place of which there is a view, got {node.kind()}")
 
 
 def place_of(node: Any) -> str:

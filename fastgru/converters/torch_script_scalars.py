@@ -49,12 +49,17 @@ def _compared(function: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool
     return run
 
 
+def _known(value: Any) -> Any:
+    """A value that is there before the model runs."""
+    if isinstance(value, Tensor | RowOrder):
+        raise ConvertError(f"number must be known to decide or to size something, got a computed value {value}")
+    return value.reshape(()).item() if isinstance(value, np.ndarray) else value
+
+
 def _truth(value: Any) -> bool:
     if isinstance(value, Dim):
         return True  # there is at least one row and one step
-    if isinstance(value, np.ndarray):
-        return bool(value.reshape(()).item())
-    return bool(value)
+    return bool(_known(value))
 
 
 def _length(value: Any) -> Any:
@@ -97,6 +102,16 @@ def _minus(a: Any, b: Any, alpha: Any = 1) -> Any:
     return a - b
 
 
+def _set_item(items: Any, index: Any, value: Any) -> Any:
+    items[index] = value
+    return items
+
+
+def _append(items: Any, value: Any) -> Any:
+    items.append(value)
+    return items
+
+
 def _slice(items: Any, start: Any = None, end: Any = None, step: int = 1) -> Any:
     return items[start:end:step]
 
@@ -125,12 +140,19 @@ PLAIN: dict[str, Callable[..., Any]] = {
     "Bool": _truth, "Int": _number(int), "Float": _number(float),
     "format": lambda text, *values: text.format(*values),
 }  # fmt: skip
+# Of lists, dicts and optional values, whatever they hold.
+CONTAINERS: dict[str, Callable[..., Any]] = {
+    "aten::__is__": operator.is_, "aten::__isnot__": operator.is_not, "aten::len": len, "aten::list": list,
+    "aten::__getitem__": operator.getitem, "aten::_set_item": _set_item, "aten::append": _append, "aten::slice": _slice,
+    "aten::add": operator.add, "aten::keys": lambda items: list(items), "aten::values": lambda items: list(items.values()),
+    "aten::items": lambda items: list(items.items()),
+}  # fmt: skip
 # What is known of a tensor.
 OF_TENSORS: dict[str, Callable[..., Any]] = {
     "aten::size": _size, "aten::len": _length, "aten::dim": lambda x: len(_size(x)), "prim::dtype": _code,
     "aten::numel": lambda x: product(_size(x)), "aten::is_floating_point": lambda x: _code(x) in (6, 7),
     "prim::device": lambda x: "cpu", "prim::layout": lambda x: None, "prim::is_cuda": lambda x: False,
-    "prim::requires_grad": lambda x: False, "aten::__is__": operator.is_, "aten::__isnot__": operator.is_not,
+    "prim::requires_grad": lambda x: False,
     "aten::IntImplicit": _number(int), "aten::FloatImplicit": _number(float), "aten::ScalarImplicit": _number(_same),
     "aten::Int": _number(int), "aten::Float": _number(float), "aten::Bool": _truth, "aten::item": _number(_same),
     "prim::NumToTensor": _same,
