@@ -5,5 +5,6 @@
     cases.toml --cases.py--> Problem --engines/*.py--> Run --measure.py--> results.json --report.py--> tables, plots
     what is run              weights and input          a call, checked     times            README
 
-One engine is one file of `bench.engines`. This module imports nothing: the process is pinned before NumPy loads.
+One engine is one file of `bench.engines`; what it must know of a real model, a `bench.network.Network` says, made by
+`bench.real`. This module imports nothing: the process is pinned before NumPy loads.
 """

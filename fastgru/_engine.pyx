@@ -11,7 +11,7 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memmove, memset  # no-cython-lint
 
 import numpy as np
 
@@ -126,7 +126,9 @@ cdef class Plan:
         self.dtypes = {i: v["dtype"] for i, v in enumerate(values) if "dtype" in v}
         self.typed = len(self.dtypes) > 0
         if clocks > MAX_CLOCKS:
-            raise ValueError(f"layers that change the number of steps must be fewer than {MAX_CLOCKS}, got {clocks - 1}")
+            raise ValueError(
+                f"layers that change the number of steps must be fewer than {MAX_CLOCKS}, got {clocks - 1}"
+            )
         self.loop_begin, self.loop_end = loop
         self.loop_clock, self.clocks, self.n_windows, self.latency = loop_clock - 1, clocks, 0, latency
         self.n_slots = max([v["slot"] for v in values], default=-1) + 1

@@ -42,7 +42,7 @@ cdef struct Recurrence:
 # The last steps of a value that windows slide over; of an overlap-add, the samples not yet complete.
 cdef struct Window:
     char *line         # (B, capacity, size)
-    idx capacity, held # steps of room, and steps that are there
+    idx capacity, held  # steps of room, and steps that are there
     idx drop           # steps that no later window needs; below `held` there are steps still to be skipped
 
 cdef struct Run:

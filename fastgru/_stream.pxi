@@ -158,8 +158,8 @@ cdef class Stream:
 
     cdef idx value_bytes(self, int value) noexcept:
         """Bytes of a value's rows in one block."""
-        return (self.max_steps[self.plan.values[value].clock] if self.plan.values[value].time else 1) * self.B * self.rows[value].b_stride * (
-            self.plan.values[value].item)
+        cdef const Value *v = &self.plan.values[value]
+        return (self.max_steps[v.clock] if v.time else 1) * self.B * self.rows[value].b_stride * v.item
 
     cdef idx product_bytes(self) noexcept:
         return self.most_rows * self.widest * self.plan.kernels.item if self.plan.unfused else 0
@@ -488,7 +488,8 @@ cdef class Stream:
         cdef int i, parts = 1
         cdef bint split = plan.macs * T * self.B >= SPLIT_MACS
         cdef bint rows = self.B > 1 and split and not plan.scans
-        cdef bint wave = not rows and split and not plan.framed and plan.n_recurrences > 1 and T > 1 and plan.n_instructions <= 256
+        cdef bint wave = (not rows and split and not plan.framed and plan.n_recurrences > 1 and T > 1
+                          and plan.n_instructions <= 256)
         job.T, job.block, job.whole, job.first = T, self.block, &self.run, self.rows
         if rows:
             parts = min(threads, self.B)

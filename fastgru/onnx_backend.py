@@ -107,7 +107,7 @@ class FastGruRep(BackendRep):
         assert found is not None
         kinds = {n: KINDS[spec.dtype] for n, spec in found.graph.inputs.items()}
         wide = any(a.dtype == np.float64 for a in feeds.values())  # numbers that float32 may not hold
-        given = {n: feeds[n].astype(kind)[None] for n, kind in kinds.items()}
+        given: dict[str, Any] = {n: feeds[n].astype(kind)[None] for n, kind in kinds.items()}
         results = evaluate(found.graph, given, dtype="float64" if wide else "float32")
         outputs = [
             np.asarray(y[0]).astype(helper.tensor_dtype_to_np_dtype(o.elem), copy=False)

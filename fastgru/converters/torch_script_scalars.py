@@ -69,14 +69,7 @@ def _length(value: Any) -> Any:
 
 
 def _number(kind: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    def run(value: Any) -> Any:
-        return (
-            value
-            if isinstance(value, Dim)
-            else kind(value.reshape(()).item() if isinstance(value, np.ndarray) else value)
-        )
-
-    return run
+    return lambda value: value if isinstance(value, Dim) else kind(_known(value))
 
 
 def _size(value: Any, axis: Any = None) -> Any:
@@ -144,7 +137,7 @@ PLAIN: dict[str, Callable[..., Any]] = {
 CONTAINERS: dict[str, Callable[..., Any]] = {
     "aten::__is__": operator.is_, "aten::__isnot__": operator.is_not, "aten::len": len, "aten::list": list,
     "aten::__getitem__": operator.getitem, "aten::_set_item": _set_item, "aten::append": _append, "aten::slice": _slice,
-    "aten::add": operator.add, "aten::keys": lambda items: list(items), "aten::values": lambda items: list(items.values()),
+    "aten::add": operator.add, "aten::keys": list, "aten::values": lambda items: list(items.values()),
     "aten::items": lambda items: list(items.items()),
 }  # fmt: skip
 # What is known of a tensor.

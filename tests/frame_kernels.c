@@ -1,0 +1,14 @@
+/* The kernels of frame ops and nothing else, which compiles in half the time of fastgru/_native/kernels.c. */
+#include "fastgru/contract.h"
+#include "fastgru/map.h"
+#include "fastgru/reduce.h"
+
+const fg_kernels FG_TABLE = {
+    .lanes = FG_LANES,
+    .activate = activate,
+    .map = map,
+    .reduce = reduce,
+    .contract = contract,
+    .arg_reduce = arg_reduce,
+    .gather = gather,
+};
