@@ -219,7 +219,9 @@ static void check_activation(void) {
   compare("activation", &nest);
 }
 
-static void (*const checks[])(void) = {check_activation, check_map, check_reduce, check_arg_reduce, check_gather, check_contract};
+static void (*const checks[])(void) = {
+    check_activation, check_map, check_reduce, check_arg_reduce, check_gather, check_contract,
+};
 
 int main(int argc, char **argv) {
   const int rounds = argc > 1 ? atoi(argv[1]) : 300;

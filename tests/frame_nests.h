@@ -1,5 +1,5 @@
-/* Random nests for tests/frame_check.c: operands that lie anyhow, each in memory of its own, and what a kernel must have
- * written. */
+/* Random nests for tests/frame_check.c: operands that lie anyhow, each in memory of its own, and what a kernel must
+ * have written. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,7 +67,7 @@ static void random_strides(fg_nest *nest, int o) {
 
 static fg_nest random_nest(int operands, int folded_at_most) {
   fg_nest nest = {.operands = operands, .rank = random_below(7)};
-  nest.outer = nest.rank - (folded_at_most < nest.rank ? random_below(folded_at_most + 1) : random_below(nest.rank + 1));
+  nest.outer = nest.rank - random_below((folded_at_most < nest.rank ? folded_at_most : nest.rank) + 1);
   int size = 1;
   for (int d = 0; d < nest.rank; d++) {
     const int long_one = random_below(8) == 0, n = 1 + random_below(long_one ? 150 : 7);

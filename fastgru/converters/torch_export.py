@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -15,11 +16,11 @@ from . import Imported
 from .torch_export_axes import Layout, candidates, enlarged
 from .torch_export_build import Program, Translation, translate
 from .torch_export_graph import ExportedProgram
-from .torch_export_oracle import ExportOracle, Port
+from .torch_export_oracle import ExportOracle, Port, Run
 from .torch_export_program import exported
 from .torch_export_source import Source, restore, result_names, snapshot
 
-Restart = Callable[[], Any]  # a module as at the start of a stream
+Fresh = Callable[[], AbstractContextManager[Any]]  # lends a module as it is at the start of a stream
 
 
 def import_exported(
@@ -58,15 +59,20 @@ def import_exported(
         traced = exported(module, source.filled(values), source.free(layout))
         return ExportedProgram(traced, result_names(traced.call_spec.out_spec), source.arguments, layout)
 
-    def restart() -> Any:
+    @contextmanager
+    def fresh() -> Iterator[Any]:
+        before = snapshot(module)
         restore(module, buffers)
-        return module
+        try:
+            yield module
+        finally:
+            restore(module, before)
 
-    return import_program(source, program, restart, axes, states)
+    return import_program(source, program, fresh, axes, states)
 
 
 def import_program(
-    source: Source, program: Callable[[Layout], Program], restart: Restart, axes: Mapping[str, Any] | None,
+    source: Source, program: Callable[[Layout], Program], fresh: Fresh, axes: Mapping[str, Any] | None,
     states: Mapping[str, str] | None,
 ) -> Imported:  # fmt: skip
     """The first layout of a module's arguments that can be imported; errors are of the one that came farthest."""
@@ -92,24 +98,25 @@ def import_program(
             failures.append((reached, ConvertError(text)))
             continue
         if found.recurrent or not layers or axes:
-            return _imported(source, layout, found, restart)
+            return _imported(source, layout, found, fresh)
         others.append((layout, found))
     if others:
-        return _imported(source, *others[0], restart)
+        return _imported(source, *others[0], fresh)
     raise max(failures, key=lambda failure: failure[0])[1]
 
 
-def _imported(source: Source, layout: Layout, found: Translation, restart: Restart) -> Imported:
+def _imported(source: Source, layout: Layout, found: Translation, fresh: Fresh) -> Imported:
     ports = [Port(a.name, layout[a.name], tuple(a.example.shape), found.pairs.get(a.name)) for a in source.arguments]
 
-    def start() -> Callable[[dict[str, Any]], dict[str, Any]]:
-        module = restart()
+    @contextmanager
+    def start() -> Iterator[Run]:
+        with fresh() as module:
 
-        def call(given: dict[str, Any]) -> dict[str, Any]:
-            leaves, tree = pytree.tree_flatten(module(*source.filled(given)))
-            return dict(zip(result_names(tree), leaves, strict=True))
+            def call(given: dict[str, Any]) -> dict[str, Any]:
+                leaves, tree = pytree.tree_flatten(module(*source.filled(given)))
+                return dict(zip(result_names(tree), leaves, strict=True))
 
-        return call
+            yield call
 
     provenance = {
         "framework": f"PyTorch {torch.__version__}", "source": source.title, "axes": source.shown(layout),

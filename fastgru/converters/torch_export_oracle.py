@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,7 @@ class ExportOracle:
     ----------
     module : torch.nn.Module
     start : callable
-        Gives, for a new stream, what runs it on tensors by name and returns its results by name.
+        Lends, for a new stream, what runs it on tensors by name and returns its results by name.
     ports : sequence of Port
     results : mapping of str to Tensor
         The graph's outputs, with the axes of what the module returns.
@@ -44,7 +45,7 @@ class ExportOracle:
     """
 
     def __init__(
-        self, module: nn.Module, start: Callable[[], Run], ports: Sequence[Port], results: Mapping[str, Tensor],
+        self, module: nn.Module, start: Callable[[], AbstractContextManager[Run]], ports: Sequence[Port], results: Mapping[str, Tensor],
         whole: bool,
     ) -> None:  # fmt: skip
         self.module, self.start, self.ports, self.results, self.whole = module, start, ports, dict(results), whole
@@ -57,13 +58,15 @@ class ExportOracle:
         alone = any(BATCH not in p.labels for p in self.ports if p.name in feeds)
         groups = [slice(i, i + 1) for i in range(rows)] if alone else [slice(None)]
         with evaluating(self.module):
-            parts = [self._rows({n: a[group] for n, a in feeds.items()}) for group in groups]
+            parts = []
+            for group in groups:
+                with self.start() as call:
+                    parts.append(self._rows(call, {n: a[group] for n, a in feeds.items()}))
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 
-    def _rows(self, feeds: Arrays) -> list[Array]:
+    def _rows(self, call: Run, feeds: Arrays) -> list[Array]:
         rows = next(iter(feeds.values())).shape[0]
         state = {p.name: self._zeros(p, rows) for p in self.ports if p.feeds}
-        call = self.start()
         if self.whole:
             given = {p.name: self._argument(p, feeds, None) for p in self.ports if not p.feeds}
             found = call({**self._lengths(given, feeds), **state})

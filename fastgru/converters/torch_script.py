@@ -6,6 +6,7 @@ import copy
 import inspect
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -68,7 +69,7 @@ def import_script(
     def program(layout: Layout) -> ScriptProgram:
         return ScriptProgram(fresh, own, layout)
 
-    return import_program(own, program, lambda: copy.deepcopy(fresh), axes, states)
+    return import_program(own, program, lambda: nullcontext(copy.deepcopy(fresh)), axes, states)
 
 
 def _load(path: Any) -> Any:
