@@ -176,6 +176,7 @@ cdef struct Instruction:
     fg_phase[2] phase
     fg_matrix[2] wx
     const void *bx[2]
+    const void *table[2]        # (V, panels, G, L): the input part of each id, where ids are the input
     const void *bu[2]           # bias of a recurrent product that is not fused with its gates
     bint reverse
     bint last

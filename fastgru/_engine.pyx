@@ -397,7 +397,9 @@ cdef class Plan:
                 peephole = np.zeros((3, ins.units_padded), dtype=self.dtype)
                 peephole[:, :ins.units] = p["peephole"]
                 phase.peephole = self.own(peephole)
-            if p["x"] is not None:
+            if p["table"] is not None:
+                ins.table[i] = self.own(self.panels(np.moveaxis(p["table"], 0, 2)).transpose(1, 0, 2, 3))
+            elif p["x"] is not None:
                 ins.wx[i] = self.pack(p["x"], d["precision"])
                 ins.bx[i] = self.own_gates(p["bias_x"])
             self.widest = max(self.widest, phase.u.panels * phase.u.gates * self.kernels.lanes)

@@ -206,6 +206,22 @@ cdef void input_product(const Instruction *ins, Run *run, int p, const fg_span *
     multiply_rows(&ins.wx[p], &run.rows[ins.inputs[0]], &c, N, run.T, run)
 
 
+cdef void input_lookup(const Instruction *ins, Run *run, int p, const fg_span *span) noexcept nogil:
+    """x part of phase p for the whole block where the input is ids: rows of a table of products."""
+    cdef idx i, m, item = run.kernels.item, N = ins.phase[p].u.panels * ins.phase[p].u.gates * run.kernels.lanes
+    cdef idx column = 0, width = N
+    cdef int64_t key
+    cdef Slice part
+    if run.parts > 1:
+        part = slice_of(&ins.phase[p].u, run)
+        column, width = part.column, part.matrix.panels * part.matrix.gates * run.kernels.lanes
+    for i in range(span.count):
+        m = i if span.index == NULL else span.index[i]
+        key = (<int64_t *>row(&run.rows[ins.inputs[0]], 8, m // run.B, m % run.B))[0]
+        memcpy(run.recurrences[ins.state].x[p] + (m * N + column) * item,
+               <const char *>ins.table[p] + (key * N + column) * item, width * item)
+
+
 cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) noexcept nogil:
     """One phase of step t for the rows of `s`."""
     cdef const fg_phase *phase = &ins.phase[p]
@@ -218,7 +234,7 @@ cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) 
     cdef fg_phase own
     cdef Slice part
     cdef const void *bias = ins.bu[p]
-    s.x = NULL if ins.wx[p].data == NULL else r.x[p] + t * run.B * N * item
+    s.x = NULL if ins.wx[p].data == NULL and ins.table[p] == NULL else r.x[p] + t * run.B * N * item
     s.product = NULL
     if run.parts > 1:
         part = slice_of(&phase.u, run)
@@ -336,7 +352,9 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
                     run.index[span.count] = <int32_t>(t * run.B + b)
                     span.count += 1
     for p in range(ins.n_phases):
-        if ins.wx[p].data != NULL:
+        if ins.table[p] != NULL:
+            input_lookup(ins, run, p, &span)
+        elif ins.wx[p].data != NULL:
             input_product(ins, run, p, &span, ins.wx[p].panels * ins.wx[p].gates * run.kernels.lanes)
     for i in range(run.T):
         t = run.T - 1 - i if ins.reverse else i

@@ -136,7 +136,7 @@ cdef class Stream:
         for p in range(ins.n_phases):
             N = ins.phase[p].u.panels * ins.phase[p].u.gates * self.plan.kernels.lanes
             self.widest = max(self.widest, N)
-            if ins.wx[p].data != NULL:
+            if ins.wx[p].data != NULL or ins.table[p] != NULL:
                 r.x[p] = place(base, at, T * B * N * item)
 
     cdef void lay_out_window(self, char *base, size_t *at, const Instruction *ins) noexcept:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cells import ISAS
+from cells import CELLS, ISAS, make_cell
 from frame_cases import CASES, TEMPORAL, WHOLE, w
 
 from fastgru import Model, reference
 from fastgru import graph as g
 from fastgru.graph import GraphBuilder, Op, Spec
+from fastgru.lowering import lower
 
 TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
 ROWS, STEPS = 3, 13
@@ -198,3 +199,35 @@ def test_latency_counts_steps_of_the_input():
     assert latency(causal) == 0
     assert latency(ahead) == 2
     assert latency(g.TimeConv(w(3, 3, 4), stride=4, before=0), ahead) == 3 + 4 * 2
+
+
+# Ids as the input of a recurrence -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_an_embedding_in_front_of_a_recurrence_becomes_a_table(cell, dtype):
+    layer, ids = make_cell(cell, 6, 9), np.random.default_rng(2).integers(0, 11, (3, 12))
+    graph = g.chain([g.Embedding(w(11, 6)), layer])
+    model = Model(graph, dtype=dtype)
+    assert len(lower(graph).instructions) == 1
+    tolerance = TOLERANCE[dtype]
+    for lengths in (None, [12, 3, 7]):
+        mask = None if lengths is None else np.arange(12) < np.array(lengths)[:, None]
+        expected = reference.run(graph, ids, mask=mask)[0][0]
+        assert np.abs(model(ids, lengths=lengths) - expected).max() <= tolerance
+    assert np.array_equal(model(ids, threads=2), model(ids))
+    if not graph.not_streamable() and dtype == "float32":
+        s = model.stream(3)
+        assert np.array_equal(np.stack([s.step(ids[:, t]) for t in range(12)], axis=1), model(ids))
+    with pytest.raises(ValueError, match=r"ids in 0\.\.10"):
+        model(ids + 5)
+
+
+def test_an_embedding_that_others_read_stays():
+    b = GraphBuilder()
+    e = b.add(g.Embedding(w(11, 6)), b.input("ids", Spec((), True, "int")))
+    graph = b.build(b.add(g.Concat(), e, b.add(make_cell("lstm", 6, 9), e)), e)
+    ids = np.random.default_rng(2).integers(0, 11, (3, 12))
+    for got, wanted in zip(Model(graph)(ids), reference.run(graph, ids)[0], strict=True):
+        assert np.abs(got - wanted).max() <= TOLERANCE["float32"]

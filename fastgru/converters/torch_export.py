@@ -106,7 +106,7 @@ def import_program(
 
 
 def _imported(source: Source, layout: Layout, found: Translation, fresh: Fresh) -> Imported:
-    ports = [Port(a.name, layout[a.name], tuple(a.example.shape), found.pairs.get(a.name)) for a in source.arguments]
+    ports = [Port(a.name, layout[a.name], a.example, found.pairs.get(a.name)) for a in source.arguments]
 
     @contextmanager
     def start() -> Iterator[Run]:

@@ -13,7 +13,7 @@ from torch import nn
 
 from .onnx_values import BATCH, Array, Atom, Tensor, is_time
 from .torch_export_axes import Labels
-from .torch_oracle import evaluating, to_array, to_tensor
+from .torch_oracle import evaluating, to_array
 
 Arrays = dict[str, Array]
 Run = Callable[[dict[str, Any]], dict[str, Any]]
@@ -25,7 +25,7 @@ class Port:
 
     name: str
     labels: Labels
-    shape: tuple[int, ...]  # of the example
+    example: torch.Tensor
     feeds: str | None = None  # the result that a state becomes
 
 
@@ -45,9 +45,13 @@ class ExportOracle:
     """
 
     def __init__(
-        self, module: nn.Module, start: Callable[[], AbstractContextManager[Run]], ports: Sequence[Port], results: Mapping[str, Tensor],
+        self,
+        module: nn.Module,
+        start: Callable[[], AbstractContextManager[Run]],
+        ports: Sequence[Port],
+        results: Mapping[str, Tensor],
         whole: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.module, self.start, self.ports, self.results, self.whole = module, start, ports, dict(results), whole
 
     def __call__(self, x: Any) -> tuple[Array, ...]:
@@ -80,8 +84,8 @@ class ExportOracle:
         return [np.stack(arrays, 1) for arrays in zip(*steps, strict=True)]
 
     def _zeros(self, port: Port, rows: int) -> Any:
-        shape = [rows if label == BATCH else n for n, label in zip(port.shape, port.labels, strict=True)]
-        return to_tensor(self.module, np.zeros(shape, np.float32))
+        shape = [rows if label == BATCH else n for n, label in zip(port.example.shape, port.labels, strict=True)]
+        return port.example.new_zeros(shape)
 
     def _lengths(self, given: dict[str, Any], feeds: Arrays) -> dict[str, Any]:
         """What is no input of the graph says how long sequences are: as long as all of them."""
@@ -98,8 +102,7 @@ class ExportOracle:
         places = {label: i for i, label in enumerate((BATCH, "T"))}
         axes = [places[label] if label is not None else next(order) for label in port.labels]
         moved = array.transpose([*([0] if BATCH not in port.labels else []), *axes])
-        tensor = to_tensor(self.module, moved if BATCH in port.labels else moved[0])
-        return tensor.bool() if array.dtype == np.bool_ else tensor
+        return torch.from_numpy(np.array(moved if BATCH in port.labels else moved[0])).to(port.example)
 
     def _result(self, tensor: Any, like: Tensor, rows: int) -> Array:
         """A result with the batch first, then time, then the frame."""

@@ -16,6 +16,7 @@ from torch.nn.utils import rnn as packing
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ConvertError
+from .torch_export_source import line_of
 from .torch_export_table import find
 from .torch_oracle import evaluating
 
@@ -199,10 +200,9 @@ def exported(module: nn.Module, args: Sequence[Any], free: Any) -> Any:
     except ConvertError:
         raise
     except Exception as error:  # whatever tracing a module of any code may raise
-        lines = [line for line in str(error).strip().splitlines() if line.strip()] or [""]
         raise ConvertError(
             f"forward of {type(module).__name__} must be one that torch.export can trace, got {type(error).__name__}: "
-            f"{lines[0][:500]}{_place(error)}"
+            f"{line_of(error)}{_place(error)}"
         ) from error
 
 

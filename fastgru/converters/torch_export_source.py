@@ -99,9 +99,8 @@ class Source:
             with evaluating(module):
                 module(*self.filled({n: t.clone() for n, t in values.items()}))
         except Exception as error:  # whatever a module may raise
-            text = (str(error).strip().splitlines() or [""])[0][:500]
             raise ConvertError(
-                f"module must take arguments of sizes {self.shown(layout)}, got {type(error).__name__}: {text}"
+                f"module must take arguments of sizes {self.shown(layout)}, got {type(error).__name__}: {line_of(error)}"
             ) from error
         finally:
             restore(module, buffers)
@@ -151,6 +150,12 @@ def result_names(tree: Any) -> list[str]:
     """Names of the leaves of what a module returns: their keys and places; ``"0"`` for a single tensor."""
     paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(tree.num_leaves)), tree))
     return [".".join(map(_key, path)) or "0" for path, _ in paths]
+
+
+def line_of(error: BaseException) -> str:
+    """The line of an error's message that says most: the first, or the last where TorchScript shows its own trace."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [""]
+    return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:500]
 
 
 def _attributes(module: Any) -> dict[tuple[str, str], torch.Tensor]:

@@ -22,7 +22,7 @@ from .torch_export_axes import Layout
 from .torch_export_build import Input
 from .torch_export_call import Session, kind_of
 from .torch_export_sizes import Sizes
-from .torch_export_source import Source
+from .torch_export_source import Source, line_of
 from .torch_script_graph import Attributes, ScriptInterpreter
 
 Key = tuple[str, str]
@@ -76,8 +76,7 @@ def _load(path: Any) -> Any:
     try:
         return torch.jit.load(os.fspath(path), map_location="cpu")  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, OSError) as error:
-        text = (str(error).strip().splitlines() or [""])[0][:300]
-        raise ConvertError(f"file must be one of torch.jit.save, got {os.fspath(path)!r}: {text}") from error
+        raise ConvertError(f"file must be one of torch.jit.save, got {os.fspath(path)!r}: {line_of(error)}") from error
 
 
 def _signature(module: Any) -> inspect.Signature:

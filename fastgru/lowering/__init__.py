@@ -21,7 +21,7 @@ from .elementwise import ELEMENTWISE, Lowering
 from .linear import LINEAR
 from .program import ANY_CLOCK, Expr, Program, Value, joint_time
 from .reductions import REDUCING
-from .rows import LOWERINGS, OPCODES, PHASES, lower_row
+from .rows import LOWERINGS, OPCODES, PHASES, lower_row, with_table
 from .scan import SCANS
 from .shapes import SHAPES, take
 from .spectral import SPECTRAL
@@ -40,6 +40,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
     **SPECTRAL,
     g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(ids), 0),
 }
+MOST_OF_TABLE = 1 << 22  # numbers in a table of products: 16 MB
 ONLY_ROWS = (g.Mask, g.ApplyMask, g.Reverse)
 JOINING = (*ELEMENTWISE, g.Activate, g.Concat, g.Pad, g.Transpose, *CONVOLUTIONS)  # that take expressions
 
@@ -70,6 +71,7 @@ class Lowerer:
         self.values: dict[str, Value] = {}
         self.recurrences = 0
         self.inputs: set[int] = set()
+        self.looked_up: dict[str, tuple[View, g.Embedding]] = {}  # outputs of embeddings: their ids, and their table
         self.given: set[int] = set()  # buffers of outputs
         self.bound = 2**31
         # A graph over rows (B, F) has no recurrence, so each row may as well be a step: (T, F).
@@ -149,6 +151,9 @@ class Lowerer:
         p.node = node.name
         args = []
         for name in node.inputs:
+            if self.by_table(name, node):
+                args.append(self.looked_up[name][0])
+                continue
             value = self.values[name]
             if isinstance(value, Expr) and (self.uses[name] > 1 or type(op) not in JOINING):
                 value = self.values[name] = p.view(value)
@@ -167,6 +172,14 @@ class Lowerer:
             self.values[node.outputs[0]] = FRAMES[type(op)](p, op, *map(self.as_floats, args))
         else:
             raise GraphError(f"node {node.name!r} must be one the engine runs, got {type(op).__name__}")
+
+    def by_table(self, name: str, node: g.Node) -> bool:
+        """Whether a recurrent layer reads an embedding's output: a table of products then takes the place of both."""
+        op = node.op
+        if name not in self.looked_up or not isinstance(op, g.Recurrent) or name not in node.inputs[:1]:
+            return False
+        rows = self.looked_up[name][1].weight.shape[0]
+        return not op.scan and op.precision == "float32" and rows * op.weight_x.shape[0] <= MOST_OF_TABLE
 
     def as_floats(self, value: Value) -> Value:
         """A value as floats where the row ops have integers or masks of their own."""
@@ -205,6 +218,13 @@ class Lowerer:
         """Append the instruction of a row op."""
         p, op, name = self.program, node.op, node.outputs[0]
         spec = self.graph.specs[name]
+        if isinstance(op, g.Embedding):
+            self.bound = min(self.bound, op.weight.shape[0])
+            if op.precision == "float32":
+                self.looked_up[name] = (p.view(args[0]), op)
+            readers = self.readers.get(name, [])
+            if len(readers) == self.uses[name] and all(self.by_table(name, reader) for reader in readers):
+                return
         if len(args) == 2 and isinstance(op, g.Recurrent | g.ApplyMask):
             mask = p.view(args[1])
             args = [args[0], mask if p.values[mask.buffer]["kind"] == "bool" else self.converted(mask, "bool")]
@@ -217,11 +237,11 @@ class Lowerer:
         time = joint_time(args) if spec.time or self.only_rows else 0
         output = p.buffer(size, time, kind)
         d = lower_row(op, len(inputs))
+        if isinstance(op, g.Recurrent) and self.by_table(node.inputs[0], node):
+            with_table(d, self.looked_up[node.inputs[0]][1])
         d["size"] = p.values[inputs[0]]["size"] if d["op"] == "mask" else size
         p.emit(d.pop("op"), inputs, output, **d)
         self.values[name] = View(output, spec.shape, contiguous(spec.shape), 0, time)
-        if isinstance(op, g.Embedding):
-            self.bound = min(self.bound, op.weight.shape[0])
         if isinstance(op, g.Recurrent):
             sizes = dict(op.states())
             if len(node.inputs) == 2:  # a masked stream must remember its last valid output

@@ -58,6 +58,7 @@ def _phase(op: g.Recurrent, kind: str, names: str, *, kept_apart: str = "") -> d
         "clip": op.clip or 0.0,
         "u": _gates(op, op.weight_h, names),
         "x": _gates(op, op.weight_x, names),
+        "table": None,
         "bias_x": bias_x + np.where(apart, 0.0, bias_h),
         "bias_h": np.where(apart, bias_h, 0.0) if kept_apart else None,
         "peephole": getattr(op, "peephole", None),
@@ -80,7 +81,7 @@ def _lstm_phases(op: g.LSTM) -> list[dict[str, Any]]:
     first = _phase(op, "lstm_coupled", "igo") if op.coupled else _phase(op, "lstm", "ifgo")
     if op.projection is None:
         return [first]
-    nothing = {"x": None, "bias_x": None, "bias_h": None, "peephole": None}
+    nothing = {"x": None, "table": None, "bias_x": None, "bias_h": None, "peephole": None}
     return [first, {**first, **nothing, "kind": PHASES["project"], "u": f64(op.projection)[None]}]
 
 
@@ -146,6 +147,14 @@ LOWERINGS: dict[type[g.Op], Callable[[Any], dict[str, Any]]] = {
     g.Multiply: lambda op: {"op": "multiply"},
     g.Average: lambda op: {"op": "average"},
 }
+
+
+def with_table(d: dict[str, Any], embedding: g.Embedding) -> None:
+    """Let a recurrent layer's instruction take ids: the input part W_x e + b of each row e of the embedding."""
+    for phase in d["phases"]:
+        if phase["x"] is not None:
+            phase["table"] = np.einsum("vi,ghi->vgh", f64(embedding.weight), phase["x"]) + phase["bias_x"]
+            phase["x"] = None
 
 
 def lower_row(op: g.Op, inputs: int) -> dict[str, Any]:
