@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+
+import fastgru
 
 LIMITS = {"silero": 1e-5, "gtcrn": 1e-4, "dtln": 1e-5, "rnnoise": 1e-5, "gait": 1e-5, "textgen": 1e-5}
 
@@ -17,7 +20,10 @@ def recipe(name, *words, code=0, cache=None):
     if cache is not None:
         environment["XDG_CACHE_HOME"] = str(cache)
     command = [sys.executable, "-m", f"fastgru.recipes.{name}", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, check=False)
+    home = Path(fastgru.__file__).parents[1]  # not the source tree, where what is installed lies elsewhere
+    done = subprocess.run(
+        command, cwd=home, capture_output=True, text=True, encoding="utf-8", env=environment, check=False
+    )
     assert done.returncode == code, done.stderr
     if not code:
         assert not done.stderr

@@ -98,13 +98,15 @@ class Source:
         try:
             with evaluating(module):
                 module(*self.filled({n: t.clone() for n, t in values.items()}))
+                found = _attributes(module)
         except Exception as error:  # whatever a module may raise
             raise ConvertError(
-                f"module must take arguments of sizes {self.shown(layout)}, got {type(error).__name__}: {line_of(error)}"
+                f"module must take arguments of sizes {self.shown(layout)}, "
+                f"got {type(error).__name__}: {line_of(error)}"
             ) from error
         finally:
             restore(module, buffers)
-        kept = [".".join(filter(None, key)) for key, value in _attributes(module).items() if held.get(key) is not value]
+        kept = [".".join(filter(None, key)) for key, value in found.items() if held.get(key) is not value]
         if kept:
             raise ConvertError(
                 f"states must be arguments and results of forward, got tensors kept in {', '.join(kept)}"

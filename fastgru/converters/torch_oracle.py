@@ -17,15 +17,16 @@ Path = tuple[Any, ...]  # an output's layout, then the keys that lead to it in w
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Eval mode without gradients; every submodule's own mode comes back afterwards."""
-    modes = [(m, m.training) for m in module.modules()]
+    """Eval mode without gradients; every submodule's own mode, and its other attributes, come back afterwards."""
+    before = [(m, dict(vars(m))) for m in module.modules()]
     module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for m, training in modes:
-            m.training = training
+        for m, attributes in before:
+            vars(m).clear()
+            vars(m).update(attributes)
 
 
 def to_tensor(module: nn.Module, x: Any) -> torch.Tensor:

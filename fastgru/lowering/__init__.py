@@ -149,7 +149,7 @@ class Lowerer:
         """Lower one node by rows where its inputs lie so, else by frames."""
         p, op = self.program, node.op
         p.node = node.name
-        args = []
+        args: list[Value] = []
         for name in node.inputs:
             if self.by_table(name, node):
                 args.append(self.looked_up[name][0])
