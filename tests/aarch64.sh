@@ -53,3 +53,18 @@ if cpu lm; then # without fused multiply-adds only the integer products agree
   sed -i '/bfloat16 .* portable$/d' "$build/hashes"
 fi
 [ "$(cut -d' ' -f1,2 "$build/hashes" | sort -u | wc -l)" = 2 ] || { echo "all targets must give the same bits" >&2; exit 1; }
+
+frames() { # what runs it, compiler, flags: loops over frames against plain ones; its last lines are hashes of all bits
+  local options=(-std=gnu11 -Wall -Wextra -Werror -fno-math-errno -Iinclude -DFG_TABLE=fg_table "${@:3}")
+  "$2" "${options[@]}" -O3 -ffp-contract=fast -fno-trapping-math -Wno-unused-function -c tests/frame_kernels.c \
+    -o "$build/frames.o"
+  "$2" "${options[@]}" -O2 -ffp-contract=off tests/frame_check.c "$build/frames.o" -static -lm -o "$build/frames"
+  $1 "$build/frames" 300
+}
+frames qemu-aarch64-static aarch64-linux-gnu-gcc | tee "$build/frames.neon"
+if grep -qw avx2 /proc/cpuinfo; then
+  frames env gcc -mavx2 -mfma > "$build/frames.avx2"
+  hashes() { grep hash "$1" | sed 's/^[a-z0-9]* //'; }
+  [ "$(hashes "$build/frames.neon")" = "$(hashes "$build/frames.avx2")" ] || {
+    echo "NEON and AVX2 must give the same bits for loops over frames" >&2; exit 1; }
+fi
