@@ -58,6 +58,27 @@ WHOLE = {
 }
 
 
+def _transform(name: str, fake: Callable[..., Any]) -> Callable[..., Any]:
+    _LIBRARY.define(f"{name}(Tensor self, SymInt? n=None, int dim=-1, str? norm=None) -> Tensor")
+    torch.library.register_fake(f"fastgru::{name}", fake, lib=_LIBRARY)
+    whole: Callable[..., Any] = getattr(torch.ops.fastgru, name)
+    return whole
+
+
+def _spectrum(x: Any, n: Any = None, dim: int = -1, norm: Any = None) -> Any:
+    shape = list(x.shape)
+    shape[dim] = (shape[dim] if n is None else n) // 2 + 1
+    return x.new_empty(shape, dtype=x.dtype.to_complex())
+
+
+def _samples(z: Any, n: Any = None, dim: int = -1, norm: Any = None) -> Any:
+    shape = list(z.shape)
+    shape[dim] = 2 * (shape[dim] - 1) if n is None else n
+    return z.new_empty(shape, dtype=z.dtype.to_real())
+
+
+# PyTorch 2.6 has no shapes for its own.
+TRANSFORMS = {torch.fft.rfft: _transform("fft_rfft", _spectrum), torch.fft.irfft: _transform("fft_irfft", _samples)}
 POOLS = (torch.max_pool1d, nn.functional.max_pool1d)
 
 
@@ -101,6 +122,8 @@ def _replaced(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         return args[0], torch.arange(args[0].shape[0])  # rows stay in their order, which nothing here depends on
     if func in (torch.empty_like, torch.Tensor.scatter_) and _called_by(packing.invert_permutation):
         return args[0]
+    if func in TRANSFORMS:
+        return TRANSFORMS[func](*args, **{("self" if k == "input" else k): v for k, v in kwargs.items()})
     if func in POOLS and not kwargs.get("return_indices"):
         return _pooled(*args, **kwargs)
     return func(*args, **kwargs)

@@ -211,7 +211,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "operators": (Unsupported, {}, ["2 problems:", "aten::atan2 at 'atan2' (line ", "aten::lgamma at 'lgamma' (line "]),
     "batch in a branch": (Branch, {}, ["condition must be known", "got the batch"]),
     "value in a branch": (
-        Deciding, {"axes": {"x": (None, None)}}, ["number must be known to decide or to size something, got a computed"]),
+        Deciding, {"axes": {"x": (None, None)}},
+        ["number must be known to decide or to size something, got a computed"]),
     "part in place": (Part, {}, ["call must not change a part of a tensor in place"]),
     "view before": (Seen, {}, ["call must not change a tensor in place of which there is a view"]),
     "raised": (Fussy, {"fix": {"mode": 2}}, ["module must take arguments", "mode must be three"]),
