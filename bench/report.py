@@ -91,13 +91,16 @@ def figure_table(results: Results, figures: Sequence[Figure]) -> list[str]:
 # Command ------------------------------------------------------------------------------------------
 
 
-def report(results: Results, figures: Sequence[Figure], plots: Sequence[str] = ()) -> Iterator[str]:
-    """The lines of the report; `plots` are paths to show."""
-    yield from [*machine_lines(results), "", *case_table(results), ""]
+def report(
+    results: Results, figures: Sequence[Figure], plots: Sequence[str] = (), elsewhere: str = ""
+) -> Iterator[str]:
+    """The lines of the report; `plots` are paths to show, `elsewhere` is one where every case is listed instead."""
+    listed = [f"Every case on every engine: [{elsewhere}]({elsewhere})."] if elsewhere else case_table(results)
+    yield from [*machine_lines(results), "", *listed, ""]
     if figures:
         yield from [*figure_table(results, figures), ""]
     yield from [f"![{Path(plot).stem}]({plot})" for plot in plots]
-    notes = not_timed(results)
+    notes = [] if elsewhere else not_timed(results)
     yield from (["", "Not timed:", "", *notes] if notes else [])
 
 
@@ -123,16 +126,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("results", type=Path)
     parser.add_argument("--file", type=Path, default=FILE, help="the file of cases, for the figures that were asked")
     parser.add_argument("--readme", type=Path, help="a file to write the report into, between its two markers")
+    parser.add_argument("--cases", type=Path, help="a file to write the table of all cases into, instead of the README")
     parser.add_argument("--plots", type=Path, metavar="DIR", help="where to draw the plots")
     options = parser.parse_args(arguments)
     results = json.loads(options.results.read_text())
     drawn = draw(results, options.plots, read(options.file).figures) if options.plots else []
     base = options.readme.resolve().parent if options.readme else Path.cwd()
-    shown = [p.resolve().relative_to(base).as_posix() if p.resolve().is_relative_to(base) else str(p) for p in drawn]
-    text = "\n".join(report(results, read(options.file).figures, shown))
+
+    def shown(path: Path) -> str:
+        return path.resolve().relative_to(base).as_posix() if path.resolve().is_relative_to(base) else str(path)
+
+    figures, text = read(options.file).figures, "\n".join(report(results, []))
     print(text)
+    if options.cases:
+        options.cases.write_text(f"# Every case on every engine\n\n{text}\n")
     if options.readme:
-        put_into(options.readme, text)
+        elsewhere = shown(options.cases) if options.cases else ""
+        put_into(options.readme, "\n".join(report(results, figures, list(map(shown, drawn)), elsewhere)))
+    else:
+        print("\n".join(["", *figure_table(results, figures)]))
     return 0
 
 

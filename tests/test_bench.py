@@ -92,6 +92,12 @@ def test_a_run_and_its_report(tiny, capsys):
     assert "| one step | float32 | 1 |" in text
     assert text.count("numpy |") >= 5
     assert "gru-3-5-t1-b1" in capsys.readouterr().out
+    listed = tiny.with_name("CASES.md")
+    words = [str(tiny.with_suffix(".json")), "--file", str(tiny), "--readme", str(readme), "--cases", str(listed)]
+    assert report.main(words) == 0
+    assert "| gru-3-5-t1-b1 |" in listed.read_text()
+    assert "| gru-3-5-t1-b1 |" not in readme.read_text()
+    assert "[CASES.md](CASES.md)" in readme.read_text()
 
 
 def test_a_readme_without_markers_is_refused(tmp_path):

@@ -38,8 +38,8 @@ class FastGru(Base):
             model = model.quantize(self.precision)
         frames = network.frames()
         if not network.streaming:
-            return lambda: model(frames)
-        step = model.stream().step
+            return lambda: model(frames, threads=self.threads)
+        step = model.stream(threads=self.threads).step
         return lambda: step(frames)
 
     def generated(self, problem: Problem) -> Run:
@@ -47,21 +47,13 @@ class FastGru(Base):
         model: Any = Model(problem.graph)
         if self.precision != "float32":
             model = model.quantize(self.precision)
-        use_threads = getattr(fastgru, "set_num_threads", lambda count: None)
-        use_threads(self.threads)
+        options: dict[str, Any] = {"threads": self.threads}
         if case.streaming:
-            stream = model.stream(case.batch if case.batch > 1 else None)
+            stream = model.stream(case.batch if case.batch > 1 else None, **options)
             frame, step = x[0, 0] if case.batch == 1 else x[:, 0], stream.step
-
-            def step_on_threads() -> Any:  # the default is shared with the other engine of the case: set in each call
-                use_threads(self.threads)
-                return step(frame)
-
-            call = step_on_threads if case.threads > 1 else lambda: step(frame)
-            return Run(call, lambda y: joined(y).reshape(case.batch, 1, -1))
-        options: dict[str, Any] = {} if case.lengths is None else {"lengths": case.lengths}
-        if case.threads > 1:
-            options["threads"] = self.threads
+            return Run(lambda: step(frame), lambda y: joined(y).reshape(case.batch, 1, -1))
+        if case.lengths is not None:
+            options["lengths"] = case.lengths
         return Run(lambda: model(x, **options), joined)
 
 

@@ -50,14 +50,17 @@ class Archive:
     def __init__(self, archive: zipfile.ZipFile, size: int, what: str) -> None:
         self.archive, self.what = archive, what
         self.entries = {info.filename: info for info in archive.infolist()}
+        if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in self.entries):
+            raise ConvertError(
+                f"{what} must be written by torch.save, got TorchScript: save its state_dict() instead, "
+                "or name it .jit and give example_inputs"
+            )
         if sum(info.file_size for info in archive.infolist()) > size:
             raise ConvertError(f"{what} must unpack to at most its {size} bytes, got entries that declare more")
         roots = [name.removesuffix("/data.pkl") for name in self.entries if name.endswith("/data.pkl")]
         if len(roots) != 1:
             raise ConvertError(f"{what} must hold one data.pkl, got {len(roots)}")
         self.root = roots[0]
-        if f"{self.root}/constants.pkl" in self.entries:
-            raise ConvertError(f"{what} must be written by torch.save, got TorchScript: save its state_dict() instead")
         order = self.read("byteorder") if f"{self.root}/byteorder" in self.entries else b"little"
         if order not in (b"little", b"big"):
             raise ConvertError(f"byteorder of {what} must be 'little' or 'big', got {order[:16]!r}")

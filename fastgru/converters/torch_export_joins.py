@@ -13,8 +13,8 @@ from .onnx_values import Dim, Size, Tensor, describe
 from .onnx_views import sliced, with_ones
 from .torch_export_call import Call, Handler
 from .torch_export_elementwise import kind
-from .torch_export_time import cut_steps, joined_steps, one_step
-from .torch_export_views import LARGEST, canonical, drop_axis, unsqueeze
+from .torch_export_time import LARGEST, cut_steps, joined_steps, one_step
+from .torch_export_views import canonical, drop_axis, unsqueeze
 
 PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 

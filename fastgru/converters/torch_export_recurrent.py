@@ -219,11 +219,8 @@ def _over_frame(call: Call, x: Tensor, layer: Layer, initial: Sequence[Tensor]) 
             run = _plain(call, x, value, layer, None, numbers)
             rows_alone = call.result(run.outputs.value, [run.outputs.axes[0], run.outputs.axes[2]])
             return run._replace(outputs=unsqueeze(call, rows_alone, 1))
-    starts = {
-        f"initial_{n}": s
-        for n, s in zip(layer.op.carried(), initial, strict=True)
-        if np.any(_fixed(call, s) is None or _fixed(call, s))
-    }
+    zeros = [(fixed := _fixed(call, s)) is not None and not fixed.any() for s in initial]
+    starts = {f"initial_{n}": s for n, s, zero in zip(layer.op.carried(), initial, zeros, strict=True) if not zero}
     op = layer.op.replace(scan=True, operands=tuple(starts))
     operands = [_rows(call, s, many) for s in starts.values()]
     values = call.add_many(op, call.reshape(value, (steps, many, width)), *operands, name=layer.name)

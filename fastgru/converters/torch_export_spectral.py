@@ -82,8 +82,8 @@ def _both(function: Handler) -> Handler:
 
 
 TABLE: dict[str, Handler] = {
-    **dict.fromkeys(("fft_rfft", "fastgru::fft_rfft"), _rfft), **dict.fromkeys(("fft_irfft", "fastgru::fft_irfft"), _irfft),
-    "view_as_real": lambda call, x: _complex(x).pairs,
+    **dict.fromkeys(("fft_rfft", "fastgru::fft_rfft"), _rfft),
+    **dict.fromkeys(("fft_irfft", "fastgru::fft_irfft"), _irfft), "view_as_real": lambda call, x: _complex(x).pairs,
     "view_as_complex": lambda call, x: Complex(call.tensor(x)), "complex": _make, "real": _part(0), "imag": _part(1),
 }  # fmt: skip
 # The same names for complex numbers, tried where an argument is one.

@@ -24,7 +24,7 @@ from ..graph import (
     TimePad,
     TimeReduce,
 )
-from .onnx_values import TIME, Dim, Size, Tensor, describe, is_time
+from .onnx_values import TIME, Size, Tensor, describe, is_time
 from .onnx_views import in_order, with_ones
 from .torch_export_call import Call
 from .torch_export_elementwise import affine, to
@@ -103,18 +103,19 @@ def cut_steps(call: Call, x: Tensor, dim: int, start: Size, end: Size | None, st
     length = shape[dim] if shape is not None else None
     if length == whole and step == 1:
         return x
-    if isinstance(length, int) and isinstance(start, int) and start < 0 and step == 1:
-        return _last_steps(call, x, dim, -start, length)
+    open_end = end is None or (isinstance(end, int) and end >= LARGEST)
+    if isinstance(start, int) and start < 0 and step == 1 and (open_end or isinstance(length, int)):
+        return _last_steps(call, x, dim, -start, length if isinstance(length, int) else -start)
     if isinstance(length, int) and start == 0 and step == 1:
         return _stacked(call, x, dim, range(length))
     if not isinstance(start, int) or start < 0:
         raise ConvertError(f"first step must be fixed and not negative, got {start}:{end} of {describe(x, dim)}")
-    if end is None or (isinstance(end, int) and end >= LARGEST):
+    if open_end:
         last: int | None = 0
     elif isinstance(end, int) and end < 0:
         last = -end
     else:
-        last = call.session.sizes.difference(whole, end)
+        last = None if end is None else call.session.sizes.difference(whole, end)
     if last is None or last < 0:
         raise ConvertError(f"last step must be counted from the end, got {start}:{end} of {describe(x, dim)}")
     return kept_steps(call, x, dim, start, last, step)
@@ -158,16 +159,9 @@ def kept_steps(call: Call, x: Tensor, dim: int, first: int, last: int, step: int
     """Without the `first` and the `last` steps, and then every `step`-th."""
     atom = call.steps(dim, f"({x.axes[dim][0]}-{first + last})" + f"//{step}" * (step > 1))
     axes = [(atom,) if i == dim else axis for i, axis in enumerate(x.axes)]
-    node = call.producer(x.value)
-    op: Any = node.op if node else None
-    if (
-        node
-        and isinstance(op, TimeConv | TimePad)
-        and getattr(op, "stride", 1) == step == 1
-        and first == 0
-        and last <= op.after
-    ):
-        return call.result(call.add(op.replace(after=op.after - last), *node.inputs, name=node.name), axes)
+    cropped = _cropped(call, x.value, first, last) if step == 1 else None
+    if cropped is not None:
+        return call.result(cropped, axes)
     frame = call.shape(x.value)
     n = prod(frame)
     kernel = np.zeros((n, 1, first + last + 1))
@@ -175,6 +169,24 @@ def kept_steps(call: Call, x: Tensor, dim: int, first: int, last: int, step: int
     flat = call.reshape(call.timed(x).value, (n,))
     value = call.add(TimeConv(kernel, stride=step, groups=n), flat, name=f"{call.name}.steps")
     return call.result(call.reshape(value, frame), axes)
+
+
+def _cropped(call: Call, value: str, first: int, last: int) -> str | None:
+    """Steps cut off where they were padded, before ops that make every step of one step; None where that cannot be."""
+    key = ("cropped", value, first, last)
+    memo, node = call.session.memo, call.producer(value)
+    if key in memo or node is None:
+        return memo.get(key)
+    op: Any = node.op
+    if isinstance(op, TimeConv | TimePad) and getattr(op, "stride", 1) == 1 and first <= op.before and last <= op.after:
+        less = op.replace(before=op.before - first, after=op.after - last)
+        memo[key] = call.add(less, *node.inputs, name=node.name)
+    elif _passes(node) and len(node.outputs) == 1 and call.spec(value).time:
+        inputs = [_cropped(call, v, first, last) if call.spec(v).time else v for v in node.inputs]
+        found = [v for v in inputs if v is not None]
+        if len(found) == len(inputs):
+            memo[key] = call.add(op, *found, name=node.name)
+    return memo.get(key)
 
 
 # Windows -----------------------------------------------------------------------------------------
@@ -266,8 +278,3 @@ def pad_of(call: Call, value: str) -> tuple[str, int, int]:
     if node and isinstance(op, TimePad) and op.value == 0:
         return node.inputs[0], op.before, op.after
     return value, 0, 0
-
-
-def is_all_time(size: Size) -> bool:
-    """Whether a size is a number of steps."""
-    return isinstance(size, Dim) and len(size.symbols) == 1 and size.factor == 1

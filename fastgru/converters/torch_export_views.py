@@ -13,8 +13,6 @@ from .onnx_views import in_order, renumbered, reshaped, sliced, view, with_ones,
 from .torch_export_call import Call, Handler
 from .torch_export_time import unfolded
 
-LARGEST = 2**62  # what stands for "to the end"
-
 
 def reshape(call: Call, x: Any, shape: Sequence[Size]) -> Tensor:
     """Another shape of the same elements."""
@@ -86,7 +84,7 @@ def unsqueeze(call: Call, x: Any, dim: int) -> Tensor:
     return with_ones(call, x, [call.axis(dim, x.rank + 1)])
 
 
-def expand(call: Call, x: Any, sizes: Sequence[Size], *, implicit: bool = False) -> Tensor:
+def expand(call: Call, x: Any, sizes: Sequence[Size]) -> Tensor:
     """Axes of size 1 repeated; to batch or time they are relabelled, as a value may be the same at each."""
     x = call.tensor(x)
     new = len(sizes) - x.rank

@@ -58,6 +58,10 @@ def import_script(
     if like is not None:
         raise ConvertError(f"like must be None for TorchScript, which describes itself, got {len(like)} layers")
     module = source if isinstance(source, torch.jit.ScriptModule) else _load(source)
+    if not hasattr(module, "forward"):
+        raise ConvertError(
+            f"script must have one forward, got {module.original_name}, which has one for each kind of argument"
+        )
     if example_inputs is None:
         raise ConvertError(
             "example_inputs must be given for TorchScript, got none: the sizes of the arguments are not in it"

@@ -231,6 +231,17 @@ def test_refused(name: str) -> None:
     assert "digamma" not in str(caught.value)  # which nothing reads
 
 
+def test_overloaded_forward() -> None:
+    with pytest.raises(ConvertError, match="script must have one forward, got GRU"):
+        to_graph(torch.jit.script(nn.GRU(3, 4)), example_inputs=torch.zeros(5, 1, 3))
+
+
+def test_scripts_by_another_name(tmp_path: Path) -> None:
+    torch.jit.script(Part()).save(str(tmp_path / "script.pt"))
+    with pytest.raises(ConvertError, match=r"got TorchScript: save its state_dict\(\) instead, or name it \.jit"):
+        to_graph(tmp_path / "script.pt")
+
+
 def test_examples_must_be_given() -> None:
     with pytest.raises(ConvertError, match="example_inputs must be given for TorchScript"):
         to_graph(torch.jit.script(Part()))
