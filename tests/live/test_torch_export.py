@@ -215,4 +215,4 @@ def test_onnx_is_not_needed() -> None:
         "import torch; from fastgru.converters import to_graph\n"
         "to_graph(torch.nn.Conv1d(3, 4, 2), example_inputs=torch.zeros(2, 3, 9))"
     )
-    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)
+    subprocess.run([sys.executable, "-I", "-W", "ignore", "-c", code], check=True)
