@@ -63,19 +63,19 @@ def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Source:
     ConvertError
         When it is no ONNX model, or a malformed one; the message lists every problem.
     """
-    folder, size = None, 0
+    folder, size, what = None, 0, "bytes"
     if isinstance(source, ModelProto):
         proto, size = source, source.ByteSize()
     else:
         if not isinstance(source, bytes):
-            folder, source = Path(source).parent, Path(source).read_bytes()
+            folder, what, source = Path(source).parent, os.fspath(source), Path(source).read_bytes()
         size = len(source)
         from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
         try:
             proto = onnx.load_model_from_string(source)
         except (DecodeError, ValueError, RecursionError) as error:
-            raise ConvertError(f"file must be an ONNX model, got bytes that are none: {error}") from error
+            raise ConvertError(f"{what} must be an ONNX model, got something else: {error}") from error
     problems = _model_problems(proto)
     if problems:
         raise ConvertError(listed(problems))
