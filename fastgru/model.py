@@ -189,12 +189,15 @@ class Model:
             timed = [i for i, v in enumerate(plan.inputs) if plan.sizes[v][1]]
             first = timed[0] if timed else 0
             name = repr(plan.names[plan.inputs[first]])
+            given = x
             if isinstance(x, Mapping):
                 x = x.get(plan.names[plan.inputs[first]])
             else:
                 x = x[first] if isinstance(x, tuple | list) and len(x) > first else None
             if x is None:
-                raise ValueError(f"inputs must be a tuple or a mapping of the {len(plan.inputs)} inputs of the model")
+                names = ", ".join(repr(plan.names[v]) for v in plan.inputs)
+                got = list(given) if isinstance(given, Mapping) else type(given).__name__
+                raise ValueError(f"inputs must be a tuple or a mapping of the arrays {names}, got {got}")
         shape, value = np.shape(x), plan.inputs[first]
         rank = 0 if plan.sizes[value][0] == 0 else len(plan.shapes[value])
         ranks = [rank] * self._only_rows + [rank + 1, rank + 2]

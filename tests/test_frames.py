@@ -187,6 +187,16 @@ def test_a_causal_window_may_lie_in_a_loop():
     assert np.array_equal(np.stack([s.step(x[:, t]) for t in range(STEPS)], axis=1), whole)
 
 
+def test_inputs_by_another_name_are_refused():
+    model = Model(graph_of(g.Add(), [Spec((3,)), Spec((3,))]))
+    x = np.zeros((2, 4, 3), np.float32)
+    for wrong, got in (({"x0": x, "y": x}, r"\['x0', 'y'\]"), ({"y": x}, r"\['y'\]"), (x, "ndarray"), ((x,), "1")):
+        with pytest.raises(ValueError, match=f"inputs must be .*'x0'.*got {got}"):
+            model(wrong)
+    with pytest.raises(ValueError, match=r"same number of steps, got .*'x0': 4, 'x1': 3"):
+        model((x, x[:, :3]))
+
+
 def test_latency_counts_steps_of_the_input():
     def latency(*ops):
         b = GraphBuilder()
