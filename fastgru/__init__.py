@@ -60,7 +60,7 @@ def convert(
         which output) of ONNX files; ``example_inputs`` (arguments of forward, for what is no chain of known layers),
         ``axes`` and ``states`` of PyTorch modules, and ``fix`` beside them of TorchScript; ``custom`` (functions for
         layers of your own) of Keras models. See the importer's docstring, e.g.
-        `fastgru.converters.onnx_files.import_onnx`, `fastgru.converters.torch_export.import_exported`.
+        `fastgru.converters.onnx.files.import_onnx`, `fastgru.converters.torch_export.exported.import_exported`.
 
     Returns
     -------

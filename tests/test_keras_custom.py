@@ -12,8 +12,8 @@ import pytest
 from keras_cases import FILES, FORWARDS, assert_close
 
 from fastgru.converters import to_graph
-from fastgru.converters.keras_config import graph_of
-from fastgru.converters.keras_values import Version
+from fastgru.converters.keras.config import graph_of
+from fastgru.converters.keras.values import Version
 from fastgru.errors import ConvertError
 from fastgru.graph import Activation
 from fastgru.layers import (
@@ -53,7 +53,7 @@ def squeeze_file(folder: Path, *, class_name: str = "SqueezeLayer", position: in
 
 
 def squeeze(config: dict[str, Any], weights: list[Any]) -> Any:
-    """Squeeze and excitation: x * sigmoid(up relu(down x)); the example of `fastgru.converters.keras_custom`."""
+    """Squeeze and excitation: x * sigmoid(up relu(down x)); the example of `fastgru.converters.keras.custom`."""
     down, up = weights
 
     def build(builder: Any, x: str) -> str:

@@ -14,9 +14,9 @@ from keras_cases import CUDNN, FILES, FORWARDS, PLAIN, assert_close, golden
 
 import fastgru
 from fastgru.converters import to_graph
-from fastgru.converters.keras_hdf5 import read
-from fastgru.converters.keras_nodes import as_model
-from fastgru.converters.keras_weights import from_numbers
+from fastgru.converters.keras.hdf5 import read
+from fastgru.converters.keras.nodes import as_model
+from fastgru.converters.keras.weights import from_numbers
 
 TOLERANCE = 2e-6  # Keras computed in float32
 

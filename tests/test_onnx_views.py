@@ -10,10 +10,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fastgru.converters.onnx_emit import Emitter
-from fastgru.converters.onnx_temporal import shifted, windowed
-from fastgru.converters.onnx_values import Dim, Tensor, is_time, product, quotient
-from fastgru.converters.onnx_views import MOST_ROWS, align, in_order, over_rows, reshaped, with_ones, without
+from fastgru.converters.onnx.temporal import shifted, windowed
+from fastgru.converters.tensors.emit import Emitter
+from fastgru.converters.tensors.values import Dim, Tensor, is_time, product, quotient
+from fastgru.converters.tensors.views import MOST_ROWS, align, in_order, over_rows, reshaped, with_ones, without
 from fastgru.errors import ConvertError
 from fastgru.graph import Add, Op, Spec, Unary
 from fastgru.reference import run

@@ -10,7 +10,7 @@ import pytest
 from torch_cases import CASES, FILES, FORWARDS, Forward, assert_close, golden
 
 from fastgru.converters import to_graph
-from fastgru.converters.state_dict import import_state_dict
+from fastgru.converters.torch.state_dict import import_state_dict
 from fastgru.errors import ConvertError
 from fastgru.graph import Concat
 from fastgru.layers import GRU, LSTM, RNN, Add, BatchNorm, Bidirectional, Dense, Dropout, Embedding, LayerNorm, like

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from torch_cases import FILES
 from torch_pickles import BODIES, GLOBAL_TENSOR, numbers, storage, tensor, text, write
 
-from fastgru.converters import torch_archive
-from fastgru.converters.torch_pickle import read_checkpoint
+from fastgru.converters.torch import archive
+from fastgru.converters.torch.pickle import read_checkpoint
 from fastgru.errors import ConvertError
 
 BASE = np.arange(24.0).reshape(2, 3, 4)
@@ -130,7 +130,7 @@ def test_hostile_pickle_is_refused(name: str, file: Path) -> None:
 
 def test_expansion_is_bounded_not_forbidden(file: Path) -> None:
     assert read_checkpoint(write(file, tensor((2**20, 4), (0, 0)))).shape == (2**20, 4)
-    assert torch_archive.SPARE == 2**24
+    assert archive.SPARE == 2**24
 
 
 def test_compressed_entries_are_refused(file: Path) -> None:
@@ -150,7 +150,7 @@ def test_two_checkpoints_in_one_are_refused(file: Path) -> None:
 
 
 def test_large_pickle_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastgru.converters.torch_pickle.MAX_PICKLE", 100)
+    monkeypatch.setattr("fastgru.converters.torch.pickle.MAX_PICKLE", 100)
     assert "must have at most 100 bytes" in refused(write(file, text("a" * 100)))
 
 

@@ -1,7 +1,7 @@
-"""From a source model to a Graph: one file per source, one row per source in `SOURCES`.
+"""From a source model to a Graph: one package per framework, one row per source in `SOURCES`.
 
-A converter ends at the Graph: it never sees the engine. Gate orders and bias layouts are not here but
-in `fastgru.graph.dialects`. (The package is not called ``convert`` because `fastgru.convert` is the
+`tensors` is what they share. A converter ends at the Graph: it never sees the engine. Gate orders and bias layouts are
+not here but in `fastgru.graph.dialects`. (The package is not called ``convert`` because `fastgru.convert` is the
 function.)
 """
 
@@ -49,24 +49,24 @@ class Source(NamedTuple):
 
 
 SOURCES = (
-    Source("Keras archive", (".keras",), (), "keras_files:import_archive", ("custom",)),
-    Source("Keras HDF5", (".h5", ".hdf5"), (), "keras_files:import_hdf5", ("custom",)),
-    Source("live Keras model", (), ("keras.src.models.model.Model",), "keras_live:import_model", ("custom",)),
-    Source("PyTorch checkpoint", (".pt", ".pth"), (), "torch_files:import_checkpoint"),
-    Source("safetensors", (".safetensors",), (), "torch_files:import_safetensors"),
-    Source("ONNX", (".onnx",), (), "onnx_files:import_onnx", ("fix", "shapes", "axes", "states")),
+    Source("Keras archive", (".keras",), (), "keras.files:import_archive", ("custom",)),
+    Source("Keras HDF5", (".h5", ".hdf5"), (), "keras.files:import_hdf5", ("custom",)),
+    Source("live Keras model", (), ("keras.src.models.model.Model",), "keras.live:import_model", ("custom",)),
+    Source("PyTorch checkpoint", (".pt", ".pth"), (), "torch.files:import_checkpoint"),
+    Source("safetensors", (".safetensors",), (), "torch.files:import_safetensors"),
+    Source("ONNX", (".onnx",), (), "onnx.files:import_onnx", ("fix", "shapes", "axes", "states")),
     Source(
         "TorchScript",
         (".jit",),
         ("torch.jit._script.ScriptModule",),
-        "torch_files:import_script",
+        "torch.files:import_script",
         ("example_inputs", "axes", "states", "fix"),
     ),
     Source(
         "live PyTorch module",
         (),
         ("torch.nn.modules.module.Module",),
-        "torch_live:import_module",
+        "torch.live:import_module",
         ("example_inputs", "axes", "states"),
     ),
 )

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from fastgru import reference
-from fastgru.converters.keras_config import graph_of
-from fastgru.converters.keras_values import Version
+from fastgru.converters.keras.config import graph_of
+from fastgru.converters.keras.values import Version
 from fastgru.graph import Graph
 
 os.environ.setdefault("KERAS_BACKEND", "torch")

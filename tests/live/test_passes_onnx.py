@@ -12,7 +12,7 @@ from graph_pairs import kinds, same
 pytest.importorskip("onnx")
 
 from fastgru import graph as g
-from fastgru.converters.onnx_files import import_onnx
+from fastgru.converters.onnx.files import import_onnx
 from fastgru.graph import Graph
 from fastgru.passes import canonical, fused
 

@@ -55,8 +55,8 @@ BT = {"axes": {"x": ("B", "T", None)}}
 REFUSED: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
     "operators without a translation": (
         of(lambda m, x: m.gru(torch.atan2(x, x) + torch.lgamma(x) + torch.kthvalue(x, 2, keepdim=True)[0])[0]), X, {},
-        ["3 problems:", "got aten::atan2 at 'atan2' (line ", "torch_export_elementwise.py would hold it",
-         "got aten::kthvalue at 'kthvalue'", "torch_export_reductions.py would hold it", "got aten::lgamma"]),
+        ["3 problems:", "got aten::atan2 at 'atan2' (line ", "torch_export/elementwise.py would hold it",
+         "got aten::kthvalue at 'kthvalue'", "torch_export/reductions.py would hold it", "got aten::lgamma"]),
     "several problems at once": (
         of(lambda m, x: (m.gru(x)[0].mean(0), x.var(1))), X, BT,
         ["2 problems:", "axis 0 must be one of fixed size, got the batch",

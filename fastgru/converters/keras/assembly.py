@@ -1,0 +1,104 @@
+"""The graph of layers that say by name what they read: `like` with its arrays."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ...errors import ConvertError, GraphError, listed
+from ...graph import (
+    IRFFT,
+    RFFT,
+    Activate,
+    Bidirectional,
+    Dropout,
+    Framing,
+    Graph,
+    GraphBuilder,
+    Reverse,
+    Spec,
+    TimePad,
+    TimePool,
+    TimeSoftmax,
+    Unary,
+)
+
+INPUT = "x"
+KEEP = (Activate, Dropout, Reverse, TimePad, TimePool, TimeSoftmax, Unary)  # ops whose output has their input's frame
+
+
+class Part(NamedTuple):
+    """A layer, its name, and the names of what it reads; None for the layer before."""
+
+    layer: Any
+    name: str | None
+    inputs: tuple[str, ...] | None
+
+
+def assemble(parts: Sequence[Part]) -> Graph:
+    """The graph of `parts` in their order, from one input named ``"x"`` to the output of the last.
+
+    Raises
+    ------
+    ConvertError
+        When a name is unknown or used twice, or the input's size cannot be told.
+    GraphError
+        When a layer does not fit what it reads.
+
+    Examples
+    --------
+    >>> from fastgru.layers import Add, TimeReduce
+    >>> import numpy as np
+    >>> from fastgru.layers import Dense
+    >>> fc = Dense(np.ones((3, 3)))
+    >>> assemble([Part(fc, "fc", None), Part(Add(), None, ("x", "fc")), Part(TimeReduce("sum"), None, None)])
+    Graph([fc: Dense, add: Add, time_reduce: TimeReduce])
+    """
+    _check_names(parts)
+    builder = GraphBuilder()
+    before: tuple[str, ...] = (builder.input(INPUT, _input_spec(parts)),)
+    known = {INPUT: before}
+    for part in parts:
+        unknown = [name for name in part.inputs or () if name not in known]
+        if unknown:
+            what = f"inputs of {part.name or type(part.layer).__name__!r} in like"
+            raise ConvertError(f"{what} must be layers before it, got {', '.join(unknown)}")
+        inputs = before if part.inputs is None else tuple(v for name in part.inputs for v in known[name])
+        before = builder.add_layer(part.layer, *inputs, name=part.name)
+        if part.name is not None:
+            known[part.name] = before
+    return builder.build(*before)
+
+
+def _check_names(parts: Sequence[Part]) -> None:
+    counts = Counter(part.name for part in parts if part.name is not None)
+    problems = [f"name in like must be used once, got {name!r} {n} times" for name, n in counts.items() if n > 1]
+    if INPUT in counts and any(part.inputs for part in parts):
+        problems.append(f"name in like must not be {INPUT!r}, which is the input's")
+    if problems:
+        raise ConvertError(listed(problems))
+
+
+def _input_spec(parts: Sequence[Part]) -> Spec:
+    """The spec of the input, from the first layers."""
+    for part in parts:
+        if part.inputs is not None and part.inputs != (INPUT,):
+            break
+        spec = _own_spec(part.layer)
+        if spec is not None:
+            return spec
+        if not isinstance(part.layer, KEEP):
+            break
+    raise GraphError("layers must have a first that determines the input size, got none that does")
+
+
+def _own_spec(layer: Any) -> Spec | None:
+    if isinstance(layer, Framing):
+        return Spec(())
+    if isinstance(layer, RFFT):
+        return Spec((layer.n,))
+    if isinstance(layer, IRFFT):
+        return Spec((layer.n // 2 + 1, 2))
+    spec: Spec | None = layer.input_spec() if not isinstance(layer, Bidirectional) else layer.forward.input_spec()
+    return spec

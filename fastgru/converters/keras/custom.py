@@ -1,0 +1,163 @@
+"""Layers and activations of the user's own: what the functions given as ``custom=`` make of them.
+
+``custom`` is a dict. Its keys are names of classes, of single layers (``"encoder/squeeze"``, which matters for Lambda)
+or of activations; its values are functions of the layer's config and its list of arrays. The layer's own arrays come in
+the order in which it made them, then those of layers inside it (from a ``.keras`` archive, which has the names of their
+attributes alone, in alphabetical order). Such a function returns what the layer is: a layer of `fastgru.layers` (or an
+`Activation`), a list of them that run one after the other, or, where values meet, a function of a `Builder` and the
+values that the layer reads, which returns the value or values that it gives.
+
+Examples
+--------
+Squeeze and excitation, x * sigmoid(up relu(down x)), in a model of one such layer:
+
+>>> import numpy as np
+>>> from fastgru.layers import Dense, Multiply
+>>> def squeeze(config, weights):
+...     down, up = weights
+...     def build(builder, x):
+...         small = builder.add(Dense(down.T, activation="relu"), x)
+...         scale = builder.add(Dense(up.T, activation="sigmoid"), small)
+...         return builder.add(Multiply(), x, scale)
+...     return build
+>>> from fastgru.converters.keras.config import Version, graph_of
+>>> layers = [
+...     {"class_name": "InputLayer", "config": {"name": "x", "batch_shape": [None, None, 4]}},
+...     {"class_name": "SqueezeLayer", "config": {"name": "squeeze", "ratio": 2}},
+... ]
+>>> model = {"class_name": "Sequential", "config": {"layers": layers}}
+>>> arrays = [np.ones((4, 2)), np.ones((2, 4))]
+>>> graph_of(model, Version.of("3.0"), lambda layer: arrays, custom={"SqueezeLayer": squeeze})[0]
+Graph([squeeze.dense: Dense, squeeze.dense_1: Dense, squeeze.multiply: Multiply])
+
+A mask on the input of such a layer is lost, as in Keras unless the class says otherwise; that a later layer needs it is
+an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...errors import ConvertError, GraphError
+from ...graph import MERGE_OPS, Activate, Activation, Bidirectional, Op, Spec
+from .values import UNKNOWN_MASK, Array, Context, Layer, Value, shortened
+
+Hook = Callable[..., Any]
+EXPECTED = "a layer of fastgru.layers, a list of them, or a function of a builder and the values it reads"
+
+
+def checked(custom: Any) -> dict[str, Hook]:
+    """`custom` as a dict of functions.
+
+    Raises
+    ------
+    ConvertError
+        When it is none.
+    """
+    wrong = None
+    if custom is None:
+        return {}
+    if not isinstance(custom, Mapping):
+        wrong = type(custom).__name__
+    elif any(not isinstance(k, str) or not callable(v) for k, v in custom.items()):
+        wrong = ", ".join(f"{k!r}: {type(v).__name__}" for k, v in custom.items())
+    if wrong is not None:
+        raise ConvertError(f"custom must be a dict of names of classes (or layers) and functions, got {wrong}")
+    return dict(custom)
+
+
+def hook(ctx: Context, *names: str | None) -> Hook | None:
+    """The function for the first of `names` that has one."""
+    return next((ctx.custom[name] for name in names if name is not None and name in ctx.custom), None)
+
+
+def names_of(layer: Layer) -> tuple[str, ...]:
+    """What `custom` may call a layer by: its name, or that of its class."""
+    return layer.name, layer.path[-1] if layer.path else layer.name, layer.class_name
+
+
+class Builder:
+    """What a function of the user's adds ops to: `fastgru.graph.GraphBuilder`, within one layer."""
+
+    def __init__(self, layer: Layer, inputs: list[Value], ctx: Context) -> None:
+        self._layer, self._ctx = layer, ctx
+        self._values = {x.name: x for x in inputs}
+
+    def spec(self, value: str) -> Spec:
+        """What is known of a value: the shape of its frame, whether it has time, its kind of number."""
+        return self._value(value).spec
+
+    def add(self, op: Op | Activation, *inputs: str, name: str | None = None) -> str:
+        """Add an op with one output and return that value."""
+        return self.add_many(op, *inputs, outputs=1, name=name)[0]
+
+    def add_many(self, op: Op | Activation, *inputs: str, outputs: int, name: str | None = None) -> tuple[str, ...]:
+        """Add an op with several outputs and return these values."""
+        op = Activate(op) if isinstance(op, Activation) else op
+        if not isinstance(op, Op):
+            raise ConvertError(f"op of {self._layer} must be a layer of fastgru.layers, got {shortened(op)}")
+        name = name or f"{self._layer.name}.{op.kind}"
+        values = self._ctx.add_many(op, *map(self._value, inputs), name=name, outputs=outputs)
+        self._values |= {x.name: x for x in values}
+        return tuple(x.name for x in values)
+
+    def _value(self, name: Any) -> Value:
+        if not isinstance(name, str) or name not in self._values:
+            known = ", ".join(self._values)
+            raise ConvertError(f"value in {self._layer} must be one of {known}, got {shortened(name)}")
+        return self._values[name]
+
+
+def convert(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
+    """A layer that `custom` knows.
+
+    Raises
+    ------
+    ConvertError
+        When the function fails or returns what is no layer.
+    """
+    function = hook(ctx, *names_of(layer))
+    if function is None:
+        raise ConvertError(f"{layer} must have a function in custom, got none")
+    mask = UNKNOWN_MASK if any(x.mask is not None for x in inputs) else None
+    return [x.masked(mask) for x in _run(layer, function, (layer.config, arrays), inputs, ctx)]
+
+
+def activation(layer: Layer, name: str, x: Value, ctx: Context) -> Value:
+    """An activation that `custom` knows."""
+    values = _run(layer, ctx.custom[name], ({"activation": name}, []), [x], ctx)
+    if len(values) != 1:
+        raise ConvertError(f"custom function of activation {name!r} of {layer} must give one value, got {len(values)}")
+    return values[0]
+
+
+def _run(layer: Layer, function: Hook, given: tuple[Any, Any], inputs: list[Value], ctx: Context) -> list[Value]:
+    builder = Builder(layer, inputs, ctx)
+    names = [x.name for x in inputs]
+    try:
+        made = function(*given)
+        if callable(made) and not isinstance(made, type | Op | Activation):
+            made = made(builder, *names)
+            found = [made] if isinstance(made, str) else made
+            if not isinstance(found, list | tuple) or not found:
+                raise ConvertError(f"builder function of {layer} must return values it added, got {shortened(made)}")
+            return [builder._value(name) for name in found]
+    except (ConvertError, GraphError):
+        raise
+    except Exception as error:
+        raise ConvertError(f"custom function of {layer} must work, got {type(error).__name__}: {error}") from error
+    layers = list(made) if isinstance(made, list | tuple) else [made]
+    if not layers or not all(isinstance(item, Op | Activation | Bidirectional) for item in layers):
+        raise ConvertError(f"custom function of {layer} must return {EXPECTED}, got {shortened(made)}")
+    for i, item in enumerate(layers):
+        names = _add(builder, item, names, layer.name if i == len(layers) - 1 else None)
+    return [builder._value(name) for name in names]
+
+
+def _add(builder: Builder, item: Any, names: list[str], name: str | None) -> list[str]:
+    """One layer of a list."""
+    if not isinstance(item, Bidirectional):
+        return [builder.add(item, *names, name=name)]
+    both = [builder.add(part, *names) for part in (item.forward, item.backward)]
+    return both if item.merge is None else [builder.add(MERGE_OPS[item.merge](), *both, name=name)]

@@ -1,0 +1,134 @@
+"""Keras files, read without Keras: .keras archives, full-model HDF5, and weights-only HDF5 with `like`."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConvertError, require
+from ...graph import Like
+from .. import Imported
+from .config import graph_of
+from .custom import checked
+from .hdf5 import RATIO, SLACK, Group, read, reading
+from .like import graph_like
+from .nodes import as_model
+from .stored import Stored, by_name, by_nesting, by_number
+from .values import Context, Version
+from .weights import Weights, from_names, from_numbers, lookup
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+
+def import_archive(
+    path: str | os.PathLike[str], like: Sequence[Like] | None = None, custom: Mapping[str, Any] | None = None
+) -> Imported:
+    """A ``.keras`` archive; with `like`, only the layers it names, whatever the config says.
+
+    `custom` are functions for the layers of the user's own: see `fastgru.converters.keras.custom`.
+
+    Raises
+    ------
+    ConvertError
+        When the archive is damaged or hostile, or the model cannot be imported faithfully.
+    MissingExtraError
+        When h5py is not installed.
+    """
+    require("h5py", extra="keras", purpose="reading Keras weights")
+    name, hooks = Path(path).name, checked(custom)
+    with reading(name):
+        with zipfile.ZipFile(path) as archive:
+            parts = {part: _member(archive, part) for part in (CONFIG, METADATA, WEIGHTS)}
+        version = _json(parts[METADATA], METADATA).get("keras_version")
+        weights = read(parts[WEIGHTS])
+        if like is not None:
+            return Imported(graph_like(_layers(weights), like), _provenance(name, version))
+        config = _json(parts[CONFIG], CONFIG)
+        return _with_config(name, config, version, from_numbers(weights, as_model(config), hooks), hooks)
+
+
+def import_hdf5(
+    path: str | os.PathLike[str], like: Sequence[Like] | None = None, custom: Mapping[str, Any] | None = None
+) -> Imported:
+    """An ``.h5`` or ``.hdf5`` file: a whole model, or weights only with `like`.
+
+    `custom` are functions for the layers of the user's own: see `fastgru.converters.keras.custom`.
+
+    Raises
+    ------
+    ConvertError
+        When the file is damaged or hostile, holds weights only and `like` is missing or wrong (the
+        message lists the layers found), or the model cannot be imported faithfully.
+    MissingExtraError
+        When h5py is not installed.
+    """
+    require("h5py", extra="keras", purpose="reading Keras weights")
+    name, hooks = Path(path).name, checked(custom)
+    with reading(name):
+        file = read(path)
+        weights = file.groups.get("model_weights", file)
+        version = file.attributes.get("keras_version", weights.attributes.get("keras_version"))
+        if like is not None or "model_config" not in file.attributes:
+            return Imported(graph_like(_layers(weights), like), _provenance(name, version))
+        config = _json(file.attributes["model_config"], "model_config")
+        return _with_config(name, config, version, from_names(_layers(weights), as_model(config)), hooks)
+
+
+def _with_config(
+    name: str, config: Any, version: Any, weights: Weights, hooks: Mapping[str, Callable[..., Any]]
+) -> Imported:
+    stored = sum(array.nbytes for arrays in weights.values() for array in arrays)
+    graph, ctx = graph_of(config, Version.of(version), lookup(weights), custom=hooks, stored=stored)
+    return Imported(graph, _provenance(name, version, ctx))
+
+
+def _provenance(name: str, version: Any, ctx: Context | None = None) -> dict[str, str]:
+    found = {"framework": f"Keras {version}" if isinstance(version, str) else "Keras", "source": name}
+    if ctx is not None and ctx.stateful:
+        found["stateful"] = ", ".join(ctx.stateful)
+    return found
+
+
+def _layers(weights: Group) -> list[Stored]:
+    """The file's layers, by whichever arrangement it has."""
+    for arrangement in (by_name, by_number):
+        layers = arrangement(weights)
+        if layers is not None:
+            return layers
+    return by_nesting(weights)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member's content.
+
+    Raises
+    ------
+    ConvertError
+        When it is missing, encrypted, or unpacks to far more than it takes.
+    """
+    if name not in archive.namelist():
+        raise ConvertError(f"archive must hold {name}, got {', '.join(archive.namelist()[:8]) or 'nothing'}")
+    info = archive.getinfo(name)
+    if info.file_size > RATIO * info.compress_size + SLACK:
+        raise ConvertError(
+            f"{name} must unpack to at most {RATIO} times its {info.compress_size} bytes, got {info.file_size}"
+        )
+    with archive.open(info) as stream:
+        content = stream.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise ConvertError(f"{name} must be {info.file_size} bytes long, got {len(content)}")
+    return content
+
+
+def _json(text: Any, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ConvertError(f"{where} must be JSON of sane depth, got too many levels") from error
+    if not isinstance(value, dict):
+        raise ConvertError(f"{where} must be a JSON object, got {type(value).__name__}")
+    return value

@@ -1,0 +1,95 @@
+"""Which steps count: the layers that make masks, and what masks become where layers join them."""
+
+from __future__ import annotations
+
+from ...errors import ConvertError
+from ...graph import ApplyMask, Binary, Embedding, Mask
+from .formulas import Formula, binary, cast, emit, reduce, reshape, unary, where
+from .rows import one, take
+from .values import UNKNOWN_MASK, Array, Context, Layer, Value
+
+
+def known_mask(layer: Layer, x: Value) -> Value | None:
+    """The mask of `x`, for a layer that it matters to."""
+    if x.mask is UNKNOWN_MASK:
+        raise ConvertError(f"mask of {layer} must be known, got one that went through a custom layer")
+    return x.mask
+
+
+def step_mask(layer: Layer, x: Value) -> Value | None:
+    """The mask of `x` (B, T), for a layer that skips steps."""
+    mask = known_mask(layer, x)
+    if mask is not None and not mask.timed:
+        raise ConvertError(f"mask of {layer} must be of steps of the model's time, got {mask.spec}")
+    return mask
+
+
+def mask_of(x: Value, value: float, ctx: Context, *, stem: str) -> Value:
+    """The mask "differs from `value`" of `x`: one node, however many layers ask for it."""
+    key = (x.name, value, x.hidden)
+    if key not in ctx.masks:
+        name = f"{stem}.mask"
+        features = x.spec.dtype != "int"
+        if x.timed and len(x.frame) == features:
+            ctx.masks[key] = ctx.add(Mask(value), x, name=name)
+        else:
+            other = ctx.constant(value, name=f"{stem}.mask_value", dtype=x.spec.dtype)
+            same = binary("equal", x, other)
+            if features:
+                equal = reduce("min", cast(same, "float"), (len(x.frame) - 1,), keepdims=False)
+                same = binary("greater", equal, 0.5)
+            ctx.masks[key] = emit(unary("not", same), ctx, name)
+    return ctx.masks[key]
+
+
+def join(masks: list[Value], ctx: Context, *, either: bool, stem: str) -> Value | None:
+    """OR of masks when `either`, else AND; None for none."""
+    found = list(dict.fromkeys(masks))
+    if UNKNOWN_MASK in found:
+        return UNKNOWN_MASK
+    joined = found[0] if found else None
+    for mask in found[1:]:
+        joined = ctx.add(Binary("or" if either else "and"), joined or mask, mask, name=f"{stem}.mask")
+    return joined
+
+
+def merged_mask(layer: Layer, inputs: list[Value], ctx: Context) -> Value | None:
+    """The mask that leaves a merging layer.
+
+    Keras 3 joins masks by OR, and no mask counts as all true for Concatenate and removes the mask of
+    the others (`keras/src/layers/merging/base_merge.py`); Keras 2 joins those that are there by AND.
+    """
+    masks = [x.mask for x in inputs]
+    later = ctx.version.major >= 3
+    if later and None in masks:
+        return None
+    return join([m for m in masks if m is not None], ctx, either=later, stem=layer.name)
+
+
+def embedding(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
+    """Embedding: embeddings (V, E); with mask_zero the id 0 is a step to skip."""
+    x = one(layer, inputs)
+    (table,) = take(layer, arrays, "embeddings")
+    expected = (layer.number("input_dim"), layer.number("output_dim"))
+    if table.shape != expected:
+        raise ConvertError(f"embeddings of {layer} must have shape {expected}, got {table.shape}")
+    if x.spec.dtype != "int":
+        x = emit(cast(x, "int"), ctx, f"{layer.name}.ids")
+    y = ctx.add(Embedding(table), x, name=layer.name)
+    mask = mask_of(x, 0.0, ctx, stem=layer.name) if layer.flag("mask_zero", default=False) else None
+    return [y.masked(mask)]
+
+
+def masking(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
+    """Masking: steps whose features all equal mask_value are zeroed and skipped by what follows."""
+    x = one(layer, inputs)
+    take(layer, arrays)
+    mask = mask_of(x, layer.number("mask_value"), ctx, stem=layer.name)
+    if mask.timed and len(x.frame) == 1:
+        return [ctx.add(ApplyMask(), x, mask, name=layer.name, mask=mask)]
+    return [emit(where(column(mask, x), x, 0.0), ctx, layer.name, mask)]
+
+
+def column(mask: Value, x: Value) -> Formula:
+    """A mask (B, T) or (B, S) as a factor of `x`, with as many axes."""
+    return reshape(mask, (*mask.frame, *(1,) * (len(x.frame) - len(mask.frame))))

@@ -1,0 +1,278 @@
+"""What the Keras importer passes around: layers of a config, values of the graph, and the checks on both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConvertError
+from ...graph import Constant, GraphBuilder, Op, Spec
+
+Array = NDArray[Any]
+
+MAX_ELEMENTS = 1 << 26  # of a frame; a config may say any number
+SPARE = 1 << 28  # bytes of weights beyond what the file holds, of constants and of layers called again
+
+
+class AcrossTime(ConvertError):
+    """A layer needs the number of steps. With time as an axis of the frame, the model may be expressible."""
+
+
+class Layer(NamedTuple):
+    """One layer of a config.
+
+    Attributes
+    ----------
+    class_name : str
+    name : str
+        With the names of the models around it in front: ``"encoder/gru"``.
+    config : dict
+    module : str or None
+        Of its class, where the file says so.
+    path : tuple of str
+        Where its weights are: its own name and those of the models around it.
+    call : dict
+        Keyword arguments of the call being converted.
+    shared : int or None
+        Keras's number of the object: where two layers have one, their weights are stored once.
+    """
+
+    class_name: str
+    name: str
+    config: dict[str, Any]
+    module: str | None = None
+    path: tuple[str, ...] = ()
+    call: dict[str, Any] = {}  # noqa: RUF012 (never changed)
+    shared: int | None = None
+
+    def __str__(self) -> str:
+        return f"layer {self.name!r} ({self.class_name})"
+
+    def get(self, key: str, *, default: Any = None) -> Any:
+        """`config[key]`, or `default` when there is one; else an error that names layer and key."""
+        if key in self.config:
+            return self.config[key]
+        if default is None:
+            raise ConvertError(f"{self} must have {key!r} in its config, got none")
+        return default
+
+    def flag(self, key: str, *, default: bool | None = None) -> bool:
+        """A boolean of the config."""
+        value = self.get(key, default=default)
+        if not isinstance(value, bool):
+            raise ConvertError(f"{key} of {self} must be true or false, got {value!r}")
+        return value
+
+    def number(self, key: str, *, default: float | None = None) -> float:
+        """A finite number of the config; arrays of one element count, as TensorFlow writes some."""
+        value = self.get(key, default=default)
+        if isinstance(value, dict) and value.get("class_name") == "__numpy__":
+            value = value.get("config", {}).get("value")
+        if isinstance(value, dict) and value.get("type") == "ndarray":
+            value = value.get("value")
+        array = np.asarray(value)
+        if array.size != 1 or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise ConvertError(f"{key} of {self} must be a number, got {value!r}")
+        return float(array.reshape(()))
+
+    def integer(self, key: str, *, default: int | None = None, least: int = 1) -> int:
+        """A whole number of the config, at least `least`."""
+        return self.integers(key, 1, default=default, least=least)[0]
+
+    def integers(self, key: str, count: int, *, default: Any = None, least: int = 1) -> tuple[int, ...]:
+        """`count` whole numbers of the config, where one number stands for as many."""
+        value = self.get(key, default=default)
+        values = [value] * count if isinstance(value, int) else value
+        if not _integers(values, least) or len(values) != count:
+            what = f"{count} whole numbers of {least} or more" if count > 1 else f"a whole number of {least} or more"
+            raise ConvertError(f"{key} of {self} must be {what}, got {shortened(value)}")
+        return tuple(values)
+
+    def one_of(self, key: str, allowed: tuple[str, ...], *, default: str | None = None) -> str:
+        """A word of the config."""
+        value = self.get(key, default=default)
+        if value not in allowed:
+            raise ConvertError(f"{key} of {self} must be {' or '.join(map(repr, allowed))}, got {shortened(value)}")
+        return str(value)
+
+
+def _integers(values: Any, least: int) -> bool:
+    if not isinstance(values, list | tuple):
+        return False
+    return all(isinstance(v, int) and not isinstance(v, bool) and least <= v <= 2**31 for v in values)
+
+
+def as_layer(value: Any, *, where: str) -> Layer:
+    """A `Layer` from the dict that Keras writes for one.
+
+    Raises
+    ------
+    ConvertError
+        When it is none.
+    """
+    if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
+        raise ConvertError(f"{where} must be a layer's config with a class_name, got {shortened(value)}")
+    config = value.get("config")
+    if isinstance(config, list):  # Sequential until Keras 2.2.2
+        config = {"layers": config}
+    if not isinstance(config, dict):
+        raise ConvertError(f"config of {value['class_name']} in {where} must be an object, got {shortened(config)}")
+    name = value.get("name", config.get("name"))
+    name = name if isinstance(name, str) else value["class_name"]
+    module, shared = value.get("module"), value.get("shared_object_id", config.get("shared_object_id"))
+    if value.get("registered_name") not in (None, value["class_name"]):
+        module = str(value["registered_name"])
+    return Layer(
+        value["class_name"], name, config, module if isinstance(module, str) else None, (name,),
+        shared=shared if isinstance(shared, int) else None,
+    )  # fmt: skip
+
+
+def shortened(value: Any) -> str:
+    """`repr` of a value from a file, at most 80 characters of it."""
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "something nested too deep"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+class Version(NamedTuple):
+    """The Keras that wrote a model: it decides what some names mean."""
+
+    major: int
+    minor: int
+    tensorflow: bool  # written by tf.keras while a Keras without TensorFlow still existed
+
+    @classmethod
+    def of(cls, text: Any) -> Version:
+        """From ``"2.2.4-tf"`` or ``"3.13.2"``."""
+        match = re.match(r"(\d+)\.(\d+)", text) if isinstance(text, str) else None
+        if match is None:
+            raise ConvertError(f"keras_version must be like '2.2.4', got {text!r}")
+        return cls(int(match[1]), int(match[2]), text.endswith("-tf"))
+
+    @property
+    def zeroes_masked_bidirectional(self) -> bool:
+        """Whether Bidirectional writes zeros at masked steps: all but the Keras before it became tf.keras."""
+        return self.tensorflow or (self.major, self.minor) >= (2, 4)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of the graph as a layer of Keras sees it: a tensor of `rank` axes, of which the first is the batch.
+
+    Attributes
+    ----------
+    name : str
+    spec : Spec
+    mask : Value or None
+        The mask that travels with it in Keras.
+    steps : int or None
+        The length of the time axis, where the model says it.
+    hidden : bool
+        Inside of TimeDistributed: layers see the frame alone.
+    """
+
+    name: str
+    spec: Spec
+    mask: Value | None = None
+    steps: int | None = None
+    hidden: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether Keras's axis 1 is the graph's time."""
+        return self.spec.time and not self.hidden
+
+    @property
+    def frame(self) -> tuple[int, ...]:
+        """The axes after batch and time."""
+        return self.spec.shape
+
+    @property
+    def rank(self) -> int:
+        """How many axes Keras counts, batch included."""
+        return 1 + self.timed + len(self.frame)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The axes that Keras counts without the batch; None for a time of any length."""
+        return (*[self.steps] * self.timed, *self.frame)
+
+    def masked(self, mask: Value | None) -> Value:
+        """The same with another mask."""
+        return replace(self, mask=mask)
+
+    def seen(self, hidden: bool) -> Value:
+        """The same from inside or outside of TimeDistributed."""
+        return replace(self, hidden=hidden and self.spec.time, mask=None)
+
+
+UNKNOWN_MASK = Value("", Spec((), True, "bool"))  # what a custom layer made of a mask: nobody can say
+
+
+@dataclass
+class Context:
+    """What converting one layer needs to know of the model."""
+
+    version: Version
+    custom: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    builder: GraphBuilder = field(default_factory=GraphBuilder)
+    stateful: list[str] = field(default_factory=list)
+    masks: dict[tuple[str, float, bool], Value] = field(default_factory=dict)
+    budget: int = SPARE  # bytes that ops may take
+
+    def add(self, op: Op, *inputs: Value, name: str | None, mask: Value | None = None) -> Value:
+        """Add a node; shapes are inferred at once so that an error falls on the layer that causes it."""
+        return self.add_many(op, *inputs, name=name, outputs=1)[0].masked(mask)
+
+    def add_many(self, op: Op, *inputs: Value, name: str | None, outputs: int) -> list[Value]:
+        """Add a node with several outputs."""
+        lengths = {x.steps for x in inputs if x.spec.time} - {None}
+        if len(lengths) > 1:
+            raise AcrossTime(f"inputs must have one number of steps, got {sorted(n for n in lengths if n)}")
+        specs = op.infer(tuple(x.spec for x in inputs))
+        self.spend(op, specs)
+        names = self.builder.add_many(op, *(x.name for x in inputs), name=name, outputs=outputs)
+        length = next(iter(lengths), None)
+        steps = None if length is None else op.output_length(length)
+        if steps is not None and steps < 1:
+            raise ConvertError(f"output must have at least one step, got {steps}")
+        hidden = any(x.hidden for x in inputs)
+        return [
+            Value(n, spec, None, steps if spec.time else None, hidden and spec.time)
+            for n, spec in zip(names, specs, strict=True)
+        ]
+
+    def spend(self, op: Op, specs: tuple[Spec, ...]) -> None:
+        """Keep count of what a hostile config could make large."""
+        largest = max((prod(spec.shape) for spec in specs), default=0)
+        if largest > MAX_ELEMENTS:
+            raise ConvertError(f"frame must have at most {MAX_ELEMENTS} elements, got {specs[0]}")
+        self.budget -= sum(array.nbytes for array in op.weights().values())
+        if self.budget < 0:
+            raise ConvertError("weights must not multiply beyond what the file holds, got layers called too often")
+
+    def constant(self, value: Any, *, name: str, dtype: str = "float") -> Value:
+        """A value that is the same for all rows and steps."""
+        array = np.asarray(value)
+        if array.size > MAX_ELEMENTS:
+            raise ConvertError(f"constant must have at most {MAX_ELEMENTS} elements, got shape {array.shape}")
+        return self.add(Constant(array, dtype), name=name)
+
+
+def filled(layer: Layer, shape: tuple[int, ...], value: float) -> Array:
+    """An array of one number."""
+    if prod(shape) > MAX_ELEMENTS:
+        raise ConvertError(f"features of {layer} must be at most {MAX_ELEMENTS}, got shape {shape}")
+    return np.full(shape, value, dtype=np.float32)
+
+
+Convert = Callable[[Layer, list[Array], list[Value], Context], list[Any]]

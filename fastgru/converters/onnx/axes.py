@@ -1,0 +1,191 @@
+"""Decides what the axes of a model's inputs are: the batch, time, or of fixed size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+from onnx import GraphProto, ValueInfoProto
+
+from ...errors import ConvertError, listed
+from ..tensors.values import BATCH, TIME, Atom
+from .call import dtype_of
+
+# How exporters and people call them, in small letters and without separators.
+NAMES: dict[str, str] = {
+    **dict.fromkeys(("b", "n", "bs", "batch", "batches", "batchsize", "batchdim", "nbatch", "numbatch"), BATCH),
+    **dict.fromkeys(
+        ("t", "l", "s", "time", "times", "timestep", "timesteps", "numtimesteps", "timedim", "seq", "seqlen",
+         "seqlength", "sequence", "sequencelen", "sequencelength", "len", "length", "frame", "frames", "numframes",
+         "nframes", "step", "steps", "numsteps", "nsteps"), TIME),
+}  # fmt: skip
+MOST_CANDIDATES = 16
+LABELS = (BATCH, TIME)
+
+Layout = tuple[Atom, ...]  # of one input: "B", "T", or a fixed size, for each axis
+
+
+@dataclass(frozen=True)
+class Declared:
+    """An input as the file declares it: fixed sizes, names of others, and None for those without either."""
+
+    name: str
+    elem: int
+    dims: tuple[int | str | None, ...] | None
+
+    @property
+    def dtype(self) -> str:
+        """The graph's kind of number."""
+        return dtype_of(self.elem)
+
+
+def declared_inputs(graph: GraphProto) -> dict[str, Declared]:
+    """The inputs that are no initializers.
+
+    Raises
+    ------
+    ConvertError
+        When one is no tensor, or of no type or size that a graph can have.
+    """
+    fixed = {t.name for t in graph.initializer}
+    found, problems = {}, []
+    for value in graph.input:
+        if value.name not in fixed:
+            try:
+                found[value.name] = declared(value)
+            except ConvertError as error:
+                problems.append(f"input {value.name!r}: {error}")
+    if problems:
+        raise ConvertError(listed(problems))
+    return found
+
+
+def declared(value: ValueInfoProto) -> Declared:
+    """What the file says of an input or output."""
+    if not value.type.HasField("tensor_type"):
+        kind = value.type.WhichOneof("value")
+        raise ConvertError(f"type must be a tensor, got {(kind or 'none').removesuffix('_type')}")
+    tensor = value.type.tensor_type
+    dtype_of(tensor.elem_type)
+    if not tensor.HasField("shape"):
+        return Declared(value.name, tensor.elem_type, None)
+    dims = tuple(d.dim_value if d.HasField("dim_value") else (d.dim_param or None) for d in tensor.shape.dim)
+    if any(isinstance(d, int) and d < 0 for d in dims):
+        raise ConvertError(f"sizes must be at least 0, got {list(dims)}")
+    return Declared(value.name, tensor.elem_type, dims)
+
+
+def candidates(
+    inputs: Mapping[str, Declared],
+    shapes: Mapping[str, Sequence[int | None]],
+    axes: Mapping[str, Sequence[str | None]],
+) -> tuple[list[dict[str, Layout]], list[str]]:
+    """Layouts of all inputs that may be meant, the likeliest first; and what of them is a guess.
+
+    Names of `NAMES`, `shapes` and `axes` decide; sizes that remain are taken for batch and time in every order.
+
+    Raises
+    ------
+    ConvertError
+        Listing what `shapes` and `axes` get wrong, and every size that cannot be told without them.
+    """
+    known: dict[str, list[Atom | None]] = {}
+    keys: dict[tuple[str, int], str] = {}  # of a size that is not known: its name, or its place
+    problems = [f"{what} must name inputs ({', '.join(inputs)}), got {n!r}" for what, given in
+                (("shapes", shapes), ("axes", axes)) for n in given if n not in inputs]  # fmt: skip
+    for name, value in inputs.items():
+        try:
+            dims = _with_axes(value, _with_shape(value, shapes.get(name)), axes.get(name))
+        except ConvertError as error:
+            problems.append(f"input {name!r}: {error}")
+            continue
+        known[name] = [_label(d) for d in dims]
+        if 0 in known[name]:
+            problems.append(
+                f"sizes of input {name!r} must be at least 1 (or the input given by fix=), got {list(dims)}"
+            )
+        for i, (dim, label) in enumerate(zip(dims, known[name], strict=True)):
+            if label is None:
+                keys[name, i] = str(dim) if dim is not None else f"{name}[{i}]"
+    if problems:
+        raise ConvertError(listed(problems))
+    guesses = sorted(set(keys.values()), key=list(keys.values()).index)
+    found = list(_assignments(known, keys, guesses)) if len(LABELS) ** len(guesses) <= MOST_CANDIDATES else []
+    if not found:
+        raise ConvertError(listed(_open(known, keys)))
+    return found, guesses
+
+
+def _with_shape(value: Declared, shape: Sequence[Any] | None) -> list[Any]:
+    """The declared sizes, those of `shape` in place of what is not fixed."""
+    if shape is None:
+        if value.dims is None:
+            raise ConvertError("number of axes must be given by shapes=, got a model without it")
+        return list(value.dims)
+    own = value.dims or (None,) * len(shape)
+    if len(shape) != len(own):
+        raise ConvertError(f"shape must have {len(own)} entries for {list(own)}, got {tuple(shape)}")
+    wrong = [
+        (d, n) for d, n in zip(own, shape, strict=True)
+        if n is not None and (not isinstance(n, int) or n < 1 or (isinstance(d, int) and d != n))
+    ]  # fmt: skip
+    if wrong:
+        raise ConvertError(f"shape must fit {list(own)} with sizes of at least 1, got {tuple(shape)}")
+    return [d if n is None else n for d, n in zip(own, shape, strict=True)]
+
+
+class _Label(str):
+    """A label that the caller gave, unlike a size's name."""
+
+    __slots__ = ()
+
+
+def _with_axes(value: Declared, dims: list[Any], axes: Sequence[str | None] | None) -> list[Any]:
+    """The sizes with labels that the caller gave in their places."""
+    if axes is None:
+        return dims
+    if len(axes) != len(dims) or any(a not in (*LABELS, None) for a in axes):
+        raise ConvertError(f"axes must be {len(dims)} of 'B', 'T' and None, got {tuple(axes)}")
+    if any(axes.count(label) > 1 for label in LABELS):
+        raise ConvertError(f"axes must have 'B' and 'T' once at most, got {tuple(axes)}")
+    return [d if a is None else _Label(a) for d, a in zip(dims, axes, strict=True)]
+
+
+def _label(dim: Any) -> Atom | None:
+    """What a size is by itself: fixed, or labelled by its name."""
+    if isinstance(dim, _Label):
+        return str(dim)
+    if isinstance(dim, int) or dim is None:
+        return dim
+    return NAMES.get("".join(c for c in str(dim).lower() if c.isalnum()))
+
+
+def _assignments(
+    known: Mapping[str, Sequence[Atom | None]], keys: Mapping[tuple[str, int], str], guesses: Sequence[str]
+) -> Iterator[dict[str, Layout]]:
+    """Every way to label what is not known with no label twice in one input."""
+    for labels in product(LABELS, repeat=len(guesses)):
+        chosen = dict(zip(guesses, labels, strict=True))
+        layouts = {
+            name: tuple(chosen[keys[name, i]] if d is None else d for i, d in enumerate(dims))
+            for name, dims in known.items()
+        }
+        if all(layout.count(label) <= 1 for layout in layouts.values() for label in LABELS):
+            yield layouts
+
+
+def _open(known: Mapping[str, Sequence[Atom | None]], keys: Mapping[tuple[str, int], str]) -> list[str]:
+    """What has to be given, for each input that leaves too much open."""
+    found = []
+    for name, dims in known.items():
+        shown = ", ".join(str(keys.get((name, i), d)) for i, d in enumerate(dims))
+        if any(d is None for d in dims) or any(list(dims).count(label) > 1 for label in LABELS):
+            found.append(f"sizes of input {name!r} must be fixed by shapes= or told by axes=, got ({shown})")
+    return found
+
+
+def layouts_shown(layouts: Mapping[str, Layout]) -> str:
+    """Layouts for a report: ``x (B, T, 40)``."""
+    return ", ".join(f"{name} ({', '.join(map(str, layout))})" for name, layout in layouts.items())

@@ -1,0 +1,66 @@
+"""ONNX files: what only the onnx package can read is imported when there is one to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import ConvertError, require
+from ...graph import Like
+from .. import Imported
+
+
+def import_onnx(
+    path: str | os.PathLike[str],
+    like: Sequence[Like] | None = None,
+    *,
+    fix: Mapping[str, Any] | None = None,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+    axes: Mapping[str, Sequence[str | None]] | None = None,
+    states: Mapping[str, str] | None = None,
+) -> Imported:
+    """Import a ``.onnx`` file.
+
+    Parameters
+    ----------
+    path : path
+    like : None
+        The file describes itself.
+    fix : mapping of input to value, optional
+        Inputs that are settings, such as a sample rate: the model is imported for these values.
+    shapes : mapping of input to sizes, optional
+        Sizes that the file leaves open; None keeps what it says.
+    axes : mapping of input to labels, optional
+        Which axis is the batch ``"B"`` and which time ``"T"``, even where the file fixes their size; None for others.
+    states : mapping of input to output, optional
+        Which inputs carry on what outputs return; found by name where not given.
+
+    Raises
+    ------
+    ConvertError
+        Listing every operator, attribute and size that cannot be imported, with the nodes.
+    """
+    if like is not None:
+        raise ConvertError(f"like must be None for an ONNX file, which describes itself, got {len(like)} layers")
+    require("onnx", extra="onnx", purpose="importing ONNX files")
+    from . import oracle
+    from .axes import layouts_shown
+    from .reading import read
+    from .translation import translate
+
+    source = read(path)
+    found = translate(source, fix=fix, shapes=shapes, axes=axes, states=states)
+    proto = source.proto
+    provenance = {
+        "framework": f"ONNX opset {source.opsets['']}",
+        "producer": f"{proto.producer_name} {proto.producer_version}".strip() or "unknown",
+        "source": Path(path).name,
+        "axes": layouts_shown(found.layouts),
+    }
+    if found.states:
+        provenance["states"] = ", ".join(f"{a} <- {b}" for a, b in found.states.items())
+    if found.notes:
+        provenance["notes"] = "; ".join(found.notes)
+    return Imported(found.graph, provenance, oracle.session(path, found))

@@ -1,0 +1,285 @@
+"""Runs through an ONNX graph once: folds what is known, inlines branches and functions, translates the rest."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TypeProto, helper
+
+from ...errors import ConvertError
+from ..tensors.emit import Emitter
+from ..tensors.values import Array, Dim, Tensor, Unavailable, Value, is_symbolic
+from . import symbols
+from .call import Attributes, Call
+from .folding import Folder
+from .operators import OPERATORS, file_for
+from .reading import DEEPEST, DEFAULT_DOMAINS, Source
+
+MOST_NODES = 50_000  # functions may call functions: what a small file can unfold to has no other bound
+MOST_PROBLEMS = 100
+
+# What arithmetic, NumPy and onnx raise on attributes and inputs that do not fit an operator.
+MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+
+Scope = ChainMap[str, Value]
+
+
+class TooLarge(ConvertError):
+    """A model unfolds to more than is worth a look at the rest of it."""
+
+
+class Translator:
+    """Translates nodes in order; problems are collected, and what depends on them is skipped."""
+
+    def __init__(self, source: Source, emit: Emitter) -> None:
+        self.source = source
+        self.emit = emit
+        self.problems: list[str] = []
+        self.variable: frozenset[str] = frozenset()  # inputs that would have to be constant
+        self.unsupported: dict[tuple[str, str, str], list[str]] = {}
+        self.folder = Folder(source.opsets, source.size)
+        self._functions = source.functions
+        self._nodes = 0
+
+    def report(self) -> list[str]:
+        """Every problem met so far; operators without a translation first, each with its nodes."""
+        found = [
+            f"operator must be one that fastgru imports, got {f'{domain}::' * bool(domain)}{kind} at node(s) "
+            f"{', '.join(map(repr, names[:20]))}{', ...' * (len(names) > 20)}: {file} would hold it"
+            for (domain, kind, file), names in sorted(self.unsupported.items())
+        ]
+        found += self.problems
+        return found[:MOST_PROBLEMS] + [f"and {len(found) - MOST_PROBLEMS} more"] * (len(found) > MOST_PROBLEMS)
+
+    def graph(self, graph: GraphProto, scope: Scope) -> list[Value]:
+        """The outputs of a graph whose inputs, and outer values, are in `scope`, which its own values join."""
+        outputs = [output.name for output in graph.output]
+        needed = _needed(graph.node, outputs)
+        for tensor in graph.initializer:
+            if tensor.name in needed and tensor.name not in scope:
+                scope[tensor.name] = self._initializer(tensor)
+        for sparse in graph.sparse_initializer:
+            if sparse.values.name in needed:
+                self.problems.append(f"initializer {sparse.values.name!r} must be dense, got a sparse one")
+                scope[sparse.values.name] = Unavailable()
+        self.nodes(graph.node, needed, scope, self.source.opsets, 0)
+        return [self._found(scope, name, "output") for name in outputs]
+
+    def _initializer(self, tensor: Any) -> Value:
+        try:
+            return self.source.array(tensor, f"initializer {tensor.name!r}")
+        except ConvertError as error:
+            self.problems.append(str(error))
+            return Unavailable()
+
+    def _found(self, scope: Scope, name: str, what: str) -> Value:
+        if name not in scope:
+            self.problems.append(f"{what} must be a value of the graph, got {name!r}")
+            scope[name] = Unavailable()
+        return scope[name]
+
+    def nodes(
+        self, nodes: Sequence[NodeProto], needed: set[str], scope: Scope, opsets: Mapping[str, int], depth: int,
+        stem: str | None = None,
+    ) -> None:  # fmt: skip
+        """Evaluate the nodes that are needed, writing their outputs to `scope`."""
+        if depth > DEEPEST:
+            raise TooLarge(f"functions and branches must be nested at most {DEEPEST} deep, got more")
+        for node in nodes:
+            if needed.isdisjoint(node.output):
+                continue
+            self._nodes += 1
+            if self._nodes > MOST_NODES:
+                raise TooLarge(f"model must have at most {MOST_NODES} nodes when unfolded, got more")
+            if node.domain in DEFAULT_DOMAINS and node.domain:
+                copy = NodeProto()
+                copy.CopyFrom(node)
+                copy.domain = ""
+                node = copy
+            name = stem or node.name or next((o for o in node.output if o), node.op_type)
+            inputs = [self._found(scope, n, f"input of node {name!r}") if n else None for n in node.input]
+            outputs = self._checked(node, name, inputs, scope, opsets, depth)
+            outputs += [Unavailable(f"output {i} of {node.op_type} is not computed") for i in
+                        range(len(outputs), len(node.output))]  # fmt: skip
+            scope.update((n, v) for n, v in zip(node.output, outputs, strict=False) if n)
+
+    def _checked(
+        self, node: NodeProto, name: str, inputs: list[Value], scope: Scope, opsets: Mapping[str, int], depth: int
+    ) -> list[Value]:
+        """A node's outputs, or unavailable ones and a note of what is wrong."""
+        failed: list[Value] = [Unavailable()] * len(node.output)
+        missing = [v for v in inputs if isinstance(v, Unavailable)]
+        if missing:
+            self.problems += [f"node {name!r} ({node.op_type}): {v.reason}" for v in missing if v.reason]
+            return failed
+        try:
+            outputs = self._evaluate(node, name, inputs, scope, opsets, depth)
+        except TooLarge:
+            raise
+        except ConvertError as error:
+            self.problems.append(f"node {name!r} ({node.op_type}): {error}")
+            self.variable |= getattr(error, "inputs", frozenset())
+            return failed
+        except MALFORMED as error:
+            self.problems.append(
+                f"node {name!r} ({node.op_type}): attributes and inputs must fit the operator, "
+                f"got {type(error).__name__}: {error}"
+            )
+            return failed
+        if outputs is None:
+            version = opsets.get(node.domain, 1)
+            key = (node.domain, node.op_type, file_for(node.domain, node.op_type, version))
+            self.unsupported.setdefault(key, []).append(name)
+            return failed
+        return outputs
+
+    def _evaluate(
+        self, node: NodeProto, name: str, inputs: list[Value], scope: Scope, opsets: Mapping[str, int], depth: int
+    ) -> list[Value] | None:
+        key = (node.domain, node.op_type)
+        version = opsets.get(node.domain, 1)
+        call = Call(node, name, inputs, Attributes(node, version, self.source), version, self.emit)
+        if key == ("", "If"):
+            return self._branch(call, scope, opsets, depth)
+        if key in self._functions:
+            return self._inline(self._functions[key], node, inputs, depth, name)
+        if all(not isinstance(v, Tensor) for v in inputs):
+            known = self._known(call)
+            if known is not None:
+                return known
+        if key in OPERATORS:
+            result: Any = OPERATORS[key](call)
+            ignored = call.attributes.ignored()
+            if ignored:
+                raise ConvertError("; ".join(ignored))
+            return list(result) if isinstance(result, tuple | list) else [result]
+        body = _defined_function(node, version, inputs)
+        return None if body is None else self._inline(body, node, inputs, depth, name)
+
+    def _known(self, call: Call) -> list[Value] | None:
+        """The outputs of a node with no computed input."""
+        if (call.node.domain, call.node.op_type) == ("", "Constant"):
+            return [_constant(call)]
+        if any(is_symbolic(v) for v in call.inputs):
+            symbolic = symbols.evaluate(call)
+            return None if symbolic is None else list(symbolic)
+        arrays = [v if isinstance(v, np.ndarray) else None for v in call.inputs]
+        folded = self.folder.fold(call.node, arrays)
+        return None if folded is None else list(folded)
+
+    def _branch(self, call: Call, scope: Scope, opsets: Mapping[str, int], depth: int) -> list[Value]:
+        """The outputs of the branch that an If takes."""
+        condition = call.array(0, "condition")
+        if is_symbolic(condition):
+            raise ConvertError("condition must be constant, got sizes of batch or time")
+        graph = call.attributes.graph("then_branch" if bool(condition.reshape(-1)[0]) else "else_branch")
+        inner = scope.new_child()
+        names = [output.name for output in graph.output]
+        needed = _needed(graph.node, names)
+        inner.update((t.name, self._initializer(t)) for t in graph.initializer if t.name in needed)
+        self.nodes(graph.node, needed, inner, opsets, depth + 1)
+        return [self._found(inner, n, "output of a branch") for n in names]
+
+    def _inline(
+        self, function: FunctionProto, node: NodeProto, inputs: list[Value], depth: int, name: str
+    ) -> list[Value]:
+        """The outputs of a function called by `node`."""
+        scope: Scope = ChainMap(dict.fromkeys(function.input))
+        scope.update(zip(function.input, inputs, strict=False))
+        given = {a.name: a for a in function.attribute_proto} | {a.name: a for a in node.attribute}
+        opsets = {("" if o.domain in DEFAULT_DOMAINS else o.domain): o.version for o in function.opset_import}
+        body = [_with_attributes(n, given) for n in function.node]
+        needed = _needed(body, [n for n, o in zip(function.output, node.output, strict=False) if o])
+        self.nodes(body, needed, scope, {**self.source.opsets, **opsets}, depth + 1, name)
+        wanted = [n if o else "" for n, o in zip(function.output, node.output, strict=False)]
+        return [self._found(scope, n, "output of a function") if n else None for n in wanted]
+
+
+def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> set[str]:
+    """The values that `outputs` depend on, by the nodes of one graph and the graphs within them."""
+    needed = set(outputs)
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.output):
+            needed.update(_reads(node))
+    return needed
+
+
+def _reads(node: NodeProto) -> set[str]:
+    """What a node may read, including what the graphs in its attributes take from outside."""
+    found, waiting = set(node.input), [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
+    while waiting:
+        graph = waiting.pop()
+        found.update(o.name for o in graph.output)
+        for inner in graph.node:
+            found.update(inner.input)
+            waiting += [a.g for a in inner.attribute if a.type == AttributeProto.GRAPH]
+    return found
+
+
+def _constant(call: Call) -> Array:
+    """The value of a Constant node."""
+    for name, dtype in (("value_float", np.float32), ("value_int", np.int64), ("value_floats", np.float32),
+                        ("value_ints", np.int64)):  # fmt: skip
+        if name in call.attributes:
+            return np.asarray(call.attr(name), dtype=dtype)
+    if "value" not in call.attributes:
+        raise ConvertError("constant must be a tensor or numbers, got none")
+    return np.asarray(call.attr("value"))
+
+
+def _with_attributes(node: NodeProto, given: Mapping[str, AttributeProto]) -> NodeProto:
+    """A node of a function's body with the attributes that refer to the function's own."""
+    if not any(a.ref_attr_name for a in node.attribute):
+        return node
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    del copy.attribute[:]
+    for attribute in node.attribute:
+        if not attribute.ref_attr_name:
+            copy.attribute.append(attribute)
+        elif attribute.ref_attr_name in given:
+            copy.attribute.append(given[attribute.ref_attr_name])
+            copy.attribute[-1].name = attribute.name
+    return copy
+
+
+# Functions that define an operator in onnx itself --------------------------------------------------
+
+
+def _defined_function(node: NodeProto, version: int, inputs: Sequence[Value]) -> FunctionProto | None:
+    """The body by which ONNX defines an operator, if it does."""
+    try:
+        schema: Any = onnx.defs.get_schema(node.op_type, version, node.domain)
+    except onnx.defs.SchemaError:
+        return None
+    function = FunctionProto()
+    fixed, typed = (
+        [v for v in versions if v <= version] or list(versions)[:1]
+        for versions in (schema.function_opset_versions, schema.context_dependent_function_opset_versions)
+    )
+    if fixed:
+        function.ParseFromString(schema.get_function_with_opset_version(max(fixed)))
+    elif typed:
+        types = [_type(v).SerializeToString() for v in inputs]
+        data = schema.get_context_dependent_function_with_opset_version(max(typed), node.SerializeToString(), types)
+        function.ParseFromString(data)
+    if not function.node:
+        return None
+    given = {a.name for a in function.attribute_proto}
+    for name, attribute in schema.attributes.items():
+        if name not in given and attribute.default_value.type != AttributeProto.UNDEFINED:
+            function.attribute_proto.append(attribute.default_value)
+    return function
+
+
+def _type(value: Value) -> TypeProto:
+    if isinstance(value, Tensor):
+        shape = [str(n) if isinstance(n, Dim) else n for n in value.sizes()]
+        return helper.make_tensor_type_proto(value.elem, shape)
+    if isinstance(value, np.ndarray):
+        return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+    return TypeProto()

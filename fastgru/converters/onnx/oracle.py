@@ -1,0 +1,117 @@
+"""ONNX Runtime's own outputs for inputs as the imported graph takes them: row by row and step by step where need be."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from onnx import helper
+
+from ..tensors.values import BATCH, Array, Atom, Tensor, is_time
+
+if TYPE_CHECKING:
+    from .translation import Translation
+
+
+def session(model: str | os.PathLike[str] | bytes, found: Translation) -> OnnxOracle | None:
+    """The oracle of a translated model; None where onnxruntime is not installed or does not take the model."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return None
+    import onnxruntime  # type: ignore[import-untyped]
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    try:
+        source = model if isinstance(model, bytes) else os.fspath(model)
+        return OnnxOracle(onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]), found)
+    except Exception:  # its errors have no other base; such as operator sets that it does not know yet
+        return None
+
+
+class OnnxOracle:
+    """Runs a session on inputs (B, [T,] \\*frame), and returns the outputs so.
+
+    Parameters
+    ----------
+    session : onnxruntime.InferenceSession
+    found : Translation
+        What the graph's inputs, outputs and states are to the model.
+    """
+
+    def __init__(self, session: Any, found: Translation) -> None:
+        self.session = session
+        self.found = found
+        self.timed = any(is_time(a) for layout in found.layouts.values() for a in layout)
+        self.batched = any(a == BATCH for layout in found.layouts.values() for a in layout)
+        self.types = {v.name: helper.tensor_dtype_to_np_dtype(_ELEMENTS[v.type]) for v in session.get_inputs()}
+
+    def __call__(self, x: Any) -> tuple[Array, ...]:
+        graph = self.found.graph
+        feeds = x if isinstance(x, Mapping) else {next(iter(graph.inputs)): x}
+        arrays = {n: np.asarray(feeds[n]) for n in graph.inputs}
+        batch = next(iter(arrays.values())).shape[0]
+        if self.batched:
+            return tuple(self._rows(arrays, batch))
+        rows = [self._rows({n: a[i : i + 1] for n, a in arrays.items()}, 1) for i in range(batch)]
+        return tuple(np.concatenate(parts) for parts in zip(*rows, strict=True))
+
+    def _rows(self, arrays: Mapping[str, Array], batch: int) -> list[Array]:
+        """The outputs for rows that go through the model together."""
+        if not self.found.states or self.timed:
+            outputs: list[Array] = self._once(arrays, batch, {})[0]
+            return outputs
+        states: dict[str, Array] = {}
+        steps = []
+        for t in range(next(iter(arrays.values())).shape[1]):
+            outputs, states = self._once({n: a[:, t] for n, a in arrays.items()}, batch, states)
+            steps.append(outputs)
+        return [np.stack(parts, axis=1) for parts in zip(*steps, strict=True)]
+
+    def _once(self, arrays: Mapping[str, Array], batch: int, states: dict[str, Array]) -> Any:
+        """One call of the session: the outputs, and the states for the next one."""
+        found, length = self.found, 1
+        feeds = dict(found.fixed)
+        for name, array in arrays.items():
+            layout = found.layouts[name]
+            timed = any(is_time(a) for a in layout)
+            length = array.shape[1] if timed else length
+            feeds[name] = _to_onnx(array, layout, timed)
+        for name, layout in found.layouts.items():
+            if name not in feeds:
+                lengths = name not in found.states
+                shape = [a if isinstance(a, int) else batch for a in layout]
+                feeds[name] = states.get(name, np.full(shape, length if lengths else 0))
+        feeds = {n: np.ascontiguousarray(a, dtype=self.types[n]) for n, a in feeds.items()}
+        results = dict(zip([o.name for o in self.session.get_outputs()], self.session.run(None, feeds), strict=True))
+        outputs = [_from_onnx(results[n], y, batch) for n, y in found.outputs.items()]
+        return outputs, {name: results[output] for name, output in found.states.items()}
+
+
+def _to_onnx(array: Array, layout: tuple[Atom, ...], timed: bool) -> Array:
+    """(B, [T,] \\*frame) in the model's order of axes; without a batch axis there, of the first row."""
+    lead = {BATCH: 0, "T": 1}
+    frames = iter(range(1 + timed, array.ndim))
+    order = [next(frames) if isinstance(a, int) else lead[str(a)] for a in layout]
+    array = array if 0 in order else array[0]
+    return array.transpose([i if 0 in order else i - 1 for i in order])
+
+
+def _from_onnx(array: Array, y: Tensor, batch: int) -> Array:
+    """The model's array as (B, [T,] \\*frame)."""
+    atoms = [a for axis in y.axes for a in axis]
+    sizes = [y.spec.shape[a] if isinstance(a, int) else batch if a == BATCH else -1 for a in atoms]
+    array = array.reshape(sizes)
+    keys = [(0, 0) if a == BATCH else (1, 0) if isinstance(a, str) else (2, a) for a in atoms]
+    array = array.transpose(sorted(range(len(keys)), key=keys.__getitem__))
+    return array if BATCH in atoms else array[None]
+
+
+_ELEMENTS = {
+    "tensor(float)": 1, "tensor(uint8)": 2, "tensor(int8)": 3, "tensor(uint16)": 4, "tensor(int16)": 5,
+    "tensor(int32)": 6, "tensor(int64)": 7, "tensor(bool)": 9, "tensor(float16)": 10, "tensor(double)": 11,
+    "tensor(uint32)": 12, "tensor(uint64)": 13,
+}  # fmt: skip

@@ -1,0 +1,200 @@
+"""Operators that arrange axes anew and move no element past another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...errors import ConvertError
+from ...graph import Tile
+from ..tensors.values import BATCH, Array, Axis, Dim, Size, Tensor, is_time, plain, product
+from ..tensors.views import reshaped, view, with_ones, without
+from .call import Call, Translator
+
+
+def shape(call: Call) -> Array:
+    """Shape, or with opset 15 a part of it."""
+    sizes = call.tensor(0).sizes()
+    return plain(sizes[slice(call.attr("start", 0), call.attr("end"))])
+
+
+def size(call: Call) -> Array:
+    """Size."""
+    total = product(call.tensor(0).sizes())
+    return plain([total]).reshape(())
+
+
+def _sizes(call: Call, index: int, what: str) -> list[Size]:
+    """An input of sizes, some of which may be symbolic."""
+    return [n if isinstance(n, Dim) else int(n) for n in call.array(index, what).reshape(-1)]
+
+
+def transpose(call: Call) -> Tensor:
+    """Transpose: a relabelling, until an op wants an order."""
+    x = call.tensor(0)
+    perm = call.attr("perm", list(range(x.rank))[::-1])
+    if sorted(perm) != list(range(x.rank)):
+        raise ConvertError(f"perm must be an order of {x.rank} axes, got {perm}")
+    return x.permuted(perm)
+
+
+def reshape(call: Call) -> Tensor:
+    """Reshape; 0 copies a size unless ``allowzero`` is set."""
+    x = call.tensor(0)
+    target = _sizes(call, 1, "shape")
+    zeros = [i for i, n in enumerate(target) if n == 0]
+    allowed = call.attr("allowzero", 0)
+    if zeros and (allowed or zeros[-1] >= x.rank):
+        raise ConvertError(f"shape must have no axis of size 0, got {target}")
+    wanted: list[Size] = [x.size(i) if n == 0 else n for i, n in enumerate(target)]
+    wrong = [n for n in target if not isinstance(n, Dim) and n < -1]
+    if wrong or target.count(-1) > 1:
+        raise ConvertError(f"shape must have sizes and at most one -1, got {target}")
+    return reshaped(call, x, wanted)
+
+
+def flatten(call: Call) -> Tensor:
+    """Flatten: all axes before one, and all from it on."""
+    x = call.tensor(0)
+    axis = call.attr("axis", 1)
+    axis = axis if axis == x.rank else call.axis(axis, x.rank)
+    sizes = x.sizes()
+    return reshaped(call, x, (product(sizes[:axis]), product(sizes[axis:])))
+
+
+def squeeze(call: Call) -> Tensor:
+    """Squeeze: the given axes, or all of size 1."""
+    x, axes = call.tensor(0), call.ints("axes", 1, 13)
+    chosen = [i for i in range(x.rank) if x.size(i) == 1] if axes is None else call.axes(axes, x.rank)
+    return without(call, x, chosen)
+
+
+def unsqueeze(call: Call) -> Tensor:
+    """Unsqueeze."""
+    x, axes = call.tensor(0), call.ints("axes", 1, 13) or []
+    return with_ones(call, x, call.axes(axes, x.rank + len(axes)))
+
+
+def expand(call: Call) -> Tensor:
+    """Expand; along batch or time an axis of size 1 only takes their label."""
+    target = _sizes(call, 1, "shape")
+    return expanded(call, call.tensor(0), target)
+
+
+def expanded(call: Call, x: Tensor, target: Sequence[Size]) -> Tensor:
+    """`x` broadcast with a shape."""
+    x = with_ones(call, x, range(max(0, len(target) - x.rank)))
+    wanted: list[Size] = [*[1] * (x.rank - len(target)), *target]
+    slots: list[int | None] = []
+    frame: list[int] = []
+    axes: list[Axis] = []
+    for i, n in enumerate(wanted):
+        own = x.size(i)
+        if n in (1, own):
+            slots += [a for a in x.axes[i] if isinstance(a, int)]
+            axes.append(tuple(len(frame) if isinstance(a, int) else a for a in x.axes[i]))
+            frame += [x.spec.shape[a] for a in x.axes[i] if isinstance(a, int)]
+        elif own != 1:
+            raise ConvertError(f"shape must be one that {x} broadcasts with, got ({', '.join(map(str, target))})")
+        elif isinstance(n, Dim):
+            axes.append(_labels(n, len(frame)))
+            slots += [None] * (n.factor != 1)
+            frame += [n.factor] * (n.factor != 1)
+        else:
+            slots.append(None)
+            axes.append((len(frame),))
+            frame.append(n)
+    return call.result(call.expand(view(call, x, slots), frame), axes, x.elem)
+
+
+def _labels(size: Dim, frame: int) -> Axis:
+    """The axis of a symbolic size: batch before time, and both before a fixed factor."""
+    symbols = sorted(size.symbols, key=lambda s: s != BATCH)
+    if sum(map(is_time, symbols)) > 1 or symbols.count(BATCH) > 1:
+        raise ConvertError(f"size must have batch and time once at most, got {size}")
+    return (*symbols, *([frame] if size.factor != 1 else []))
+
+
+def constant_of_shape(call: Call) -> Tensor:
+    """ConstantOfShape with a size that is only known when the model runs: the same for all of them."""
+    value = np.asarray(call.attr("value", np.zeros(1, np.float32))).reshape(())
+    target = _sizes(call, 0, "shape")
+    return expanded(call, call.lift(value), target)
+
+
+def tile(call: Call) -> Tensor:
+    """Tile along axes of fixed size; a number of times that is not known yet only where there is one element."""
+    x = call.tensor(0)
+    counts = _sizes(call, 1, "repeats")
+    if len(counts) != x.rank:
+        raise ConvertError(f"repeats must have {x.rank} entries, got {len(counts)}")
+    if any(isinstance(n, Dim) for n in counts):
+        if any(n != 1 and x.size(i) != 1 for i, n in enumerate(counts)):
+            raise ConvertError("repeats must be fixed for axes of more than one element, got a size of batch or time")
+        return expanded(call, x, counts)
+    repeats = [1] * len(x.spec.shape)
+    for i, n in enumerate(counts):
+        if n != 1:
+            repeats[x.frame_axis(i)] = int(n)
+    if set(repeats) <= {1}:
+        return x
+    return call.result(call.add(Tile(tuple(repeats)), x.value), x.axes, x.elem)
+
+
+def depth_to_space(call: Call) -> Tensor:
+    """DepthToSpace: channels become blocks of pixels."""
+    x, block = call.tensor(0), call.attr("blocksize")
+    n, channels, height, width = _image(x)
+    mode = _mode(call)
+    depth = channels // (block * block)
+    if mode == "DCR":
+        y, perm = reshaped(call, x, (n, block, block, depth, height, width)), [0, 3, 4, 1, 5, 2]
+    else:
+        y, perm = reshaped(call, x, (n, depth, block, block, height, width)), [0, 1, 4, 2, 5, 3]
+    return reshaped(call, y.permuted(perm), (n, depth, height * block, width * block))
+
+
+def space_to_depth(call: Call) -> Tensor:
+    """SpaceToDepth: blocks of pixels become channels."""
+    x, block = call.tensor(0), call.attr("blocksize")
+    n, channels, height, width = _image(x)
+    mode = _mode(call)
+    if height % block or width % block:
+        raise ConvertError(f"blocksize must divide {height} and {width}, got {block}")
+    y = reshaped(call, x, (n, channels, height // block, block, width // block, block)).permuted(
+        [0, 3, 5, 1, 2, 4] if mode == "DCR" else [0, 1, 3, 5, 2, 4]
+    )
+    return reshaped(call, y, (n, channels * block * block, height // block, width // block))
+
+
+def _mode(call: Call) -> str:
+    """Whether blocks or channels come first."""
+    mode = str(call.attr("mode", "DCR"))
+    if mode not in ("DCR", "CRD"):
+        raise ConvertError(f"mode must be 'DCR' or 'CRD', got {mode!r}")
+    return mode
+
+
+def _image(x: Tensor) -> tuple[Size, int, int, int]:
+    """Sizes of (N, C, H, W), the last three fixed."""
+    if x.rank != 4:
+        raise ConvertError(f"input must have 4 axes, got {x.rank}")
+    c, h, w = (x.spec.shape[x.frame_axis(i)] for i in (1, 2, 3))
+    return x.size(0), c, h, w
+
+
+OPERATORS: dict[str, Translator] = {
+    "Shape": shape,
+    "Size": size,
+    "Transpose": transpose,
+    "Reshape": reshape,
+    "Flatten": flatten,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Expand": expand,
+    "ConstantOfShape": constant_of_shape,
+    "Tile": tile,
+    "DepthToSpace": depth_to_space,
+    "SpaceToDepth": space_to_depth,
+}

@@ -1,0 +1,195 @@
+"""What a tensor of the source is while its model is translated: an array, or a value of the graph with labelled axes.
+
+Every axis of such a tensor is a row-major product of atoms: ``"B"`` the batch, ``"T"`` the steps of time, or a
+number, an axis of the frame. Transposes that only move batch and time, and reshapes that only merge or part them,
+are then relabellings that cost nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import ConvertError
+from ...graph import Spec
+
+BATCH, TIME = "B", "T"
+Atom = str | int
+Axis = tuple[Atom, ...]
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dim:
+    """A size that is only known when the model runs: `factor` times the sizes named by `symbols`."""
+
+    factor: int
+    symbols: tuple[str, ...]
+
+    def __index__(self) -> int:
+        raise ConvertError(f"size must be fixed here, got {self}: fix it by shapes=")
+
+    __int__ = __float__ = __index__
+
+    def __str__(self) -> str:
+        return "*".join([str(self.factor)] * (self.factor != 1) + list(self.symbols))
+
+
+Size = int | Dim
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    """The product of sizes, some of which may be symbolic."""
+    factor = 1
+    symbols: list[str] = []
+    for size in sizes:
+        factor *= size.factor if isinstance(size, Dim) else int(size)
+        symbols += size.symbols if isinstance(size, Dim) else ()
+    return Dim(factor, tuple(sorted(symbols))) if symbols and factor else factor
+
+
+def quotient(a: Size, b: Size) -> Size:
+    """a / b, where that is a whole product again.
+
+    Raises
+    ------
+    ConvertError
+        When it is not.
+    """
+    top, bottom = (x if isinstance(x, Dim) else Dim(int(x), ()) for x in (a, b))
+    symbols = list(top.symbols)
+    for symbol in bottom.symbols:
+        if symbol not in symbols:
+            raise ConvertError(f"size {a} must be a multiple of {b}")
+        symbols.remove(symbol)
+    if bottom.factor == 0 or top.factor % bottom.factor:
+        raise ConvertError(f"size {a} must be a multiple of {b}")
+    return product([top.factor // bottom.factor, Dim(1, tuple(symbols))])
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value of the graph that stands for an ONNX tensor.
+
+    Parameters
+    ----------
+    value : str
+        Its name in the graph.
+    axes : tuple of Axis
+        What every axis of the ONNX tensor is; together they name every frame axis once.
+    spec : Spec
+        Of the value.
+    elem : int
+        ONNX's element type.
+    """
+
+    value: str
+    axes: tuple[Axis, ...]
+    spec: Spec
+    elem: int
+
+    @property
+    def rank(self) -> int:
+        """Axes of the ONNX tensor."""
+        return len(self.axes)
+
+    def size(self, axis: int) -> Size:
+        """The length of an axis."""
+        return product(self.spec.shape[a] if isinstance(a, int) else Dim(1, (a,)) for a in self.axes[axis])
+
+    def sizes(self) -> tuple[Size, ...]:
+        """The shape of the ONNX tensor."""
+        return tuple(self.size(i) for i in range(self.rank))
+
+    def frame_axis(self, axis: int) -> int:
+        """The frame axis that an ONNX axis is.
+
+        Raises
+        ------
+        ConvertError
+            When it is the batch, time, or merged with one of them.
+        """
+        atoms = self.axes[axis]
+        if len(atoms) != 1 or not isinstance(atoms[0], int):
+            raise ConvertError(f"axis {axis} must be one of fixed size, got {describe(self, axis)}")
+        return atoms[0]
+
+    def is_frame(self, axis: int) -> bool:
+        """Whether an ONNX axis is a frame axis and nothing else."""
+        return len(self.axes[axis]) == 1 and isinstance(self.axes[axis][0], int)
+
+    def is_time(self, axis: int) -> bool:
+        """Whether an ONNX axis is time and nothing else."""
+        return len(self.axes[axis]) == 1 and is_time(self.axes[axis][0])
+
+    def permuted(self, perm: Sequence[int]) -> Tensor:
+        """With its ONNX axes in another order: nothing is moved."""
+        return replace(self, axes=tuple(self.axes[i] for i in perm))
+
+    def with_axes(self, axes: Iterable[Axis]) -> Tensor:
+        """The same value under other labels."""
+        return replace(self, axes=tuple(axes))
+
+    def __str__(self) -> str:
+        return f"({', '.join(map(str, self.sizes()))})"
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A value that cannot be had; `reason` is None where the problem has been reported already."""
+
+    reason: str | None = None
+
+
+Value = Array | Tensor | Unavailable | None
+
+
+def is_time(atom: Atom) -> bool:
+    """Whether an atom is time: ``"T"``, or the steps that a layer made of it (``"T-4"``)."""
+    return isinstance(atom, str) and atom != BATCH
+
+
+def frames_of(axes: Iterable[Axis]) -> list[int]:
+    """The frame axes in the order in which ONNX axes name them."""
+    return [atom for axis in axes for atom in axis if isinstance(atom, int)]
+
+
+def symbols_of(axes: Iterable[Axis]) -> list[str]:
+    """Batch and time in the order in which ONNX axes name them."""
+    return [atom for axis in axes for atom in axis if isinstance(atom, str)]
+
+
+def describe(x: Tensor, axis: int) -> str:
+    """An axis for a message."""
+    names = {BATCH: "the batch", TIME: "time"}
+    atoms = x.axes[axis]
+    if not symbols_of([atoms]):
+        return f"size {x.size(axis)}"
+    if len(atoms) == 1:
+        return names.get(str(atoms[0]), f"time ({atoms[0]})")
+    return f"{x.size(axis)} (batch or time merged with others)"
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether an array holds sizes that are only known when the model runs."""
+    return isinstance(value, np.ndarray) and value.dtype == object
+
+
+def plain(sizes: Iterable[Size]) -> Array:
+    """Sizes as an int64 array, or as an object array where one is symbolic."""
+    listed = list(sizes)
+    if any(isinstance(size, Dim) for size in listed):
+        array = np.empty(len(listed), dtype=object)
+        array[:] = listed
+        return array
+    return np.array(listed, dtype=np.int64)
+
+
+def elements(shape: Iterable[int]) -> int:
+    """How many numbers an array of this shape holds."""
+    return prod(int(n) for n in shape)

@@ -1,0 +1,134 @@
+"""Which axes of a module's arguments are the batch and time: as the caller says, or every order that may be meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...errors import ConvertError, listed
+from ..tensors.values import BATCH, TIME
+from .states import is_carried
+
+Labels = tuple[str | None, ...]  # of one argument: "B", "T", or None for a fixed size, for each axis
+Layout = dict[str, Labels]
+
+MOST_CANDIDATES = 24
+FEWEST_ROWS, FEWEST_STEPS = 2, 16  # of the examples: the exporter fixes sizes of 1, windows reach over several steps
+B, T = BATCH, TIME
+# What axes may be, by their number, the likeliest first.
+FLOATS: dict[int, tuple[Labels, ...]] = {
+    0: ((),),
+    1: ((B,), (T,), (None,)),
+    2: ((B, T), (B, None), (T, None)),
+    3: ((B, T, None), (B, None, T), (T, B, None), (B, None, None)),
+    4: ((B, None, T, None), (B, None, None, T), (B, T, None, None), (B, None, None, None)),
+}
+INTS: dict[int, tuple[Labels, ...]] = {0: ((),), 1: ((B,), (T,), (None,)), 2: ((B, T), (T, B), (B, None))}
+STATES: dict[int, tuple[Labels, ...]] = {0: ((),), 1: ((B,), (None,)), 2: ((B, None), (None, None)),
+                                         3: ((None, B, None), (B, None, None))}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Argument:
+    """A tensor among a module's arguments.
+
+    Attributes
+    ----------
+    name : str
+        Of the parameter, with the keys that lead to it behind: ``"state.0"``.
+    place : int
+        Among the leaves of all arguments.
+    example : torch.Tensor
+    """
+
+    name: str
+    place: int
+    example: torch.Tensor
+
+
+def candidates(module: nn.Module, arguments: Sequence[Argument], given: Mapping[str, Any]) -> list[Layout]:
+    """The layouts that may be meant; just one where `given` has every argument.
+
+    Raises
+    ------
+    ConvertError
+        Listing everything wrong with `given`.
+    """
+    names = [a.name for a in arguments]
+    problems = [f"axes must name arguments ({', '.join(names)}), got {n!r}" for n in given if n not in names]
+    for argument in arguments:
+        labels, rank = given.get(argument.name), argument.example.dim()
+        if labels is None:
+            continue
+        if isinstance(labels, str) or len(labels) != rank or any(n not in (B, T, None) for n in labels):
+            problems.append(f"axes of {argument.name!r} must be {rank} of 'B', 'T' and None, got {labels!r}")
+        elif any(list(labels).count(n) > 1 for n in (B, T)):
+            problems.append(f"axes of {argument.name!r} must have 'B' and 'T' once at most, got {tuple(labels)}")
+    if problems:
+        raise ConvertError(listed(problems))
+    options = [
+        (tuple(given[a.name]),) if a.name in given else _options(module, a, first=i == 0)
+        for i, a in enumerate(arguments)
+    ]
+    found = []
+    for labels in product(*options):
+        layout = dict(zip(names, labels, strict=True))
+        if _consistent(layout, arguments):
+            found.append(layout)
+    return found[:MOST_CANDIDATES]
+
+
+def _options(module: nn.Module, argument: Argument, *, first: bool) -> tuple[Labels, ...]:
+    rank = argument.example.dim()
+    rest: Labels = (B, *[None] * (rank - 1))
+    if not first and is_carried(argument.name):
+        return STATES.get(rank, (rest,))
+    if not argument.example.is_floating_point():
+        return INTS.get(rank, (rest,))
+    options = FLOATS.get(rank, (rest,))
+    layers = [m for m in module.modules() if isinstance(m, nn.RNNBase)]
+    if rank == 2 and not any(isinstance(m, nn.RNNBase | nn.Conv1d | nn.ConvTranspose1d) for m in module.modules()):
+        return (options[1], options[0], options[2])
+    if rank == 3 and layers and not any(m.batch_first for m in layers):
+        return (options[2], options[0], options[1], options[3])
+    return options
+
+
+def _consistent(layout: Layout, arguments: Sequence[Argument]) -> bool:
+    """Whether the examples have one number of rows, and one of steps."""
+    for label in (B, T):
+        sizes = {a.example.shape[layout[a.name].index(label)] for a in arguments if label in layout[a.name]}
+        if len(sizes) > 1:
+            return False
+    return True
+
+
+def enlarged(layout: Layout, arguments: Sequence[Argument]) -> list[torch.Tensor]:
+    """Examples with more steps than given, and several rows."""
+    return [_enlarged(a.example, layout[a.name]) for a in arguments]
+
+
+def _enlarged(x: torch.Tensor, labels: Labels) -> torch.Tensor:
+    for axis, label in enumerate(labels):
+        n = x.shape[axis]
+        if label == B and n < FEWEST_ROWS:
+            x = x.repeat_interleave(FEWEST_ROWS, axis)
+        elif label == T:
+            x = torch.cat([x] * max(2, -(-FEWEST_STEPS // n)), axis)
+    return x.clone()
+
+
+def shown(layout: Layout, arguments: Sequence[Argument]) -> str:
+    """A layout for a message: ``x (B, T, 40)``."""
+    return ", ".join(f"{a.name} ({', '.join(map(str, _sizes(a, layout)))})" for a in arguments)
+
+
+def _sizes(argument: Argument, layout: Layout) -> Iterator[Any]:
+    return (
+        n if label is None else label for n, label in zip(argument.example.shape, layout[argument.name], strict=True)
+    )

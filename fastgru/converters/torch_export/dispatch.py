@@ -1,0 +1,180 @@
+"""One call after the other: folded where all is known, translated by the table, or listed as unsupported."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ...errors import ConvertError, GraphError
+from ..tensors.values import Array, Dim, Size, Tensor, Unavailable
+from .call import Call, Handler, RowOrder, Session
+from .spectral import COMPLEX, Complex
+from .table import file_for, find
+
+IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "is_coalesced")
+MOST_PROBLEMS = 100
+LARGEST_CONSTANT = 2**27  # elements
+OPEN = (Tensor, Dim, RowOrder, Complex)  # what is only known when the model runs
+
+
+@dataclass(frozen=True)
+class Missing(Unavailable):
+    """What a call could not give, and the numbers of the problems that are to blame."""
+
+    causes: frozenset[int] = frozenset()
+
+
+class Dispatcher:
+    """Translates calls; problems are collected, and what depends on them is skipped."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.problems: list[tuple[str, str]] = []  # an operator without a translation (or "") and a place, or a message
+
+    def report(self, results: Any) -> list[str]:
+        """The problems that `results` depend on; operators without a translation first, each with its places."""
+        causes = sorted({n for v in leaves([results]) if isinstance(v, Missing) for n in v.causes})
+        unsupported: dict[str, list[str]] = {}
+        found = []
+        for target, text in (self.problems[n] for n in causes):
+            if target:
+                unsupported.setdefault(target, []).append(text)
+            else:
+                found.append(text)
+        listed = [
+            f"operator must be one that fastgru imports, got {target} at {', '.join(places[:20])}"
+            f"{', ...' * (len(places) > 20)}: {file_for(target)} would hold it"
+            for target, places in sorted(unsupported.items())
+        ]
+        listed += dict.fromkeys(found)
+        return listed[:MOST_PROBLEMS] + [f"and {len(listed) - MOST_PROBLEMS} more"] * (len(listed) > MOST_PROBLEMS)
+
+    def missing(self, text: str, target: str = "") -> Missing:
+        """What stands for the result of a call with a problem."""
+        self.problems.append((target, text))
+        return Missing(causes=frozenset([len(self.problems) - 1]))
+
+    def call(
+        self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], name: str, place: str,
+        shapes: Sequence[tuple[Size, ...] | None] = (),
+    ) -> Any:  # fmt: skip
+        """What a call returns: values, a list of them, or `Missing`."""
+        flat = list(leaves([*args, *kwargs.values()]))
+        causes = [v.causes for v in flat if isinstance(v, Missing)]
+        if causes:
+            return Missing(causes=frozenset().union(*causes))
+        target = op.name()
+        where = f"{name!r}{f' ({place})' * bool(place)}"
+        try:
+            for value in flat:
+                if isinstance(value, Unavailable):
+                    raise ConvertError(value.reason or "argument must be there, got none")
+            if not any(isinstance(v, OPEN) for v in flat) and target.startswith("aten::"):
+                return self._folded(op, args, kwargs)
+            handler = find(target)
+            if any(isinstance(v, Complex) for v in flat):
+                handler = COMPLEX.get(target.partition("::")[2].partition(".")[0], handler)
+            if handler is None:
+                return self.missing(where, target)
+            positional, keywords = bound(op._schema, handler, args, kwargs)
+            return handler(Call(name, self.session, shapes), *positional, **keywords)
+        except (ConvertError, GraphError) as error:
+            return self.missing(f"node {where}, {target}: {error}")
+
+    def _folded(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """The result of a call whose arguments are all known."""
+        if torch.Tag.nondeterministic_seeded in op.tags and not op.name().startswith("aten::dropout"):
+            raise ConvertError("call must give the same at every time, got random numbers")
+        try:
+            result = op(*(to_torch(a) for a in args), **{k: to_torch(v) for k, v in kwargs.items()})
+        except (RuntimeError, TypeError, ValueError, IndexError) as error:
+            raise ConvertError(f"arguments must fit the operator, got {str(error).splitlines()[0]}") from error
+        return from_torch(result)
+
+
+def leaves(values: Sequence[Any]) -> Iterator[Any]:
+    """All values in nested lists and dicts."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from leaves(value)
+        elif isinstance(value, dict):
+            yield from leaves(list(value.values()))
+        else:
+            yield value
+
+
+def to_torch(value: Any) -> Any:
+    """Arrays as tensors, also within lists."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    if isinstance(value, list | tuple):
+        return type(value)(to_torch(v) for v in value)
+    return value
+
+
+def from_torch(value: Any) -> Any:
+    """Tensors as arrays, floats narrower than float32 as that."""
+    if isinstance(value, torch.Tensor):
+        if value.is_complex() or value.layout is not torch.strided or value.is_meta:
+            raise ConvertError(f"constant must be a real dense tensor with data, got {value.dtype} on {value.device}")
+        if value.numel() > LARGEST_CONSTANT:
+            raise ConvertError(f"constant must have at most {LARGEST_CONSTANT} elements, got {value.numel()}")
+        value = value.detach().cpu()
+        if value.is_floating_point() and value.dtype != torch.float64:
+            value = value.float()
+        array: Array = value.numpy()
+        return array
+    if isinstance(value, list | tuple):
+        return [from_torch(v) for v in value]
+    return value
+
+
+@functools.cache
+def _parameters(handler: Handler) -> tuple[int, frozenset[str], bool]:
+    """How many positional arguments a handler takes, and which keywords."""
+    parameters = list(inspect.signature(handler).parameters.values())[1:]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return (
+        len(positional),
+        frozenset(p.name for p in parameters if p.kind is p.KEYWORD_ONLY or p in positional),
+        any(p.kind is p.VAR_POSITIONAL for p in parameters),
+    )
+
+
+def bound(
+    schema: Any, handler: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The arguments as a handler takes them.
+
+    Raises
+    ------
+    ConvertError
+        When one that it does not take is not at its default.
+    """
+    count, names, more = _parameters(handler)
+    positional: list[Any] = []
+    keywords: dict[str, Any] = {}
+    for i, argument in enumerate(schema.arguments):
+        default = argument.default_value if argument.has_default_value() else None
+        value = args[i] if i < len(args) else kwargs.get(argument.name, default)
+        if argument.name in IGNORED:
+            if not argument.kwarg_only and (more or i < count):
+                positional.append(value)
+        elif not argument.kwarg_only and (more or i < count):
+            positional.append(value)
+        elif argument.name in names:
+            if value is not None or not argument.has_default_value():
+                keywords[argument.name] = value
+        elif not _same(value, default):
+            raise ConvertError(f"{argument.name} must be {default}, got {value}")
+    return positional, keywords
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is None or value is default or (not isinstance(value, Tensor | np.ndarray) and value == default)

@@ -1,0 +1,176 @@
+"""Runs through an exported program once, call by call, on labelled values instead of tensors."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from ...errors import ConvertError
+from ..tensors.values import Size, Tensor, Unavailable
+from .axes import Argument, Layout
+from .build import Input
+from .call import Session, kind_of
+from .dispatch import Dispatcher, from_torch
+from .sizes import Sizes
+
+# Checks of what the exporter assumed; nothing reads them.
+CHECKS = {"_assert_scalar", "_assert_tensor_metadata", "_assert_async", "sym_constrain_range",
+          "sym_constrain_range_for_size"}  # fmt: skip
+SIZES = (torch.SymInt, torch.SymBool, torch.SymFloat)
+
+
+class ExportedProgram:
+    """A program of torch.export, as `build` translates it."""
+
+    def __init__(self, program: Any, names: Sequence[str], arguments: Sequence[Argument], layout: Layout) -> None:
+        self.program, self.names = program, list(names)
+        signature = program.graph_signature
+        self.places = {a.name: signature.user_inputs[a.place] for a in arguments}
+        self.inputs = [
+            Input(a.name, layout[a.name], tuple(a.example.shape), kind_of(a.example.dtype)) for a in arguments
+        ]
+        self.buffers = {f"buffer {target}": f"buffer {target}" for target in signature.buffers_to_mutate.values()}
+        placeholders = {target: name for name, target in signature.inputs_to_buffers.items()}
+        for target in signature.buffers_to_mutate.values():
+            array = from_torch(program.state_dict.get(target, program.constants.get(target)))
+            own = Input(f"buffer {target}", (None,) * array.ndim, array.shape, kind_of(array.dtype), array)
+            self.inputs.append(own)
+            self.places[own.name] = placeholders[target]
+        if signature.user_inputs_to_mutate:
+            changed = ", ".join(signature.user_inputs_to_mutate.values())
+            raise ConvertError(f"arguments must be left as they are, got {changed} changed in place")
+        self.reached = 0
+
+    def nodes(self) -> dict[str, fx.Node]:
+        """The nodes by name."""
+        return {node.name: node for node in self.program.graph.nodes}
+
+    def sizes(self) -> Sizes:
+        """The exporter's symbols for the labelled axes of the arguments."""
+        sizes, nodes = Sizes(), self.nodes()
+        for i in self.inputs:
+            for axis, label in enumerate(i.labels):
+                if label is not None:
+                    size = nodes[self.places[i.name]].meta["val"].shape[axis]
+                    sizes.declare(size, label, f"axis {axis} of {i.name!r}")
+        return sizes
+
+    def results(self) -> dict[str, Any]:
+        """What the program returns: the exporter's names, or constants, by ours."""
+        signature = self.program.graph_signature
+        buffers = {f"buffer {target}": name for name, target in signature.buffers_to_mutate.items()}
+        return {**dict(zip(self.names, signature.user_outputs, strict=True)), **buffers}
+
+    def shapes(self) -> dict[str, tuple[Size, ...]]:
+        """The shapes of the results, where the exporter tells."""
+        sizes, nodes = self.sizes(), self.nodes()
+        found = {n: sizes.shape(nodes[o].meta["val"]) for n, o in self.results().items() if o in nodes}
+        return {n: shape for n, shape in found.items() if shape is not None}
+
+    def run(self, session: Session, values: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[str]]:
+        """The results by name, and every problem met."""
+        interpreter = Interpreter(self.program, session, {self.places[n]: v for n, v in values.items()})
+        interpreter.run()
+        found = {node.name: value for node, value in interpreter.values.items()}
+        results = {n: found.get(o) for n, o in self.results().items() if isinstance(o, str)}
+        problems = interpreter.dispatcher.report(results)
+        self.reached = max(1, 1000 - len(problems))
+        return results, problems
+
+
+class Interpreter:
+    """Evaluates the nodes of an exported graph."""
+
+    def __init__(self, program: Any, session: Session, inputs: Mapping[str, Tensor]) -> None:
+        self.program, self.session = program, session
+        self.dispatcher = Dispatcher(session)
+        self.values: dict[fx.Node, Any] = {}
+        self.inputs = inputs
+
+    def run(self) -> None:
+        """Evaluate all that the results need."""
+        signature = self.program.graph_signature
+        constants = {**self.program.state_dict, **self.program.constants}
+        targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
+                   **signature.inputs_to_lifted_tensor_constants}  # fmt: skip
+        nodes = list(self.program.graph.nodes)
+        needed = _needed(nodes[-1])
+        for node in nodes:
+            if node.op == "placeholder":
+                if node.name in self.inputs:
+                    self.values[node] = self.inputs[node.name]
+                elif node.name in targets and node in needed:
+                    self.values[node] = self.constant(node, constants[targets[node.name]])
+            elif node.op == "get_attr":
+                self.values[node] = getattr(self.program.graph_module, node.target, None)
+            elif node.op == "call_function" and node in needed:
+                self.values[node] = self.evaluate(node)
+
+    def constant(self, node: fx.Node, tensor: Any) -> Any:
+        """A weight as an array."""
+        try:
+            return from_torch(tensor)
+        except ConvertError as error:
+            return self.dispatcher.missing(f"weight {node.name!r}: {error}")
+
+    def evaluate(self, node: fx.Node) -> Any:
+        """What one call returns."""
+        known = node.meta.get("val")
+        if isinstance(known, SIZES):
+            return self.size(known)
+        args: Any = fx.node.map_arg(node.args, self.values.get)
+        kwargs: Any = fx.node.map_arg(node.kwargs, self.values.get)
+        if node.target is operator.getitem:
+            return args[0] if isinstance(args[0], Unavailable) else args[0][args[1]]
+        if not isinstance(node.target, torch._ops.OpOverload):
+            if isinstance(known, int | float | bool):
+                return known
+            return self.dispatcher.missing(f"node {node.name!r} must be an ATen call, got {node.target}")
+        shapes = known if isinstance(known, list | tuple) else [known]
+        return self.dispatcher.call(
+            node.target, args, kwargs, name_of(node), place_of(node), [self.session.sizes.shape(v) for v in shapes]
+        )
+
+    def size(self, value: Any) -> Any:
+        """A symbolic number; one that is no product of batch and time is only missed where it is used."""
+        try:
+            if isinstance(value, torch.SymInt):
+                return self.session.sizes.of(value)
+            return Unavailable(f"number must not depend on sizes that are only known when running, got {value}")
+        except ConvertError as error:
+            return Unavailable(str(error))
+
+
+def _needed(output: fx.Node) -> set[fx.Node]:
+    """The nodes that the output depends on."""
+    found: set[fx.Node] = set()
+    waiting = [output]
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += node.all_input_nodes
+    return found
+
+
+def name_of(node: fx.Node) -> str:
+    """The path of the torch.nn layer that makes the call, else the exporter's name behind the path of its module."""
+    stack = [entry for entry in (node.meta.get("nn_module_stack") or {}).values() if entry[0] != entry[1]]
+    if not stack:
+        return node.name
+    path, cls = str(stack[-1][0]), str(stack[-1][1])
+    if path and ("torch.nn.modules." in cls or "torch.ao." in cls):
+        return path
+    return f"{path}.{node.name}" if path else node.name
+
+
+def place_of(node: fx.Node) -> str:
+    """The line of the module's own code that makes the call."""
+    found = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    own = [(file.replace("\\", "/"), line) for file, line in found if "/torch/" not in file.replace("\\", "/")]
+    return f"line {own[-1][1]} of {own[-1][0].rpartition('/')[2]}" if own else ""

@@ -1,0 +1,253 @@
+"""torch.export with recurrent layers and packed sequences kept whole, over any number of rows and steps."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import rnn as packing
+from torch.overrides import TorchFunctionMode
+
+from ...errors import ConvertError
+from ..torch.oracle import evaluating
+from .source import line_of
+from .table import find
+
+# The exporter unrolls PyTorch's own recurrent operators over time, which fixes the number of steps: these stand in.
+_LIBRARY: Any = torch.library.Library("fastgru", "FRAGMENT")  # type: ignore[no-untyped-call]
+_TAIL = (
+    "Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, "
+    "bool batch_first, Tensor? lengths=None"
+)
+NOISY = ("torch.fx.experimental.symbolic_shapes", "torch.export.dynamic_shapes", "torch.export._trace")
+_FRAMES = 12  # of the exporter's between a function of `torch.nn.utils.rnn` and what it calls
+
+
+def _one_state(x: Any, hx: Any, *args: Any) -> tuple[Any, Any]:
+    return _outputs(x, hx, args), torch.empty_like(hx)
+
+
+def _two_states(x: Any, hx: Any, *args: Any) -> tuple[Any, Any, Any]:
+    return _outputs(x, hx[0], args), torch.empty_like(hx[0]), torch.empty_like(hx[1])
+
+
+def _outputs(x: Any, h: Any, args: Sequence[Any]) -> Any:
+    bidirectional = args[5]
+    return x.new_empty((*x.shape[:2], h.shape[-1] * (1 + bidirectional)))
+
+
+def _define(name: str, state: str, results: str, fake: Callable[..., Any]) -> Callable[..., Any]:
+    _LIBRARY.define(f"{name}(Tensor input, {state} hx, {_TAIL}) -> ({results})")
+    torch.library.register_fake(f"fastgru::{name}", fake, lib=_LIBRARY)
+    whole: Callable[..., Any] = getattr(torch.ops.fastgru, name)
+    return whole
+
+
+WHOLE = {
+    torch._VF.gru: _define("gru", "Tensor", "Tensor, Tensor", _one_state),
+    torch._VF.rnn_tanh: _define("rnn_tanh", "Tensor", "Tensor, Tensor", _one_state),
+    torch._VF.rnn_relu: _define("rnn_relu", "Tensor", "Tensor, Tensor", _one_state),
+    torch._VF.lstm: _define("lstm", "Tensor[]", "Tensor, Tensor, Tensor", _two_states),
+}
+
+
+def _transform(name: str, fake: Callable[..., Any]) -> Callable[..., Any]:
+    _LIBRARY.define(f"{name}(Tensor self, SymInt? n=None, int dim=-1, str? norm=None) -> Tensor")
+    torch.library.register_fake(f"fastgru::{name}", fake, lib=_LIBRARY)
+    whole: Callable[..., Any] = getattr(torch.ops.fastgru, name)
+    return whole
+
+
+def _spectrum(x: Any, n: Any = None, dim: int = -1, norm: Any = None) -> Any:
+    shape = list(x.shape)
+    shape[dim] = (shape[dim] if n is None else n) // 2 + 1
+    return x.new_empty(shape, dtype=x.dtype.to_complex())
+
+
+def _samples(z: Any, n: Any = None, dim: int = -1, norm: Any = None) -> Any:
+    shape = list(z.shape)
+    shape[dim] = 2 * (shape[dim] - 1) if n is None else n
+    return z.new_empty(shape, dtype=z.dtype.to_real())
+
+
+# PyTorch 2.6 has no shapes for its own.
+TRANSFORMS = {torch.fft.rfft: _transform("fft_rfft", _spectrum), torch.fft.irfft: _transform("fft_irfft", _samples)}
+POOLS = (torch.max_pool1d, nn.functional.max_pool1d)
+
+
+class _BatchSizes:
+    """In place of a packed sequence's batch sizes: the lengths; its data are the padded rows, flattened."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, lengths: Any, x: Any, batch_first: bool) -> None:
+        self.lengths, self.batch_first = lengths, batch_first
+        self.lead = x.shape[:2]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.lead[0 if self.batch_first else 1]
+
+    def size(self, dim: int = 0) -> Any:
+        """The number of steps."""
+        return self.lead[1 if self.batch_first else 0]
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _replaced(func, args, kwargs or {})
+
+
+class _Whole(TorchFunctionMode):
+    """Calls what stands in for recurrent layers and for the packing of sequences."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _replaced(func, args, kwargs or {})
+
+
+def _replaced(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    if func in WHOLE:
+        return _whole(func, args)
+    if func is torch._VF._pack_padded_sequence:
+        x, lengths, batch_first = args
+        return x.flatten(0, 1), _BatchSizes(lengths, x, batch_first)
+    if func is torch._VF._pad_packed_sequence:
+        return _padded(*args)
+    if func is torch.sort and _called_by(packing.pack_padded_sequence):
+        return args[0], torch.arange(args[0].shape[0])  # rows stay in their order, which nothing here depends on
+    if func in (torch.empty_like, torch.Tensor.scatter_) and _called_by(packing.invert_permutation):
+        return args[0]
+    if func in TRANSFORMS:
+        return TRANSFORMS[func](*args, **{("self" if k == "input" else k): v for k, v in kwargs.items()})
+    if func in POOLS and not kwargs.get("return_indices"):
+        return _pooled(*args, **kwargs)
+    return func(*args, **kwargs)
+
+
+def _pooled(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """A maximum pool over one axis as one over two: PyTorch's own for one axis fixes its size."""
+    size, padding, dilation = (_first(n) for n in (kernel_size, padding, dilation))
+    stride = _first(stride) or size
+    return torch.max_pool2d(x.unsqueeze(-2), [1, size], [1, stride], [0, padding], [1, dilation], ceil_mode).squeeze(-2)
+
+
+def _first(number: Any) -> Any:
+    """The only number of a list, which may be empty."""
+    return (number[0] if number else None) if isinstance(number, list | tuple) else number
+
+
+def _whole(func: Any, args: Sequence[Any]) -> Any:
+    if not isinstance(args[1], _BatchSizes):
+        return WHOLE[func](*args)
+    data, sizes, *rest = args
+    y, *states = WHOLE[func](data.unflatten(0, sizes.lead), *rest, sizes.batch_first, sizes.lengths)
+    return (y.flatten(0, 1), *states)
+
+
+def _padded(data: Any, sizes: Any, batch_first: bool, padding: float, total: Any) -> tuple[Any, Any]:
+    if not isinstance(sizes, _BatchSizes):
+        raise ConvertError("packed sequences must be made by pack_padded_sequence, got an argument of the module")
+    if padding:
+        raise ConvertError(f"padding_value must be 0, got {padding}")
+    x = data.unflatten(0, sizes.lead)
+    return (x if batch_first == sizes.batch_first else x.transpose(0, 1)), sizes.lengths
+
+
+def _called_by(function: Any) -> bool:
+    """Whether a function is among the callers."""
+    frame = inspect.currentframe()
+    for _ in range(_FRAMES):
+        frame = frame.f_back if frame else None
+        if frame is not None and frame.f_code is function.__code__:
+            return True
+    return False
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says of modules that it then refuses, or has been told of."""
+    loggers = [logging.getLogger(name) for name in NOISY]
+    before = [logger.disabled for logger in loggers]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, disabled in zip(loggers, before, strict=True):
+            logger.disabled = disabled
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """Recurrent modules that do not read sizes off packed sequences, which would fix them."""
+    classes = [cls for cls in (nn.RNNBase, nn.LSTM) if "check_forward_args" in vars(cls)]
+    own = [vars(cls)["check_forward_args"] for cls in classes]
+    for cls in classes:
+        cls.check_forward_args = lambda *args: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for cls, check in zip(classes, own, strict=True):
+            cls.check_forward_args = check  # type: ignore[method-assign]
+
+
+def exported(module: nn.Module, args: Sequence[Any], free: Any) -> Any:
+    """The module's program in ATen calls, functional where it changes tensors in place.
+
+    Parameters
+    ----------
+    args : sequence
+        Positional arguments.
+    free : tuple
+        For each argument, which axes of its tensors may have any size, as `torch.export.export` takes it.
+
+    Raises
+    ------
+    ConvertError
+        When torch.export cannot trace the module.
+    """
+    try:
+        with _quiet(), evaluating(module), _unchecked(), _Whole():
+            program = torch.export.export(module, tuple(args), dynamic_shapes=free, strict=False)
+            return _functional(program)
+    except ConvertError:
+        raise
+    except Exception as error:  # whatever tracing a module of any code may raise
+        raise ConvertError(
+            f"forward of {type(module).__name__} must be one that torch.export can trace, got {type(error).__name__}: "
+            f"{line_of(error)}{_place(error)}"
+        ) from error
+
+
+def _place(error: BaseException) -> str:
+    """Where in the module's own code an error arose."""
+    trace, found = error.__traceback__, ""
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        if trace.tb_frame.f_code.co_name == "forward" and "/torch/" not in file.replace("\\", "/"):
+            found = f" (line {trace.tb_lineno} of {file.replace(chr(92), '/').rpartition('/')[2]})"
+        trace = trace.tb_next
+    return found
+
+
+def _functional(program: Any) -> Any:
+    """The program without changes in place, and without operators that only have parts with a translation."""
+    targets = {n.target for m in program.graph_module.modules() if isinstance(m, torch.fx.GraphModule)
+               for n in m.graph.nodes if n.op == "call_function"}  # fmt: skip
+    operators: list[Any] = [t for t in targets if isinstance(t, torch._ops.OpOverload)]
+    unknown = [t for t in operators if find(t.name()) is None]
+    nested = any(isinstance(t, torch._ops.HigherOrderOperator) for t in targets)
+    if not nested and not any(t._schema.is_mutable for t in operators) and not unknown:
+        return program
+    table = torch.export.default_decompositions()
+    return program.run_decompositions({t: table[t] for t in unknown if t in table})

@@ -1,0 +1,183 @@
+"""A module and the example arguments that it is imported with, as leaves of a tree."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from ...errors import ConvertError
+from ..torch.oracle import evaluating
+from .axes import Argument, Layout, shown
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module and its arguments.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+    names : list of str
+        Of the parameters that have a value, in order.
+    leaves : list
+        Of all values: tensors, and what is fixed.
+    tree : TreeSpec
+        How they lie in the values.
+    arguments : list of Argument
+        The tensors among them.
+    """
+
+    module: Any
+    names: list[str]
+    leaves: list[Any]
+    tree: Any
+    arguments: list[Argument]
+
+    @property
+    def title(self) -> str:
+        """The class of the module."""
+        return str(getattr(self.module, "original_name", type(self.module).__qualname__))
+
+    @classmethod
+    def of(cls, module: Any, signature: inspect.Signature, examples: Any) -> Source:
+        """The arguments in order, with names for their tensors.
+
+        Raises
+        ------
+        ConvertError
+            When they do not fit the signature, or have no tensor.
+        """
+        names, values = _positional(type(module).__name__, signature, examples)
+        found, tree = pytree.tree_flatten_with_path(tuple(values))
+        leaves = [torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf for _, leaf in found]
+        arguments = [
+            Argument(_named(names, path), i, leaf)
+            for i, ((path, _), leaf) in enumerate(zip(found, leaves, strict=True))
+            if isinstance(leaf, torch.Tensor)
+        ]
+        if not arguments:
+            raise ConvertError("example_inputs must have a tensor, got none")
+        return cls(module, names, leaves, tree, arguments)
+
+    def filled(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """All arguments with these values in the places of tensors."""
+        leaves = list(self.leaves)
+        for argument in self.arguments:
+            leaves[argument.place] = values[argument.name]
+        whole: tuple[Any, ...] = pytree.tree_unflatten(leaves, self.tree)
+        return whole
+
+    def free(self, layout: Layout) -> Any:
+        """For each argument which axes may have any size, as torch.export takes it."""
+        leaves: list[Any] = [None] * len(self.leaves)
+        for argument in self.arguments:
+            labels = layout[argument.name]
+            leaves[argument.place] = {i: torch.export.Dim.AUTO for i, n in enumerate(labels) if n is not None}
+        return pytree.tree_unflatten(leaves, self.tree)
+
+    def shown(self, layout: Layout) -> str:
+        """A layout for a message."""
+        return shown(layout, self.arguments)
+
+    def attempt(self, values: Mapping[str, torch.Tensor], layout: Layout) -> None:
+        """Run the module once, and leave it as it was.
+
+        Raises
+        ------
+        ConvertError
+            When it does not take arguments of these sizes, or keeps a tensor that is no buffer.
+        """
+        module = self.module
+        buffers, held = snapshot(module), _attributes(module)
+        try:
+            with evaluating(module):
+                module(*self.filled({n: t.clone() for n, t in values.items()}))
+                found = _attributes(module)
+        except Exception as error:  # whatever a module may raise
+            raise ConvertError(
+                f"module must take arguments of sizes {self.shown(layout)}, "
+                f"got {type(error).__name__}: {line_of(error)}"
+            ) from error
+        finally:
+            restore(module, buffers)
+        kept = [".".join(filter(None, key)) for key, value in found.items() if held.get(key) is not value]
+        if kept:
+            raise ConvertError(
+                f"states must be arguments and results of forward, got tensors kept in {', '.join(kept)}"
+            )
+
+
+def _positional(what: str, signature: inspect.Signature, examples: Any) -> tuple[list[str], list[Any]]:
+    """Names and values of the arguments that are given, in order."""
+    try:
+        if isinstance(examples, Mapping):
+            bound = signature.bind(**examples)
+        elif isinstance(examples, tuple | list):
+            bound = signature.bind(*examples)
+        else:
+            bound = signature.bind(examples)
+    except TypeError as error:
+        raise ConvertError(f"example_inputs must fit forward of {what}{signature}, got {error}") from error
+    bound.apply_defaults()
+    names, values = [], []
+    for name, value in bound.arguments.items():
+        parameter = signature.parameters[name]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{name}.{i}" for i in range(len(value))]
+            values += value
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            names.append(name)
+            values.append(value)
+        elif not (value == {} if parameter.kind is parameter.VAR_KEYWORD else value is parameter.default):
+            raise ConvertError(f"parameter {name!r} must not be keyword-only to be given, got {value!r}")
+    return names, values
+
+
+def _named(names: Sequence[str], path: Any) -> str:
+    """``"state.0"`` for the first item of the parameter ``state``."""
+    return ".".join([names[path[0].idx], *map(_key, path[1:])])
+
+
+def _key(entry: Any) -> str:
+    return str(getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", entry))))
+
+
+def result_names(tree: Any) -> list[str]:
+    """Names of the leaves of what a module returns: their keys and places; ``"0"`` for a single tensor."""
+    paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(tree.num_leaves)), tree))
+    return [".".join(map(_key, path)) or "0" for path, _ in paths]
+
+
+def line_of(error: BaseException) -> str:
+    """The line of an error's message that says most: the first, or the last where TorchScript shows its own trace."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [""]
+    return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:500]
+
+
+def _attributes(module: Any) -> dict[tuple[str, str], torch.Tensor]:
+    """The tensors that modules hold as plain attributes."""
+    return {
+        (path, name): value
+        for path, part in module.named_modules()
+        for name, value in vars(part).items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
+def snapshot(module: Any) -> dict[str, torch.Tensor]:
+    """Copies of a module's buffers."""
+    return {name: buffer.clone() for name, buffer in module.named_buffers()}
+
+
+def restore(module: Any, buffers: Mapping[str, torch.Tensor]) -> None:
+    """Buffers as they were."""
+    with torch.no_grad():
+        for name, buffer in module.named_buffers():
+            if name in buffers and buffer.shape == buffers[name].shape:
+                buffer.copy_(buffers[name])

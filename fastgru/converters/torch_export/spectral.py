@@ -1,0 +1,92 @@
+"""ATen's Fourier transforms of real numbers: complex ones are pairs on a last axis of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...errors import ConvertError
+from ...graph import IRFFT, RFFT
+from ..tensors.values import Tensor
+from .call import Call, Handler
+from .elementwise import add, multiply, same, subtract
+from .joins import select, stack
+from .reductions import norm
+from .views import canonical
+
+
+@dataclass(frozen=True)
+class Complex:
+    """A complex tensor as one with a last axis of real and imaginary parts."""
+
+    pairs: Tensor
+
+
+def _rfft(call: Call, x: Any, n: int | None = None, dim: int = -1, norm: str | None = None) -> Complex:
+    x = canonical(call, call.tensor(x))
+    dim = call.axis(dim, x.rank)
+    size = x.spec.shape[x.frame_axis(dim)]
+    if dim != x.rank - 1 or n not in (None, size) or norm not in (None, "backward"):
+        raise ConvertError(
+            f"transform must be of the whole last axis without scaling, got n={n}, dim={dim}, norm={norm}"
+        )
+    value = call.add(RFFT(size), call.cast(x.value, "float"))
+    return Complex(call.result(value, [*x.axes, (len(x.spec.shape),)]))
+
+
+def _irfft(call: Call, x: Any, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+    pairs = canonical(call, _complex(x).pairs)
+    dim = call.axis(dim, pairs.rank - 1)
+    size = 2 * (pairs.spec.shape[-2] - 1) if n is None else n
+    if dim != pairs.rank - 2 or norm not in (None, "backward"):
+        raise ConvertError(f"transform must be of the last axis without scaling, got dim={dim}, norm={norm}")
+    return call.result(call.add(IRFFT(size), pairs.value), pairs.axes[:-1])
+
+
+def _complex(x: Any) -> Complex:
+    if not isinstance(x, Complex):
+        raise ConvertError("input must be complex, got real numbers")
+    return x
+
+
+def _part(index: int) -> Handler:
+    return lambda call, x: select(call, _complex(x).pairs, -1, index)
+
+
+def _make(call: Call, real: Any, imaginary: Any) -> Complex:
+    return Complex(stack(call, [real, imaginary], call.tensor(real).rank))
+
+
+def _absolute(call: Call, x: Complex) -> Tensor:
+    return norm(call, x.pairs, 2, [-1])
+
+
+def _product(call: Call, a: Any, b: Any) -> Complex:
+    """(a + ib)(c + id); a real factor scales both parts."""
+    if not (isinstance(a, Complex) and isinstance(b, Complex)):
+        pair, factor = (a, b) if isinstance(a, Complex) else (b, a)
+        parts = [multiply(call, _part(i)(call, pair), factor) for i in (0, 1)]
+        return _make(call, *parts)
+    (p, q), (r, s) = ([_part(i)(call, x) for i in (0, 1)] for x in (a, b))
+    real = subtract(call, multiply(call, p, r), multiply(call, q, s))
+    return _make(call, real, add(call, multiply(call, p, s), multiply(call, q, r)))
+
+
+def _both(function: Handler) -> Handler:
+    """A handler of two complex numbers whose parts do not mix."""
+
+    def run(call: Call, a: Any, b: Any, alpha: Any = 1) -> Complex:
+        return Complex(function(call, _complex(a).pairs, _complex(b).pairs, alpha))
+
+    return run
+
+
+TABLE: dict[str, Handler] = {
+    **dict.fromkeys(("fft_rfft", "fastgru::fft_rfft"), _rfft),
+    **dict.fromkeys(("fft_irfft", "fastgru::fft_irfft"), _irfft), "view_as_real": lambda call, x: _complex(x).pairs,
+    "view_as_complex": lambda call, x: Complex(call.tensor(x)), "complex": _make, "real": _part(0), "imag": _part(1),
+}  # fmt: skip
+# The same names for complex numbers, tried where an argument is one.
+COMPLEX: dict[str, Handler] = {
+    "abs": _absolute, "mul": _product, "add": _both(add), "sub": _both(subtract), "clone": same, "alias": same,
+}  # fmt: skip
