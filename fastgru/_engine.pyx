@@ -202,6 +202,20 @@ cdef class Plan:
         result = padded.reshape(G, -1, self.kernels.lanes, inner, group).transpose(1, 3, 0, 2, 4)
         return result[..., 0] if group == 1 else result
 
+    def side_by_side(self, array):
+        """(N, K) to (G, H, K) whose panels hold the N rows in their order, as wide as wastes no vectors on padding.
+
+        A tile of one column waits for its loads: Zen 3 (AVX2), 32 rows, K=N=128: 72 GFLOP/s with G=1, 82 with more.
+        """
+        N, K = array.shape
+        lanes = self.kernels.lanes
+        vectors = -(-N // lanes)
+        G = min((4, 3, 2, 1), key=lambda gates: -(-vectors // gates) * gates)
+        panels = -(-vectors // G)
+        padded = np.zeros((panels * G * lanes, K), dtype=array.dtype)
+        padded[:N] = array
+        return padded.reshape(panels, G, lanes, K).swapaxes(0, 1).reshape(G, panels * lanes, K)
+
     cdef fg_matrix pack(self, array, str precision="float32") except *:
         """(G, H, K) packed; for BLAS as rows in the panels' order: (panels, G, L, K)."""
         cdef fg_matrix m
@@ -363,8 +377,8 @@ cdef class Plan:
     cdef int load_dense(self, Instruction *ins, dict d) except -1:
         w = d["w"]
         if self.blas == NULL:
-            ins.w = self.pack(w[None], d["precision"])
-            ins.shift = self.own_gates(None if d["bias"] is None else d["bias"][None])
+            ins.w = self.pack(self.side_by_side(w), d["precision"])
+            ins.shift = self.own_gates(None if d["bias"] is None else self.side_by_side(d["bias"][:, None])[:, :, 0])
         else:
             ins.w.data, ins.w.inner = self.own(w), w.shape[1]
             ins.shift = NULL if d["bias"] is None else self.own(d["bias"])

@@ -11,30 +11,6 @@
 
 /* Dense tiles: acc[(r * P + p) * G + g] as in tile.h, chains in registers, the rest in memory ---------------- */
 
-FG_INLINE void tile_float16(int R, int P, int G, vr *acc, const float *const *a, const uint16_t *w, fg_idx K,
-                            int far) {
-  const fg_idx panel = K * G * FG_LANES;
-  for (fg_idx from = 0; from < K; from += FG_CHAIN) {
-    const fg_idx to = from + FG_CHAIN < K ? from + FG_CHAIN : K;
-    vr part[32];
-    FG_UNROLL for (int i = 0; i < R * P * G; i++) part[i] = splat(0);
-    for (fg_idx k = from; k < to; k++) {
-      vr v[32];
-      FG_UNROLL for (int p = 0; p < P; p++)
-        FG_UNROLL for (int g = 0; g < G; g++) {
-          const uint16_t *from = w + p * panel + (k * G + g) * FG_LANES;
-          if (far) prefetch(from);
-          v[p * G + g] = load_float16(from);
-        }
-      FG_UNROLL for (int r = 0; r < R; r++) {
-        const vr x = splat(a[r][k]);
-        FG_UNROLL for (int i = 0; i < P * G; i++) part[r * P * G + i] += x * v[i];
-      }
-    }
-    FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] += part[i];
-  }
-}
-
 FG_INLINE void tile_bfloat16(int R, int P, int G, vr *acc, const char *a, fg_idx stride, const vi *w, fg_idx pairs,
                              int far) {
   vr part[32];
@@ -97,7 +73,7 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
   } else {
     tile_start(R, P, G, acc, bias);
     if (format == FG_FLOAT16)
-      tile_float16(R, P, G, acc, job->a + first, (const uint16_t *)job->w->data + panel * K * width, K, far);
+      tile_sum(R, P, G, FG_HALF, acc, job->a + first, (const uint16_t *)job->w->data + panel * K * width, K, far);
     else
       tile_bfloat16(R, P, G, acc, prepared, job->stride, (const vi *)job->w->data + panel * ((K + 1) / 2) * G,
                     (K + 1) / 2, far);
@@ -118,7 +94,8 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
  * stream of reads (Zen 5, int8 GRU and LSTM of 256 units: 1.4 and 1.8 us with four panels, 1.2 and 1.5 with one). */
 #define FG_NARROW_PANELS(G) ((G) >= 3 ? 4 : (G) == 2 ? 4 : 8)
 enum { FG_NEAR = 49152 }; /* bytes of the L1 cache */
-#define FG_NARROW_ROWS(G) (FG_ROWS(G) > 4 ? 4 : FG_ROWS(G)) /* divides the 8 rows of a step taken together */
+/* Divides the 8 rows of a step taken together; a dot product of AVX2 needs registers of its own. */
+#define FG_NARROW_ROWS(G, format) ((format) != FG_FLOAT16 && FG_COLUMNS(G) < (G) ? 2 : 4)
 
 FG_INLINE void narrow_group(const narrow_job *job, fg_idx n, int G, int format) {
   const fg_idx panels = job->w->panels, item = format == FG_INT8 ? 1 : 2;
@@ -134,8 +111,8 @@ FG_INLINE void narrow_group(const narrow_job *job, fg_idx n, int G, int format) 
     for (; p + 2 <= panels; p += 2) narrow_tile(job, 0, p, 1, 2, G, format, 0);
   for (; p < panels; p++) {
     fg_idx i = 0;
-    for (; i + FG_NARROW_ROWS(G) <= n; i += FG_NARROW_ROWS(G))
-      narrow_tile(job, i, p, FG_NARROW_ROWS(G), 1, G, format, 0);
+    for (; i + FG_NARROW_ROWS(G, format) <= n; i += FG_NARROW_ROWS(G, format))
+      narrow_tile(job, i, p, FG_NARROW_ROWS(G, format), 1, G, format, 0);
     for (; i < n; i++) narrow_tile(job, i, p, 1, 1, G, format, 0);
   }
 }

@@ -18,18 +18,22 @@
 #define FASTGRU_TILE_H
 
 #include "fastgru.h"
+#include "half.h"
 #include "vec.h"
 
 /* Chains of 32 instead of one of K: the encoder of g2p_en (K=256) errs by 1.0e-6 instead of 3.5e-6, at no cost
  * in speed where the tile leaves registers free (512-bit, four rows: 112 GFLOP/s either way). */
 enum { FG_CHAIN = 32, FG_TERMS = 4 }; /* terms of a chain written out: with 1, the product runs at 143 instead of 157 */
 
-/* Rows of a batch tile by gates: R x G chains, G weights and one broadcast must fit the register file, 32 registers
- * with AVX-512 and NEON, 16 else. */
+/* Rows of a batch tile by gates, and how many of a panel's G vectors are summed in one pass over a chain: rows x
+ * columns chains, as many weights and one broadcast must fit the register file, 32 registers with AVX-512 and NEON, 16
+ * else. Zen 3 (AVX2, peak 97 GFLOP/s), product of 32 rows, H=128: four gates as 2 x 4 chains 52 GFLOP/s, as 4 x 2 80. */
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define FG_ROWS(G) ((G) == 4 ? 6 : 8)
+#define FG_COLUMNS(G) (G)
 #else
-#define FG_ROWS(G) ((G) == 4 ? 2 : (G) == 3 ? 4 : (G) == 2 ? 4 : 8)
+#define FG_ROWS(G) ((G) == 1 ? 8 : 4)
+#define FG_COLUMNS(G) ((G) == 4 ? 2 : (G))
 #endif
 /* Panels of one row taken together: at least 8 chains in flight hide the latency of the multiply-add. Three, not two,
  * of three or four gates: two panels that lie a multiple of 4 KiB apart slow each other down. Zen 5, one row of
@@ -49,35 +53,57 @@ FG_INLINE int is_far(const fg_matrix *m, fg_idx item) {
 }
 FG_INLINE void prefetch(const void *p) { __builtin_prefetch((const char *)p + FG_AHEAD); }
 
-/* part += the products of one k, of which w points at the first vector */
-FG_INLINE void tile_term(int R, int P, int G, vr *part, const real *const *a, const real *w, fg_idx panel, fg_idx k,
-                         int far) {
+enum { FG_HALF = 2 }; /* bytes of a float16 */
+FG_INLINE vr load_weights(const char *from, int item) {
+#ifndef FG_DOUBLE
+  if (item == FG_HALF) return load_float16((const uint16_t *)from);
+#endif
+  (void)item;
+  return *(const vr *)from;
+}
+
+/* What the totals point at lies in memory here. Without this GCC keeps some of them in the registers that the chains
+ * want, and spills: Zen 3, 64 rows, H=256, three gates: 75 instead of 84 GFLOP/s. */
+FG_INLINE void in_memory(void) { __asm__ volatile("" ::: "memory"); }
+
+/* part += the products of one k: R rows by C of the G vectors of P panels, of which w points at the first */
+FG_INLINE void tile_term(int R, int P, int C, int item, vr *part, const real *const *a, const char *w, fg_idx panel,
+                         fg_idx k, int far) {
   vr v[FG_TILE];
   FG_UNROLL for (int p = 0; p < P; p++)
-    FG_UNROLL for (int g = 0; g < G; g++) {
-      const real *from = w + p * panel + g * FG_LANES;
+    FG_UNROLL for (int c = 0; c < C; c++) {
+      const char *from = w + (p * panel + c * FG_LANES) * item;
       if (far) prefetch(from);
-      v[p * G + g] = *(const vr *)from;
+      v[p * C + c] = load_weights(from, item);
     }
   FG_UNROLL for (int r = 0; r < R; r++) {
     const vr x = splat(a[r][k]);
-    FG_UNROLL for (int i = 0; i < P * G; i++) part[r * P * G + i] += x * v[i];
+    FG_UNROLL for (int i = 0; i < P * C; i++) part[r * P * C + i] += x * v[i];
   }
 }
 
-/* acc[(r * P + p) * G + g] += sum over k of a[r][k] * w[p][k][g], w: (P, K, G, L) */
-FG_INLINE void tile_sum(int R, int P, int G, vr *acc, const real *const *a, const real *w, fg_idx K, int far) {
-  const fg_idx panel = K * G * FG_LANES, row = G * FG_LANES;
-  for (fg_idx k = 0; k < K;) {
-    vr part[FG_TILE];
-    FG_UNROLL for (int i = 0; i < R * P * G; i++) part[i] = splat(0);
-    if (k + FG_CHAIN <= K) {
-      for (const fg_idx to = k + FG_CHAIN; k < to; k += FG_TERMS, w += FG_TERMS * row)
-        FG_UNROLL for (int j = 0; j < FG_TERMS; j++) tile_term(R, P, G, part, a, w + j * row, panel, k + j, far);
-    } else {
-      for (; k < K; k++, w += row) tile_term(R, P, G, part, a, w, panel, k, far);
-    }
-    FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] += part[i];
+/* One chain, the terms k .. to - 1, of columns g .. g + C - 1: acc[(r * P + p) * G + g] += their sum. w: (P, K, G, L) */
+FG_INLINE void tile_chain(int R, int P, int G, int C, int item, vr *acc, const real *const *a, const char *w, fg_idx K,
+                          fg_idx k, fg_idx to, int g, int far) {
+  const fg_idx panel = K * G * FG_LANES, row = G * FG_LANES * item;
+  vr part[FG_TILE];
+  w += k * row + g * FG_LANES * item;
+  FG_UNROLL for (int i = 0; i < R * P * C; i++) part[i] = splat(0);
+  for (; k + FG_TERMS <= to; k += FG_TERMS, w += FG_TERMS * row)
+    FG_UNROLL for (int j = 0; j < FG_TERMS; j++) tile_term(R, P, C, item, part, a, w + j * row, panel, k + j, far);
+  for (; k < to; k++, w += row) tile_term(R, P, C, item, part, a, w, panel, k, far);
+  if (R > 1) in_memory();
+  FG_UNROLL for (int i = 0; i < R * P; i++)
+    FG_UNROLL for (int c = 0; c < C; c++) acc[i * G + g + c] += part[i * C + c];
+}
+
+/* `item`: bytes of a weight. */
+FG_INLINE void tile_sum(int R, int P, int G, int item, vr *acc, const real *const *a, const void *w, fg_idx K,
+                        int far) {
+  const int C = R < 4 ? G : FG_COLUMNS(G); /* fewer chains would wait for each other */
+  for (fg_idx k = 0; k < K; k += FG_CHAIN) {
+    const fg_idx to = k + FG_CHAIN < K ? k + FG_CHAIN : K;
+    FG_UNROLL for (int g = 0; g < G; g += C) tile_chain(R, P, G, C, item, acc, a, w, K, k, to, g, far);
   }
 }
 
@@ -85,9 +111,9 @@ FG_INLINE void tile_sum(int R, int P, int G, vr *acc, const real *const *a, cons
  * each is compiled once, not again for every phase. Measured with AVX-512 on Sapphire Rapids, GFLOP/s of a product of
  * 32 rows, K=256: inlined 143; so 157. */
 typedef void tile_fn(vr *acc, const real *const *a, const real *w, fg_idx K);
-#define FG_TILE_OF(name, R, P, G, far)                                                                          \
+#define FG_TILE_OF(name, R, P, G, far)                                                                         \
   static __attribute__((noinline, unused)) void name(vr *acc, const real *const *a, const real *w, fg_idx K) { \
-    tile_sum(R, P, G, acc, a, w, K, far);                                                                       \
+    tile_sum(R, P, G, sizeof(real), acc, a, w, K, far);                                                        \
   }
 #define FG_TILES(G)                               \
   FG_TILE_OF(tile_many_##G, FG_ROWS(G), 1, G, 0)  \
