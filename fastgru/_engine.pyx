@@ -9,6 +9,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset  # no-cython-lint
@@ -16,6 +17,9 @@ from libc.string cimport memcpy, memmove, memset  # no-cython-lint
 import numpy as np
 
 from .graph import PRECISIONS
+
+cdef extern from "numpy/arrayobject.h":  # cnp leaves it out; it takes over a reference to the dtype
+    object PyArray_NewFromDescr(type, cnp.dtype, int, cnp.npy_intp *, cnp.npy_intp *, void *, int, object)
 
 cnp.import_array()
 
@@ -94,6 +98,7 @@ cdef class Plan:
     cdef readonly str isa, dtype
     cdef readonly Py_ssize_t macs, id_bound, latency
     cdef int typenum
+    cdef cnp.dtype descr       # of outputs
     cdef idx widest, scratch
     cdef idx largest           # elements of the largest frame
     cdef int n_slots
@@ -117,6 +122,7 @@ cdef class Plan:
             raise ValueError(f"gemm must be 'blas' for dtype {dtype!r}, got 'packed'")
         self.isa, self.dtype, self.macs, self.id_bound = isa, dtype, macs, id_bound
         self.typenum = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
+        self.descr = np.dtype(dtype)
         self.inputs, self.outputs, self.states, self.blockers = inputs, outputs, states, blockers
         self.keep, self.widest, self.scratch, self.unfused = [], 1, 0, self.blas != NULL
         self.n_values, self.n_instructions, self.n_recurrences = len(values), len(instructions), 0

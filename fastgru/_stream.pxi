@@ -464,7 +464,8 @@ cdef class Stream:
             dims[n] = self.plan.values[value].dims[i]
             n += 1
         if given is None:
-            return cnp.PyArray_SimpleNew(n, dims, self.plan.typenum)
+            Py_INCREF(self.plan.descr)  # the array takes it over; by type number, NumPy would look it up
+            return PyArray_NewFromDescr(cnp.ndarray, self.plan.descr, n, dims, NULL, NULL, 0, None)
         cdef bint fits = isinstance(given, np.ndarray)
         if fits:
             y = <cnp.ndarray>given

@@ -173,7 +173,7 @@ FG_INLINE fg_idx row_number(const fg_span *rows, fg_idx i) {
 }
 
 FG_INLINE real *row_at(const fg_rows *v, const fg_span *rows, fg_idx i) {
-  const fg_idx m = row_number(rows, i), t = m / rows->batch;
+  const fg_idx m = row_number(rows, i), t = rows->batch == 1 ? m : m / rows->batch; /* a division costs 10 ns */
   return (real *)v->data + t * v->t_stride + (m - t * rows->batch) * v->b_stride;
 }
 
