@@ -409,7 +409,7 @@ cdef class Plan:
             for j in range(3):
                 phase.act[j] = act(p["act"][j])
             phase.u = self.pack(p["u"], d["precision"])
-            if phase.u.format == FG_NATIVE:
+            if phase.u.format <= FG_FLOAT16:
                 phase.bias = self.own_gates(p["bias_h"])
             else:
                 ins.bu[i], self.unfused = self.own_gates(p["bias_h"]), True

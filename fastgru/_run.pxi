@@ -126,7 +126,7 @@ cdef void multiply_rows(const fg_matrix *w, const fg_rows *a, const fg_rows *c, 
 cdef inline void product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
                          idx columns, const fg_span *span, Run *run) noexcept nogil:
     """c = act(a w' + bias) by the kernel of the matrix' format."""
-    if w.format == FG_NATIVE:
+    if w.format <= FG_FLOAT16:
         run.kernels.product(w, bias, act, a, c, columns, span)
     else:
         run.narrow.product(w, bias, act, a, c, columns, span, run.scratch)
@@ -246,7 +246,7 @@ cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) 
         if part.matrix.panels == 0:
             return
         phase = &own
-    if run.gemm == NULL and phase.u.format == FG_NATIVE:
+    if run.gemm == NULL and phase.u.format <= FG_FLOAT16:
         run.kernels.step(phase, s)
         return
     a.data = <void *>s.a

@@ -24,7 +24,7 @@ qemu-aarch64-static "$build/check" | tee "$build/neon"
 if grep -qw avx2 /proc/cpuinfo; then
   for dtype in f32 f64; do
     define=(); [ $dtype = f64 ] && define=(-DFG_DOUBLE)
-    gcc "${flags[@]}" -mavx2 -mfma "${define[@]}" -DFG_ISA=avx2 -DFG_TABLE=fg_avx2_$dtype \
+    gcc "${flags[@]}" -mavx2 -mfma -mf16c "${define[@]}" -DFG_ISA=avx2 -DFG_TABLE=fg_avx2_$dtype \
       -c fastgru/_native/kernels.c -o "$build/$dtype.o"
   done
   gcc "${flags[@]}" -mavx2 -mfma -mf16c -DFG_DOT=plain -DFG_TABLE=fg_avx2_plain -c fastgru/_native/narrow.c -o "$build/narrow.o"

@@ -36,21 +36,27 @@ static double unit(int kind, const double *x, const double *u, double h, double 
   return o * tanh(*c);
 }
 
-static int check(const fg_kernels *k, int p, int H, int B) {
+static int check(const fg_kernels *k, int p, int H, int B, int format) {
   const int kind = PHASES[p].kind, G = PHASES[p].gates, L = (int)k->lanes, panels = (H + L - 1) / L, P = panels * L;
   float *w = aligned_alloc(64, sizeof(float) * (size_t)(P * G * H + 64)), *x = calloc((size_t)(B * P * G), 4);
+  _Float16 *halves = aligned_alloc(64, sizeof(_Float16) * (size_t)(P * G * H + 64));
   float *h = calloc((size_t)(B * P), 4), *h_new = calloc((size_t)(B * P), 4), *c = calloc((size_t)(B * P), 4);
   float *c_old = calloc((size_t)(B * P), 4), *alone = calloc((size_t)(B * P), 4);
   memset(w, 0, sizeof(float) * (size_t)(P * G * H));
   for (int j = 0; j < H; j++)
     for (int i = 0; i < H; i++)
       for (int g = 0; g < G; g++) w[((j / L * H + i) * G + g) * L + j % L] = random_weight();
+  for (int i = 0; i < P * G * H; i++) {
+    halves[i] = (_Float16)w[i];
+    if (format == FG_FLOAT16) w[i] = (float)halves[i];
+  }
   for (int b = 0; b < B; b++)
     for (int j = 0; j < H; j++) {
       h[b * P + j] = random_weight(), c[b * P + j] = c_old[b * P + j] = random_weight();
       for (int g = 0; g < G; g++) x[((b * panels + j / L) * G + g) * L + j % L] = random_weight();
     }
-  fg_phase phase = {.kind = kind, .plain = 1, .u = {.data = w, .panels = panels, .gates = G, .inner = H}};
+  fg_phase phase = {.kind = kind, .plain = 1, .u = {.panels = panels, .gates = G, .inner = H, .format = format}};
+  phase.u.data = format == FG_FLOAT16 ? (void *)halves : (void *)w;
   fg_step s = {.rows = {B, 0, B, NULL}, .a = h, .a_stride = P, .x = x, .h = h, .h_new = h_new, .c = c, .stride = P};
   k->step(&phase, &s);
   double worst = 0;
@@ -72,9 +78,9 @@ static int check(const fg_kernels *k, int p, int H, int B) {
     k->step(&phase, &s);
     same = same && !memcmp(alone + b * P, h_new + b * P, sizeof(float) * (size_t)H);
   }
-  free(w), free(x), free(h), free(h_new), free(c), free(c_old), free(alone);
+  free(w), free(halves), free(x), free(h), free(h_new), free(c), free(c_old), free(alone);
   if (worst <= 2e-6 && same) return 0;
-  printf("%s %s H=%d B=%d: error %g, same bits alone: %s\n", k->isa, PHASES[p].name, H, B, worst, same ? "yes" : "no");
+  printf("%s %s format %d H=%d B=%d: error %g, same bits alone: %s\n", k->isa, PHASES[p].name, format, H, B, worst, same ? "yes" : "no");
   return 1;
 }
 
@@ -82,14 +88,15 @@ int main(void) {
   int count, passed = 0, failed = 0;
   const fg_isa *isas = fg_isas(&count);
   uint64_t first = 0;
-  const int sizes[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100}, batches[] = {1, 2, 5, 6, 13};
+  const int sizes[] = {1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100, 300}, batches[] = {1, 2, 5, 6, 13, 70};
   for (int i = 0; i < count; i++) {
     if (!isas[i].supported) continue;
     srand(1), bits = 14695981039346656037u;
     for (unsigned p = 0; p < sizeof PHASES / sizeof PHASES[0]; p++)
       for (unsigned h = 0; h < sizeof sizes / sizeof sizes[0]; h++)
         for (unsigned b = 0; b < sizeof batches / sizeof batches[0]; b++)
-          check(isas[i].f32, (int)p, sizes[h], batches[b]) ? failed++ : passed++;
+          for (int format = FG_NATIVE; format <= FG_FLOAT16; format++)
+            check(isas[i].f32, (int)p, sizes[h], batches[b], format) ? failed++ : passed++;
     printf("bits %s %016llx\n", isas[i].name, (unsigned long long)bits);
     if (first == 0) first = bits;
     if (first != bits) failed++;

@@ -49,7 +49,7 @@ typedef struct {
 /* How a matrix holds its weights; fastgru/_engine.pyx packs them. */
 enum fg_format {
   FG_NATIVE = 0,      /* float or double: data (panels, K, G, L) */
-  FG_FLOAT16 = 1,     /* data (panels, K, G, L) */
+  FG_FLOAT16 = 1,     /* data (panels, K, G, L), converted as it is loaded */
   FG_BFLOAT16 = 2,    /* data (panels, K / 2, G, L, 2) */
   FG_INT8 = 3,        /* data (panels, K / 4, G, L, 4) */
   FG_SPARSE = 4,      /* float32 blocks: data (blocks, 4, 8) */
@@ -215,7 +215,7 @@ typedef struct {
   int (*gather)(const fg_nest *, fg_idx count, fg_idx stride, void *const *operands);
 } fg_kernels;
 
-/* Products over the formats behind FG_NATIVE: one table for each set of dot-product instructions. */
+/* Products over the formats behind FG_FLOAT16: one table for each set of dot-product instructions. */
 typedef struct {
   const char *name;
   fg_idx (*scratch)(const fg_matrix *w); /* bytes that `product` needs, aligned to 64 */

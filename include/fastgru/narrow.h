@@ -1,6 +1,6 @@
-/* Products over weights of fewer bytes, and over pruned ones: the same tiles as product.h, one loop a format.
+/* Products of operands of fewer bytes, and over pruned weights: the same tiles as product.h, one loop a format.
  *
- * float16: converted in registers, sums as for float32 weights. bfloat16 and int8: see dot.h. Block-sparse: sparse.h.
+ * bfloat16 and int8: see dot.h. Block-sparse: sparse.h. (float16 is a way to load weights, and lies in tile.h.)
  */
 #ifndef FASTGRU_NARROW_H
 #define FASTGRU_NARROW_H
@@ -9,7 +9,7 @@
 #include "sparse.h"
 #include "vmath.h"
 
-/* Dense tiles: acc[(r * P + p) * G + g] as in tile.h, chains in registers, the rest in memory ---------------- */
+/* Dense tiles: acc[(r * P + p) * G + g] as in tile.h, one chain each ---------------------------------------- */
 
 FG_INLINE void tile_bfloat16(int R, int P, int G, vr *acc, const char *a, fg_idx stride, const vi *w, fg_idx pairs,
                              int far) {
@@ -71,12 +71,9 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
           __builtin_convertvector(sum[r * P * G + i], vr) * settled(factor * job->scale[first + r]) + start;
     }
   } else {
+    const fg_idx pairs = (K + 1) / 2;
     tile_start(R, P, G, acc, bias);
-    if (format == FG_FLOAT16)
-      tile_sum(R, P, G, FG_HALF, acc, job->a + first, (const uint16_t *)job->w->data + panel * K * width, K, far);
-    else
-      tile_bfloat16(R, P, G, acc, prepared, job->stride, (const vi *)job->w->data + panel * ((K + 1) / 2) * G,
-                    (K + 1) / 2, far);
+    tile_bfloat16(R, P, G, acc, prepared, job->stride, (const vi *)job->w->data + panel * pairs * G, pairs, far);
   }
   const fg_idx from = panel * width;
   if (from + P * width <= job->columns) {
@@ -95,7 +92,7 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
 #define FG_NARROW_PANELS(G) ((G) >= 3 ? 4 : (G) == 2 ? 4 : 8)
 enum { FG_NEAR = 49152 }; /* bytes of the L1 cache */
 /* Divides the 8 rows of a step taken together; a dot product of AVX2 needs registers of its own. */
-#define FG_NARROW_ROWS(G, format) ((format) != FG_FLOAT16 && FG_COLUMNS(G) < (G) ? 2 : 4)
+#define FG_NARROW_ROWS(G) (FG_COLUMNS(G) < (G) ? 2 : 4)
 
 FG_INLINE void narrow_group(const narrow_job *job, fg_idx n, int G, int format) {
   const fg_idx panels = job->w->panels, item = format == FG_INT8 ? 1 : 2;
@@ -111,8 +108,8 @@ FG_INLINE void narrow_group(const narrow_job *job, fg_idx n, int G, int format) 
     for (; p + 2 <= panels; p += 2) narrow_tile(job, 0, p, 1, 2, G, format, 0);
   for (; p < panels; p++) {
     fg_idx i = 0;
-    for (; i + FG_NARROW_ROWS(G, format) <= n; i += FG_NARROW_ROWS(G, format))
-      narrow_tile(job, i, p, FG_NARROW_ROWS(G, format), 1, G, format, 0);
+    for (; i + FG_NARROW_ROWS(G) <= n; i += FG_NARROW_ROWS(G))
+      narrow_tile(job, i, p, FG_NARROW_ROWS(G), 1, G, format, 0);
     for (; i < n; i++) narrow_tile(job, i, p, 1, 1, G, format, 0);
   }
 }
@@ -128,7 +125,6 @@ FG_INLINE void narrow_group(const narrow_job *job, fg_idx n, int G, int format) 
       default: narrow_group(job, n, 4, format); break;          \
     }                                                           \
   }
-FG_BY_GATES(FG_FLOAT16)
 FG_BY_GATES(FG_BFLOAT16)
 FG_BY_GATES(FG_INT8)
 static void group_FG_SPARSE(const narrow_job *job, fg_idx n) { sparse_group(job, n, FG_SPARSE); }
@@ -136,7 +132,7 @@ static void group_FG_SPARSE_INT8(const narrow_job *job, fg_idx n) { sparse_group
 
 typedef void group_fn(const narrow_job *, fg_idx);
 static group_fn *const group_table[FG_FORMATS] = {
-    NULL, group_FG_FLOAT16, group_FG_BFLOAT16, group_FG_INT8, group_FG_SPARSE, group_FG_SPARSE_INT8,
+    NULL, NULL, group_FG_BFLOAT16, group_FG_INT8, group_FG_SPARSE, group_FG_SPARSE_INT8,
 };
 
 static fg_idx prepared_stride(const fg_matrix *w) {

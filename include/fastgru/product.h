@@ -5,8 +5,6 @@
 #include "tile.h"
 #include "vmath.h"
 
-enum { FG_GROUP = 48 }; /* rows whose addresses are found together; a multiple of the tiles' rows */
-
 typedef struct {
   const fg_matrix *w;
   const real *bias;
@@ -15,30 +13,39 @@ typedef struct {
   real *c[FG_GROUP];
 } product_job;
 
-FG_INLINE void product_tile(const product_job *job, fg_idx first, fg_idx panel, int R, int P, int G, int far) {
+/* The totals of a row, by P panels, to its first columns. */
+FG_INLINE void product_store(const product_job *job, fg_idx row, fg_idx panel, int P, int G, const vr *acc) {
+  const fg_idx from = panel * G * FG_LANES;
+  for (int i = 0; i < P * G && from + i * FG_LANES < job->columns; i++)
+    store_some(job->c[row] + from + i * FG_LANES, acc[i], job->columns - from - i * FG_LANES);
+}
+
+FG_INLINE const real *bias_at(const product_job *job, fg_idx panel, int G) {
+  return job->bias ? job->bias + panel * G * FG_LANES : NULL;
+}
+
+FG_INLINE void product_one(const product_job *job, fg_idx panel, int P, int G, int far) {
   vr acc[FG_TILE];
-  const fg_idx width = G * FG_LANES;
-  tile_start(R, P, G, acc, job->bias ? job->bias + panel * width : NULL);
-  tile(R, P, G, acc, job->a + first, job->w, panel, far);
-  for (int r = 0; r < R; r++) {
-    real *c = job->c[first + r];
-    for (int i = 0; i < P * G; i++) {
-      const fg_idx at = panel * width + i * FG_LANES;
-      if (at < job->columns) store_some(c + at, acc[r * P * G + i], job->columns - at);
-    }
-  }
+  tile_start(1, P, G, acc, bias_at(job, panel, G));
+  tile(1, P, G, acc, job->a, job->w, panel, 0, job->w->inner, far);
+  product_store(job, 0, panel, P, G, acc);
 }
 
 /* Panels outside, rows inside: the weights pass through the caches once for the whole group. */
 FG_INLINE void product_group(const product_job *job, fg_idx n, int G) {
   const fg_idx panels = job->w->panels;
   fg_idx p = 0;
-#define FG_AT(P, far) product_tile(job, 0, p, 1, P, G, far)
-  if (n == 1) FG_EACH_PANELS(G, job->w, p, FG_AT);
+  if (n == 1) {
+#define FG_AT(P, far) product_one(job, p, P, G, far)
+    FG_EACH_PANELS(G, job->w, p, FG_AT);
 #undef FG_AT
-#define FG_AT(i, R) product_tile(job, i, p, R, 1, G, 0)
-  for (; p < panels; p++) FG_EACH_ROWS(G, n, FG_AT);
-#undef FG_AT
+  }
+  for (; p < panels; p++) {
+    vr acc[FG_GROUP * 4];
+    tile_start(n, 1, G, acc, bias_at(job, p, G));
+    tile_rows(G, acc, job->a, n, job->w, p);
+    for (fg_idx i = 0; i < n; i++) product_store(job, i, p, 1, G, acc + i * G);
+  }
 }
 
 static void product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,

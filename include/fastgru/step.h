@@ -82,32 +82,49 @@ static void gates(const fg_phase *ph, const fg_step *s) {
 }
 
 #ifndef FG_DOUBLE
-FG_INLINE void step_tile(const fg_phase *ph, const fg_step *s, cells_fn *cells, fg_idx first, fg_idx panel, int R,
-                         int P, int G, int far) {
-  const fg_idx width = G * FG_LANES;
-  const real *a[8];
-  fg_idx m[8];
-  vr acc[FG_TILE];
-  for (int r = 0; r < R; r++) {
-    m[r] = row_number(&s->rows, first + r);
-    a[r] = (const real *)s->a + m[r] * s->a_stride;
-  }
-  tile_start(R, P, G, acc, ph->bias ? (const real *)ph->bias + panel * width : NULL);
-  tile(R, P, G, acc, a, &ph->u, panel, far);
-  cells(ph, s, m, R, P, panel, acc);
+FG_INLINE const real *step_bias(const fg_phase *ph, fg_idx panel, int G) {
+  return ph->bias ? (const real *)ph->bias + panel * G * FG_LANES : NULL;
 }
 
-/* Panels outside, rows inside: the weights pass through the caches once a step. */
+FG_INLINE void step_one(const fg_phase *ph, const fg_step *s, cells_fn *cells, fg_idx m, fg_idx panel, int P, int G,
+                        int far) {
+  const real *a = (const real *)s->a + m * s->a_stride;
+  vr acc[FG_TILE];
+  tile_start(1, P, G, acc, step_bias(ph, panel, G));
+  tile(1, P, G, acc, &a, &ph->u, panel, 0, ph->u.inner, far);
+  cells(ph, s, &m, 1, P, panel, acc);
+}
+
+/* Rows first .. first + n - 1. Panels outside, rows inside: the weights pass through the caches once for all of them. */
+FG_INLINE void step_group(const fg_phase *ph, const fg_step *s, cells_fn *cells, fg_idx first, fg_idx n, int G) {
+  const real *a[FG_GROUP];
+  fg_idx m[FG_GROUP];
+  for (fg_idx i = 0; i < n; i++) {
+    m[i] = row_number(&s->rows, first + i);
+    a[i] = (const real *)s->a + m[i] * s->a_stride;
+  }
+  for (fg_idx p = 0; p < ph->u.panels; p++) {
+    vr acc[FG_GROUP * 4];
+    tile_start(n, 1, G, acc, step_bias(ph, p, G));
+    tile_rows(G, acc, a, n, &ph->u, p);
+    cells(ph, s, m, (int)n, 1, p, acc);
+  }
+}
+
 FG_INLINE void step_rows(const fg_phase *ph, const fg_step *s, int G) {
   cells_fn *const cells = cells_table[ph->kind][ph->plain];
-  const fg_idx n = s->rows.count, panels = ph->u.panels;
-  fg_idx p = 0;
-#define FG_AT(P, far) step_tile(ph, s, cells, 0, p, 1, P, G, far)
-  if (n == 1) FG_EACH_PANELS(G, &ph->u, p, FG_AT);
+  const fg_idx n = s->rows.count;
+  if (n == 1) {
+    const fg_idx m = row_number(&s->rows, 0);
+    fg_idx p = 0;
+#define FG_AT(P, far) step_one(ph, s, cells, m, p, P, G, far)
+    FG_EACH_PANELS(G, &ph->u, p, FG_AT);
+    for (; p < ph->u.panels; p++) FG_AT(1, 0);
 #undef FG_AT
-#define FG_AT(i, R) step_tile(ph, s, cells, i, p, R, 1, G, 0)
-  for (; p < panels; p++) FG_EACH_ROWS(G, n, FG_AT);
-#undef FG_AT
+    return;
+  }
+  for (fg_idx first = 0; first < n; first += FG_GROUP)
+    step_group(ph, s, cells, first, n - first < FG_GROUP ? n - first : FG_GROUP, G);
 }
 
 static void step(const fg_phase *ph, const fg_step *s) {
