@@ -43,9 +43,10 @@ enum { FG_CHAIN = 32, FG_TERMS = 4 }; /* terms of a chain written out: with 1, t
 #define FG_FAR_PANELS(G) ((G) >= 3 ? 1 : (G) == 2 ? 4 : 8) /* of far matrices: one stream, where its chains suffice */
 enum { FG_TILE = 24 }; /* vectors of the largest tile, R x P x G */
 
-/* Whether one row's weights, of `item` bytes, come from the L3 cache: those are prefetched. Not what is larger still:
- * at 1024 units, 25 MB of float32 in all, it made a step a third slower. Nor by the size of a whole network's weights:
- * textgenrnn gained 6 %, but 100 steps of 256 units, whose recurrent part stays in the L2 cache, lost 8 to 12 %. */
+/* Whether one row's weights, of `item` bytes, come from the L3 cache: those are prefetched (Zen 3: 7 % at 512 units).
+ * Not what is larger still: at 1024 units, 25 MB of float32 in all, it made a step a third slower. Nor by the size of a
+ * whole network's weights: textgenrnn gained 6 %, but 100 steps of 256 units, whose recurrent part stays in the L2
+ * cache, lost 8 to 12 %; and for single steps alone, where each weight is read once, Zen 3 lost up to 5 %. */
 enum { FG_L2 = 1 << 20, FG_L3 = 8 << 20, FG_AHEAD = 1024 };
 FG_INLINE int is_far(const fg_matrix *m, fg_idx item) {
   const fg_idx bytes = m->panels * m->gates * FG_LANES * m->inner * item;
