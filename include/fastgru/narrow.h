@@ -19,7 +19,7 @@ FG_INLINE void tile_bfloat16(int R, int P, int G, vr *acc, const char *a, fg_idx
     vi v[32];
     FG_UNROLL for (int p = 0; p < P; p++)
       FG_UNROLL for (int g = 0; g < G; g++) {
-        if (far) prefetch(w + (p * pairs + k) * G + g);
+        if (far && g * sizeof(vi) % 64 == 0) prefetch(w + (p * pairs + k) * G + g);
         v[p * G + g] = w[(p * pairs + k) * G + g];
       }
     FG_UNROLL for (int r = 0; r < R; r++) {
@@ -38,7 +38,7 @@ FG_INLINE void tile_int8(int R, int P, int G, vi *acc, const char *a, fg_idx str
     vi v[32];
     FG_UNROLL for (int p = 0; p < P; p++)
       FG_UNROLL for (int g = 0; g < G; g++) {
-        if (far) prefetch(w + (p * fours + k) * G + g);
+        if (far && g * sizeof(vi) % 64 == 0) prefetch(w + (p * fours + k) * G + g);
         v[p * G + g] = w[(p * fours + k) * G + g];
       }
     FG_UNROLL for (int r = 0; r < R; r++) {
