@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Cross-compile the kernels for aarch64 and run tests/native_check.c on them under qemu-user; on an x86-64 machine
-# with AVX2, also compare the bits of all outputs: lanes never mix, so NEON and AVX2 must give the same. Then the
-# reduced-precision products of every target this machine can run (tests/narrow_check.c), which must agree, too.
+# with AVX2, also compare the bits of all outputs: lanes never mix, so NEON, AVX2 and the tiles of AVX-512
+# (tests/wide_kernels.c) must give the same. Then the reduced-precision products of every target this machine can run
+# (tests/narrow_check.c), which must agree, too.
 # Debian: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,7 +33,13 @@ if grep -qw avx2 /proc/cpuinfo; then
     fastgru/_native/dispatch.c tests/native_check.c "${objects[@]}" -lm -o "$build/check"
   "$build/check" | tee "$build/avx2"
   bits() { sed -n 's/^bits [a-z0-9]* //p' "$1"; }
-  [ "$(bits "$build/neon")" = "$(bits "$build/avx2")" ] || { echo "NEON and AVX2 must give the same bits" >&2; exit 1; }
+  gcc "${flags[@]}" -Wno-psabi -mavx2 -mfma '-DFG_BUILT_ISAS(row)=row(wide, has_avx2)' "$(dots wide)" \
+    fastgru/_native/dispatch.c tests/native_check.c tests/wide_kernels.c -lm -o "$build/check"
+  "$build/check" | tee "$build/wide"
+  for other in avx2 wide; do
+    [ "$(bits "$build/neon")" = "$(bits "$build/$other")" ] || {
+      echo "NEON and $other must give the same bits" >&2; exit 1; }
+  done
 fi
 
 narrow() { # name, what runs it, compiler, flags

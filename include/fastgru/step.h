@@ -8,7 +8,7 @@
 
 /* Vectors of units whose cells are computed side by side. One at a time waits for itself: the gates of 32 rows of 128
  * units (GRU, LSTM) took 4.8 and 6.3 us on Zen 5; by twos 2.3 and 3.7, by fours 2.2 and 3.1, by sixes 2.7 and 3.8. */
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if FG_REGISTERS == 32
 #define FG_CELLS_IN_FLIGHT 4
 #else
 #define FG_CELLS_IN_FLIGHT 2

@@ -26,9 +26,9 @@
 enum { FG_CHAIN = 32, FG_TERMS = 4 }; /* terms of a chain written out: with 1, the product runs at 143 instead of 157 */
 
 /* Rows of a batch tile by gates, and how many of a panel's G vectors are summed in one pass over a chain: rows x
- * columns chains, as many weights and one broadcast must fit the register file, 32 registers with AVX-512 and NEON, 16
- * else. Zen 3 (AVX2, peak 97 GFLOP/s), product of 32 rows, H=128: four gates as 2 x 4 chains 52 GFLOP/s, as 4 x 2 80. */
-#if defined(__AVX512F__) || defined(__aarch64__)
+ * columns chains, as many weights and one broadcast must fit the register file. Zen 3 (AVX2, peak 97 GFLOP/s), product
+ * of 32 rows, H=128: four gates as 2 x 4 chains 52 GFLOP/s, as 4 x 2 80. */
+#if FG_REGISTERS == 32
 #define FG_ROWS(G) ((G) == 4 ? 6 : 8)
 #define FG_COLUMNS(G) (G)
 #else

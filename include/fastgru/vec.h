@@ -18,12 +18,23 @@
 #define FG_UNROLL _Pragma("GCC unroll 16")
 #define FG_EACH(i, n) FG_UNROLL for (int i = 0; i < (n); i++)
 
+/* Bytes of a vector, and how many registers there are for them. Both may be given to the compiler: tests/aarch64.sh runs
+ * the tiles of AVX-512 so on machines that lack it. */
+#ifndef FG_BYTES
 #if defined(__AVX512F__)
 #define FG_BYTES 64
 #elif defined(__AVX2__)
 #define FG_BYTES 32
 #else
 #define FG_BYTES 16 /* SSE2, NEON; elsewhere the compiler splits it into scalars */
+#endif
+#endif
+#ifndef FG_REGISTERS
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define FG_REGISTERS 32
+#else
+#define FG_REGISTERS 16
+#endif
 #endif
 
 #ifdef FG_DOUBLE
@@ -63,7 +74,7 @@ FG_INLINE vr pick(vi mask, vr yes, vr no) { return (vr)((mask & (vi)yes) | (~mas
 #if defined(__AVX512F__) && !defined(FG_DOUBLE)
 FG_INLINE vr at_least(vr x, real low) { return (vr)_mm512_max_ps((__m512)splat(low), (__m512)x); }
 FG_INLINE vr at_most(vr x, real high) { return (vr)_mm512_min_ps((__m512)splat(high), (__m512)x); }
-#elif defined(__AVX2__) && !defined(FG_DOUBLE)
+#elif defined(__AVX2__) && FG_BYTES == 32 && !defined(FG_DOUBLE)
 FG_INLINE vr at_least(vr x, real low) { return (vr)_mm256_max_ps((__m256)splat(low), (__m256)x); }
 FG_INLINE vr at_most(vr x, real high) { return (vr)_mm256_min_ps((__m256)splat(high), (__m256)x); }
 #else
@@ -75,9 +86,9 @@ FG_INLINE vr magnitude(vr x) { return (vr)((vi)x & ~(vi)splat((real)-0.0)); }
 /* A rounded product: in a * b + c * d the compiler may fuse either one, and would choose differently in
  * two copies of the same code. */
 FG_INLINE vr settled(vr v) {
-#if defined(__x86_64__) && FG_BYTES == 64
+#if defined(__AVX512F__)
   __asm__("" : "+v"(v));
-#elif defined(__x86_64__)
+#elif defined(__x86_64__) && FG_BYTES <= 32
   __asm__("" : "+x"(v));
 #elif defined(__aarch64__)
   __asm__("" : "+w"(v));
@@ -93,7 +104,7 @@ FG_INLINE vr settled(vr v) {
 FG_INLINE vi larger(vi a, vi b) { return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b); }
 FG_INLINE int32_t largest_lane(vi v) { return _mm512_reduce_max_epi32((__m512i)v); }
 #else
-#if defined(__AVX2__)
+#if defined(__AVX2__) && FG_BYTES == 32
 FG_INLINE vi larger(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 #else
 FG_INLINE vi larger(vi a, vi b) { return ((a > b) & a) | (~(a > b) & b); }
