@@ -153,6 +153,11 @@ cdef struct Frame:
     int window                # index into the stream's Window array
     idx reach, stride_in_time, before, after, kept
     double fill
+    # Overlap-adds: where in the line a frame is added, and steps that only flushing a stream gives.
+    idx lead, rest
+    # Waits that give as many steps as the fewest of several values have: the windows of all of these, and their clocks.
+    int n_meeting
+    int[8] meeting, meeting_clocks
     # Scans: a sequence inside the frame.
     idx steps, rows
     int[2] outputs            # final h and c

@@ -13,6 +13,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset  # no-cython-lint
 
+import math
+
 import numpy as np
 
 from .graph import PRECISIONS
@@ -102,6 +104,7 @@ cdef class Plan:
     cdef readonly dict dtypes  # of the outputs that are not floats
     cdef bint typed
     cdef bint scans            # and recurrences inside frames
+    cdef bint loose            # flushing a stream gives steps that a whole sequence has not
     cdef bint unfused          # some recurrent product is not made by `kernels.step`
     cdef list keep
 
@@ -132,7 +135,7 @@ cdef class Plan:
         self.loop_begin, self.loop_end = loop
         self.loop_clock, self.clocks, self.n_windows, self.latency = loop_clock - 1, clocks, 0, latency
         self.n_slots = max([v["slot"] for v in values], default=-1) + 1
-        self.largest, self.framed, self.scans = 1, False, False
+        self.largest, self.framed, self.scans, self.loose = 1, False, False, False
         self.values = <Value *>PyMem_Malloc(len(values) * sizeof(Value))
         self.instructions = <Instruction *>PyMem_Malloc(max(1, len(instructions)) * sizeof(Instruction))
         if self.values == NULL or self.instructions == NULL:
@@ -335,6 +338,13 @@ cdef class Plan:
             self.n_windows += 1
             frame.reach, frame.stride_in_time = d["reach"], d["stride"]
             frame.before, frame.after, frame.fill = d["before"], d["after"], d["fill"]
+            frame.lead, frame.rest = d.get("lead", 0), d.get("rest", 0)
+            self.loose = self.loose or frame.rest > 0
+            frame.n_meeting = len(d.get("meeting", []))
+            if frame.n_meeting > MAX_INPUTS:
+                raise ValueError(f"values that wait for each other must be at most {MAX_INPUTS}, got {frame.n_meeting}")
+            for i, (window, clock) in enumerate(d.get("meeting", [])):
+                frame.meeting[i], frame.meeting_clocks[i] = window, clock - 1
             return 0
         (frame.read_offset, frame.read[0], frame.read[1]) = d["read"]
         if ins.op == SCAN:

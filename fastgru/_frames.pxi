@@ -253,7 +253,7 @@ cdef void execute_window(const Instruction *ins, Run *run) noexcept nogil:
     cdef Window *w = &run.windows[frame.window]
     cdef idx b, t, item = run.kernels.item, width = ins.size * run.kernels.item
     cdef idx kept = max(0, held_before(w)), skip = max(0, -held_before(w)), taken = max(0, run.T - skip)
-    cdef idx extra = frame.after if run.flush else 0
+    cdef idx extra = max(0, frame.after - max(0, skip - run.T)) if run.flush else 0
     cdef char *line
     for b in range(run.B):
         line = w.line + b * w.capacity * width
@@ -269,11 +269,22 @@ cdef void execute_window(const Instruction *ins, Run *run) noexcept nogil:
         w.drop = w.held + skip - run.T
 
 
+cdef inline idx meeting_due(const Frame *frame, const Window *windows, const idx *steps) noexcept nogil:
+    """How many steps all values have that meet, of which each waits in a line of its own."""
+    cdef idx least = held_before(&windows[frame.meeting[0]]) + steps[frame.meeting_clocks[0]]
+    cdef int i
+    for i in range(1, frame.n_meeting):
+        least = min(least, held_before(&windows[frame.meeting[i]]) + steps[frame.meeting_clocks[i]])
+    return least
+
+
 cdef void execute_wait(const Instruction *ins, Run *run) noexcept nogil:
-    """Take in the steps of this block and show as many of the oldest as the later clock counts."""
+    """Take in the steps of this block and show as many of the oldest as the other clock counts."""
     cdef Window *w = &run.windows[ins.frame.window]
     cdef idx b, t, item = run.kernels.item, width = ins.size * run.kernels.item, kept = held_before(w)
     cdef char *line
+    if ins.frame.n_meeting:
+        run.steps[run.values[ins.output].clock] = meeting_due(ins.frame, run.windows, run.steps)
     for b in range(run.B):
         line = w.line + b * w.capacity * width
         if w.drop > 0 and kept > 0:
@@ -284,27 +295,44 @@ cdef void execute_wait(const Instruction *ins, Run *run) noexcept nogil:
     w.drop = run.steps[run.values[ins.output].clock]
 
 
+cdef inline idx overlaps_due(const Frame *frame, const Window *w, idx frames, bint ends, bint rest) noexcept nogil:
+    """How many steps so many further frames complete, and the end of the sequence, if there were any frames at all."""
+    cdef idx steps = frames * frame.stride_in_time
+    if ends and (frames > 0 or w.held or w.drop != frame.before):
+        steps += frame.after + (frame.rest if rest else 0)
+    return max(0, steps - w.drop)
+
+
 cdef void execute_overlap_add(const Instruction *ins, Run *run) noexcept nogil:
-    """Add each frame to the samples not yet complete and give out the first `stride_in_time` of them."""
+    """Add each frame to the steps not yet complete and give out the first `stride_in_time` of them."""
     cdef const Frame *frame = ins.frame
     cdef Window *w = &run.windows[frame.window]
-    cdef idx b, t, i, item = run.kernels.item, hop = frame.stride_in_time, size = frame.reach
+    cdef idx b, t, i, at, item = run.kernels.item, width = ins.size * run.kernels.item, hop = frame.stride_in_time
+    cdef idx due = overlaps_due(frame, w, run.T, run.flush, run.rest), left = w.capacity - hop
     cdef const fg_rows *y = &run.rows[ins.output]
     cdef char *sums
+    cdef char *to
     cdef char *x
     for b in range(run.B):
-        sums = w.line + b * w.capacity * item
+        sums = w.line + b * w.capacity * width
+        to = sums + frame.lead * width
+        at = -w.drop
         for t in range(run.T):
             x = row(&run.rows[ins.inputs[0]], item, t, b)
-            for i in range(size):
+            for i in range(frame.reach * ins.size):
                 if item == 4:
-                    (<float *>sums)[i] += (<float *>x)[i]
+                    (<float *>to)[i] += (<float *>x)[i]
                 else:
-                    (<double *>sums)[i] += (<double *>x)[i]
+                    (<double *>to)[i] += (<double *>x)[i]
             for i in range(hop):
-                memcpy(row(y, item, t * hop + i, b), sums + i * item, item)
-            memmove(sums, sums + hop * item, (size - hop) * item)
-            memset(sums + (size - hop) * item, 0, hop * item)
-        for i in range(size - hop if run.flush and run.rest else 0):
-            memcpy(row(y, item, run.T * hop + i, b), sums + i * item, item)
-    run.steps[run.values[ins.output].clock] = run.T * hop + (size - hop if run.flush and run.rest else 0)
+                if at >= 0:
+                    memcpy(row(y, item, at, b), sums + i * width, width)
+                at += 1
+            memmove(sums, sums + hop * width, left * width)
+            memset(sums + left * width, 0, hop * width)
+        for i in range(due - at):  # of the end of the sequence
+            if at + i >= 0:
+                memcpy(row(y, item, at + i, b), sums + i * width, width)
+    run.steps[run.values[ins.output].clock] = due
+    w.drop = max(0, w.drop - run.T * hop)
+    w.held = w.drop == 0 and (w.held or run.T > 0)

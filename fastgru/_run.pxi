@@ -39,11 +39,11 @@ cdef struct Recurrence:
     char *last         # (B, features) last valid output
     char *x[2]        # (block, B, panels, G, L) input part of each phase
 
-# The last steps of a value that windows slide over; of an overlap-add, the samples not yet complete.
+# The last steps of a value that windows slide over; of an overlap-add, the steps not yet complete.
 cdef struct Window:
     char *line         # (B, capacity, size)
-    idx capacity, held  # steps of room, and steps that are there
-    idx drop           # steps that no later window needs; below `held` there are steps still to be skipped
+    idx capacity, held  # steps of room, and steps that are there; of an overlap-add, whether it gave any
+    idx drop           # steps that no later window needs; beyond `held` they are still to come and to be skipped
 
 cdef struct Run:
     const fg_kernels *kernels

@@ -131,6 +131,12 @@ TEMPORAL = [
     ("time-pad", g.TimePad(3, 2, 0.5), [F(2, 2)]),
     ("framing", g.Framing(8, 3), [F()]),
     ("overlap-add", g.OverlapAdd(8, 3), [F(8)]),
+    ("overlap-add-frames", g.OverlapAdd(4, 2, tail=2), [F(4, 3)]),
+    ("overlap-add-cut", g.OverlapAdd(5, 2, skip=3, tail=1), [F(5, 2, 3)]),
+    ("overlap-add-cut-late", g.OverlapAdd(5, 3, skip=1, tail=-2), [F(5)]),
+    ("overlap-add-all-cut", g.OverlapAdd(4, 4, skip=9, tail=-3), [F(4, 2)]),
+    ("overlap-add-with-gaps", g.OverlapAdd(2, 5, tail=-3), [F(2, 3)]),
+    ("overlap-add-longer", g.OverlapAdd(3, 2, tail=4), [F(3)]),
 ]
 WHOLE = [(f"time-{f}", g.TimeReduce(f), [F(2, 3)]) for f in g.TIME_REDUCTIONS]
 WHOLE += [("time-softmax", g.TimeSoftmax(), [F(2, 3)]), ("reverse", g.Reverse(), [F(4)])]

@@ -119,7 +119,7 @@ class Lowerer:
             p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
             sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound,
             (begin, end), len(p.clocks), self.loop_clock,
-            max(0, *(p.clocks[max(1, p.values[v]["time"]) - 1][1] for v in outputs)),
+            max(Fraction(0), *(p.clock(max(1, p.values[v]["time"])).late for v in outputs)),
         )  # fmt: skip
 
     def resolve_clocks(self) -> None:

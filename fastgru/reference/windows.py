@@ -129,11 +129,11 @@ def _framing(op: g.Framing, x: F64) -> F64:
 
 
 def _overlap_add(op: g.OverlapAdd, x: F64) -> F64:
-    frames = x.shape[1]
-    y = np.zeros((x.shape[0], frames * op.hop + op.size))
-    for t in range(frames):
+    length = op.output_length(x.shape[1])
+    y = np.zeros((x.shape[0], max(op.skip + length, x.shape[1] * op.hop + op.size), *x.shape[SPATIAL:]))
+    for t in range(x.shape[1]):
         y[:, t * op.hop : t * op.hop + op.size] += x[:, t]
-    return y[:, : frames * op.hop]
+    return y[:, op.skip : op.skip + length]
 
 
 def _rfft(op: g.RFFT, x: F64) -> F64:
