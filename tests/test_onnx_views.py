@@ -219,8 +219,8 @@ def test_numbers_of_steps_have_names():
     assert windowed("T", 3, 1, 0) == shifted("T", -2)
     assert windowed("T", 4, 2, 0) == "(T-2)/2"
     assert windowed("(T-2)/2", 3, 1, 0) == "(T-2)/2-2"
-    assert overlapped("T-1", 3, 2) == "(T-1)*3+2"
-    assert overlapped(windowed("T", 4, 2, 2), 2, 0) == "((T)/2)*2"
+    assert overlapped("T-1", 3, 2) == "3*(T-1)+2"
+    assert overlapped(windowed("T", 4, 2, 2), 2, 0) == "2*((T)/2)"
     assert may_agree("((T-2)/2)*2+2", "T")
     assert not may_agree("((T-2)/2)*2", "T-1")  # for even T one less, for odd T two less
     assert not may_agree("T*2", "T")

@@ -199,6 +199,25 @@ def _recurrent_weights(m: Any, x: Any) -> Any:
     return m.gru(torch.matmul(x, weight))[0]
 
 
+def _hourglass(m: Any, x: Any) -> Any:
+    """Down twice, a GRU, and up again, each with what went by it."""
+    first = torch.relu(m.down(x))
+    inner = m.gru(m.low(first).transpose(1, 2))[0].transpose(1, 2)
+    return torch.tanh(m.up(m.high(inner) + first)) * x
+
+
+def _images(m: Any, x: Any) -> Any:
+    low = torch.relu(m.down(x))
+    b, c, t, f = low.shape
+    y = m.gru(low.transpose(1, 2).reshape(b, t, c * f))[0].reshape(b, t, c, f).transpose(1, 2)
+    return m.up(torch.cat([low, y], 1)) - x
+
+
+def _rows_up(m: Any, x: Any) -> Any:
+    b, f, c, t = x.shape
+    return m.up(x.reshape(b * f, c, t)).reshape(b, f, 3, 2 * t)
+
+
 def _pools(m: Any, x: Any) -> Any:
     y = torch.cat([F.max_pool1d(x, 3, 2, 1), F.avg_pool1d(x, 3, 2, 1)], 1)
     return m.gru(y.transpose(1, 2))[0]
@@ -388,6 +407,28 @@ CASES: dict[str, Case] = {
         lambda: One(lambda m, x: m.up(m.down(x)), down=nn.Conv2d(2, 3, (1, 3), (1, 2)),
                     up=nn.ConvTranspose2d(3, 2, (1, 3), (1, 2))),
         _random(2, 2, 7, 9), "x (B, 2, T, 9)"),
+    "down and up with skips": Case(
+        lambda: One(_hourglass, down=nn.Conv1d(4, 6, 4, 2, 1), low=nn.Conv1d(6, 8, 5, 3, 1), gru=gru(8, 6),
+                    high=nn.ConvTranspose1d(6, 6, 5, 3, 1), up=nn.ConvTranspose1d(6, 4, 4, 2, 1)),
+        _random(2, 4, 24), "x (B, 4, T)"),
+    "down and up over both axes": Case(
+        lambda: One(_images, down=nn.Conv2d(2, 4, (3, 3), (2, 2), (1, 1)), gru=gru(20, 20),
+                    up=nn.ConvTranspose2d(8, 2, (3, 3), (2, 2), (1, 1), output_padding=(1, 0), groups=2)),
+        _random(2, 2, 12, 9), "x (B, 2, T, 9)"),
+    "transposed convolutions over time": Case(
+        lambda: One(lambda m, x: (m.dilated(x), m.wide(x), m.sparse(x), m.alike(x),
+                                  F.conv_transpose1d(x, m.alike.weight, None, 2)),
+                    dilated=nn.ConvTranspose1d(4, 6, 3, 2, 1, 1, groups=2, dilation=2),
+                    wide=nn.ConvTranspose1d(4, 3, 7, 3),
+                    sparse=nn.ConvTranspose1d(4, 4, 2, 5, groups=4), alike=nn.ConvTranspose1d(4, 2, 3, 1, 1)),
+        _random(2, 4, 9), "x (B, 4, T)"),
+    "bands up by themselves": Case(
+        lambda: One(_rows_up, up=nn.ConvTranspose1d(4, 3, 4, 2, 1)), _random(2, 5, 4, 9), "x (B, 5, 4, T)",
+        {"axes": {"x": ("B", None, None, "T")}}),
+    "cut to the length of its input": Case(
+        lambda: One(lambda m, x: m.up(m.down(x))[..., : x.shape[-1]] * 2, down=nn.Conv1d(4, 6, 2, 2),
+                    up=nn.ConvTranspose1d(6, 4, 2, 2)),
+        _random(2, 4, 12), "x (B, 4, T)"),
     "pools over time": Case(
         lambda: One(_pools, gru=gru(8, 2)), _random(2, 4, 9), "x (B, 4, T)"),
     "pools over both axes": Case(

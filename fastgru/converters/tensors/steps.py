@@ -7,6 +7,7 @@ import operator
 import re
 from collections.abc import Callable
 
+MULTIPLE = re.compile(r"(\d+)\*\((.*)\)")
 OFFSET = re.compile(r"(.*?)([+-]\d+)?")
 TRIED = range(5040, 5040 + 2048)  # values of T: of every remainder by strides whose product is at most 2048
 RULES: dict[type[ast.operator], Callable[[int, int], int]] = {
@@ -35,9 +36,33 @@ def overlapped(symbol: str, hop: int, more: int) -> str:
     Examples
     --------
     >>> overlapped(windowed("T", 4, 2, 2), 2, 0)
-    '((T)/2)*2'
+    '2*((T)/2)'
     """
-    return shifted(f"({symbol})*{hop}" if hop > 1 else symbol, more)
+    return shifted(multiple(hop, symbol), more)
+
+
+def multiple(factor: int, symbol: str) -> str:
+    """The name of `factor` times a number of steps; `parted` undoes it."""
+    return f"{factor}*({symbol})" if factor > 1 else symbol
+
+
+def parted(symbol: str) -> tuple[int, str]:
+    """A number of steps as a multiple of another.
+
+    Examples
+    --------
+    >>> parted("2*(T//2)"), parted("2*(T//2)-(1)"), parted("T-1")
+    ((2, 'T//2'), (1, '2*(T//2)-(1)'), (1, 'T-1'))
+    """
+    found = MULTIPLE.fullmatch(symbol)
+    if found is None:
+        return 1, symbol
+    depth = 0
+    for c in found[2]:
+        depth += {"(": 1, ")": -1}.get(c, 0)
+        if depth < 0:  # the parenthesis in front is closed before the end
+            return 1, symbol
+    return int(found[1]), found[2]
 
 
 def may_agree(a: str, b: str) -> bool:
@@ -45,16 +70,31 @@ def may_agree(a: str, b: str) -> bool:
 
     Examples
     --------
-    >>> may_agree("T", "((T)/2)*2"), may_agree("T", "T-4")
+    >>> may_agree("T", "2*((T)/2)"), may_agree("T", "T-4")
     (True, False)
     """
-    if a == b:
-        return True
+    return a == b or any(x == y for x, y in _values(a, b))
+
+
+def never_more(a: str, b: str) -> bool:
+    """Whether the first of two numbers of steps is at most the second for sequences of every length.
+
+    Examples
+    --------
+    >>> never_more("2*(T//2)", "T"), never_more("T", "2*(T//2)")
+    (True, False)
+    """
+    pairs = _values(a, b)
+    return a == b or (len(pairs) > 0 and all(x <= y for x, y in pairs))
+
+
+def _values(a: str, b: str) -> list[tuple[int, int]]:
+    """What two names stand for, for many numbers of steps; nothing where one is no formula."""
     try:
-        trees = [ast.parse(text, mode="eval").body for text in (a, b)]
-        return any(len({_value(tree, length) for tree in trees}) == 1 for length in TRIED)
-    except (SyntaxError, KeyError, ZeroDivisionError):  # a name that is no formula
-        return False
+        x, y = (ast.parse(text, mode="eval").body for text in (a, b))
+        return [(_value(x, length), _value(y, length)) for length in TRIED]
+    except (SyntaxError, KeyError, ZeroDivisionError):
+        return []
 
 
 def _value(tree: ast.expr, length: int) -> int:

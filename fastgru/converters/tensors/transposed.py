@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ...graph import ConvTranspose, Dense, Op, OverlapAdd, Reshape, Transpose
+from ...graph import ConvTranspose, Dense, Op, OverlapAdd, Reshape, TimeConv, Transpose
 from ...graph.convolution import extent
 from .values import Array
 
@@ -44,6 +44,9 @@ def over_time(weight: Array, along: Along, rest: Sequence[Along], groups: int, f
     """
     channels, each, taps = weight.shape[:3]
     size = extent(taps, along.dilation)
+    if not rest and (along.stride, along.extra) == (1, 0) and max(along.before, along.after) < size:
+        yield _turned(weight, along, groups)
+        return
     if along.dilation > 1:  # steps that no tap reaches get zeros
         spread = np.zeros((channels, each, size, *weight.shape[3:]), dtype=weight.dtype)
         spread[:, :, :: along.dilation] = weight
@@ -69,3 +72,12 @@ def over_time(weight: Array, along: Along, rest: Sequence[Along], groups: int, f
         yield Transpose((1, 0, 2, *range(3, 3 + len(spatial))))
     yield Reshape((size, groups * each, *spatial))
     yield OverlapAdd(size, along.stride, along.before, size - along.stride - along.after + along.extra)
+
+
+def _turned(weight: Array, along: Along, groups: int) -> TimeConv:
+    """Of stride 1: a convolution whose kernel is turned round."""
+    channels, each, taps = weight.shape
+    blocks = weight.reshape(groups, channels // groups, each, taps).swapaxes(1, 2)[..., ::-1]
+    reach = along.dilation * (taps - 1)
+    turned = blocks.reshape(groups * each, channels // groups, taps)
+    return TimeConv(turned, None, 1, along.dilation, reach - along.before, reach - along.after, groups)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ...errors import ConvertError
 from ...graph import Concat, Op
-from .steps import may_agree
+from .steps import may_agree, parted
 from .values import Atom, Axis, Dim, Size, Tensor, describe, elements, frames_of, is_time, product, quotient
 
 
@@ -215,11 +215,14 @@ def _consume(size: Size, source: list[int | str], frame: list[int], shape: str, 
             source.pop(0)
         head = source[0] if source else 1
         part = 1 if isinstance(head, str) else gcd(head, factor)
-        if isinstance(head, str) and head in symbols:
-            symbols.remove(head)
-            atoms.append(head)
-            source.pop(0)
-            continue
+        if isinstance(head, str):
+            times, symbol = parted(head)
+            if symbol in symbols and factor % times == 0:
+                factor //= times
+                symbols.remove(symbol)
+                atoms.append(head)
+                source.pop(0)
+                continue
         if isinstance(head, str) or part == 1:
             raise ConvertError(f"reshape of {x} to {shape} must keep batch and time whole")
         factor //= part
