@@ -94,7 +94,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: chain(L.Conv1D(2, 3, strides=2, padding="same", name="c")),
         "layer 'c' .* must know the number",
     ),
-    "open-upsampling": (lambda: chain(L.UpSampling1D(2, name="u")), "input of layer 'u' .* must not reach over time"),
+    "open-upsampling": (
+        lambda: chain(L.Reshape((-1, 3, 1)), L.UpSampling2D(2, name="u")),
+        "input of layer 'u' .* must not have time among its spatial axes",
+    ),
     "masked-frames": (masked_frames, r"with time as an axis of the frame, layer 'g' .* must have no mask"),
     "mask-as-data": (lambda: functional(mask_as_data), "outputs of the model must be outputs of layers, got masks"),
     "zero-last": (lambda: functional(zero_last), "zero_output_for_mask of layer 'g' .* with return_sequences"),
