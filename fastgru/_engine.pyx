@@ -352,6 +352,8 @@ cdef class Plan:
             return 0
         (frame.write_offset, frame.write[0], frame.write[1]) = d["write"]
         frame.dims[0], frame.dims[1] = d["dims"]
+        if ins.op == TOP_K:
+            frame.count, frame.function, frame.outputs[0] = d["count"], d["function"], d["outputs"][0]
         if ins.op == FRAME_PRODUCT:
             self.load_dense(ins, d)
         return 0

@@ -225,6 +225,54 @@ cdef void execute_convert(const Instruction *ins, Run *run) noexcept nogil:
                 (<double *>y)[0] = number
 
 
+cdef inline double number_of(const char *x, idx i, idx item) noexcept nogil:
+    return (<const float *>x)[i] if item == 4 else (<const double *>x)[i]
+
+
+cdef inline void set_number(char *x, idx i, idx item, double number) noexcept nogil:
+    if item == 4:
+        (<float *>x)[i] = <float>number
+    else:
+        (<double *>x)[i] = number
+
+
+cdef void top_of_row(const char *x, char *values, char *places, const Instruction *ins, idx item) noexcept nogil:
+    """The extremes of one row by insertion: of equal elements the first stays in front; NaN are the largest."""
+    cdef idx i, at, found = 0, k = ins.frame.count
+    cdef bint smallest = ins.frame.function
+    cdef double a, b
+    for i in range(ins.size):
+        a = number_of(x, i, item)
+        at = found
+        while at > 0:
+            b = number_of(values, at - 1, item)
+            if not (a < b or (a == a and b != b) if smallest else a > b or (a != a and b == b)):
+                break
+            if at < k:
+                set_number(values, at, item, b)
+                set_number(places, at, item, number_of(places, at - 1, item))
+            at -= 1
+        if at < k:
+            set_number(values, at, item, a)
+            set_number(places, at, item, i)
+            found = min(k, found + 1)
+
+
+cdef void execute_top_k(const Instruction *ins, Run *run) noexcept nogil:
+    """The extremes of each row of a loop inside the frame, and where they are."""
+    cdef const Frame *frame = ins.frame
+    cdef idx t, b, n, item = run.kernels.item, timed = run.values[ins.output].time
+    cdef const fg_rows *x = &run.rows[ins.inputs[0]]
+    cdef idx step = step_stride(run, ins.inputs[0])
+    for t in range(run.T if timed else 1):
+        for b in range(run.B):
+            for n in range(frame.dims[1]):
+                top_of_row(
+                    <char *>x.data + (t * step + b * x.b_stride + frame.read_offset + n * frame.read[1]) * item,
+                    row(&run.rows[ins.output], item, t * timed, b) + n * frame.count * item,
+                    row(&run.rows[frame.outputs[0]], item, t * timed, b) + n * frame.count * item, ins, item)
+
+
 # Time ------------------------------------------------------------------------------------------------
 
 cdef inline idx windows_due(const Frame *frame, idx held) noexcept nogil:

@@ -64,6 +64,10 @@ FOLDS += [(f"reduce-last-{f}", g.Reduce(f, (1,)), [F(7, 40)]) for f in g.REDUCTI
 FOLDS += [
     ("argmax", g.ArgReduce("argmax", 1), [F(3, 9, 2)]),
     ("argmin-last", g.ArgReduce("argmin", 0, keepdims=False, last=True), [F(9)]),
+    ("top-k", g.TopK(3, 1), [F(3, 9, 2)]),
+    ("top-k-smallest", g.TopK(2, 1, largest=False), [F(3, 9)]),
+    ("top-k-of-all", g.TopK(9, 0), [F(9)]),
+    ("top-k-of-integers", g.TopK(4, 1), [I(2, 9)]),
     ("cumsum", g.CumSum(1), [F(2, 6, 3)]),
     ("cumsum-exclusive", g.CumSum(0, exclusive=True, reverse=True), [F(6)]),
     ("softmax", g.Softmax(1), [F(2, 6, 3)]),

@@ -274,5 +274,8 @@ class OverlapAdd(Temporal):
             raise GraphError(f"input must be frames of {self.size} steps, got {x}")
         return (Spec(x.shape[1:]),)
 
+    def input_spec(self) -> Spec:
+        return Spec((self.size,))
+
     def output_length(self, length: int) -> int:
         return max(0, length * self.hop - self.skip + (self.tail or 0)) if length else 0

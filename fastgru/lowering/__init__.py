@@ -169,7 +169,8 @@ class Lowerer:
             self.values.update(zip(node.outputs, results, strict=True))
             self.recurrences += 1
         elif type(op) in FRAMES:
-            self.values[node.outputs[0]] = FRAMES[type(op)](p, op, *map(self.as_floats, args))
+            made = FRAMES[type(op)](p, op, *map(self.as_floats, args))
+            self.values.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True))
         else:
             raise GraphError(f"node {node.name!r} must be one the engine runs, got {type(op).__name__}")
 

@@ -273,6 +273,8 @@ FORMS: list[tuple[str, int, list[Any], dict[str, Any], list[Any]]] = [
      {"i": np.array([[2], [0]]), "u": np.ones((2, 4), np.float32)}, [3, 4]),
     ("scatter", 16, [make_node("ScatterND", ["x", "i", "x"], ["y"])],
      {"i": np.array([[[2, 1], [0, 0], [1, 1], [2, 3]]] * 3)}, [3, 4]),
+    ("top", 7, [make_node("TopK", ["x"], ["y", "i"], k=2, axis=1)], {}, [3, 4]),
+    ("top", 11, [make_node("TopK", ["x", "k"], ["y", "i"], largest=0)], {"k": np.array([3])}, [3, 4]),
     ("cumsum", 14, [make_node("CumSum", ["x", "a"], ["y"], reverse=1, exclusive=1)], {"a": np.array(1)}, [3, 4]),
     ("reverse", 10, [make_node("ReverseSequence", ["x", "l"], ["y"], time_axis=0, batch_axis=1)],
      {"l": np.array([1, 3, 2, 3])}, [3, 4, 2]),

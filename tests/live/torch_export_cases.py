@@ -429,6 +429,10 @@ CASES: dict[str, Case] = {
         lambda: One(lambda m, x: m.up(m.down(x))[..., : x.shape[-1]] * 2, down=nn.Conv1d(4, 6, 2, 2),
                     up=nn.ConvTranspose1d(6, 4, 2, 2)),
         _random(2, 4, 12), "x (B, 4, T)"),
+    "the largest in order": Case(
+        lambda: One(lambda m, x: (*torch.topk(m.gru(x)[0], 3), *torch.topk(x.unsqueeze(2), 2, dim=3, largest=False),
+                                  *x.sort(dim=2, descending=True), x.argsort(-1)), gru=gru(4, 5)),
+        _random(2, 7, 4), "x (B, T, 4)"),
     "pools over time": Case(
         lambda: One(_pools, gru=gru(8, 2)), _random(2, 4, 9), "x (B, 4, T)"),
     "pools over both axes": Case(
