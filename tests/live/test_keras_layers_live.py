@@ -99,6 +99,14 @@ ALONG_TIME: dict[str, Any] = {
         L.TimeDistributed(L.LayerNormalization(axis=[1, 2])), L.TimeDistributed(L.GlobalAveragePooling1D()),
         L.TimeDistributed(L.UnitNormalization(axis=1)),
     ],
+    "einsum": lambda: [
+        L.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d", activation="tanh"),
+        L.EinsumDense("...x,xyz->...yz", (2, 3), bias_axes="yz"),
+        L.EinsumDense("btyz,yzq->btqz", (None, 4, 3), bias_axes="q", activation="softmax"),
+        L.EinsumDense("btqz,zuv->btuqv", (None, 2, 4, 2)), L.EinsumDense("btuqv,qvu->btu", (None, 2), bias_axes="u"),
+        L.EinsumDense("abc...,cx->abx...", (None, 3), bias_axes="x"),
+        L.EinsumDense("abc,cde->abde", (None, 2, 3)), L.EinsumDense("abcd,dx->abx", (None, 4)),
+    ],
     "rms": lambda: [L.RMSNormalization(), L.Dense(3), L.LayerNormalization(rms_scaling=True)],
     "scalings": lambda: [
         L.Rescaling(0.5, 1.0), L.Rescaling([1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 0.0, 2.0]), L.Normalization(),
