@@ -12,7 +12,7 @@ from .graph import Op
 
 # Fields that files were without at first. At their defaults they are not written, so that the file of a model that
 # needs none of them is what it was.
-LATER = ("precision", "scan", "operands", "axis", "skip", "tail")
+LATER = ("precision", "scan", "operands", "axis", "skip", "tail", "outside")
 
 
 def short(value: Any) -> str:

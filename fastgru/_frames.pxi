@@ -343,6 +343,46 @@ cdef void execute_wait(const Instruction *ins, Run *run) noexcept nogil:
     w.drop = run.steps[run.values[ins.output].clock]
 
 
+cdef inline idx mirror_due(const Frame *frame, const Window *w, idx steps, bint ends) noexcept nogil:
+    """How many steps are given for so many further ones: none until the sequence can be mirrored in front."""
+    if w.held + steps < frame.reach:
+        return 0
+    return steps + (frame.before + w.held if w.held < frame.reach else 0) + (frame.after if ends else 0)
+
+
+cdef inline const char *step_of(const Instruction *ins, const Run *run, const char *line, idx held, idx t,
+                                idx b) noexcept nogil:
+    """Step t of those in the line and those of this block behind them."""
+    if t < held:
+        return line + t * ins.size * run.kernels.item
+    return row(&run.rows[ins.inputs[0]], run.kernels.item, t - held, b)
+
+
+cdef void execute_mirror(const Instruction *ins, Run *run) noexcept nogil:
+    """Give the steps of this block, behind their mirror image (of one step: itself) as soon as that can be made."""
+    cdef const Frame *frame = ins.frame
+    cdef Window *w = &run.windows[frame.window]
+    cdef idx b, t, at, item = run.kernels.item, width = ins.size * item, all = w.held + run.T
+    cdef idx due = mirror_due(frame, w, run.T, run.flush), kept = min(all, frame.reach)
+    cdef bint begins = due > 0 and w.held < frame.reach, edge = frame.reach == 1
+    cdef const fg_rows *y = &run.rows[ins.output]
+    cdef char *line
+    for b in range(run.B):
+        line, at = w.line + b * w.capacity * width, 0
+        for t in range(frame.before if begins else 0):
+            memcpy(row(y, item, at, b), step_of(ins, run, line, w.held, 0 if edge else frame.before - t, b), width)
+            at += 1
+        for t in range(0 if begins else w.held, all if due > 0 else 0):
+            memcpy(row(y, item, at, b), step_of(ins, run, line, w.held, t, b), width)
+            at += 1
+        for t in range(due - at):
+            memcpy(row(y, item, at + t, b), step_of(ins, run, line, w.held, all - 1 - (0 if edge else t + 1), b), width)
+        for t in range(kept):  # its place is never before that of the step
+            memmove(line + t * width, step_of(ins, run, line, w.held, all - kept + t, b), width)
+    w.held = kept
+    run.steps[run.values[ins.output].clock] = due
+
+
 cdef inline idx overlaps_due(const Frame *frame, const Window *w, idx frames, bint ends, bint rest) noexcept nogil:
     """How many steps so many further frames complete, and the end of the sequence, if there were any frames at all."""
     cdef idx steps = frames * frame.stride_in_time

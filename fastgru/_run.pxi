@@ -21,9 +21,10 @@ cdef enum:
     SCAN = 17
     WINDOW = 18
     OVERLAP_ADD = 19
-    WAIT = 20
-    CONVERT = 21
-    TOP_K = 22
+    MIRROR = 20
+    WAIT = 21
+    CONVERT = 22
+    TOP_K = 23
     STEP_ROWS = 8  # rows of a step whose product and gates are made together; a multiple of the tiles' rows
 
 cdef enum:
@@ -495,11 +496,11 @@ cdef void execute_merge(const Instruction *ins, Run *run) noexcept nogil:
 
 include "_frames.pxi"
 
-cdef execute_t[23] EXECUTE
+cdef execute_t[24] EXECUTE
 EXECUTE[:] = [
     execute_recurrent, execute_dense, execute_embedding, execute_layer_norm, execute_affine, execute_activate,
     execute_mask, execute_apply_mask, execute_reverse, execute_concat, execute_merge, execute_merge, execute_merge,
     execute_frame, execute_store, execute_rows, execute_rows, execute_scan,
-    execute_window, execute_overlap_add, execute_wait,
+    execute_window, execute_overlap_add, execute_mirror, execute_wait,
     execute_convert, execute_top_k,
 ]

@@ -150,6 +150,11 @@ cdef class Stream:
             w.line = place(base, at, self.B * frame.kept * ins.size * self.plan.kernels.item)
             self.max_steps[clock] = self.max_steps[ins.clock] * frame.stride_in_time + frame.after + frame.rest
             return
+        if ins.op == MIRROR:
+            w.capacity = frame.kept
+            w.line = place(base, at, self.B * frame.kept * ins.size * self.plan.kernels.item)
+            self.max_steps[clock] = self.max_steps[ins.clock] + frame.kept + frame.before + frame.after
+            return
         w.capacity = frame.kept + self.max_steps[ins.clock] + frame.after
         if ins.op == WINDOW and clock != ins.clock:
             self.max_steps[clock] = max(1, windows_due(frame, w.capacity))
@@ -204,6 +209,9 @@ cdef class Stream:
         cdef idx item = self.plan.kernels.item
         if ins.op == OVERLAP_ADD:
             memset(w.line + b * w.capacity * ins.size * item, 0, w.capacity * ins.size * item)
+            return
+        if ins.op == MIRROR:
+            w.held, w.drop = 0, 0
             return
         w.held, w.drop = frame.before, 0
         fill_steps(ins, &self.run, w.line + b * w.capacity * ins.size * item, frame.before)
@@ -304,6 +312,12 @@ cdef class Stream:
                 self.due[clock] = overlaps_due(frame, w, self.due[ins.clock], ends, rest)
                 continue
             kept = held_before(w) + self.due[ins.clock]
+            if ins.op == MIRROR:
+                if ends and 0 < kept < frame.reach:
+                    raise ValueError(f"sequence to pad by node {self.node_of(frame.window)!r} must have at least "
+                                     f"{frame.reach} steps, got {kept}")
+                self.due[clock] = mirror_due(frame, w, self.due[ins.clock], ends)
+                continue
             if ins.op == WINDOW:
                 self.due[clock] = windows_due(frame, max(0, kept + (frame.after if ends else 0)))
                 continue
@@ -313,11 +327,15 @@ cdef class Stream:
                 raise ValueError(self.wrong_meeting(frame.window, kept - self.due[clock]))
         return 0
 
+    cdef str node_of(self, int window):
+        """The name of the node that keeps these steps."""
+        keys = [key for key, number, name, _ in self.plan.states if (number, name) == (window, "history")]
+        return keys[0].removesuffix(".history")
+
     cdef str wrong_meeting(self, int window, idx steps):
         """What to say where a value that waits for another has more or fewer steps than that at the end."""
-        key = next(key for key, number, name, _ in self.plan.states if (number, name) == (window, "history"))
         more = "more" if steps > 0 else "fewer"
-        return (f"inputs of node {key.removesuffix('.history')!r} must have one number of steps, "
+        return (f"inputs of node {self.node_of(window)!r} must have one number of steps, "
                 f"got {abs(steps)} {more} of one than of the other: give a sequence of another length")
 
     cdef bint fits(self, int value, x) noexcept:
@@ -809,7 +827,7 @@ cdef class Stream:
         cdef const Window *w = &self.windows[ins.frame.window]
         if ins.op == OVERLAP_ADD:
             return w.drop != ins.frame.before
-        return held_before(w) != ins.frame.before
+        return held_before(w) != (0 if ins.op == MIRROR else ins.frame.before)
 
     def copy(self):
         """A second stream in the same state, independent from here on."""

@@ -108,6 +108,35 @@ def test_latency_of_what_comes_up():
     assert latency(skip=2, tail=-2) == 2
 
 
+@pytest.mark.parametrize("outside", ["value", "reflect", "edge"])
+def test_frames_centred_on_their_steps_meet_what_they_are_of(outside):
+    """As torch.stft and istft lay them: padded by half a frame, half a frame cut off."""
+    b = GraphBuilder()
+    x = b.input("x", Spec(()))
+    frames = b.add(g.Framing(16, 4), b.add(g.TimePad(8, 8, outside=outside), x))
+    y = b.add(g.OverlapAdd(16, 4, 8, 4), b.add(g.Dense(w(16, 16)), frames))
+    graph = b.build(b.add(g.Add(), x, y), y)
+    check(graph, np.random.default_rng(4).normal(size=(ROWS, 40)).astype("f"), [3, 9, 10, 30])
+    if outside == "value":
+        return
+    padded = GraphBuilder()
+    x = padded.input("x", Spec(()))
+    s = Model(padded.build(padded.add(g.Framing(16, 4), padded.add(g.TimePad(8, 8, outside=outside), x)))).stream()
+    given = 4 * np.cumsum([len(s.process(np.zeros(1, "f"))) for _ in range(40)])
+    assert s.latency == max(np.arange(1, 41) - given) == (8 if outside == "reflect" else 7)
+
+
+def test_too_few_steps_to_mirror_are_refused():
+    model = Model(g.chain([g.Dense(w(3, 3)), g.TimePad(3, 5, outside="reflect")], names=["d", "pad"]))
+    with pytest.raises(ValueError, match="sequence to pad by node 'pad' must have at least 6 steps, got 5"):
+        model(np.zeros((5, 3), "f"))
+    s = model.stream()
+    assert s.flush().shape == (0, 3)
+    assert s.process(np.zeros((5, 3), "f")).shape == (0, 3)
+    assert s.process(np.zeros((1, 3), "f")).shape == (9, 3)
+    assert s.flush().shape == (5, 3)
+
+
 def test_other_lengths_are_refused_when_the_sequence_ends():
     model = Model(hourglass(g.TimeConv(w(4, 3, 4), stride=4), 4, 0))
     with pytest.raises(ValueError, match="inputs of node 'add' must have one number of steps, got 1 more of one than"):

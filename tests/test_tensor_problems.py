@@ -45,6 +45,7 @@ MADE = [
     (lambda: g.Reduce("sum", 1), "axes must be a tuple of ints, got 1"),
     (lambda: g.TopK(0, 0), "k must be at least 1, got 0"),
     (lambda: g.OverlapAdd(2, 3, tail="all"), "tail must be an int or None, got 'all'"),
+    (lambda: g.TimePad(1, outside="wrap"), "outside must be one of value, edge, reflect, got 'wrap'"),
     (lambda: g.OverlapAdd(2, 1, skip=-1), "skip must be at least 0, got -1"),
     (lambda: g.ArgReduce("max", 0), "function must be one of argmax, argmin, got 'max'"),
     (lambda: g.Reshape((2, -1)), r"shape must be at least 1, got \(2, -1\)"),

@@ -25,6 +25,7 @@ from .basic import (
 from .cells import GRU, LSTM, RNN
 from .convolution import Conv, ConvTranspose, Pool
 from .elementwise import BINARY, UNARY, Binary, Cast, Unary, Where
+from .framing import Framing, OverlapAdd
 from .gather import Gather, OneHot
 from .graph import MERGE_OPS, Graph, GraphBuilder, Node, StateSlot, chain
 from .like import Like, like
@@ -38,8 +39,6 @@ from .spec import Spec
 from .spectral import IRFFT, RFFT
 from .temporal import (
     TIME_REDUCTIONS,
-    Framing,
-    OverlapAdd,
     Temporal,
     TimeConv,
     TimePad,

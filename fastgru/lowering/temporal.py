@@ -49,7 +49,7 @@ def wait(p: Program, values: list[Value], waiting: list[int], time: int) -> list
     found, meeting = list(values), []
     for i, source in sources.items():
         x, own = values[i], p.clock(p.values[source]["time"])
-        size, kept = p.values[source]["size"], ceil((p.clock(time).late - own.early) / own.rate) + 1
+        size, kept = p.values[source]["size"], ceil((p.clock(time).latency + 1 - own.early) / own.rate) + 1
         line = p.new_window({"history": (kept, *x.shape), "held": ()})
         meeting.append((line, p.values[source]["time"]))
         buffer = p.buffer(size, time, line=True)
@@ -102,7 +102,21 @@ def _pooled(p: Program, op: Any, x: Value, function: str, number: float) -> View
     return to
 
 
+def _mirrored(p: Program, op: g.TimePad, x: Value) -> Value:
+    """Steps given out as they come, behind those that the first of them become; the last are kept for the end."""
+    source = p.whole(x)
+    time = p.new_clock(p.clock(p.values[source]["time"]).mirrored(op.before, op.fewest))
+    to = p.new(x.shape, time)
+    p.emit(
+        "mirror", [source], to.buffer, reach=op.fewest, stride=1, before=op.before, after=op.after, fill=0.0,
+        kept=op.fewest, size=to.size, window=p.new_window({"history": (op.fewest, *x.shape), "held": ()}),
+    )  # fmt: skip
+    return to
+
+
 def _time_pad(p: Program, op: Any, x: Value) -> Value:
+    if op.outside != "value":
+        return _mirrored(p, op, x)
     seen = window(p, x, 1, 1, op.before, op.after, op.value)
     return reshape(p, seen, x.shape)
 

@@ -114,6 +114,11 @@ def _time_pool(op: g.TimePool, x: F64) -> F64:
 
 
 def _time_pad(op: g.TimePad, x: F64) -> F64:
+    if op.outside != "value":
+        if x.shape[1] < op.fewest:
+            raise ValueError(f"sequence to pad must have at least {op.fewest} steps, got {x.shape[1]}")
+        widths = [(0, 0), (op.before, op.after), *[(0, 0)] * (x.ndim - LEAD)]
+        return np.pad(x, widths, mode=op.outside)  # type: ignore[call-overload, no-any-return]
     return _time_back(_padded(_time_last(x), (op.before,), (op.after,), op.value))
 
 

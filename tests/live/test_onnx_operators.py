@@ -131,6 +131,15 @@ def test_pools(tmp_path, kind, x, attributes):
     agree(imported(model([make_node(kind, ["x"], ["y"], **attributes)], {"x": x}, ["y"]), tmp_path), steps=11)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "edge"])
+@pytest.mark.parametrize(("shape", "pads"), [(["B", "T", 3], [0, 4, 0, 0, 2, 0]), (["B", 2, "T"], [0, 1, 3, 0, 0, 0])])
+def test_pads_of_time(tmp_path, mode, shape, pads):
+    found = imported(model([make_node("Pad", ["x", "p"], ["y"], mode=mode)], {"x": shape}, ["y"],
+                           {"p": np.array(pads)}), tmp_path)  # fmt: skip
+    agree(found)
+    check_streamed(found.graph, feeds_for(found.graph))
+
+
 @pytest.mark.parametrize("kind", ["GlobalMaxPool", "GlobalAveragePool"])
 def test_global_pools_over_time(tmp_path, kind):
     agree(imported(model([make_node(kind, ["x"], ["y"])], {"x": ["B", 4, "T", 5]}, ["y"]), tmp_path))

@@ -62,7 +62,8 @@ def test_modules(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["down and up with skips", "down and up over both axes", "transposed convolutions over time",
-     "bands up by themselves", "cut to the length of its input"],
+     "bands up by themselves", "cut to the length of its input", "short-time transforms",
+     "other short-time transforms", "mirrored and repeated ends"],
 )  # fmt: skip
 def test_what_comes_up_again_streams(name: str) -> None:
     case = CASES[name]

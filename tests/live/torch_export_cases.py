@@ -213,6 +213,13 @@ def _images(m: Any, x: Any) -> Any:
     return m.up(torch.cat([low, y], 1)) - x
 
 
+def _short_time(m: Any, x: Any) -> Any:
+    """A mask of magnitudes by a GRU, and what is left added to the signal."""
+    z = torch.stft(x, 16, 4, 16, torch.hann_window(16, dtype=x.dtype), return_complex=True, normalized=True)
+    mask = torch.sigmoid(m.gru(z.abs().transpose(1, 2))[0]).transpose(1, 2)
+    return x + torch.istft(z * mask, 16, 4, 16, torch.hann_window(16, dtype=x.dtype), normalized=True)
+
+
 def _rows_up(m: Any, x: Any) -> Any:
     b, f, c, t = x.shape
     return m.up(x.reshape(b * f, c, t)).reshape(b, f, 3, 2 * t)
@@ -433,6 +440,20 @@ CASES: dict[str, Case] = {
         lambda: One(lambda m, x: (*torch.topk(m.gru(x)[0], 3), *torch.topk(x.unsqueeze(2), 2, dim=3, largest=False),
                                   *x.sort(dim=2, descending=True), x.argsort(-1)), gru=gru(4, 5)),
         _random(2, 7, 4), "x (B, T, 4)"),
+    "short-time transforms": Case(
+        lambda: One(_short_time, gru=gru(9, 9)), _random(2, 64), "x (B, T)", {"axes": {"x": ("B", "T")}}),
+    "other short-time transforms": Case(
+        lambda: One(lambda m, x: (
+            torch.view_as_real(torch.stft(x, 16, 5, 12, torch.hann_window(12), False, onesided=False,
+                                          return_complex=True)),
+            torch.stft(x, 9, 3, None, torch.ones(9), True, "constant", True, return_complex=True).abs(),
+            torch.stft(x, 8, 2, return_complex=True, pad_mode="replicate", window=torch.ones(8)).abs())),
+        _random(2, 40), "x (B, T)", {"axes": {"x": ("B", "T")}}),
+    "mirrored and repeated ends": Case(
+        lambda: One(lambda m, x: m.gru(m.conv(m.reflect(x)).transpose(1, 2))[0] + m.gru(m.conv(m.repeat(x)).mT)[0],
+                    reflect=nn.ReflectionPad1d((3, 1)), repeat=nn.ReplicationPad1d(2), conv=nn.Conv1d(4, 4, 5),
+                    gru=gru(4, 3)),
+        _random(2, 4, 11), "x (B, 4, T)"),
     "pools over time": Case(
         lambda: One(_pools, gru=gru(8, 2)), _random(2, 4, 9), "x (B, 4, T)"),
     "pools over both axes": Case(

@@ -153,9 +153,13 @@ def pad(call: Call) -> Tensor:
 def _pad_time(call: Call, x: Tensor, axis: int, left: int, right: int, mode: str, fill: float) -> Tensor:
     if left <= 0 and right <= 0:
         return cropped(call, x, axis, -left, -right)
-    if mode != "constant" or min(left, right) < 0:
-        raise ConvertError(f"padding of time must be with a constant, got mode {mode!r} and counts {left} and {right}")
-    y = call.add(TimePad(left, right, fill), x.value)
+    outside = {"constant": "value", "reflect": "reflect", "edge": "edge"}.get(mode)
+    if outside is None or min(left, right) < 0:
+        raise ConvertError(
+            f"padding of time must be constant, reflect or edge and cut at neither end, got mode {mode!r} and counts "
+            f"{left} and {right}"
+        )
+    y = call.add(TimePad(left, right, fill, outside), x.value)
     return call.result(y, longer(x, axis, left + right), x.elem)
 
 

@@ -276,6 +276,6 @@ def pad_of(call: Call, value: str) -> tuple[str, int, int]:
     """What a value is with zeros around it in time, and how many; the value itself where it is not padded."""
     node = call.producer(value)
     op: Op | None = node.op if node else None
-    if node and isinstance(op, TimePad) and op.value == 0:
+    if node and isinstance(op, TimePad) and (op.value, op.outside) == (0, "value"):
         return node.inputs[0], op.before, op.after
     return value, 0, 0

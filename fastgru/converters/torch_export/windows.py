@@ -202,7 +202,7 @@ def _general(
     return _convolution(call, x, weight, bias, stride, padding, dilation, groups)
 
 
-def _unfold(call: Call, x: Any, dim: int, size: int, step: int) -> Tensor:
+def unfold(call: Call, x: Any, dim: int, size: int, step: int) -> Tensor:
     """Windows of an axis, their elements on a last axis of their own."""
     own = canonical(call, call.tensor(x))
     dim = call.axis(dim, own.rank)
@@ -226,7 +226,7 @@ def _unfold(call: Call, x: Any, dim: int, size: int, step: int) -> Tensor:
 
 
 TABLE: dict[str, Handler] = {
-    "unfold": _unfold,
+    "unfold": unfold,
     **{f"conv{n}d": _convolution for n in (1, 2, 3)}, "convolution": _general, "_convolution": _general,
     "conv_transpose1d": transposed, "conv_transpose2d.input": transposed, "conv_transpose3d.input": transposed,
 }  # fmt: skip
