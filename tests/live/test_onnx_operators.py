@@ -160,6 +160,24 @@ def test_padding_that_is_cut_off_again_is_not_made(tmp_path):
     assert (op.before, op.after) == (4, 0)
 
 
+@pytest.mark.parametrize(("pads", "stride", "far"), [([4, 4], 1, 0), ([1, 1], 2, 1)])
+def test_a_slice_to_the_length_of_another_value(tmp_path, pads, stride, far):
+    """Of a padded convolution what its input is long; of what came up again never less than that."""
+    rng = np.random.default_rng(0)
+    w, v = (rng.normal(size=s).astype(np.float32) for s in ((4, 4, 5 - stride // 2), (4, 4, 4)))
+    nodes = [
+        make_node("Conv", ["x", "w"], ["p"], pads=pads, strides=[stride]),
+        make_node("ConvTranspose", ["p", "v"], ["u"], pads=[1, 1], strides=[2]) if far else
+        make_node("Relu", ["p"], ["u"]),
+        make_node("Shape", ["x"], ["s"]), make_node("Gather", ["s", "two"], ["n"]),
+        make_node("Slice", ["u", "zero", "n", "two"], ["y"]),
+    ]  # fmt: skip
+    constants = {"w": w, "zero": np.array([0]), "two": np.array([2])} | ({"v": v} if far else {})
+    found = imported(model(nodes, {"x": ["B", 4, "T"]}, ["y"], constants), tmp_path)
+    for steps in (10, 11):
+        agree(found, steps=steps, atol=1e-5)
+
+
 def test_a_slice_of_time_must_be_of_padding(tmp_path):
     constants = {"zero": np.array([0]), "end": np.array([-4]), "one": np.array([1])}
     nodes = [make_node("Slice", ["x", "zero", "end", "one"], ["y"])]

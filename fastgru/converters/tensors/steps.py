@@ -88,6 +88,18 @@ def never_more(a: str, b: str) -> bool:
     return a == b or (len(pairs) > 0 and all(x <= y for x, y in pairs))
 
 
+def difference(a: str, b: str) -> int | None:
+    """By how many steps the first number is larger than the second, where that is the same for every length.
+
+    Examples
+    --------
+    >>> difference("(T-8)/8+2", "(T-8)/8"), difference("T", "2*(T/2)")
+    (2, None)
+    """
+    found = {x - y for x, y in _values(a, b)}
+    return 0 if a == b else found.pop() if len(found) == 1 else None
+
+
 def _values(a: str, b: str) -> list[tuple[int, int]]:
     """What two names stand for, for many numbers of steps; nothing where one is no formula."""
     try:
