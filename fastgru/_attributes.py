@@ -12,7 +12,7 @@ from .graph import Op
 
 # Fields that files were without at first. At their defaults they are not written, so that the file of a model that
 # needs none of them is what it was.
-LATER = ("precision", "scan", "operands", "axis")
+LATER = ("precision", "scan", "operands", "axis", "skip", "tail", "outside")
 
 
 def short(value: Any) -> str:
@@ -67,6 +67,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     "bool": Attribute(bool, lambda v: type(v) is bool, "a boolean"),
     "str": Attribute(str, lambda v: type(v) is str, "a string"),
     "int": Attribute(int, _is_int, "an integer"),
+    "int | None": Attribute(lambda v: v, lambda v: v is None or _is_int(v), "an integer or null"),
     "tuple[int, ...]": Attribute(list, _all(_is_int), "a list of integers"),
     "tuple[str, ...]": Attribute(list, _all(lambda v: type(v) is str), "a list of strings"),
     "float": Attribute(float, _is_float, "a finite number"),

@@ -140,9 +140,9 @@ cdef struct Frame:
     Operand[8] operands
     int n_program
     fg_micro *program
-    int function              # of a reduction
+    int function              # of a reduction; whether the smallest come first
     bint last
-    idx count, stride         # of the axis that a gather picks from
+    idx count, stride         # of the axis that a gather picks from; how many extremes are wanted
     # Products, softmax, norms and scans: two loops over rows of the operand read and of the one written.
     idx[2] dims
     idx[2] read
@@ -153,9 +153,14 @@ cdef struct Frame:
     int window                # index into the stream's Window array
     idx reach, stride_in_time, before, after, kept
     double fill
+    # Overlap-adds: where in the line a frame is added, and steps that only flushing a stream gives.
+    idx lead, rest
+    # Waits that give as many steps as the fewest of several values have: the windows of all of these, and their clocks.
+    int n_meeting
+    int[8] meeting, meeting_clocks
     # Scans: a sequence inside the frame.
     idx steps, rows
-    int[2] outputs            # final h and c
+    int[2] outputs            # final h and c; where extremes are
     Instruction *layer        # the recurrence over values 0 (input), 1 (output) and 2 (mask)
 
 cdef struct Instruction:

@@ -14,6 +14,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memmove, memset  # no-cython-lint
 
+import math
+
 import numpy as np
 
 from .graph import PRECISIONS
@@ -107,6 +109,7 @@ cdef class Plan:
     cdef readonly dict dtypes  # of the outputs that are not floats
     cdef bint typed
     cdef bint scans            # and recurrences inside frames
+    cdef bint loose            # flushing a stream gives steps that a whole sequence has not
     cdef bint unfused          # some recurrent product is not made by `kernels.step`
     cdef list keep
 
@@ -138,7 +141,7 @@ cdef class Plan:
         self.loop_begin, self.loop_end = loop
         self.loop_clock, self.clocks, self.n_windows, self.latency = loop_clock - 1, clocks, 0, latency
         self.n_slots = max([v["slot"] for v in values], default=-1) + 1
-        self.largest, self.framed, self.scans = 1, False, False
+        self.largest, self.framed, self.scans, self.loose = 1, False, False, False
         self.values = <Value *>PyMem_Malloc(len(values) * sizeof(Value))
         self.instructions = <Instruction *>PyMem_Malloc(max(1, len(instructions)) * sizeof(Instruction))
         if self.values == NULL or self.instructions == NULL:
@@ -341,6 +344,13 @@ cdef class Plan:
             self.n_windows += 1
             frame.reach, frame.stride_in_time = d["reach"], d["stride"]
             frame.before, frame.after, frame.fill = d["before"], d["after"], d["fill"]
+            frame.lead, frame.rest = d.get("lead", 0), d.get("rest", 0)
+            self.loose = self.loose or frame.rest > 0
+            frame.n_meeting = len(d.get("meeting", []))
+            if frame.n_meeting > MAX_INPUTS:
+                raise ValueError(f"values that wait for each other must be at most {MAX_INPUTS}, got {frame.n_meeting}")
+            for i, (window, clock) in enumerate(d.get("meeting", [])):
+                frame.meeting[i], frame.meeting_clocks[i] = window, clock - 1
             return 0
         (frame.read_offset, frame.read[0], frame.read[1]) = d["read"]
         if ins.op == SCAN:
@@ -348,6 +358,8 @@ cdef class Plan:
             return 0
         (frame.write_offset, frame.write[0], frame.write[1]) = d["write"]
         frame.dims[0], frame.dims[1] = d["dims"]
+        if ins.op == TOP_K:
+            frame.count, frame.function, frame.outputs[0] = d["count"], d["function"], d["outputs"][0]
         if ins.op == FRAME_PRODUCT:
             self.load_dense(ins, d)
         return 0

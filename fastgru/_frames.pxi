@@ -225,6 +225,54 @@ cdef void execute_convert(const Instruction *ins, Run *run) noexcept nogil:
                 (<double *>y)[0] = number
 
 
+cdef inline double number_of(const char *x, idx i, idx item) noexcept nogil:
+    return (<const float *>x)[i] if item == 4 else (<const double *>x)[i]
+
+
+cdef inline void set_number(char *x, idx i, idx item, double number) noexcept nogil:
+    if item == 4:
+        (<float *>x)[i] = <float>number
+    else:
+        (<double *>x)[i] = number
+
+
+cdef void top_of_row(const char *x, char *values, char *places, const Instruction *ins, idx item) noexcept nogil:
+    """The extremes of one row by insertion: of equal elements the first stays in front; NaN are the largest."""
+    cdef idx i, at, found = 0, k = ins.frame.count
+    cdef bint smallest = ins.frame.function
+    cdef double a, b
+    for i in range(ins.size):
+        a = number_of(x, i, item)
+        at = found
+        while at > 0:
+            b = number_of(values, at - 1, item)
+            if not (a < b or (a == a and b != b) if smallest else a > b or (a != a and b == b)):
+                break
+            if at < k:
+                set_number(values, at, item, b)
+                set_number(places, at, item, number_of(places, at - 1, item))
+            at -= 1
+        if at < k:
+            set_number(values, at, item, a)
+            set_number(places, at, item, i)
+            found = min(k, found + 1)
+
+
+cdef void execute_top_k(const Instruction *ins, Run *run) noexcept nogil:
+    """The extremes of each row of a loop inside the frame, and where they are."""
+    cdef const Frame *frame = ins.frame
+    cdef idx t, b, n, item = run.kernels.item, timed = run.values[ins.output].time
+    cdef const fg_rows *x = &run.rows[ins.inputs[0]]
+    cdef idx step = step_stride(run, ins.inputs[0])
+    for t in range(run.T if timed else 1):
+        for b in range(run.B):
+            for n in range(frame.dims[1]):
+                top_of_row(
+                    <char *>x.data + (t * step + b * x.b_stride + frame.read_offset + n * frame.read[1]) * item,
+                    row(&run.rows[ins.output], item, t * timed, b) + n * frame.count * item,
+                    row(&run.rows[frame.outputs[0]], item, t * timed, b) + n * frame.count * item, ins, item)
+
+
 # Time ------------------------------------------------------------------------------------------------
 
 cdef inline idx windows_due(const Frame *frame, idx held) noexcept nogil:
@@ -253,7 +301,7 @@ cdef void execute_window(const Instruction *ins, Run *run) noexcept nogil:
     cdef Window *w = &run.windows[frame.window]
     cdef idx b, t, item = run.kernels.item, width = ins.size * run.kernels.item
     cdef idx kept = max(0, held_before(w)), skip = max(0, -held_before(w)), taken = max(0, run.T - skip)
-    cdef idx extra = frame.after if run.flush else 0
+    cdef idx extra = max(0, frame.after - max(0, skip - run.T)) if run.flush else 0
     cdef char *line
     for b in range(run.B):
         line = w.line + b * w.capacity * width
@@ -269,11 +317,22 @@ cdef void execute_window(const Instruction *ins, Run *run) noexcept nogil:
         w.drop = w.held + skip - run.T
 
 
+cdef inline idx meeting_due(const Frame *frame, const Window *windows, const idx *steps) noexcept nogil:
+    """How many steps all values have that meet, of which each waits in a line of its own."""
+    cdef idx least = held_before(&windows[frame.meeting[0]]) + steps[frame.meeting_clocks[0]]
+    cdef int i
+    for i in range(1, frame.n_meeting):
+        least = min(least, held_before(&windows[frame.meeting[i]]) + steps[frame.meeting_clocks[i]])
+    return least
+
+
 cdef void execute_wait(const Instruction *ins, Run *run) noexcept nogil:
-    """Take in the steps of this block and show as many of the oldest as the later clock counts."""
+    """Take in the steps of this block and show as many of the oldest as the other clock counts."""
     cdef Window *w = &run.windows[ins.frame.window]
     cdef idx b, t, item = run.kernels.item, width = ins.size * run.kernels.item, kept = held_before(w)
     cdef char *line
+    if ins.frame.n_meeting:
+        run.steps[run.values[ins.output].clock] = meeting_due(ins.frame, run.windows, run.steps)
     for b in range(run.B):
         line = w.line + b * w.capacity * width
         if w.drop > 0 and kept > 0:
@@ -284,27 +343,84 @@ cdef void execute_wait(const Instruction *ins, Run *run) noexcept nogil:
     w.drop = run.steps[run.values[ins.output].clock]
 
 
-cdef void execute_overlap_add(const Instruction *ins, Run *run) noexcept nogil:
-    """Add each frame to the samples not yet complete and give out the first `stride_in_time` of them."""
+cdef inline idx mirror_due(const Frame *frame, const Window *w, idx steps, bint ends) noexcept nogil:
+    """How many steps are given for so many further ones: none until the sequence can be mirrored in front."""
+    if w.held + steps < frame.reach:
+        return 0
+    return steps + (frame.before + w.held if w.held < frame.reach else 0) + (frame.after if ends else 0)
+
+
+cdef inline const char *step_of(const Instruction *ins, const Run *run, const char *line, idx held, idx t,
+                                idx b) noexcept nogil:
+    """Step t of those in the line and those of this block behind them."""
+    if t < held:
+        return line + t * ins.size * run.kernels.item
+    return row(&run.rows[ins.inputs[0]], run.kernels.item, t - held, b)
+
+
+cdef void execute_mirror(const Instruction *ins, Run *run) noexcept nogil:
+    """Give the steps of this block, behind their mirror image (of one step: itself) as soon as that can be made."""
     cdef const Frame *frame = ins.frame
     cdef Window *w = &run.windows[frame.window]
-    cdef idx b, t, i, item = run.kernels.item, hop = frame.stride_in_time, size = frame.reach
+    cdef idx b, t, at, item = run.kernels.item, width = ins.size * item, all = w.held + run.T
+    cdef idx due = mirror_due(frame, w, run.T, run.flush), kept = min(all, frame.reach)
+    cdef bint begins = due > 0 and w.held < frame.reach, edge = frame.reach == 1
+    cdef const fg_rows *y = &run.rows[ins.output]
+    cdef char *line
+    for b in range(run.B):
+        line, at = w.line + b * w.capacity * width, 0
+        for t in range(frame.before if begins else 0):
+            memcpy(row(y, item, at, b), step_of(ins, run, line, w.held, 0 if edge else frame.before - t, b), width)
+            at += 1
+        for t in range(0 if begins else w.held, all if due > 0 else 0):
+            memcpy(row(y, item, at, b), step_of(ins, run, line, w.held, t, b), width)
+            at += 1
+        for t in range(due - at):
+            memcpy(row(y, item, at + t, b), step_of(ins, run, line, w.held, all - 1 - (0 if edge else t + 1), b), width)
+        for t in range(kept):  # its place is never before that of the step
+            memmove(line + t * width, step_of(ins, run, line, w.held, all - kept + t, b), width)
+    w.held = kept
+    run.steps[run.values[ins.output].clock] = due
+
+
+cdef inline idx overlaps_due(const Frame *frame, const Window *w, idx frames, bint ends, bint rest) noexcept nogil:
+    """How many steps so many further frames complete, and the end of the sequence, if there were any frames at all."""
+    cdef idx steps = frames * frame.stride_in_time
+    if ends and (frames > 0 or w.held or w.drop != frame.before):
+        steps += frame.after + (frame.rest if rest else 0)
+    return max(0, steps - w.drop)
+
+
+cdef void execute_overlap_add(const Instruction *ins, Run *run) noexcept nogil:
+    """Add each frame to the steps not yet complete and give out the first `stride_in_time` of them."""
+    cdef const Frame *frame = ins.frame
+    cdef Window *w = &run.windows[frame.window]
+    cdef idx b, t, i, at, item = run.kernels.item, width = ins.size * run.kernels.item, hop = frame.stride_in_time
+    cdef idx due = overlaps_due(frame, w, run.T, run.flush, run.rest), left = w.capacity - hop
     cdef const fg_rows *y = &run.rows[ins.output]
     cdef char *sums
+    cdef char *to
     cdef char *x
     for b in range(run.B):
-        sums = w.line + b * w.capacity * item
+        sums = w.line + b * w.capacity * width
+        to = sums + frame.lead * width
+        at = -w.drop
         for t in range(run.T):
             x = row(&run.rows[ins.inputs[0]], item, t, b)
-            for i in range(size):
+            for i in range(frame.reach * ins.size):
                 if item == 4:
-                    (<float *>sums)[i] += (<float *>x)[i]
+                    (<float *>to)[i] += (<float *>x)[i]
                 else:
-                    (<double *>sums)[i] += (<double *>x)[i]
+                    (<double *>to)[i] += (<double *>x)[i]
             for i in range(hop):
-                memcpy(row(y, item, t * hop + i, b), sums + i * item, item)
-            memmove(sums, sums + hop * item, (size - hop) * item)
-            memset(sums + (size - hop) * item, 0, hop * item)
-        for i in range(size - hop if run.flush and run.rest else 0):
-            memcpy(row(y, item, run.T * hop + i, b), sums + i * item, item)
-    run.steps[run.values[ins.output].clock] = run.T * hop + (size - hop if run.flush and run.rest else 0)
+                if at >= 0:
+                    memcpy(row(y, item, at, b), sums + i * width, width)
+                at += 1
+            memmove(sums, sums + hop * width, left * width)
+            memset(sums + left * width, 0, hop * width)
+        for i in range(due - at):  # of the end of the sequence
+            if at + i >= 0:
+                memcpy(row(y, item, at + i, b), sums + i * width, width)
+    run.steps[run.values[ins.output].clock] = due
+    w.drop = max(0, w.drop - run.T * hop)
+    w.held = w.drop == 0 and (w.held or run.T > 0)

@@ -21,8 +21,10 @@ cdef enum:
     SCAN = 17
     WINDOW = 18
     OVERLAP_ADD = 19
-    WAIT = 20
-    CONVERT = 21
+    MIRROR = 20
+    WAIT = 21
+    CONVERT = 22
+    TOP_K = 23
     STEP_ROWS = 8  # rows of a step whose product and gates are made together; a multiple of the tiles' rows
 
 cdef enum:
@@ -39,11 +41,11 @@ cdef struct Recurrence:
     char *last         # (B, features) last valid output
     char *x[2]        # (block, B, panels, G, L) input part of each phase
 
-# The last steps of a value that windows slide over; of an overlap-add, the samples not yet complete.
+# The last steps of a value that windows slide over; of an overlap-add, the steps not yet complete.
 cdef struct Window:
     char *line         # (B, capacity, size)
-    idx capacity, held  # steps of room, and steps that are there
-    idx drop           # steps that no later window needs; below `held` there are steps still to be skipped
+    idx capacity, held  # steps of room, and steps that are there; of an overlap-add, whether it gave any
+    idx drop           # steps that no later window needs; beyond `held` they are still to come and to be skipped
 
 cdef struct Run:
     const fg_kernels *kernels
@@ -494,11 +496,11 @@ cdef void execute_merge(const Instruction *ins, Run *run) noexcept nogil:
 
 include "_frames.pxi"
 
-cdef execute_t[22] EXECUTE
+cdef execute_t[24] EXECUTE
 EXECUTE[:] = [
     execute_recurrent, execute_dense, execute_embedding, execute_layer_norm, execute_affine, execute_activate,
     execute_mask, execute_apply_mask, execute_reverse, execute_concat, execute_merge, execute_merge, execute_merge,
     execute_frame, execute_store, execute_rows, execute_rows, execute_scan,
-    execute_window, execute_overlap_add, execute_wait,
-    execute_convert,
+    execute_window, execute_overlap_add, execute_mirror, execute_wait,
+    execute_convert, execute_top_k,
 ]

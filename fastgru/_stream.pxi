@@ -146,13 +146,20 @@ cdef class Stream:
         cdef fg_rows *rows = &self.rows[ins.output]
         cdef int clock = self.plan.values[ins.output].clock
         if ins.op == OVERLAP_ADD:
-            w.capacity = frame.reach
-            w.line = place(base, at, self.B * frame.reach * self.plan.kernels.item)
-            self.max_steps[clock] = self.max_steps[ins.clock] * frame.stride_in_time + frame.reach
+            w.capacity = frame.kept
+            w.line = place(base, at, self.B * frame.kept * ins.size * self.plan.kernels.item)
+            self.max_steps[clock] = self.max_steps[ins.clock] * frame.stride_in_time + frame.after + frame.rest
+            return
+        if ins.op == MIRROR:
+            w.capacity = frame.kept
+            w.line = place(base, at, self.B * frame.kept * ins.size * self.plan.kernels.item)
+            self.max_steps[clock] = self.max_steps[ins.clock] + frame.kept + frame.before + frame.after
             return
         w.capacity = frame.kept + self.max_steps[ins.clock] + frame.after
         if ins.op == WINDOW and clock != ins.clock:
             self.max_steps[clock] = max(1, windows_due(frame, w.capacity))
+        elif frame.n_meeting:
+            self.max_steps[clock] = w.capacity
         w.line = place(base, at, self.B * w.capacity * ins.size * self.plan.kernels.item)
         rows.data, rows.t_stride, rows.b_stride = w.line, frame.stride_in_time * ins.size, w.capacity * ins.size
 
@@ -166,8 +173,14 @@ cdef class Stream:
 
     cdef void initialise(self) noexcept:
         cdef idx b
+        cdef int i
+        cdef const Instruction *ins
         for b in range(self.B):
             self.initialise_row(b)
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if ins.op == OVERLAP_ADD:
+                self.windows[ins.frame.window].held, self.windows[ins.frame.window].drop = 0, ins.frame.before
 
     cdef void initialise_row(self, idx b) noexcept:
         """Row b's state as a fresh stream has it."""
@@ -195,7 +208,10 @@ cdef class Stream:
         cdef Window *w = &self.windows[frame.window]
         cdef idx item = self.plan.kernels.item
         if ins.op == OVERLAP_ADD:
-            memset(w.line + b * w.capacity * item, 0, frame.reach * item)
+            memset(w.line + b * w.capacity * ins.size * item, 0, w.capacity * ins.size * item)
+            return
+        if ins.op == MIRROR:
+            w.held, w.drop = 0, 0
             return
         w.held, w.drop = frame.before, 0
         fill_steps(ins, &self.run, w.line + b * w.capacity * ins.size * item, frame.before)
@@ -283,21 +299,44 @@ cdef class Stream:
         """The steps that each clock counts in this call."""
         cdef int i, clock
         cdef idx kept
+        cdef const Instruction *ins
         cdef const Frame *frame
         cdef const Window *w
         for i in range(self.plan.n_instructions):
-            if self.plan.instructions[i].op != WINDOW and self.plan.instructions[i].op != OVERLAP_ADD:
-                continue  # what waits follows a clock that is counted already
-            frame = self.plan.instructions[i].frame
-            clock = self.plan.values[self.plan.instructions[i].output].clock
-            w = &self.windows[frame.window]
-            if self.plan.instructions[i].op == OVERLAP_ADD:
-                self.due[clock] = self.due[self.plan.instructions[i].clock] * frame.stride_in_time + (
-                    (frame.reach - frame.stride_in_time) if rest else 0)
+            ins = &self.plan.instructions[i]
+            if not WINDOW <= ins.op <= WAIT:
                 continue
-            kept = held_before(w) + self.due[self.plan.instructions[i].clock]
-            self.due[clock] = windows_due(frame, max(0, kept) + (frame.after if ends else 0))
+            frame, clock = ins.frame, self.plan.values[ins.output].clock
+            w = &self.windows[frame.window]
+            if ins.op == OVERLAP_ADD:
+                self.due[clock] = overlaps_due(frame, w, self.due[ins.clock], ends, rest)
+                continue
+            kept = held_before(w) + self.due[ins.clock]
+            if ins.op == MIRROR:
+                if ends and 0 < kept < frame.reach:
+                    raise ValueError(f"sequence to pad by node {self.node_of(frame.window)!r} must have at least "
+                                     f"{frame.reach} steps, got {kept}")
+                self.due[clock] = mirror_due(frame, w, self.due[ins.clock], ends)
+                continue
+            if ins.op == WINDOW:
+                self.due[clock] = windows_due(frame, max(0, kept + (frame.after if ends else 0)))
+                continue
+            if frame.n_meeting:
+                self.due[clock] = meeting_due(frame, self.windows, self.due)
+            if ends and kept != self.due[clock] and not (rest and self.plan.loose):
+                raise ValueError(self.wrong_meeting(frame.window, kept - self.due[clock]))
         return 0
+
+    cdef str node_of(self, int window):
+        """The name of the node that keeps these steps."""
+        keys = [key for key, number, name, _ in self.plan.states if (number, name) == (window, "history")]
+        return keys[0].removesuffix(".history")
+
+    cdef str wrong_meeting(self, int window, idx steps):
+        """What to say where a value that waits for another has more or fewer steps than that at the end."""
+        more = "more" if steps > 0 else "fewer"
+        return (f"inputs of node {self.node_of(window)!r} must have one number of steps, "
+                f"got {abs(steps)} {more} of one than of the other: give a sequence of another length")
 
     cdef bint fits(self, int value, x) noexcept:
         """Whether an object is an array that can be read in place as one step of an input."""
@@ -521,6 +560,9 @@ cdef class Stream:
         if not wave:
             for i in range(plan.n_recurrences):
                 self.recurrences[i].now = self.parts[0].recurrences[i].now
+            for i in range(plan.n_windows):
+                self.windows[i].held = self.parts[0].windows[i].held
+                self.windows[i].drop = self.parts[0].windows[i].drop
         return 0
 
     cdef int make_parts(self, int parts) except -1:
@@ -539,7 +581,9 @@ cdef class Stream:
             self.parts[i].rows = <fg_rows *>PyMem_Malloc(self.plan.n_values * sizeof(fg_rows))
             self.parts[i].recurrences = <Recurrence *>PyMem_Malloc(max(1, self.plan.n_recurrences) * sizeof(Recurrence))
             self.parts[i].arena = <char *>aligned_alloc(ALIGN, (size + ALIGN - 1) // ALIGN * ALIGN)
-            if self.parts[i].rows == NULL or self.parts[i].recurrences == NULL or self.parts[i].arena == NULL:
+            self.parts[i].windows = <Window *>PyMem_Malloc(max(1, self.plan.n_windows) * sizeof(Window))
+            if (self.parts[i].rows == NULL or self.parts[i].recurrences == NULL or self.parts[i].arena == NULL
+                    or self.parts[i].windows == NULL):
                 raise MemoryError
         return 0
 
@@ -548,6 +592,7 @@ cdef class Stream:
         for i in range(self.n_parts):
             PyMem_Free(self.parts[i].rows)
             PyMem_Free(self.parts[i].recurrences)
+            PyMem_Free(self.parts[i].windows)
             free(self.parts[i].arena)
         PyMem_Free(self.parts)
         self.parts, self.n_parts = NULL, 0
@@ -577,8 +622,10 @@ cdef class Stream:
         cdef int v, p
         cdef const Instruction *ins
         cdef Recurrence *r
+        cdef Window *w
         part.run = self.run
-        part.run.rows = part.rows
+        part.run.rows, part.run.windows = part.rows, part.windows
+        memcpy(part.windows, self.windows, plan.n_windows * sizeof(Window))
         part.run.B = to_row - from_row
         part.run.part = 0 if rows or wave else i
         part.run.parts = 1 if rows or wave else parts
@@ -597,6 +644,9 @@ cdef class Stream:
         memcpy(part.recurrences, self.recurrences, plan.n_recurrences * sizeof(Recurrence))
         for v in range(plan.n_instructions):
             ins = &plan.instructions[v]
+            if WINDOW <= ins.op <= WAIT:
+                w = &part.windows[ins.frame.window]
+                w.line += from_row * w.capacity * ins.size * item
             if ins.op != RECURRENT:
                 continue
             r = &part.recurrences[ins.state]
@@ -634,8 +684,8 @@ cdef class Stream:
         cdef void *data
         dims[0] = self.B
         if name == "sums":
-            dims[1], data = shape[0], self.windows[recurrence].line
-            return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)
+            dims[1], data = math.prod(shape), self.windows[recurrence].line
+            return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data).reshape((self.B, *shape))
         if recurrence < 0:
             i = -1 - recurrence
             dims[1] = self.plan.values[i].size
@@ -669,7 +719,7 @@ cdef class Stream:
             return self.view(recurrence, name, shape).copy()
         array = np.zeros((self.B, *shape), dtype=self.plan.dtype)
         if held_before(w) > 0:
-            flat = array.reshape(self.B, shape[0], -1)
+            flat = array.reshape(self.B, shape[0], math.prod(shape[1:]))
             flat[:, :held_before(w)] = self.lines(recurrence, flat.shape[2])[:, w.drop:w.held]
         return array
 
@@ -677,7 +727,7 @@ cdef class Stream:
         """Set a state; of a window op first its history, then how many steps of that there are."""
         cdef Window *w
         if name == "history":
-            flat = np.reshape(array, (self.B, shape[0], -1))
+            flat = np.reshape(array, (self.B, shape[0], math.prod(shape[1:])))
             self.lines(recurrence, flat.shape[2])[:, :shape[0]] = flat
         elif name == "held":
             w = &self.windows[recurrence]
@@ -696,7 +746,8 @@ cdef class Stream:
         """A copy of the state: ``"<layer>.<h or c>"`` to an array (H,) or (batch, H).
 
         Layers that look at several steps have ``"<layer>.history"``, the steps that they keep, and
-        ``"<layer>.held"``, how many of those there are: the same for all rows.
+        ``"<layer>.held"``, how many of those there are: the same for all rows. Overlap-adds have ``"<layer>.sums"``,
+        the steps not yet complete, and in ``"<layer>.held"`` 1 once they gave any, or minus the steps still to be cut.
         """
         result = {}
         for key, recurrence, name, shape in self.plan.states:
@@ -738,9 +789,9 @@ cdef class Stream:
                 most[recurrence] = shape[0]
             elif name == "held":
                 counts = np.unique(arrays[key])
-                if len(counts) != 1 or counts[0] != int(counts[0]) or counts[0] > most[recurrence]:
+                if len(counts) != 1 or counts[0] != int(counts[0]) or counts[0] > most.get(recurrence, 1):
                     got = ", ".join(f"{n:g}" for n in counts)
-                    found.append(f"state[{key!r}] must be one integer of at most {most[recurrence]}, got {got}")
+                    found.append(f"state[{key!r}] must be one integer of at most {most.get(recurrence, 1)}, got {got}")
         return found
 
     def reset(self, rows=None):
@@ -765,12 +816,19 @@ cdef class Stream:
         cdef const Instruction *ins
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if ins.op == WINDOW and held_before(&self.windows[ins.frame.window]) != ins.frame.before:
+            if WINDOW <= ins.op <= WAIT and self.counts_apart(ins):
                 raise ValueError(
                     "rows can be reset apart only where every layer holds as many steps as at the beginning; "
                     "got one that strides over steps or has no padding: reset all rows"
                 )
         return 0
+
+    cdef bint counts_apart(self, const Instruction *ins) noexcept:
+        """Whether a window, an overlap-add or a wait counts other steps than at the beginning."""
+        cdef const Window *w = &self.windows[ins.frame.window]
+        if ins.op == OVERLAP_ADD:
+            return w.drop != ins.frame.before
+        return held_before(w) != (0 if ins.op == MIRROR else ins.frame.before)
 
     def copy(self):
         """A second stream in the same state, independent from here on."""

@@ -53,6 +53,7 @@ cdef struct Part:
     Run run
     fg_rows *rows
     Recurrence *recurrences
+    Window *windows           # counts of its own, over its rows of each line
     char *arena               # scratch of its own
 
 cdef struct Tasks:

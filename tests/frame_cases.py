@@ -64,6 +64,10 @@ FOLDS += [(f"reduce-last-{f}", g.Reduce(f, (1,)), [F(7, 40)]) for f in g.REDUCTI
 FOLDS += [
     ("argmax", g.ArgReduce("argmax", 1), [F(3, 9, 2)]),
     ("argmin-last", g.ArgReduce("argmin", 0, keepdims=False, last=True), [F(9)]),
+    ("top-k", g.TopK(3, 1), [F(3, 9, 2)]),
+    ("top-k-smallest", g.TopK(2, 1, largest=False), [F(3, 9)]),
+    ("top-k-of-all", g.TopK(9, 0), [F(9)]),
+    ("top-k-of-integers", g.TopK(4, 1), [I(2, 9)]),
     ("cumsum", g.CumSum(1), [F(2, 6, 3)]),
     ("cumsum-exclusive", g.CumSum(0, exclusive=True, reverse=True), [F(6)]),
     ("softmax", g.Softmax(1), [F(2, 6, 3)]),
@@ -129,8 +133,18 @@ TEMPORAL = [
     ("time-pool-average", g.TimePool("average", 3, 1, before=2), [F(3)]),
     ("time-pool-counting", g.TimePool("average", 4, 2, before=1, after=1, count_padding=True), [F(3)]),
     ("time-pad", g.TimePad(3, 2, 0.5), [F(2, 2)]),
+    ("time-pad-reflect", g.TimePad(3, 2, outside="reflect"), [F(2, 2)]),
+    ("time-pad-reflect-end", g.TimePad(0, 5, outside="reflect"), [F(3)]),
+    ("time-pad-reflect-front", g.TimePad(6, 0, outside="reflect"), [F(3)]),
+    ("time-pad-edge", g.TimePad(4, 3, outside="edge"), [F(3)]),
     ("framing", g.Framing(8, 3), [F()]),
     ("overlap-add", g.OverlapAdd(8, 3), [F(8)]),
+    ("overlap-add-frames", g.OverlapAdd(4, 2, tail=2), [F(4, 3)]),
+    ("overlap-add-cut", g.OverlapAdd(5, 2, skip=3, tail=1), [F(5, 2, 3)]),
+    ("overlap-add-cut-late", g.OverlapAdd(5, 3, skip=1, tail=-2), [F(5)]),
+    ("overlap-add-all-cut", g.OverlapAdd(4, 4, skip=9, tail=-3), [F(4, 2)]),
+    ("overlap-add-with-gaps", g.OverlapAdd(2, 5, tail=-3), [F(2, 3)]),
+    ("overlap-add-longer", g.OverlapAdd(3, 2, tail=4), [F(3)]),
 ]
 WHOLE = [(f"time-{f}", g.TimeReduce(f), [F(2, 3)]) for f in g.TIME_REDUCTIONS]
 WHOLE += [("time-softmax", g.TimeSoftmax(), [F(2, 3)]), ("reverse", g.Reverse(), [F(4)])]

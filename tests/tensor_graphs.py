@@ -28,7 +28,8 @@ def folding(b: GraphBuilder, x: str) -> str:
     peak = b.add(g.ArgReduce("argmax", 1, keepdims=False, last=True), x)
     total = b.add(g.Cast("int"), b.add(g.CumSum(1, exclusive=True, reverse=True), x))
     one = b.add(g.Reduce("l2", (0, 1), keepdims=False), b.add(g.OneHot(6, 0, 2.0, -1.0), peak))
-    mean = b.add(g.Reduce("mean", (1,), keepdims=False), b.add(g.Softmax(1, log=True), x))
+    least, _ = b.add_many(g.TopK(3, 1, largest=False), x, outputs=2)
+    mean = b.add(g.Reduce("mean", (1,), keepdims=False), b.add(g.Softmax(1, log=True), least))
     whole = b.add(g.Cast("float"), b.add(g.Reduce("max", (1,), keepdims=False), total))
     return b.add(g.Concat(0), mean, whole, b.add(g.Reshape((1,)), one))
 

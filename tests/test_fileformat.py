@@ -37,6 +37,7 @@ from fastgru.graph import (
     LayerNorm,
     Mask,
     Multiply,
+    OverlapAdd,
     Reshape,
     Reverse,
     Spec,
@@ -179,6 +180,19 @@ def test_no_self_test_and_int_attributes(tmp_path):
     got = fileformat.read(tmp_path / "m")
     assert got.self_test is None
     assert_same_graph(graph, got.graph)
+
+
+@pytest.mark.parametrize(("cut", "entries"), [({}, 0), ({"skip": 1, "tail": -1}, 2), ({"tail": 0}, 1)])
+def test_cuts_of_an_overlap_add(tmp_path, cut, entries):
+    graph = chain([OverlapAdd(4, 2, **cut)])
+    write(tmp_path / "m", graph)
+    found = []
+    edit(tmp_path / "m", lambda h: found.extend(h["graph"]["nodes"][0]["attributes"]))
+    assert len(found) == 2 + entries
+    assert_same_graph(graph, fileformat.read(tmp_path / "m").graph)
+    edit(tmp_path / "m", lambda h: h["graph"]["nodes"][0]["attributes"].update(tail=0.5))
+    with pytest.raises(FileFormatError, match=r"tail .* must be an integer or null, got 0\.5"):
+        fileformat.read(tmp_path / "m")
 
 
 def test_every_attribute_of_every_op_has_a_row():

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from fastgru.converters.onnx.temporal import shifted, windowed
 from fastgru.converters.tensors.emit import Emitter
+from fastgru.converters.tensors.steps import may_agree, overlapped, shifted, windowed
 from fastgru.converters.tensors.values import Dim, Tensor, is_time, product, quotient
 from fastgru.converters.tensors.views import MOST_ROWS, align, in_order, over_rows, reshaped, with_ones, without
 from fastgru.errors import ConvertError
@@ -219,5 +219,11 @@ def test_numbers_of_steps_have_names():
     assert windowed("T", 3, 1, 0) == shifted("T", -2)
     assert windowed("T", 4, 2, 0) == "(T-2)/2"
     assert windowed("(T-2)/2", 3, 1, 0) == "(T-2)/2-2"
+    assert overlapped("T-1", 3, 2) == "3*(T-1)+2"
+    assert overlapped(windowed("T", 4, 2, 2), 2, 0) == "2*((T)/2)"
+    assert may_agree("((T-2)/2)*2+2", "T")
+    assert not may_agree("((T-2)/2)*2", "T-1")  # for even T one less, for odd T two less
+    assert not may_agree("T*2", "T")
+    assert not may_agree("steps of another input", "T")
     assert all(map(is_time, ("T", "T-4", "(T-2)/2")))
     assert not is_time("B")

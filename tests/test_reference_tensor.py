@@ -8,13 +8,13 @@ import math
 import hypothesis.extra.numpy as hnp
 import numpy as np
 import pytest
-from frames import check, infer, ints, normal
+from frames import check, graph_of, infer, ints, normal, spec_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
+from fastgru import Model, reference
 from fastgru import graph as g
-from fastgru import reference
 
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=4).map(tuple)
 QUICK = settings(max_examples=40, deadline=None)
@@ -194,6 +194,30 @@ def test_arg_reduce(function, axis, last):
     for x in (ints(0, 3, 4, 5), np.round(normal(4, 5))):
         check(g.ArgReduce(function, axis, False, last), lambda v: np.apply_along_axis(place, axis, v), x)
         check(g.ArgReduce(function, axis, True, last), lambda v: np.apply_along_axis(lambda w: [place(w)], axis, v), x)
+
+
+@pytest.mark.parametrize("largest", [False, True])
+@pytest.mark.parametrize(("k", "axis"), [(1, 0), (3, 1), (5, 1), (4, 0)])
+def test_top_k(k, axis, largest):
+    def extremes(frame):
+        places = np.empty((k, *np.delete(frame.shape, axis)), int)
+        for i in np.ndindex(*places.shape[1:]):
+            line = [float(v) for v in np.moveaxis(frame, axis, 0)[(slice(None), *i)]]
+            known = [np.inf if np.isnan(v) else v for v in line]  # no other infinities are drawn
+            order = sorted(range(len(line)), key=lambda j: (-known[j] if largest else known[j], j))
+            places[(slice(None), *i)] = order[:k]
+        return np.moveaxis(places, 0, axis)
+
+    with_nan = np.round(normal(4, 5))
+    with_nan[0, 1, ::2, 3] = with_nan[1, 0, 2] = np.nan
+    for x in (ints(0, 3, 4, 5), np.round(normal(4, 5)), with_nan):
+        graph = graph_of(g.TopK(k, axis, largest), spec_of(x, True), outputs=2)
+        for values, places in (reference.run(graph, x)[0], Model(graph)(x)):
+            assert values.dtype.kind == x.dtype.kind
+            for at in np.ndindex(*x.shape[:2]):
+                wanted = extremes(x[at])
+                np.testing.assert_array_equal(places[at], wanted)
+                np.testing.assert_array_equal(values[at], np.take_along_axis(x[at], wanted, axis))
 
 
 @pytest.mark.parametrize(("exclusive", "reverse"), list(itertools.product([False, True], repeat=2)))

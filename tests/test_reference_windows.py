@@ -256,6 +256,43 @@ def test_overlap_add(frames, size, hop):
     np.testing.assert_allclose(over_time(g.OverlapAdd(size, hop), x), want, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("skip", "tail"), [(0, 5), (3, 1), (2, -2), (0, 9), (20, 0)])
+@pytest.mark.parametrize("hop", [3, 10])
+def test_overlap_add_of_frames_cut_at_both_ends(hop, skip, tail):
+    x = steps(4, 8, 2, 3)
+    whole = np.zeros((2, 3 * hop + 8 + 30, 2, 3))
+    for t in range(4):
+        whole[:, t * hop : t * hop + 8] += x[:, t]
+    op = g.OverlapAdd(8, hop, skip, tail)
+    got = over_time(op, x)
+    assert got.shape[1] == op.output_length(4) == max(0, 4 * hop - skip + tail)
+    np.testing.assert_allclose(got, whole[:, skip : max(skip, 4 * hop + tail)], rtol=0, atol=1e-12)
+
+
+@QUICK
+@given(st.data())
+def test_frames_laid_over_each_other_are_a_transposed_convolution(data):
+    """A product for each step and an overlap-add against the transposed convolution along an axis of the frame."""
+    taps, stride = data.draw(st.integers(1, 6)), data.draw(st.integers(1, 4))
+    before, after = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 3))
+    length = data.draw(st.integers(1, 7))
+    if (length - 1) * stride + taps - before - after < 1:
+        return
+    x, weight = steps(length, 3), np.random.default_rng(5).normal(size=(3, 2, taps))
+    inner = g.ConvTranspose(weight, None, (stride,), (1,), (before,), (after,))
+    want = over_time(inner, x.swapaxes(1, 2)[:, None])[:, 0]
+    frames = np.einsum("btc,cok->btko", x, weight)
+    got = over_time(g.OverlapAdd(taps, stride, before, taps - stride - after), frames)
+    np.testing.assert_allclose(got.swapaxes(1, 2), want, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("outside", "first", "last"), [("reflect", [3, 2, 1], [5, 4]), ("edge", [0] * 3, [6, 6])])
+def test_time_pad_of_other_than_a_value(outside, first, last):
+    x = steps(7, 2)
+    got = over_time(g.TimePad(3, 2, outside=outside), x)
+    np.testing.assert_array_equal(got, x[:, [*first, *range(7), *last]])
+
+
 def test_framing_windowing_and_overlap_add_give_the_signal_back():
     b = g.GraphBuilder()
     x = b.input("x", g.Spec(()))

@@ -25,6 +25,7 @@ from .basic import (
 from .cells import GRU, LSTM, RNN
 from .convolution import Conv, ConvTranspose, Pool
 from .elementwise import BINARY, UNARY, Binary, Cast, Unary, Where
+from .framing import Framing, OverlapAdd
 from .gather import Gather, OneHot
 from .graph import MERGE_OPS, Graph, GraphBuilder, Node, StateSlot, chain
 from .like import Like, like
@@ -32,14 +33,12 @@ from .op import Op, precision_of
 from .precision import PRECISIONS
 from .product import MatMul
 from .recurrent import Bidirectional, Recurrent
-from .reduction import REDUCTIONS, ArgReduce, CumSum, Reduce, Softmax
+from .reduction import REDUCTIONS, ArgReduce, CumSum, Reduce, Softmax, TopK
 from .shape import Expand, Pad, Reshape, Slice, Tile, Transpose
 from .spec import Spec
 from .spectral import IRFFT, RFFT
 from .temporal import (
     TIME_REDUCTIONS,
-    Framing,
-    OverlapAdd,
     Temporal,
     TimeConv,
     TimePad,
@@ -54,7 +53,7 @@ OPS: dict[str, type[Op]] = {
     for op in (
         RNN, GRU, LSTM, Dense, Embedding, LayerNorm, BatchNorm, Activate, Dropout,
         Mask, ApplyMask, Reverse, Concat, Add, Multiply, Average,
-        Constant, State, Unary, Binary, Where, Cast, Softmax, Reduce, ArgReduce, CumSum,
+        Constant, State, Unary, Binary, Where, Cast, Softmax, Reduce, ArgReduce, TopK, CumSum,
         Reshape, Transpose, Slice, Pad, Expand, Tile, Gather, OneHot, MatMul, Conv, ConvTranspose, Pool,
         TimeConv, TimePool, TimePad, TimeReduce, TimeSoftmax, Framing, OverlapAdd, RFFT, IRFFT,
     )
@@ -67,5 +66,5 @@ __all__ = [
     "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder", "LayerNorm", "Like", "Mask",
     "MatMul", "Multiply", "Node", "OneHot", "Op", "OverlapAdd", "Pad", "Pool", "Recurrent", "Reduce", "Reshape",
     "Reverse", "Slice", "Softmax", "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv", "TimePad", "TimePool",
-    "TimeReduce", "TimeSoftmax", "Transpose", "Unary", "Where", "chain", "dialects", "like", "precision_of",
+    "TimeReduce", "TimeSoftmax", "TopK", "Transpose", "Unary", "Where", "chain", "dialects", "like", "precision_of",
 ]  # fmt: skip

@@ -45,6 +45,7 @@ def _tuple_of(make: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
 
 KINDS: dict[str, Kind] = {
     "int": Kind(_int, "an int"),
+    "int | None": Kind(lambda value: None if value is None else _int(value), "an int or None"),
     "bool": Kind(_bool, "a bool"),
     "tuple[int, ...]": Kind(_tuple_of(_int), "a tuple of ints"),
     "tuple[str, ...]": Kind(_tuple_of(_str), "a tuple of strings"),

@@ -1,11 +1,12 @@
-"""Ops that fold frame axes: reductions, arg max, running sums and softmax."""
+"""Ops that fold frame axes: reductions, the extremes and where they are, running sums and softmax."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .fields import distinct, one_of
+from ..errors import GraphError
+from .fields import at_least, distinct, one_of
 from .op import Op
 from .spec import FLOAT, NUMBER, Spec, check_axis, take
 
@@ -69,6 +70,43 @@ class ArgReduce(Op):
         (x,) = take(inputs, NUMBER)
         check_axis(self.axis, len(x.shape))
         return (Spec(_folded(x.shape, (self.axis,), self.keepdims), x.time, "int"),)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TopK(Op):
+    """The k largest or smallest elements along an axis, in that order, and where they are: two outputs.
+
+    Of equal elements the first comes first; NaN are larger than all numbers.
+
+    Parameters
+    ----------
+    k, axis : int
+    largest : bool
+        Whether the largest come first, else the smallest.
+
+    Examples
+    --------
+    >>> TopK(2, axis=1).infer((Spec((3, 5)),))
+    (Spec(shape=(3, 2), time=True, dtype='float'), Spec(shape=(3, 2), time=True, dtype='int'))
+    """
+
+    kind: ClassVar[str] = "top_k"
+    k: int
+    axis: int
+    largest: bool = True
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        at_least(found, 1, k=self.k)
+        return found
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        (x,) = take(inputs, NUMBER)
+        check_axis(self.axis, len(x.shape))
+        if self.k > x.shape[self.axis]:
+            raise GraphError(f"k must be at most the {x.shape[self.axis]} elements of the axis, got {self.k}")
+        shape = (*x.shape[: self.axis], self.k, *x.shape[self.axis + 1 :])
+        return (Spec(shape, x.time, x.dtype), Spec(shape, x.time, "int"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -13,6 +13,7 @@ from .op import Op, check_shape, no_softmax, param
 from .precision import Array
 from .spec import FLOAT, Spec, take, whole
 
+OUTSIDE = ("value", "edge", "reflect")
 TIME_REDUCTIONS = ("sum", "mean", "max", "min", "l2")
 
 
@@ -140,12 +141,33 @@ class TimePool(Temporal):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TimePad(Temporal):
-    """Further steps of `value` before and after the sequence."""
+    """Further steps before and after the sequence.
+
+    Parameters
+    ----------
+    before, after : int
+    value : float
+        What they hold.
+    outside : {"value", "edge", "reflect"}
+        `value`; the first and the last step; or the sequence mirrored at these, which must then have more steps than
+        are added at either end.
+
+    Examples
+    --------
+    >>> TimePad(8, 8, outside="reflect").output_length(64)
+    80
+    """
 
     kind: ClassVar[str] = "time_pad"
     before: int = 0
     after: int = 0
     value: float = 0.0
+    outside: str = "value"
+
+    @property
+    def fewest(self) -> int:
+        """How many steps there must be for any to be given."""
+        return {"value": 0, "edge": 1, "reflect": max(self.before, self.after) + 1}[self.outside]
 
     @property
     def stepwise(self) -> bool:
@@ -155,6 +177,7 @@ class TimePad(Temporal):
         found: list[str] = []
         at_least(found, 0, before=self.before, after=self.after)
         finite(found, value=self.value)
+        one_of(found, "outside", self.outside, OUTSIDE)
         return found
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
@@ -190,74 +213,3 @@ class TimeSoftmax(Temporal):
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         return (self.whole(inputs),)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Framing(Temporal):
-    """Cut samples, (B, T) or (B, T, 1), into frames of `size` every `hop`: (B, T', size), whole frames alone.
-
-    Examples
-    --------
-    >>> Framing(size=512, hop=256).output_length(16000)
-    61
-    """
-
-    kind: ClassVar[str] = "framing"
-    size: int
-    hop: int
-
-    @property
-    def stepwise(self) -> bool:
-        return self.size == self.hop == 1
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, size=self.size, hop=self.hop)
-        return found
-
-    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        x = self.whole(inputs)
-        if x.shape not in ((), (1,)):
-            raise GraphError(f"input must be samples (B, T) or (B, T, 1), got {x}")
-        return (Spec((self.size,)),)
-
-    def input_spec(self) -> Spec:
-        return Spec(())
-
-    def output_length(self, length: int) -> int:
-        return max(0, windows(length, self.size, self.hop, 1))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class OverlapAdd(Temporal):
-    """Sum frames (B, T, size) laid every `hop` samples: the first T * hop samples (B, T * hop).
-
-    The size - hop samples after those, which the last frames reach, are what flushing a stream gives.
-    """
-
-    kind: ClassVar[str] = "overlap_add"
-    size: int
-    hop: int
-
-    @property
-    def stepwise(self) -> bool:
-        return self.hop == 1
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, size=self.size, hop=self.hop)
-        if self.hop > self.size:
-            found.append(f"hop must be at most size {self.size}, got {self.hop}")
-        return found
-
-    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        x = self.whole(inputs)
-        if x.shape != (self.size,):
-            raise GraphError(f"input must be frames of {self.size} samples, got {x}")
-        return (Spec(()),)
-
-    def input_spec(self) -> Spec:
-        return Spec((self.size,))
-
-    def output_length(self, length: int) -> int:
-        return length * self.hop

@@ -101,7 +101,7 @@ class Lowerer:
         for ins in instructions[begin:end]:
             if ins["op"] == "window" and p.values[ins["output"]]["time"] == self.loop_clock:
                 p.values[ins["output"]]["stays"] = True  # the windows of each step are shown at the same place
-            elif ins["op"] in ("window", "wait", "overlap_add", "reverse"):
+            elif ins["op"] in ("window", "wait", "overlap_add", "mirror", "reverse"):
                 raise GraphError("layers between a state and what becomes of it must give a step for every step")
         framed = any(OPCODES[ins["op"]] >= OPCODES["frame"] for ins in instructions)
         sizes = [v["size"] for v in p.values]
@@ -119,7 +119,7 @@ class Lowerer:
             p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
             sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound,
             (begin, end), len(p.clocks), self.loop_clock,
-            max(0, *(p.clocks[max(1, p.values[v]["time"]) - 1][1] for v in outputs)),
+            max(Fraction(0), *(p.clock(max(1, p.values[v]["time"])).latency for v in outputs)),
         )  # fmt: skip
 
     def resolve_clocks(self) -> None:
@@ -169,7 +169,8 @@ class Lowerer:
             self.values.update(zip(node.outputs, results, strict=True))
             self.recurrences += 1
         elif type(op) in FRAMES:
-            self.values[node.outputs[0]] = FRAMES[type(op)](p, op, *map(self.as_floats, args))
+            made = FRAMES[type(op)](p, op, *map(self.as_floats, args))
+            self.values.update(zip(node.outputs, made if isinstance(made, tuple) else (made,), strict=True))
         else:
             raise GraphError(f"node {node.name!r} must be one the engine runs, got {type(op).__name__}")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from ..errors import GraphError
+from .clocks import Clock
 from .views import CONSTANT, View, contiguous
 
 # Codes of enum fg_function in include/fastgru/fastgru.h, behind those of the activations.
@@ -80,19 +80,19 @@ class Program:
     def __init__(self) -> None:
         self.values: list[dict[str, Any]] = []
         self.instructions: list[dict[str, Any]] = []
-        self.clocks: list[tuple[Fraction, Fraction]] = [(Fraction(1), Fraction(0))]
+        self.clocks: list[Clock] = [Clock()]  # of `time` 1, 2, ...
         self.states: list[tuple[str, int, str, tuple[int, ...]]] = []
         self.windows = 0
         self.node = ""  # the name of the one being lowered
 
-    def new_clock(self, of: int, delay: int, stride: Fraction) -> int:
-        """The clock of values with a step for every `stride` steps of clock `of`, known `delay` of these later.
-
-        For each the inputs' steps per step, and how many more of them must be there, are kept.
-        """
-        rate, late = self.clocks[of - 1]
-        self.clocks.append((rate * stride, late + rate * delay))
+    def new_clock(self, clock: Clock) -> int:
+        """The `time` of values with a clock of their own."""
+        self.clocks.append(clock)
         return len(self.clocks)
+
+    def clock(self, time: int) -> Clock:
+        """The clock of values with this `time`."""
+        return self.clocks[time - 1]
 
     def new_window(self, states: dict[str, tuple[int, ...]]) -> int:
         """The number of a line of steps kept from call to call, shown as these states of the node."""

@@ -75,6 +75,18 @@ def _arg_reduce(p: Program, op: Any, x: Value) -> Value:
     return reshape(p, to, [1 if i == axis else n for i, n in enumerate(view.shape)]) if op.keepdims else to
 
 
+def _top_k(p: Program, op: g.TopK, x: Value) -> tuple[View, View]:
+    view, back = last_axis(p, x, op.axis)
+    values, places = (p.new((*view.shape[:-1], op.k), view.time) for _ in range(2))
+    loops = p.row_loops(view)
+    n, stride = loops[0] if loops else (1, 0)
+    p.emit(
+        "top_k", [view.buffer], values.buffer, outputs=[places.buffer], dims=[1, n], size=view.shape[-1], count=op.k,
+        function=int(not op.largest), read=(view.offset, 0, stride), write=(0, 0, op.k),
+    )  # fmt: skip
+    return values.permuted(back), places.permuted(back)
+
+
 def last_axis(p: Program, x: Value, axis: int) -> tuple[View, list[int]]:
     """`x` with `axis` last and contiguous, and the permutation that undoes it."""
     order = [i for i in range(len(x.shape)) if i != axis] + [axis]
@@ -132,6 +144,7 @@ REDUCING: dict[type[g.Op], Lowering] = {
     g.Activate: _activate,
     g.Reduce: _reduce,
     g.ArgReduce: _arg_reduce,
+    g.TopK: _top_k,
     g.Softmax: _softmax,
     g.LayerNorm: _layer_norm,
     g.CumSum: _cumulative,

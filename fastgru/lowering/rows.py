@@ -17,7 +17,7 @@ OPCODES = {
     for code, kind in enumerate(
         ("recurrent", "dense", "embedding", "layer_norm", "affine", "activate", "mask", "apply_mask", "reverse",
          "concat", "add", "multiply", "average", "frame", "store", "frame_product", "frame_rows", "scan",
-         "window", "overlap_add", "wait", "convert")
+         "window", "overlap_add", "mirror", "wait", "convert", "top_k")
     )
 }  # fmt: skip
 PHASES = {

@@ -7,7 +7,6 @@ rows of a value with a clock of its own: its steps are counted apart. What a win
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 from math import ceil
 from typing import Any
 
@@ -15,11 +14,12 @@ import numpy as np
 
 from .. import graph as g
 from ..errors import GraphError
+from .clocks import together
 from .convolution import channels_first, convolve
 from .elementwise import Lowering
-from .program import FOLDS, FUNCTIONS, Program, Value
+from .program import FOLDS, FUNCTIONS, Expr, Program, Value
 from .shapes import join, reshape
-from .views import View, contiguous
+from .views import CONSTANT, View, contiguous
 
 
 def window(p: Program, x: Value, reach: int, stride: int, before: int, after: int, number: float) -> View:
@@ -29,7 +29,7 @@ def window(p: Program, x: Value, reach: int, stride: int, before: int, after: in
     shape = (reach, *x.shape)
     clock = p.values[number_of]["time"]
     if (stride, before, after) != (1, reach - 1, 0):  # else every step gives one at once
-        clock = p.new_clock(clock, reach - 1 - before, Fraction(stride))
+        clock = p.new_clock(p.clock(clock).windows(reach, stride, before))
     value = p.buffer(reach * size, clock, line=True)
     kept = max(before, reach + stride - 2)  # the most steps that stay from call to call
     p.emit(
@@ -39,27 +39,39 @@ def window(p: Program, x: Value, reach: int, stride: int, before: int, after: in
     return View(value, shape, contiguous(shape), 0, clock)
 
 
-def wait(p: Program, x: Value, clock: int) -> View:
-    """`x`, step by step when a later clock counts it: what a layer that looks ahead is added to must wait for it."""
-    source = p.whole(x)
-    size, own = p.values[source]["size"], p.clocks[p.values[source]["time"] - 1]
-    late = p.clocks[clock - 1][1] - own[1]
-    kept = ceil(late / own[0]) + 1
-    value = p.buffer(size, clock, line=True)
-    p.emit(
-        "wait", [source], value, reach=1, stride=1, before=0, after=0, fill=0.0, size=size, kept=kept,
-        window=p.new_window({"history": (kept, *x.shape), "held": ()}),
-    )  # fmt: skip
-    return View(value, x.shape, contiguous(x.shape), 0, clock)
+def wait(p: Program, values: list[Value], waiting: list[int], time: int) -> list[Value]:
+    """`values`, of which those `waiting` are kept until the clock `time` counts their steps, too.
+
+    Where that clock is not one of theirs, each waits for all others.
+    """
+    sources = {i: p.whole(values[i]) for i in waiting}
+    behind = [v.buffer for x in values if x.time == time for v in (x.views() if isinstance(x, Expr) else [x])]
+    found, meeting = list(values), []
+    for i, source in sources.items():
+        x, own = values[i], p.clock(p.values[source]["time"])
+        size, kept = p.values[source]["size"], ceil((p.clock(time).latency + 1 - own.early) / own.rate) + 1
+        line = p.new_window({"history": (kept, *x.shape), "held": ()})
+        meeting.append((line, p.values[source]["time"]))
+        buffer = p.buffer(size, time, line=True)
+        others = [v for v in behind or sources.values() if v not in (source, CONSTANT)]
+        p.emit(
+            "wait", [source, *dict.fromkeys(others)], buffer, reach=1, stride=1, before=0, after=0, fill=0.0, size=size,
+            kept=kept, window=line,
+        )  # fmt: skip
+        found[i] = View(buffer, x.shape, contiguous(x.shape), 0, time)
+    if not behind:
+        p.instructions[-len(waiting)]["meeting"] = meeting
+    return found
 
 
 def aligned(p: Program, values: list[Value]) -> list[Value]:
-    """Values of one rate under one clock: the latest of theirs."""
-    clocks = {v.time for v in values if v.time > 0}
-    if len({p.clocks[c - 1][0] for c in clocks}) > 1:
-        raise GraphError(f"values that meet must have steps at the same rate, got {len(clocks)} rates")
-    latest = max(clocks, key=lambda c: (p.clocks[c - 1][1], c), default=0)
-    return [wait(p, v, latest) if v.time > 0 and v.time != latest else v for v in values]
+    """Values of one rate under one clock: that of theirs which never counts more than the others, or a new one."""
+    times = sorted({v.time for v in values if v.time > 0})
+    if len({p.clock(t).rate for t in times}) > 1:
+        raise GraphError(f"values that meet must have steps at the same rate, got {len(times)} rates")
+    last = [t for t in times if all(p.clock(o).ahead_of(p.clock(t)) for o in times if o != t)]
+    time = last[-1] if last else p.new_clock(together([p.clock(t) for t in times]))
+    return wait(p, values, [i for i, v in enumerate(values) if v.time > 0 and v.time != time], time)
 
 
 def _time_conv(p: Program, op: Any, x: Value) -> Value:
@@ -90,7 +102,21 @@ def _pooled(p: Program, op: Any, x: Value, function: str, number: float) -> View
     return to
 
 
+def _mirrored(p: Program, op: g.TimePad, x: Value) -> Value:
+    """Steps given out as they come, behind those that the first of them become; the last are kept for the end."""
+    source = p.whole(x)
+    time = p.new_clock(p.clock(p.values[source]["time"]).mirrored(op.before, op.fewest))
+    to = p.new(x.shape, time)
+    p.emit(
+        "mirror", [source], to.buffer, reach=op.fewest, stride=1, before=op.before, after=op.after, fill=0.0,
+        kept=op.fewest, size=to.size, window=p.new_window({"history": (op.fewest, *x.shape), "held": ()}),
+    )  # fmt: skip
+    return to
+
+
 def _time_pad(p: Program, op: Any, x: Value) -> Value:
+    if op.outside != "value":
+        return _mirrored(p, op, x)
     seen = window(p, x, 1, 1, op.before, op.after, op.value)
     return reshape(p, seen, x.shape)
 
@@ -100,14 +126,21 @@ def _framing(p: Program, op: Any, x: Value) -> Value:
 
 
 def _overlap_add(p: Program, op: Any, x: Value) -> Value:
-    source = p.whole(x)
-    clock = p.new_clock(p.values[source]["time"], 0, Fraction(1, op.hop))
-    value = p.buffer(1, clock)
+    """Frames are added into a line of memory, behind as many steps as a tail cuts off: those are given out late."""
+    source, frame = p.whole(x), tuple(x.shape[1:])
+    tail = op.tail or 0
+    late, more = max(0, -tail), max(0, tail)
+    rest = op.size - op.hop if op.tail is None else 0
+    own = p.clock(p.values[source]["time"])
+    time = p.new_clock(own.overlaps(op.hop, op.skip + late, loose=rest > 0))
+    kept = max(late + op.size, op.hop + more)
+    to = p.new(frame, time)
     p.emit(
-        "overlap_add", [source], value, reach=op.size, stride=op.hop, before=0, after=0, fill=0.0, size=1,
-        window=p.new_window({"sums": (op.size,)}), kept=op.size,
+        "overlap_add", [source], to.buffer, reach=op.size, stride=op.hop, before=op.skip + late, after=more, fill=0.0,
+        kept=kept, lead=late, rest=rest, size=to.size,
+        window=p.new_window({"sums": (kept, *frame), "held": ()}),
     )  # fmt: skip
-    return View(value, (), (), 0, clock)
+    return to
 
 
 # Folds of the whole sequence ------------------------------------------------------------------------

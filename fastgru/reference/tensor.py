@@ -99,6 +99,16 @@ REDUCTIONS: dict[str, Formula] = {
 }  # fmt: skip
 
 
+def _top_k(op: g.TopK, x: Array) -> tuple[Array, Array]:
+    axis = LEAD + op.axis
+    order = np.argsort(-x if op.largest else x, axis=axis, kind="stable")  # NaN last
+    if op.largest:
+        there = ~np.isnan(np.take_along_axis(x, order, axis))
+        order = np.take_along_axis(order, np.argsort(there, axis=axis, kind="stable"), axis)
+    order = np.take(order, range(op.k), axis=axis)
+    return np.take_along_axis(x, order, axis), order
+
+
 def _arg_reduce(op: g.ArgReduce, x: Array) -> Array:
     axis = LEAD + op.axis
     find = getattr(np, op.function)
@@ -181,6 +191,7 @@ FORMULAS: dict[type[g.Op], Formula] = {
     g.Softmax: lambda op, x: softmax(x, LEAD + op.axis, log=op.log),
     g.Reduce: lambda op, x: REDUCTIONS[op.function](x, axis=tuple(LEAD + i for i in op.axes), keepdims=op.keepdims),
     g.ArgReduce: _arg_reduce,
+    g.TopK: _top_k,
     g.CumSum: _cum_sum,
     g.Reshape: lambda op, x: x.reshape(*x.shape[:LEAD], *op.shape),
     g.Transpose: lambda op, x: x.transpose(0, 1, *(LEAD + i for i in op.perm)),

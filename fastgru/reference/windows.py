@@ -114,6 +114,11 @@ def _time_pool(op: g.TimePool, x: F64) -> F64:
 
 
 def _time_pad(op: g.TimePad, x: F64) -> F64:
+    if op.outside != "value":
+        if x.shape[1] < op.fewest:
+            raise ValueError(f"sequence to pad must have at least {op.fewest} steps, got {x.shape[1]}")
+        widths = [(0, 0), (op.before, op.after), *[(0, 0)] * (x.ndim - LEAD)]
+        return np.pad(x, widths, mode=op.outside)  # type: ignore[call-overload, no-any-return]
     return _time_back(_padded(_time_last(x), (op.before,), (op.after,), op.value))
 
 
@@ -129,11 +134,11 @@ def _framing(op: g.Framing, x: F64) -> F64:
 
 
 def _overlap_add(op: g.OverlapAdd, x: F64) -> F64:
-    frames = x.shape[1]
-    y = np.zeros((x.shape[0], frames * op.hop + op.size))
-    for t in range(frames):
+    length = op.output_length(x.shape[1])
+    y = np.zeros((x.shape[0], max(op.skip + length, x.shape[1] * op.hop + op.size), *x.shape[SPATIAL:]))
+    for t in range(x.shape[1]):
         y[:, t * op.hop : t * op.hop + op.size] += x[:, t]
-    return y[:, : frames * op.hop]
+    return y[:, op.skip : op.skip + length]
 
 
 def _rfft(op: g.RFFT, x: F64) -> F64:

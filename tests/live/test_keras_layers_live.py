@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from keras_cases import FORWARDS
-from keras_live_cases import QUIET, L, check, dtype, float64, keras
+from keras_live_cases import QUIET, L, check, dtype, float64, keras, randomised
+from streamed import check_streamed
 
+from fastgru import Model, reference
+from fastgru.converters import to_graph
 from fastgru.graph import TimeConv, TimeSoftmax
 
 pytestmark = QUIET
@@ -34,6 +38,26 @@ ALONG_TIME: dict[str, Any] = {
     "conv-activations": lambda: [
         L.Conv1D(4, 2, activation="softmax"), L.Conv1D(4, 2, activation="gelu"), L.Conv1D(4, 2, activation="elu"),
     ],
+    "conv-same-strided": lambda: [
+        L.Conv1D(5, 4, strides=2, padding="same"), L.MaxPooling1D(2, padding="same"),
+        L.Conv1D(4, 1, strides=3, padding="same"),
+    ],
+    "transposed": lambda: [
+        L.Conv1DTranspose(3, 4, strides=2, padding="same"), L.Conv1DTranspose(2, 3, activation="tanh"),
+        L.Conv1DTranspose(2, 2, strides=3, activation="softmax"), L.Conv1DTranspose(2, 3, strides=2, output_padding=1),
+        L.Conv1DTranspose(2, 3, strides=2, padding="same", output_padding=1, use_bias=False),
+        L.Conv1DTranspose(2, 2, dilation_rate=3), L.Conv1DTranspose(2, 3, padding="same"),
+    ],
+    "images": lambda: [
+        L.Reshape((-1, 4, 1)), L.Conv2D(4, (3, 2), padding="same", activation="relu"),
+        L.Conv2D(6, (2, 3), (2, 1), groups=2, activation="softmax"), L.DepthwiseConv2D((1, 2)),
+        L.Conv2D(4, (2, 1), padding="valid", dilation_rate=(2, 1)),
+    ],
+    "images-transposed": lambda: [
+        L.Reshape((-1, 2, 2)), L.Conv2DTranspose(3, (3, 2), strides=(2, 1), padding="same"),
+        L.Conv2DTranspose(2, (2, 3), (1, 2), activation="relu"), L.Conv2DTranspose(2, (2, 2), strides=(3, 1)),
+    ],
+    "upsampling": lambda: [L.Conv1D(5, 2, strides=2), L.UpSampling1D(3), L.GRU(3, return_sequences=True)],
     "depthwise": lambda: [
         L.DepthwiseConv1D(3), L.DepthwiseConv1D(2, depth_multiplier=2, padding="same", activation="relu"),
     ],
@@ -74,6 +98,14 @@ ALONG_TIME: dict[str, Any] = {
         L.TimeDistributed(L.GroupNormalization(2)),
         L.TimeDistributed(L.LayerNormalization(axis=[1, 2])), L.TimeDistributed(L.GlobalAveragePooling1D()),
         L.TimeDistributed(L.UnitNormalization(axis=1)),
+    ],
+    "einsum": lambda: [
+        L.EinsumDense("abc,cd->abd", (None, 5), bias_axes="d", activation="tanh"),
+        L.EinsumDense("...x,xyz->...yz", (2, 3), bias_axes="yz"),
+        L.EinsumDense("btyz,yzq->btqz", (None, 4, 3), bias_axes="q", activation="softmax"),
+        L.EinsumDense("btqz,zuv->btuqv", (None, 2, 4, 2)), L.EinsumDense("btuqv,qvu->btu", (None, 2), bias_axes="u"),
+        L.EinsumDense("abc...,cx->abx...", (None, 3), bias_axes="x"),
+        L.EinsumDense("abc,cde->abde", (None, 2, 3)), L.EinsumDense("abcd,dx->abx", (None, 4)),
     ],
     "rms": lambda: [L.RMSNormalization(), L.Dense(3), L.LayerNormalization(rms_scaling=True)],
     "scalings": lambda: [
@@ -191,9 +223,35 @@ def test_on_frames(case, forward, dtype, tmp_path):
     check(sequential(shape, *layers), tmp_path, forward, dtype, scale=SCALE[dtype])
 
 
-def test_streaming_layers_stay_streaming():
-    from fastgru.converters import to_graph
+@pytest.mark.parametrize("case", ["transposed", "images", "images-transposed", "upsampling", "conv-same-strided"])
+def test_what_changes_its_steps_streams(case):
+    graph = to_graph(randomised(sequential((None, 4), *ALONG_TIME[case]()))).graph
+    (name,) = graph.inputs
+    check_streamed(graph, {name: np.random.default_rng(0).normal(size=(2, 12, 4)).astype(np.float32)})
 
+
+@pytest.mark.parametrize("join", [L.Add, L.Concatenate])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_an_encoder_and_a_decoder_with_skips(join, padding, float64, tmp_path):
+    """With 'valid' windows of two steps every two, nothing is left over of 12 steps."""
+    taps, x = {"same": 4, "valid": 2}[padding], keras.Input((None, 4))
+    first = L.Conv1D(6, taps, strides=2, padding=padding, activation="relu")(x)
+    second = L.Conv1D(8, taps, strides=2, padding=padding, activation="relu")(first)
+    y = L.GRU(5, return_sequences=True)(second)
+    y = join()([L.Conv1DTranspose(6, taps, strides=2, padding=padding)(y), first])
+    y = join()([L.Conv1DTranspose(4, taps, strides=2, padding=padding)(y), x])
+    model = randomised(keras.Model(x, L.Dense(3)(y)))
+    graph = to_graph(model).graph
+    values = np.random.default_rng(0).normal(size=(2, 12, 4))
+    (name,) = graph.inputs
+    (got,), _ = reference.run(graph, {name: values})
+    np.testing.assert_allclose(got, model(values).detach().numpy(), rtol=0, atol=1e-10)
+    check_streamed(graph, {name: values.astype(np.float32)})
+    with pytest.raises(ValueError, match="must have one number of steps"):
+        Model(graph)(values[:, :11])
+
+
+def test_streaming_layers_stay_streaming():
     model = sequential(
         (20, 4), L.Conv1D(3, 5, padding="causal"), L.AveragePooling1D(2), L.GRU(3, return_sequences=True)
     )

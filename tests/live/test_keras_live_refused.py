@@ -68,9 +68,17 @@ def frames(*layers: Any) -> Any:
 # name -> (model, the error)
 REFUSED: dict[str, tuple[Any, str]] = {
     "unsupported": (
-        lambda: chain(L.EinsumDense("abc,cd->abd", (None, 2), name="einsum"), L.Lambda(abs, name="odd")),
-        r"2 problems:(.|\n)*'einsum' must be a supported one, got EinsumDense(.|\n)*'odd' .* got Lambda"
-        r"(.|\n)*custom=\{'EinsumDense': function, 'Lambda': function\}",
+        lambda: chain(L.CategoryEncoding(4, name="codes"), L.Lambda(abs, name="odd")),
+        r"2 problems:(.|\n)*'codes' must be a supported one, got CategoryEncoding(.|\n)*'odd' .* got Lambda"
+        r"(.|\n)*custom=\{'CategoryEncoding': function, 'Lambda': function\}",
+    ),
+    "einsum-of-time": (
+        lambda: chain(L.EinsumDense("abc,cd->adb", (2, None), name="e")),
+        "equation of layer 'e' .* must keep time behind the batch, got 'abc,cd->adb'",
+    ),
+    "einsum-of-batch": (
+        lambda: chain(L.EinsumDense("abc,cd->bad", (None, 2), name="e")),
+        "equation of layer 'e' .* must keep the batch in front, got 'abc,cd->bad'",
     ),
     "gate": (lambda: chain(L.GRU(2, activation="relu6", name="d")), "activation of layer 'd' .* got 'relu6'"),
     "sparsemax": (
@@ -94,7 +102,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: chain(L.Conv1D(2, 3, strides=2, padding="same", name="c")),
         "layer 'c' .* must know the number",
     ),
-    "open-upsampling": (lambda: chain(L.UpSampling1D(2, name="u")), "input of layer 'u' .* must not reach over time"),
+    "open-upsampling": (
+        lambda: chain(L.Reshape((-1, 3, 1)), L.UpSampling2D(2, name="u")),
+        "input of layer 'u' .* must not have time among its spatial axes",
+    ),
     "masked-frames": (masked_frames, r"with time as an axis of the frame, layer 'g' .* must have no mask"),
     "mask-as-data": (lambda: functional(mask_as_data), "outputs of the model must be outputs of layers, got masks"),
     "zero-last": (lambda: functional(zero_last), "zero_output_for_mask of layer 'g' .* with return_sequences"),

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import agree, imported, model
+from onnx_models import agree, feeds_for, imported, model
+from streamed import check_streamed
 
+from fastgru import Model
 from fastgru.errors import ConvertError
 from fastgru.graph import TimeConv
 
@@ -52,6 +54,15 @@ TRANSPOSED = [
     (["B", 4, "T"], (4, 3, 3), {"pads": [1, 1]}),
     (["B", 4, "T"], (4, 2, 3), {"group": 2, "dilations": [2], "pads": [2, 2]}),
     (["B", 4, "T", 9], (4, 3, 3, 3), {"pads": [2, 1, 0, 1], "strides": [1, 2]}),
+    (["B", 4, "T"], (4, 3, 4), {"strides": [2], "pads": [1, 1]}),
+    (["B", 4, "T"], (4, 3, 5), {"strides": [3], "pads": [2, 0], "output_padding": [2]}),
+    (["B", 4, "T"], (4, 2, 3), {"strides": [2], "dilations": [2], "group": 2, "pads": [1, 3]}),
+    (["B", 4, "T"], (4, 1, 2), {"strides": [3], "group": 4}),
+    (["B", 4, "T"], (4, 3, 2), {"pads": [2, 3]}),
+    (["B", 4, "T"], (4, 3, 5), {"strides": [2], "auto_pad": "SAME_UPPER"}),
+    (["B", 4, "T"], (4, 3, 5), {"strides": [2], "auto_pad": "SAME_LOWER"}),
+    (["B", 4, "T", 9], (4, 3, 4, 3), {"strides": [2, 2], "pads": [1, 1, 1, 0], "output_padding": [0, 1]}),
+    (["B", 4, 5, "T"], (4, 3, 3, 3), {"strides": [1, 2], "group": 2, "dilations": [2, 1]}),
     (["B", 4, 9], (4, 3, 4), {"strides": [3], "output_padding": [1]}),
     (["B", 4, 9], (4, 3, 4), {"strides": [3], "output_shape": [29]}),
     (["B", 4, 9], (4, 3, 4), {"strides": [3], "auto_pad": "SAME_LOWER"}),
@@ -66,7 +77,42 @@ def test_transposed_convolutions(tmp_path, x, shape, attributes):
     w = rng.normal(size=shape).astype(np.float32) * 0.5
     b = rng.normal(size=shape[1] * attributes.get("group", 1)).astype(np.float32)
     node = make_node("ConvTranspose", ["x", "w", "b"], ["y"], **attributes)
-    agree(imported(model([node], {"x": x}, ["y"], {"w": w, "b": b}), tmp_path), steps=11, atol=1e-5)
+    found = imported(model([node], {"x": x}, ["y"], {"w": w, "b": b}), tmp_path)
+    agree(found, steps=11, atol=1e-5)
+    if "T" in x:
+        check_streamed(found.graph, feeds_for(found.graph, steps=11))
+
+
+@pytest.mark.parametrize("join", ["Add", "Concat"])
+def test_an_encoder_and_a_decoder_with_skips(tmp_path, join):
+    """Two strided layers, a GRU at the lowest rate, and back up again; what is skipped waits, whatever T is called."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "a": (6, 4, 4), "b": (8, 6, 3), "W": (1, 15, 8), "R": (1, 15, 5), "c": (5, 6, 4), "e": (6, 4, 4), "m": (12, 6)
+    }  # fmt: skip
+    arrays: dict[str, Any] = {k: rng.normal(size=s).astype(np.float32) * 0.4 for k, s in shapes.items()}
+    arrays["one"] = np.array([1])
+    nodes = [
+        make_node("Conv", ["x", "a"], ["low"], strides=[2], pads=[1, 1]), make_node("Relu", ["low"], ["lowr"]),
+        make_node("Conv", ["lowr", "b"], ["lower"], strides=[2], pads=[1, 0]),
+        make_node("Transpose", ["lower"], ["t"], perm=[2, 0, 1]),
+        make_node("GRU", ["t", "W", "R"], ["g"], hidden_size=5), make_node("Squeeze", ["g", "one"], ["s"]),
+        make_node("Transpose", ["s"], ["u"], perm=[1, 2, 0]),
+        make_node("ConvTranspose", ["u", "c"], ["up"], strides=[2], pads=[1, 1]),
+        make_node("Add", ["up", "lowr"], ["joint"]) if join == "Add" else
+        make_node("Concat", ["up", "lowr"], ["wide"], axis=1),
+        *([] if join == "Add" else [
+            make_node("Transpose", ["wide"], ["rows"], perm=[0, 2, 1]), make_node("MatMul", ["rows", "m"], ["mixed"]),
+            make_node("Transpose", ["mixed"], ["joint"], perm=[0, 2, 1])]),
+        make_node("ConvTranspose", ["joint", "e"], ["back"], strides=[2], pads=[1, 1]),
+        make_node("Add", ["back", "x"], ["y"]),
+    ]  # fmt: skip
+    used = {k: v for k, v in arrays.items() if any(k in n.input for n in nodes)}
+    found = imported(model(nodes, {"x": ["B", 4, "T"]}, ["y"], used), tmp_path)
+    agree(found, steps=20, atol=1e-5)
+    check_streamed(found.graph, feeds_for(found.graph, steps=20))
+    with pytest.raises(ValueError, match="must have one number of steps"):
+        Model(found.graph)(feeds_for(found.graph, steps=21))
 
 
 POOLS = [
@@ -83,6 +129,15 @@ POOLS = [
 @pytest.mark.parametrize(("kind", "x", "attributes"), POOLS, ids=str)
 def test_pools(tmp_path, kind, x, attributes):
     agree(imported(model([make_node(kind, ["x"], ["y"], **attributes)], {"x": x}, ["y"]), tmp_path), steps=11)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge"])
+@pytest.mark.parametrize(("shape", "pads"), [(["B", "T", 3], [0, 4, 0, 0, 2, 0]), (["B", 2, "T"], [0, 1, 3, 0, 0, 0])])
+def test_pads_of_time(tmp_path, mode, shape, pads):
+    found = imported(model([make_node("Pad", ["x", "p"], ["y"], mode=mode)], {"x": shape}, ["y"],
+                           {"p": np.array(pads)}), tmp_path)  # fmt: skip
+    agree(found)
+    check_streamed(found.graph, feeds_for(found.graph))
 
 
 @pytest.mark.parametrize("kind", ["GlobalMaxPool", "GlobalAveragePool"])
@@ -103,6 +158,24 @@ def test_padding_that_is_cut_off_again_is_not_made(tmp_path):
     agree(found)
     (op,) = (n.op for n in found.graph.nodes if isinstance(n.op, TimeConv))
     assert (op.before, op.after) == (4, 0)
+
+
+@pytest.mark.parametrize(("pads", "stride", "far"), [([4, 4], 1, 0), ([1, 1], 2, 1)])
+def test_a_slice_to_the_length_of_another_value(tmp_path, pads, stride, far):
+    """Of a padded convolution what its input is long; of what came up again never less than that."""
+    rng = np.random.default_rng(0)
+    w, v = (rng.normal(size=s).astype(np.float32) for s in ((4, 4, 5 - stride // 2), (4, 4, 4)))
+    nodes = [
+        make_node("Conv", ["x", "w"], ["p"], pads=pads, strides=[stride]),
+        make_node("ConvTranspose", ["p", "v"], ["u"], pads=[1, 1], strides=[2]) if far else
+        make_node("Relu", ["p"], ["u"]),
+        make_node("Shape", ["x"], ["s"]), make_node("Gather", ["s", "two"], ["n"]),
+        make_node("Slice", ["u", "zero", "n", "two"], ["y"]),
+    ]  # fmt: skip
+    constants = {"w": w, "zero": np.array([0]), "two": np.array([2])} | ({"v": v} if far else {})
+    found = imported(model(nodes, {"x": ["B", 4, "T"]}, ["y"], constants), tmp_path)
+    for steps in (10, 11):
+        agree(found, steps=steps, atol=1e-5)
 
 
 def test_a_slice_of_time_must_be_of_padding(tmp_path):
@@ -164,7 +237,7 @@ REFUSED = [
     (make_node("Gather", ["x", "one"], ["y"], axis=1), ["B", "T", 4], r"indices along time must be -1 \(or 0\), got"),
     (make_node("MatMul", ["x", "x"], ["y"]), ["B", "T", 4], "must be one of fixed size, got time"),
     (make_node("Reshape", ["x", "flat"], ["y"]), ["B", "T", 4], "must have as many elements|must be a multiple"),
-    (make_node("ConvTranspose", ["x", "w"], ["y"], strides=[2]), ["B", 4, "T"], "over time must have stride 1, got 2"),
+    (make_node("ConvTranspose", ["x", "w"], ["y"], output_shape=[21]), ["B", 4, "T"], "output_shape must be left out"),
     (make_node("Conv", ["x", "w"], ["y"], strides=[2], auto_pad="SAME_UPPER"), ["B", 4, "T"],
      "auto_pad over time must have stride 1, got 2"),
 ]  # fmt: skip
@@ -227,6 +300,8 @@ FORMS: list[tuple[str, int, list[Any], dict[str, Any], list[Any]]] = [
      {"i": np.array([[2], [0]]), "u": np.ones((2, 4), np.float32)}, [3, 4]),
     ("scatter", 16, [make_node("ScatterND", ["x", "i", "x"], ["y"])],
      {"i": np.array([[[2, 1], [0, 0], [1, 1], [2, 3]]] * 3)}, [3, 4]),
+    ("top", 7, [make_node("TopK", ["x"], ["y", "i"], k=2, axis=1)], {}, [3, 4]),
+    ("top", 11, [make_node("TopK", ["x", "k"], ["y", "i"], largest=0)], {"k": np.array([3])}, [3, 4]),
     ("cumsum", 14, [make_node("CumSum", ["x", "a"], ["y"], reverse=1, exclusive=1)], {"a": np.array(1)}, [3, 4]),
     ("reverse", 10, [make_node("ReverseSequence", ["x", "l"], ["y"], time_axis=0, batch_axis=1)],
      {"l": np.array([1, 3, 2, 3])}, [3, 4, 2]),

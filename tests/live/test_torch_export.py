@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from streamed import check_streamed
 from torch_cases import assert_close, run_engine64, run_reference
 
 import fastgru
@@ -56,6 +57,20 @@ def test_modules(name: str) -> None:
     if "axes" in found.provenance:  # else it was a chain of layers
         assert found.provenance["axes"] == case.axes
     assert (not found.graph.not_streamable()) == case.streams
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["down and up with skips", "down and up over both axes", "transposed convolutions over time",
+     "bands up by themselves", "cut to the length of its input", "short-time transforms",
+     "other short-time transforms", "mirrored and repeated ends"],
+)  # fmt: skip
+def test_what_comes_up_again_streams(name: str) -> None:
+    case = CASES[name]
+    torch.manual_seed(0)
+    graph = to_graph(case.build(), example_inputs=case.examples(), **case.given).graph
+    feeds = selftest.make_input(graph)
+    check_streamed(graph, feeds if isinstance(feeds, dict) else {next(iter(graph.inputs)): feeds})
 
 
 def test_float32_modules_stay_float32() -> None:

@@ -13,7 +13,7 @@ from fastgru.layers import GRU, like
 
 torch = pytest.importorskip("torch")
 cases = pytest.importorskip("torch_export_cases")
-nn = torch.nn
+nn, F = torch.nn, torch.nn.functional
 One, Two, WithState, gru = cases.One, cases.Two, cases.WithState, cases.gru
 
 
@@ -65,6 +65,13 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
         of(lambda m, x: m.gru(x + torch.randn(4))[0]), X, {}, ["aten::randn: call must give the same at every time"]),
     "branch by a value": (
         Branching(), X, BT, ["must be one that torch.export can trace, got GuardOnDataDependentSymNode"]),
+    "inverse transform to a length": (
+        of(lambda m, x: torch.istft(torch.stft(x[..., 0], 8, 2, window=torch.ones(8), return_complex=True), 8, 2,
+                                    window=torch.ones(8), length=4)), X, BT,
+        ["aten::istft: length must be left out, got 4: give signals of a multiple of the hop"]),
+    "circular padding of time": (
+        of(lambda m, x: m.gru(F.pad(x.transpose(1, 2), (2, 2), "circular").transpose(1, 2))[0]), X, BT,
+        ["circular"]),
     "steps that are fixed": (
         of(lambda m, x: m.gru(x.reshape(x.shape[0], 6, 4))[0]), X, BT,
         ["module must take arguments of sizes x (B, T, 4), got RuntimeError: shape '[2, 6, 4]' is invalid"]),

@@ -199,6 +199,32 @@ def _recurrent_weights(m: Any, x: Any) -> Any:
     return m.gru(torch.matmul(x, weight))[0]
 
 
+def _hourglass(m: Any, x: Any) -> Any:
+    """Down twice, a GRU, and up again, each with what went by it."""
+    first = torch.relu(m.down(x))
+    inner = m.gru(m.low(first).transpose(1, 2))[0].transpose(1, 2)
+    return torch.tanh(m.up(m.high(inner) + first)) * x
+
+
+def _images(m: Any, x: Any) -> Any:
+    low = torch.relu(m.down(x))
+    b, c, t, f = low.shape
+    y = m.gru(low.transpose(1, 2).reshape(b, t, c * f))[0].reshape(b, t, c, f).transpose(1, 2)
+    return m.up(torch.cat([low, y], 1)) - x
+
+
+def _short_time(m: Any, x: Any) -> Any:
+    """A mask of magnitudes by a GRU, and what is left added to the signal."""
+    z = torch.stft(x, 16, 4, 16, torch.hann_window(16, dtype=x.dtype), return_complex=True, normalized=True)
+    mask = torch.sigmoid(m.gru(z.abs().transpose(1, 2))[0]).transpose(1, 2)
+    return x + torch.istft(z * mask, 16, 4, 16, torch.hann_window(16, dtype=x.dtype), normalized=True)
+
+
+def _rows_up(m: Any, x: Any) -> Any:
+    b, f, c, t = x.shape
+    return m.up(x.reshape(b * f, c, t)).reshape(b, f, 3, 2 * t)
+
+
 def _pools(m: Any, x: Any) -> Any:
     y = torch.cat([F.max_pool1d(x, 3, 2, 1), F.avg_pool1d(x, 3, 2, 1)], 1)
     return m.gru(y.transpose(1, 2))[0]
@@ -388,6 +414,46 @@ CASES: dict[str, Case] = {
         lambda: One(lambda m, x: m.up(m.down(x)), down=nn.Conv2d(2, 3, (1, 3), (1, 2)),
                     up=nn.ConvTranspose2d(3, 2, (1, 3), (1, 2))),
         _random(2, 2, 7, 9), "x (B, 2, T, 9)"),
+    "down and up with skips": Case(
+        lambda: One(_hourglass, down=nn.Conv1d(4, 6, 4, 2, 1), low=nn.Conv1d(6, 8, 5, 3, 1), gru=gru(8, 6),
+                    high=nn.ConvTranspose1d(6, 6, 5, 3, 1), up=nn.ConvTranspose1d(6, 4, 4, 2, 1)),
+        _random(2, 4, 24), "x (B, 4, T)"),
+    "down and up over both axes": Case(
+        lambda: One(_images, down=nn.Conv2d(2, 4, (3, 3), (2, 2), (1, 1)), gru=gru(20, 20),
+                    up=nn.ConvTranspose2d(8, 2, (3, 3), (2, 2), (1, 1), output_padding=(1, 0), groups=2)),
+        _random(2, 2, 12, 9), "x (B, 2, T, 9)"),
+    "transposed convolutions over time": Case(
+        lambda: One(lambda m, x: (m.dilated(x), m.wide(x), m.sparse(x), m.alike(x),
+                                  F.conv_transpose1d(x, m.alike.weight, None, 2)),
+                    dilated=nn.ConvTranspose1d(4, 6, 3, 2, 1, 1, groups=2, dilation=2),
+                    wide=nn.ConvTranspose1d(4, 3, 7, 3),
+                    sparse=nn.ConvTranspose1d(4, 4, 2, 5, groups=4), alike=nn.ConvTranspose1d(4, 2, 3, 1, 1)),
+        _random(2, 4, 9), "x (B, 4, T)"),
+    "bands up by themselves": Case(
+        lambda: One(_rows_up, up=nn.ConvTranspose1d(4, 3, 4, 2, 1)), _random(2, 5, 4, 9), "x (B, 5, 4, T)",
+        {"axes": {"x": ("B", None, None, "T")}}),
+    "cut to the length of its input": Case(
+        lambda: One(lambda m, x: m.up(m.down(x))[..., : x.shape[-1]] * 2, down=nn.Conv1d(4, 6, 2, 2),
+                    up=nn.ConvTranspose1d(6, 4, 2, 2)),
+        _random(2, 4, 12), "x (B, 4, T)"),
+    "the largest in order": Case(
+        lambda: One(lambda m, x: (*torch.topk(m.gru(x)[0], 3), *torch.topk(x.unsqueeze(2), 2, dim=3, largest=False),
+                                  *x.sort(dim=2, descending=True), x.argsort(-1)), gru=gru(4, 5)),
+        _random(2, 7, 4), "x (B, T, 4)"),
+    "short-time transforms": Case(
+        lambda: One(_short_time, gru=gru(9, 9)), _random(2, 64), "x (B, T)", {"axes": {"x": ("B", "T")}}),
+    "other short-time transforms": Case(
+        lambda: One(lambda m, x: (
+            torch.view_as_real(torch.stft(x, 16, 5, 12, torch.hann_window(12), False, onesided=False,
+                                          return_complex=True)),
+            torch.stft(x, 9, 3, None, torch.ones(9), True, "constant", True, return_complex=True).abs(),
+            torch.stft(x, 8, 2, return_complex=True, pad_mode="replicate", window=torch.ones(8)).abs())),
+        _random(2, 40), "x (B, T)", {"axes": {"x": ("B", "T")}}),
+    "mirrored and repeated ends": Case(
+        lambda: One(lambda m, x: m.gru(m.conv(m.reflect(x)).transpose(1, 2))[0] + m.gru(m.conv(m.repeat(x)).mT)[0],
+                    reflect=nn.ReflectionPad1d((3, 1)), repeat=nn.ReplicationPad1d(2), conv=nn.Conv1d(4, 4, 5),
+                    gru=gru(4, 3)),
+        _random(2, 4, 11), "x (B, 4, T)"),
     "pools over time": Case(
         lambda: One(_pools, gru=gru(8, 2)), _random(2, 4, 9), "x (B, 4, T)"),
     "pools over both axes": Case(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from math import prod
+
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Conv, ConvTranspose, Dense, Op, TimeConv, Transpose
+from ...graph import Add, Conv, ConvTranspose, Dense, Op, Reshape, TimeConv, Transpose
 from ...graph.convolution import extent
+from ..tensors.transposed import Along, over_time
 from .activations import apply, finish, fits
 from .rows import LORA, Row, one, shaped, take
 from .values import AcrossTime, Array, Context, Layer, Value
@@ -28,12 +32,12 @@ def channels_last(layer: Layer) -> bool:
     return value != "channels_first"
 
 
-def along_time(layer: Layer, x: Value) -> bool:
-    """Whether a layer with one spatial axis moves along the model's time."""
+def along_time(layer: Layer, x: Value, *, most: int = 1) -> bool:
+    """Whether a layer with at most `most` spatial axes moves along the model's time, which is their first."""
     rank = rank_of(layer)
     if x.rank != rank + 2:
         raise ConvertError(f"input of {layer} must have {rank + 2} axes with the batch's, got {x.spec}")
-    if x.timed and (rank > 1 or not channels_last(layer)):
+    if x.timed and (rank > most or not channels_last(layer)):
         raise AcrossTime(f"input of {layer} must not have time among its spatial axes and channels, got {x.spec}")
     return x.timed
 
@@ -41,9 +45,9 @@ def along_time(layer: Layer, x: Value) -> bool:
 def same(layer: Layer, size: int | None, window: int, stride: int) -> tuple[int, int]:
     """Padding before and after an axis, so that the output has ceil(size / stride) elements, as TensorFlow does."""
     if size is None:
-        if stride > 1 and window > 1:
+        total = window - 1  # for the most steps beyond a multiple of the stride
+        if len({max(window - steps, 0) // 2 for steps in range(1, stride + 1)}) > 1:
             raise AcrossTime(f"padding of {layer} with stride {stride} must know the number of steps, got any")
-        total = window - 1
     else:
         total = max((-(-size // stride) - 1) * stride + window - size, 0)
     return total // 2, total - total // 2
@@ -95,6 +99,31 @@ def _on_frame(op: Op, layer: Layer, x: Value, ctx: Context) -> Value:
     return apply(layer, from_channels(layer, y, ctx, f"{layer.name}.features"), ctx)
 
 
+def _over_time(layer: Layer, x: Value, ops: Iterable[Op], bias: Array | None, ctx: Context) -> Value:
+    """Ops one after the other on channels and the spatial axes behind time; then the bias and the activation."""
+    rank = rank_of(layer)
+    y = to_channels(layer, x, ctx) if rank > 1 else x
+    for op in ops:
+        y = ctx.add(op, y, name=f"{layer.name}.{op.kind}")
+    if bias is not None:
+        shift = ctx.constant(bias.reshape(-1, *[1] * (rank - 1)), name=f"{layer.name}.bias")
+        y = ctx.add(Add(), y, shift, name=f"{layer.name}.add")
+    if rank > 1:
+        y = from_channels(layer, y, ctx, f"{layer.name}.features")
+    return apply(layer, y, ctx)
+
+
+def _windows(frame: tuple[int, ...], size: int, stride: int, dilation: int, sides: tuple[int, int]) -> Iterator[Op]:
+    """Frames (C, *rest) to (C * size, *rest): the steps of a window as channels, those of a channel side by side."""
+    channels, *rest = frame
+    n = channels * prod(rest)
+    yield Reshape((n,))
+    yield TimeConv(np.tile(np.eye(size)[:, None], (n, 1, 1)), None, stride, dilation, *sides, n)
+    yield Reshape((channels, prod(rest), size))
+    yield Transpose((0, 2, 1))
+    yield Reshape((channels * size, *rest))
+
+
 def _convolve(
     layer: Layer, x: Value, ctx: Context, weight: Array, bias: Array | None, groups: int, *, last: bool
 ) -> Value:
@@ -105,9 +134,17 @@ def _convolve(
     pads = padding(layer, spatial(layer, x), reach, strides)
     if not last:
         layer = layer._replace(name=f"{layer.name}.depthwise", config={**layer.config, "activation": "linear"})
-    if not along_time(layer, x):
+    if not along_time(layer, x, most=3):
         before, after = zip(*pads, strict=True)
         return _on_frame(Conv(weight, bias, strides, dilations, before, after, groups), layer, x, ctx)
+    if rank > 1:
+        ops: list[Op] = []
+        if (weight.shape[2], strides[0], pads[0]) != (1, 1, (0, 0)):
+            ops += _windows((x.frame[-1], *x.frame[:-1]), weight.shape[2], strides[0], dilations[0], pads[0])
+        before, after = zip(*pads[1:], strict=True)
+        weight = weight.reshape(weight.shape[0], -1, *weight.shape[3:])
+        ops.append(Conv(weight, bias, strides[1:], dilations[1:], before, after, groups))
+        return _over_time(layer, x, ops, None, ctx)
     if weight.shape[2] == 1 and strides == (1,) and groups == 1:
         return finish(Dense(weight[:, :, 0], bias), x, layer, ctx)
     return finish(TimeConv(weight, bias, strides[0], dilations[0], *pads[0], groups), x, layer, ctx)
@@ -133,7 +170,7 @@ def _first(kernel: Array) -> Array:
 def conv(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """Conv1D, Conv2D, Conv3D: kernel (*kernel, C / groups, filters)."""
     x = one(layer, inputs)
-    along_time(layer, x)
+    along_time(layer, x, most=3)
     kernel = take(layer, arrays, *_names(layer, "kernel"))[0]
     groups, filters, channels = layer.integer("groups", default=1), layer.integer("filters"), _channels(layer, x)
     if channels % groups or filters % groups:
@@ -153,7 +190,7 @@ def _depthwise(layer: Layer, kernel: Array, x: Value) -> tuple[Array, int]:
 def depthwise(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """DepthwiseConv1D, DepthwiseConv2D: a kernel (*kernel, C, multiplier) for every channel alone."""
     x = one(layer, inputs)
-    along_time(layer, x)
+    along_time(layer, x, most=3)
     kernel = take(layer, arrays, *_names(layer, "depthwise_kernel"))[0]
     weight, channels = _depthwise(layer, kernel, x)
     return [_convolve(layer, x, ctx, weight, _bias(layer, arrays, len(weight)), channels, last=True)]
@@ -162,7 +199,7 @@ def depthwise(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
 def separable(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """SeparableConv1D, SeparableConv2D: a depthwise convolution, then one of single elements (1, C * multiplier, O)."""
     x = one(layer, inputs)
-    along_time(layer, x)
+    along_time(layer, x, most=3)
     kernel, pointwise = take(layer, arrays, *_names(layer, "depthwise_kernel", "pointwise_kernel"))[:2]
     weight, channels = _depthwise(layer, kernel, x)
     filters, ones = layer.integer("filters"), (1,) * rank_of(layer)
@@ -183,10 +220,9 @@ def _cropping(reach: int, stride: int, extra: int | None, *, valid: bool) -> tup
 
 
 def transposed(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
-    """Conv1DTranspose, Conv2DTranspose, on frames: kernel (*kernel, filters, C)."""
+    """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose: kernel (*kernel, filters, C)."""
     x, rank = one(layer, inputs), rank_of(layer)
-    if along_time(layer, x):
-        raise AcrossTime(f"input of {layer} must not reach over time, got {x.spec}")
+    timed = along_time(layer, x, most=3)
     kernel = take(layer, arrays, *_names(layer, "kernel"))[0]
     filters = layer.integer("filters")
     shaped(layer, kernel, "kernel", _kernel_shape(layer, filters, _channels(layer, x)))
@@ -202,6 +238,10 @@ def transposed(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Cont
     before, after = (tuple(max(0, cut[side]) for cut in cuts) for side in (0, 1))
     more = tuple(max(0, -cut[1]) for cut in cuts)
     weight, bias = _first(kernel), _bias(layer, arrays, filters)
+    if timed:
+        along, *rest = map(Along, strides, dilations, before, after, more)
+        ops = over_time(weight, along, rest, 1, (x.frame[-1], *x.frame[:-1]))
+        return [_over_time(layer, x, ops, bias, ctx)]
     op = ConvTranspose(weight, bias, strides, dilations, before, after, more)
     return [_on_frame(op, layer, x, ctx)]
 

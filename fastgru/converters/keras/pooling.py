@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Expand, Pad, Pool, Reshape, Slice, TimeConv, TimePad, TimePool
+from ...graph import Expand, OverlapAdd, Pad, Pool, Reshape, Slice, TimeConv, TimePad, TimePool
 from .convolutions import along_time, channels_last, from_channels, rank_of, same, spatial, to_channels
 from .formulas import binary, cast, emit, reduce, where
 from .masking import column, known_mask
@@ -115,12 +115,14 @@ def cropping(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Contex
 
 
 def upsampling(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
-    """UpSampling1D, 2D, 3D of frames: every element repeated along the spatial axes."""
+    """UpSampling1D, 2D, 3D: every step repeated, or every element along the spatial axes of frames."""
     x, rank = one(layer, inputs), rank_of(layer)
     take(layer, arrays)
-    if along_time(layer, x):
-        raise AcrossTime(f"input of {layer} must not reach over time, got {x.spec}")
     sizes = layer.integers("size", rank)
+    if along_time(layer, x):
+        again = ctx.add(Reshape((1, *x.frame)), x, name=f"{layer.name}.apart")
+        copies = ctx.add(Expand((sizes[0], *x.frame)), again, name=f"{layer.name}.copies")
+        return [ctx.add(OverlapAdd(sizes[0], sizes[0], tail=0), copies, name=layer.name)]
     first = 0 if channels_last(layer) else 1
     factors = [1] * len(x.frame)
     factors[first : first + rank] = sizes

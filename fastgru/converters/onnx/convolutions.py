@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Conv, ConvTranspose, Dense
+from ...graph import Add, Conv, ConvTranspose, Dense
+from ..tensors.steps import overlapped, windowed
+from ..tensors.transposed import Along, over_time
 from ..tensors.values import Array, Tensor
 from ..tensors.views import over_rows
 from .call import Call, Translator
-from .temporal import retimed, time_conv, unfolded, windowed
+from .temporal import retimed, time_conv, unfolded
 from .windows import Window, check_kernel, sizes, time_axis, window
 
 
@@ -93,11 +95,9 @@ def run(call: Call, x: Tensor, op: Convolution) -> Tensor:
     kernel, strides, dilations, before, after = (values[i] for values in op.window.fields())
     extent = op.window.extent(i)
     if op.transposed:
-        if strides != 1 or op.output_padding[i]:
-            raise ConvertError(f"transposed convolution over time must have stride 1, got {strides}")
+        if strides != 1 or op.output_padding[i] or max(before, after) >= extent:
+            return _overlapping(call, x, op, i)
         before, after = extent - 1 - before, extent - 1 - after
-        if min(before, after) < 0:
-            raise ConvertError(f"pads over time must be less than the kernel's {extent} steps, got more")
     steps = {"stride": strides, "dilation": dilations, "before": before, "after": after}
 
     def one(value: str) -> str:
@@ -115,6 +115,25 @@ def run(call: Call, x: Tensor, op: Convolution) -> Tensor:
     return call.result(y.value, retimed(y.axes, i + 2, symbol), y.elem)
 
 
+def _overlapping(call: Call, x: Tensor, op: Convolution, i: int) -> Tensor:
+    """A transposed convolution over time that gives other than as many steps as it sees."""
+    axes = [Along(*values) for values in zip(*op.window.fields()[1:], op.output_padding, strict=True)]
+    along, others = axes[i], axes[:i] + axes[i + 1 :]
+    weight = np.moveaxis(op.weight, i + 2, 2)
+
+    def one(value: str) -> str:
+        for part in over_time(weight, along, others, op.groups, call.shape(value)):
+            value = call.add(part, value)
+        if op.bias is None:
+            return value
+        bias = op.bias.reshape(-1, *[1] * len(others))
+        return call.add(Add(), value, call.constant(bias))
+
+    y = over_rows(call, x, [a for a in range(1, x.rank) if a != i + 2], one)
+    more = op.window.extent(i) - along.stride - along.before - along.after + along.extra
+    return call.result(y.value, retimed(y.axes, i + 2, overlapped(str(x.axes[i + 2][0]), along.stride, more)), y.elem)
+
+
 def conv_transpose(call: Call) -> Tensor:
     """ConvTranspose; ``output_shape`` and ``auto_pad`` become what is cut off."""
     x, weight, bias = call.tensor(0), call.array(1, "W"), call.optional(2, "B")
@@ -129,10 +148,9 @@ def conv_transpose(call: Call) -> Tensor:
     if shape is not None or auto.startswith("SAME"):
         for i, n in enumerate(sizes(x)):
             if n is None:
-                if shape is None and found.strides[i] == 1:
-                    found.before[i], found.after[i] = _halves(found.extent(i) - 1 + more[i], auto)
-                    continue
-                raise ConvertError("output_shape and auto_pad must be left out over time, got them")
+                if shape is not None:
+                    raise ConvertError(f"output_shape must be left out over time, got {shape}")
+                n = 1  # of any length as much is cut off
             wanted = shape[i] if shape is not None else n * found.strides[i]
             cut = (n - 1) * found.strides[i] + found.extent(i) + more[i] - wanted
             if cut < 0:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ...errors import ConvertError
 from ...graph import Pad, Pool, TimePool
+from ..tensors.steps import windowed
 from ..tensors.values import Tensor
 from ..tensors.views import over_rows
 from .call import Call, Translator
 from .reductions import reduced
-from .temporal import retimed, windowed
+from .temporal import retimed
 from .windows import Window, sizes, time_axis, window
 
 

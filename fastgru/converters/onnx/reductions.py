@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto
 
 from ...errors import ConvertError
-from ...graph import ArgReduce, CumSum, Reduce, TimeReduce
+from ...graph import ArgReduce, CumSum, Reduce, TimeReduce, TopK
 from ..tensors.values import Tensor, describe
 from ..tensors.views import with_ones, without
 from .call import Call, Translator
@@ -88,16 +88,18 @@ def cumulative_sum(call: Call) -> Tensor:
     return call.result(call.add(op, x.value), x.axes, x.elem)
 
 
-def top_one(call: Call) -> tuple[Tensor, Tensor]:
-    """TopK with k = 1: the largest or smallest element and its place."""
+def top_k(call: Call) -> tuple[Tensor, Tensor]:
+    """TopK along an axis of fixed size; in order, whether that is asked for or not."""
     x, k = call.tensor(0), call.attr("k") if call.opset < 10 else call.array(1, "k")
-    axis = call.axis(call.attr("axis", -1), x.rank)
+    frame = x.frame_axis(call.axis(call.attr("axis", -1), x.rank))
+    largest = bool(call.attr("largest", 1))
     call.attr("sorted")
-    if int(np.asarray(k).reshape(-1)[0]) != 1:
-        raise ConvertError(f"k must be 1, got {np.asarray(k).reshape(-1)[0]}")
-    largest, frame = bool(call.attr("largest", 1)), x.frame_axis(axis)
-    values = call.add(Reduce("max" if largest else "min", (frame,), keepdims=True), x.value)
-    places = call.add(ArgReduce("argmax" if largest else "argmin", frame, keepdims=True), x.value)
+    count = int(np.asarray(k).reshape(-1)[0])
+    if count == 1:
+        values = call.add(Reduce("max" if largest else "min", (frame,), keepdims=True), x.value)
+        places = call.add(ArgReduce("argmax" if largest else "argmin", frame, keepdims=True), x.value)
+    else:
+        values, places = call.add_many(TopK(count, frame, largest), x.value)
     return call.result(values, x.axes, x.elem), call.result(places, x.axes, TensorProto.INT64)
 
 
@@ -106,5 +108,5 @@ OPERATORS: dict[str, Translator] = {
     "ArgMax": arg("argmax"),
     "ArgMin": arg("argmin"),
     "CumSum": cumulative_sum,
-    "TopK": top_one,
+    "TopK": top_k,
 }

@@ -8,7 +8,8 @@ import numpy as np
 
 from ...errors import ConvertError
 from ...graph import Concat, Pad, Reverse, TimePad, Where
-from ..tensors.values import Array, Tensor, describe, is_symbolic
+from ..tensors.steps import difference, never_more
+from ..tensors.values import Array, Dim, Tensor, describe, is_symbolic
 from ..tensors.views import align, sliced, with_ones
 from .call import Call, Translator
 from .temporal import at_end, cropped, longer
@@ -19,7 +20,7 @@ MODES = ("constant", "reflect", "edge", "wrap")
 def slice_(call: Call) -> Tensor | Array:
     """Slice; along time only what a convolution or padding has added there, or all of it reversed."""
     x = call.tensor(0)
-    starts, ends = (call.ints(name, i, 10) or [] for name, i in (("starts", 1), ("ends", 2)))
+    starts, ends = call.ints("starts", 1, 10) or [], _ends(call)
     axes = call.ints("axes", 3, 10)
     steps = call.ints("steps", 4, 10) if call.opset >= 10 else None
     chosen = call.axes(range(len(starts)) if axes is None else axes, x.rank)
@@ -27,7 +28,9 @@ def slice_(call: Call) -> Tensor | Array:
     for axis, start, end, step in parts:
         if step == 0:
             raise ConvertError("steps must not be 0, got 0")
-        if x.is_frame(axis):
+        if isinstance(end, Dim):
+            x = _cut_to(call, x, axis, start, end, step)
+        elif x.is_frame(axis):
             n = x.spec.shape[x.frame_axis(axis)]
             stop = None if step < 0 and end < -n else end
             if not range(n)[start:stop:step]:
@@ -36,6 +39,26 @@ def slice_(call: Call) -> Tensor | Array:
         else:
             x = _through(call, x, axis, start, end, step)
     return x
+
+
+def _ends(call: Call) -> Sequence[int | Dim]:
+    """Where slices end; at a number of steps, perhaps."""
+    given = call.setting("ends", 2, 10)
+    return list(given.reshape(-1)) if is_symbolic(given) else call.ints("ends", 2, 10) or []
+
+
+def _cut_to(call: Call, x: Tensor, axis: int, start: int, end: Dim, step: int) -> Tensor:
+    """A slice of time that ends where another value does, which `x` is never longer than, or always by as much."""
+    if x.is_time(axis) and step == 1 and start >= 0:
+        whole = str(x.size(axis))
+        more = difference(whole, str(end))
+        if start == 0 and (more == 0 or never_more(whole, str(end))):
+            return x
+        if more is not None:
+            return cropped(call, x, axis, start, more)
+    raise ConvertError(
+        f"slice must end at a fixed place or at that of its input, got {start}:{end} of {describe(x, axis)}"
+    )
 
 
 def empty(x: Tensor, axis: int) -> Array:
@@ -153,9 +176,13 @@ def pad(call: Call) -> Tensor:
 def _pad_time(call: Call, x: Tensor, axis: int, left: int, right: int, mode: str, fill: float) -> Tensor:
     if left <= 0 and right <= 0:
         return cropped(call, x, axis, -left, -right)
-    if mode != "constant" or min(left, right) < 0:
-        raise ConvertError(f"padding of time must be with a constant, got mode {mode!r} and counts {left} and {right}")
-    y = call.add(TimePad(left, right, fill), x.value)
+    outside = {"constant": "value", "reflect": "reflect", "edge": "edge"}.get(mode)
+    if outside is None or min(left, right) < 0:
+        raise ConvertError(
+            f"padding of time must be constant, reflect or edge and cut at neither end, got mode {mode!r} and counts "
+            f"{left} and {right}"
+        )
+    y = call.add(TimePad(left, right, fill, outside), x.value)
     return call.result(y, longer(x, axis, left + right), x.elem)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 
 from ...errors import ConvertError
 from ...graph import IRFFT, RFFT, Dense, Framing, Gather, Multiply, Pad
+from ..tensors.steps import windowed
 from ..tensors.values import Tensor
 from ..tensors.views import in_order, ordered, renumbered, without
 from .call import Call, Translator
-from .temporal import windowed
 
 
 def dft(call: Call) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -10,27 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Op, Recurrent, Reverse, State, Temporal, TimeConv, TimePad
+from ...graph import Op, OverlapAdd, Recurrent, Reverse, State, Temporal, TimeConv, TimePad
+from ..tensors.steps import shifted
 from ..tensors.values import Array, Axis, Tensor, describe
 
 if TYPE_CHECKING:
     from .call import Call
-
-OFFSET = re.compile(r"(.*?)([+-]\d+)?")
-
-
-def shifted(symbol: str, steps: int) -> str:
-    """The name of a number of steps that is `steps` more than another: ``"T-4"``."""
-    base, offset = OFFSET.fullmatch(symbol).groups()  # type: ignore[union-attr]
-    total = int(offset or 0) + steps
-    return f"{base}{total:+d}" if total else str(base)
-
-
-def windowed(symbol: str, extent: int, stride: int, padding: int) -> str:
-    """The name of the number of windows over some steps: (T + padding - extent) // stride + 1."""
-    if stride == 1:
-        return shifted(symbol, padding - extent + 1)
-    return f"({shifted(symbol, padding - extent + stride)})/{stride}"
 
 
 def longer(x: Tensor, axis: int, steps: int) -> list[Axis]:
@@ -95,7 +79,9 @@ class _Crop:
         self.start, self.end = start, end
 
     def leaf(self, call: Call, op: Op, inputs: Sequence[str]) -> str | None:
-        """The op with less padding; None when it has not enough, or none."""
+        """The op with less padding, or of which more is cut off; None when it has not enough, or none."""
+        if isinstance(op, OverlapAdd) and op.tail is not None:
+            return call.add(replace(op, skip=op.skip + self.start, tail=op.tail - self.end), *inputs)
         if isinstance(op, TimePad | TimeConv) and getattr(op, "stride", 1) == 1:
             before, after = op.before - self.start, op.after - self.end
             if min(before, after) >= 0:

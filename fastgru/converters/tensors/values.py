@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import ConvertError
 from ...graph import Spec
+from .steps import parted
 
 BATCH, TIME = "B", "T"
 Atom = str | int
@@ -37,7 +38,8 @@ class Dim:
     __int__ = __float__ = __index__
 
     def __str__(self) -> str:
-        return "*".join([str(self.factor)] * (self.factor != 1) + list(self.symbols))
+        symbols = [s if s.isalnum() or self.factor == 1 else f"({s})" for s in self.symbols]
+        return "*".join([str(self.factor)] * (self.factor != 1) + symbols)
 
 
 Size = int | Dim
@@ -49,7 +51,9 @@ def product(sizes: Iterable[Size]) -> Size:
     symbols: list[str] = []
     for size in sizes:
         factor *= size.factor if isinstance(size, Dim) else int(size)
-        symbols += size.symbols if isinstance(size, Dim) else ()
+        for times, symbol in map(parted, size.symbols if isinstance(size, Dim) else ()):
+            factor *= times
+            symbols.append(symbol)
     return Dim(factor, tuple(sorted(symbols))) if symbols and factor else factor
 
 

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from ...errors import ConvertError
 from ...graph import Concat, Op
-from .values import Atom, Axis, Dim, Size, Tensor, describe, elements, frames_of, product, quotient
+from .steps import may_agree, parted
+from .values import Atom, Axis, Dim, Size, Tensor, describe, elements, frames_of, is_time, product, quotient
 
 
 class Builder(Protocol):
@@ -130,9 +131,19 @@ def _joint(index: int, tensors: Sequence[Tensor], axes: Sequence[Axis], rank: in
         sizes = tuple(x.spec.shape[a] if isinstance(a, int) else a for a in axis)
         if index >= rank - x.rank and sizes != (1,):
             kinds[sizes] = axis
+    kinds = _one_time(kinds)
     if len(kinds) > 1:
         raise ConvertError(f"inputs must agree in axis {index}, got {' and '.join(_shown(k) for k in kinds)}")
     return next(iter(kinds.values()), (0,))
+
+
+def _one_time(kinds: dict[tuple[object, ...], Axis]) -> dict[tuple[object, ...], Axis]:
+    """The shortest of several names of a number of steps, which are those of values that meet: they must be equal."""
+    names = [str(sizes[0]) for sizes, axis in kinds.items() if len(axis) == 1 and is_time(axis[0])]
+    if 1 < len(names) == len(kinds) and all(may_agree(names[0], name) for name in names[1:]):
+        shortest = min(names, key=len)
+        return {(shortest,): (shortest,)}
+    return kinds
 
 
 def _shown(atoms: tuple[object, ...]) -> str:
@@ -204,11 +215,14 @@ def _consume(size: Size, source: list[int | str], frame: list[int], shape: str, 
             source.pop(0)
         head = source[0] if source else 1
         part = 1 if isinstance(head, str) else gcd(head, factor)
-        if isinstance(head, str) and head in symbols:
-            symbols.remove(head)
-            atoms.append(head)
-            source.pop(0)
-            continue
+        if isinstance(head, str):
+            times, symbol = parted(head)
+            if symbol in symbols and factor % times == 0:
+                factor //= times
+                symbols.remove(symbol)
+                atoms.append(head)
+                source.pop(0)
+                continue
         if isinstance(head, str) or part == 1:
             raise ConvertError(f"reshape of {x} to {shape} must keep batch and time whole")
         factor //= part

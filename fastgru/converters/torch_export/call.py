@@ -12,6 +12,7 @@ import torch
 from ...errors import ConvertError, GraphError
 from ...graph import Activate, Activation, Add, Cast, Node, Op, Spec, State, Unary
 from ..tensors.emit import Emitter
+from ..tensors.steps import multiple
 from ..tensors.values import TIME, Array, Axis, Dim, Size, Tensor, is_time
 from .sizes import Sizes
 
@@ -131,8 +132,8 @@ class Call:
         """The atom of the steps of time along an axis of the result."""
         shape = self.shapes[output] if output < len(self.shapes) else None
         size = shape[axis] if shape is not None else None
-        if isinstance(size, Dim) and size.factor == 1 and len(size.symbols) == 1:
-            return size.symbols[0]
+        if isinstance(size, Dim) and len(size.symbols) == 1 and is_time(size.symbols[0]):
+            return multiple(size.factor, size.symbols[0])
         if size is not None:
             raise ConvertError(f"number of steps must stay open, got {size}")
         return otherwise

@@ -187,10 +187,11 @@ def pad(call: Call, x: Any, widths: Sequence[int], mode: str = "constant", value
 
 
 def _padded_steps(call: Call, x: Tensor, dim: int, sides: tuple[int, int], mode: str, value: float) -> Tensor:
-    if mode != "constant":
-        raise ConvertError(f"padding over time must be constant, got {mode!r}")
+    outside = {"constant": "value", "reflect": "reflect", "replicate": "edge"}.get(mode)
+    if outside is None:
+        raise ConvertError(f"padding over time must be constant, reflect or replicate, got {mode!r}")
     steps = call.steps(dim, f"{x.axes[dim][0]}+{sum(sides)}")
-    padded = call.add(TimePad(*sides, value), call.timed(x).value)
+    padded = call.add(TimePad(*sides, value, outside), call.timed(x).value)
     return call.result(padded, [(steps,) if i == dim else axis for i, axis in enumerate(x.axes)])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import ArgReduce, CumSum, Reduce
+from ...graph import ArgReduce, CumSum, Reduce, TopK
 from ..tensors.values import Tensor, describe
 from ..tensors.views import renumbered, with_ones
 from .call import Call, Handler
@@ -87,6 +87,32 @@ def arg(call: Call, x: Any, function: str, dim: int | None = None, keepdim: bool
 
 def _arg(function: str) -> Handler:
     return lambda call, x, dim=None, keepdim=False: arg(call, x, function, dim, keepdim)
+
+
+def _top(
+    call: Call, x: Any, k: int, dim: int = -1, largest: bool = True, sorted_: bool = True
+) -> tuple[Tensor, Tensor]:
+    """The largest or smallest along an axis in order, and where they are."""
+    x = canonical(call, call.tensor(x))
+    axis = x.frame_axis(call.axis(dim, x.rank))
+    values, places = call.add_many(TopK(k, axis, largest), x.value)
+    return call.result(values, x.axes), call.result(places, x.axes)
+
+
+def _sort(call: Call, x: Any, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
+    x = canonical(call, call.tensor(x))
+    axis = x.frame_axis(call.axis(dim, x.rank))
+    return _top(call, x, x.spec.shape[axis], dim, descending)
+
+
+def _stable_sort(
+    call: Call, x: Any, *, stable: bool | None = None, dim: int = -1, descending: bool = False
+) -> tuple[Tensor, Tensor]:
+    return _sort(call, x, dim, descending)
+
+
+def _argsort(call: Call, x: Any, dim: int = -1, descending: bool = False) -> Tensor:
+    return _sort(call, x, dim, descending)[1]
 
 
 def variance(call: Call, x: Any, dims: Any = None, correction: Any = 1, keepdim: bool = False) -> Tensor:
@@ -171,5 +197,6 @@ TABLE: dict[str, Handler] = {
     "min.dim": _best("min"), "max.default": _extreme("max"), "min.default": _extreme("min"), "argmax": _arg("argmax"),
     "argmin": _arg("argmin"), **_variance(False), **_variance(True), "var_mean.correction": _var_mean,
     "norm.ScalarOpt_dim": norm, "linalg_vector_norm": norm, "norm.Scalar": norm, "logsumexp": _logsumexp, "any": _any,
-    "all": _all, "prod": _prod, "cumsum": _cumsum,
+    "all": _all, "prod": _prod, "cumsum": _cumsum, "topk": _top, "sort.default": _sort, "sort.stable": _stable_sort,
+    "argsort.default": _argsort,
 }  # fmt: skip

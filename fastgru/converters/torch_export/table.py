@@ -16,6 +16,7 @@ from . import (
     recurrent,
     reductions,
     spectral,
+    stft,
     views,
     windows,
 )
@@ -26,7 +27,7 @@ TABLE: dict[str, Handler] = {
     for module in (
         activations, choices, elementwise, indexing,
         joins, norms, pools, products, recurrent,
-        reductions, spectral, views, windows,
+        reductions, spectral, stft, views, windows,
     )
     for name, handler in module.TABLE.items()
 }  # fmt: skip
@@ -37,7 +38,8 @@ FAMILIES = {
     "windows": "conv|fold",
     "recurrent": "gru|lstm|rnn",
     "norms": "norm",
-    "spectral": "fft|stft|complex|polar|angle",
+    "stft": "stft",
+    "spectral": "fft|complex|polar|angle",
     "products": "mm$|matmul|bilinear|einsum|linear|attention|dot$|cdist|outer",
     "indexing": "index|gather|scatter|embedding|take|arange|full|zeros|ones|tri[lu]|one_hot|eye|put",
     "joins": "pad|cat$|stack|split|slice|chunk|narrow",

@@ -24,7 +24,8 @@ from ...graph import (
     TimePad,
     TimeReduce,
 )
-from ..tensors.values import TIME, Size, Tensor, describe, is_time
+from ..tensors.steps import never_more
+from ..tensors.values import TIME, Dim, Size, Tensor, describe, is_time
 from ..tensors.views import in_order, with_ones
 from .call import Call
 from .elementwise import affine, to
@@ -101,7 +102,7 @@ def cut_steps(call: Call, x: Tensor, dim: int, start: Size, end: Size | None, st
     """From `start` to before `end`."""
     whole, shape = x.size(dim), call.shapes[0] if call.shapes else None
     length = shape[dim] if shape is not None else None
-    if length == whole and step == 1:
+    if step == 1 and (length == whole or (start == 0 and isinstance(end, Dim) and never_more(str(whole), str(end)))):
         return x
     open_end = end is None or (isinstance(end, int) and end >= LARGEST)
     if isinstance(start, int) and start < 0 and step == 1 and (open_end or isinstance(length, int)):
@@ -275,6 +276,6 @@ def pad_of(call: Call, value: str) -> tuple[str, int, int]:
     """What a value is with zeros around it in time, and how many; the value itself where it is not padded."""
     node = call.producer(value)
     op: Op | None = node.op if node else None
-    if node and isinstance(op, TimePad) and op.value == 0:
+    if node and isinstance(op, TimePad) and (op.value, op.outside) == (0, "value"):
         return node.inputs[0], op.before, op.after
     return value, 0, 0

@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Conv, ConvTranspose, Framing, Gather, TimeConv
-from ..tensors.values import Axis, Tensor, describe, frames_of
+from ...graph import Add, Conv, ConvTranspose, Framing, Gather, TimeConv
+from ...graph.convolution import extent
+from ..tensors.steps import overlapped
+from ..tensors.transposed import Along, over_time
+from ..tensors.values import Array, Axis, Tensor, describe, frames_of
 from ..tensors.views import renumbered, view
 from .call import Call, Handler
 from .time import pad_of, unfolded
@@ -141,7 +144,7 @@ def transposed(
     call: Call, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
     groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """The transpose of a convolution, over fixed axes."""
+    """The transpose of a convolution, over time, fixed axes, or both."""
     x, weight = call.tensor(x), call.array(weight, "weight")
     count = weight.ndim - 2
     if x.rank == count + 1:
@@ -149,30 +152,45 @@ def transposed(
         return squeeze(
             call, transposed(call, batch, weight, bias, stride, padding, output_padding, groups, dilation), 0
         )
-    sides = [(p, p) for p in wide(padding, count)]
-    windows = Windows(list(weight.shape[2:]), wide(stride, count, 1), wide(dilation, count, 1), sides)
-    extra = wide(output_padding, count)
+    alongs = [
+        Along(*fields)
+        for fields in zip(
+            wide(stride, count, 1), wide(dilation, count, 1), *[wide(padding, count)] * 2, wide(output_padding, count),
+            strict=True,
+        )
+    ]  # fmt: skip
     layout = laid_out(call, x)
-    if layout.time is not None:
-        if windows.at(layout.time) != (1, 1, windows.dilation[layout.time], (0, 0)):
-            raise ConvertError(
-                "transposed convolution over time must have windows of 1 step, got larger ones or a stride"
-            )
-        weight = weight.squeeze(2 + layout.time)
-        extra = [n for i, n in enumerate(extra) if i != layout.time]
-        windows = windows.without(layout.time)
-    flat = not windows.size and not layout.rows  # nothing is left but channels
+    value, bias, time = layout.value, call.optional(bias, "bias"), layout.time
+    if time is not None and (weight.shape[2 + time], alongs[time]._replace(dilation=1)) != (1, Along(1)):
+        return _overlapping(call, layout, weight, bias, alongs, groups)
+    if time is not None:
+        weight, alongs = weight.squeeze(2 + time), alongs[:time] + alongs[time + 1 :]
+    flat = not alongs and not layout.rows  # nothing is left but channels
     rows = layout.rows + flat
     weight = weight.reshape(*weight.shape[:2], *[1] * rows, *weight.shape[2:])
-    value = call.reshape(layout.value, (*call.shape(layout.value), 1)) if flat else layout.value
-    ones, zeros = [1] * rows, [0] * rows
-    window: dict[str, Any] = {
-        "strides": [*ones, *windows.stride], "dilations": [*ones, *windows.dilation],
-        "before": [*zeros, *(s[0] for s in windows.sides)], "after": [*zeros, *(s[1] for s in windows.sides)],
-        "output_padding": [*zeros, *extra],
-    }  # fmt: skip
-    value = call.add(ConvTranspose(weight, call.optional(bias, "bias"), **window, groups=groups), value)
+    value = call.reshape(value, (*call.shape(value), 1)) if flat else value
+    strides, dilations, before, after, extra = zip(*[Along(1)] * rows, *alongs, strict=True)
+    value = call.add(ConvTranspose(weight, bias, strides, dilations, before, after, extra, groups), value)
     return placed(call, call.reshape(value, call.shape(value)[:1]) if flat else value, layout, None)
+
+
+def _overlapping(
+    call: Call, layout: Layout, weight: Array, bias: Array | None, alongs: list[Along], groups: int
+) -> Tensor:
+    """A transposed convolution over time, and over fixed axes besides."""
+    time = layout.time
+    assert time is not None
+    along, rest = alongs[time], [*[Along(1)] * layout.rows, *alongs[:time], *alongs[time + 1 :]]
+    weight = np.moveaxis(weight, 2 + time, 2)
+    more = extent(weight.shape[2], along.dilation) - along.stride - along.before - along.after + along.extra
+    weight = weight.reshape(*weight.shape[:3], *[1] * layout.rows, *weight.shape[3:])
+    value = call.timed(call.result(layout.value, layout.axes)).value
+    for op in over_time(weight, along, rest, groups, call.shape(value)):
+        value = call.add(op, value)
+    if bias is not None:
+        value = call.add(Add(), value, call.constant(bias.reshape(-1, *[1] * len(rest))))
+    steps = overlapped(str(layout.axes[2 + time][0]), along.stride, more)
+    return placed(call, value, layout, call.steps(2 + time, steps))
 
 
 def _general(
@@ -184,7 +202,7 @@ def _general(
     return _convolution(call, x, weight, bias, stride, padding, dilation, groups)
 
 
-def _unfold(call: Call, x: Any, dim: int, size: int, step: int) -> Tensor:
+def unfold(call: Call, x: Any, dim: int, size: int, step: int) -> Tensor:
     """Windows of an axis, their elements on a last axis of their own."""
     own = canonical(call, call.tensor(x))
     dim = call.axis(dim, own.rank)
@@ -208,7 +226,7 @@ def _unfold(call: Call, x: Any, dim: int, size: int, step: int) -> Tensor:
 
 
 TABLE: dict[str, Handler] = {
-    "unfold": _unfold,
+    "unfold": unfold,
     **{f"conv{n}d": _convolution for n in (1, 2, 3)}, "convolution": _general, "_convolution": _general,
     "conv_transpose1d": transposed, "conv_transpose2d.input": transposed, "conv_transpose3d.input": transposed,
 }  # fmt: skip
