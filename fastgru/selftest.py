@@ -140,17 +140,13 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> 
     >>> test.input.shape, test.outputs[0].shape, test.source
     ((2, 16, 3), (2, 16, 2), 'fastgru float64 reference')
     """
-    x = make_input(graph)
-    expected = _reference(graph, x)
-    if not all(np.isfinite(y).all() for y in expected):  # of a root or a logarithm, perhaps
-        x = each(x, lambda _, array: np.abs(array) if array.dtype.kind == "f" else array)
-        expected = _reference(graph, x)
+    x, expected = finite_input(graph)
     for name, y in zip(graph.outputs, expected, strict=True):
         _check_finite(name, y, graph.specs[name], REFERENCE_SOURCE)
     if oracle is None:
         return SelfTest(SEED, x, expected, REFERENCE_SOURCE)
     source = provenance.get("framework", "source framework")
-    outputs = tuple(_as_float(y) for y in oracle(each(x, lambda _, array: array.copy())))
+    outputs = tuple(_as_float(y) for y in oracle(copied(x)))
     _check_oracle(graph, outputs, expected, source)
     floors = [FLOORS[str(y.dtype)] for y in outputs]
     allowed = [max(IMPORT_SLACK * t, r) for t, r in _tolerances(graph, x, expected, floors)]
@@ -178,6 +174,24 @@ def make_input(graph: Graph) -> Input:
         When no number of steps fits the graph.
     """
     return draw(graph, np.random.default_rng(SEED))
+
+
+def finite_input(graph: Graph) -> tuple[Input, tuple[Array, ...]]:
+    """The input of the self-test and the reference's float64 outputs for it.
+
+    That of `make_input`, or its magnitudes where outputs would not be finite: of a root or a logarithm, perhaps.
+    """
+    x = make_input(graph)
+    expected = _reference(graph, x)
+    if not all(np.isfinite(y).all() for y in expected):
+        x = each(x, lambda _, array: np.abs(array) if array.dtype.kind == "f" else array)
+        expected = _reference(graph, x)
+    return x, expected
+
+
+def copied(x: Input) -> Input:
+    """The input for a framework to do with as it likes."""
+    return each(x, lambda _, array: array.copy())
 
 
 def _check_oracle(graph: Graph, outputs: tuple[Array, ...], expected: tuple[Array, ...], source: str) -> None:

@@ -27,6 +27,7 @@ ALLOWED = {
     "passes": ("graph", "reference"),
     "drawing": ("graph",),
     "tracing": ("graph", "reference", "_samples", "model"),
+    "comparison": ("graph", "reference", "converters", "passes", "selftest", "tracing", "_samples", "model"),
     "summary": ("graph",),
     "quantization": ("graph", "reference", "selftest", "summary", "_samples"),
     "selftest": ("graph", "reference", "model", "_samples"),
