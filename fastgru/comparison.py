@@ -138,13 +138,15 @@ def compare(
     """
     imported = to_graph(source, like=like, **options)
     graph = canonical(imported.graph)
-    framework = imported.provenance.get("framework", "its source")
     x = selftest.finite_input(graph)[0]
     try:
         seen = _told(imported, x)
     except OracleError as why:
+        framework = imported.provenance.get("framework", "its source")
         return Comparison(tracing.trace(graph, x, dtype=dtype, isa=isa), framework, str(why))
-    return Comparison(_rows(imported, graph, seen, x, dtype, isa), framework)
+    assert imported.oracle is not None  # or there would be nothing told
+    source = selftest.source_of(imported.oracle, imported.provenance)
+    return Comparison(_rows(imported, graph, seen, x, dtype, isa), source)
 
 
 def _told(imported: Imported, x: Input) -> list[LayerOutput]:
