@@ -153,7 +153,13 @@ def _told(imported: Imported, x: Input) -> list[LayerOutput]:
     """What the source tells of its layers, and of the outputs that are none of these as they are."""
     if imported.layers is None or imported.oracle is None:
         raise OracleError(imported.missing)
-    seen = list(imported.layers(selftest.copied(x)))
+    try:
+        seen = list(imported.layers(selftest.copied(x)))
+    except OracleError:
+        raise
+    except Exception as error:  # whatever the frameworks raise where they run a model otherwise than as a whole
+        first = (str(error).strip().splitlines() or [""])[0][:200]
+        raise OracleError(f"its layers do not run one by one: {type(error).__name__}: {first}") from error
     outputs, known = imported.graph.outputs, {each.value for each in seen}
     if not known.issuperset(outputs):
         arrays = zip(outputs, imported.oracle(selftest.copied(x)), strict=True)

@@ -24,8 +24,9 @@ pytest.importorskip("h5py")
 class FakeKeras(SimpleNamespace):
     """As much of Keras as a file is loaded with."""
 
-    def __init__(self, load, version="3.9.0"):
-        super().__init__(__version__=version, saving=SimpleNamespace(load_model=load))
+    def __init__(self, load, version="3.9.0", config=None):
+        saving = SimpleNamespace(load_model=load, serialize_keras_object=lambda model: config or {})
+        super().__init__(__version__=version, saving=saving)
 
 
 def fails(*args, **kwargs):
@@ -79,6 +80,39 @@ def test_keras_is_told_to_be_careful(with_keras):
     with_keras(FakeKeras(lambda *args, **kwargs: told.append((args, kwargs))))
     fastgru.convert(FILES / "words.keras")
     assert told == [((str(FILES / "words.keras"),), {"compile": False, "safe_mode": True})]
+
+
+def test_a_model_that_keras_makes_otherwise_is_not_asked(with_keras):
+    """Its HDF5 loader takes the first of several axes."""
+    with zipfile.ZipFile(FILES / "words.keras") as archive:
+        config = json.loads(archive.read("config.json"))
+    dense = config["config"]["layers"][-1]["config"]
+    assert dense["units"]
+    dense["units"] += 1
+    with_keras(FakeKeras(lambda *args, **kwargs: object(), config=config))
+    unchecked = fastgru.convert(FILES / "words.keras").provenance["unchecked"]
+    assert unchecked.startswith(f"Keras does not load it as it is: units of '{dense['name']}' is {dense['units']} for")
+
+
+@pytest.mark.parametrize(
+    ("written", "restored", "found"),
+    [
+        ({"axis": [1, 2]}, {"axis": 1}, True),
+        ({"axis": [2]}, {"axis": 2}, False),
+        ({"axis": (1, 2), "rate": 0.5, "name": "a"}, {"axis": [1, 2], "rate": 0.5, "name": "a"}, False),
+        ({"dtype": "float32"}, {"dtype": {"config": {"name": "float32"}}}, False),
+        ({"new": 3}, {}, False),
+        ({"layer": {"config": {"units": 3}}}, {"layer": {"config": {"units": 4}}}, True),
+        (
+            {"layers": [{"config": {"name": "a", "units": 3}}]},
+            {"layers": [{"config": {"name": "a", "units": 4}}]},
+            True,
+        ),
+    ],
+)
+def test_what_counts_as_made_otherwise(written, restored, found):
+    changed = list(loaded._changed({"config": written}, {"config": restored}))
+    assert bool(changed) is found
 
 
 def test_files_of_keras_2_are_not_given_to_keras_3(with_keras):

@@ -92,9 +92,14 @@ class FileOracle:
         if Version.of(keras.__version__).major != MAJOR:
             raise OracleError(f"the Keras that is installed must be {MAJOR}, got {keras.__version__}")
         try:
-            return Oracle(keras, keras.saving.load_model(self.path, compile=False, safe_mode=True))
+            model = keras.saving.load_model(self.path, compile=False, safe_mode=True)
+            own = keras.saving.serialize_keras_object(model)
         except Exception as error:  # whatever a model that Keras no longer knows makes it raise
             raise OracleError(f"Keras does not load it: {_line(error)}") from error
+        changed = next(_changed(self.config, own), None)
+        if changed:  # Keras 3.15 takes the first of several axes in HDF5 files
+            raise OracleError(f"Keras does not load it as it is: {changed}")
+        return Oracle(keras, model)
 
 
 def _foreign(config: dict[str, Any]) -> list[str]:
@@ -111,6 +116,30 @@ def _foreign(config: dict[str, Any]) -> list[str]:
         elif isinstance(item, list):
             waiting += item
     return sorted(set(found))[:8]
+
+
+def _changed(written: Any, loaded: Any, where: str = "model") -> Iterator[str]:
+    """Numbers, words and lists of numbers that a loaded model says otherwise than the config that it was made of."""
+    first, second = (item.get("config") if isinstance(item, dict) else None for item in (written, loaded))
+    if not isinstance(first, dict) or not isinstance(second, dict):
+        return
+    for key in first.keys() & second.keys():
+        a, b = _plain(first[key]), _plain(second[key])
+        if a is not None and b is not None and a != b:
+            yield f"{key} of {where} is {b} for {a}"
+        if key == "layers" and isinstance(first[key], list) and len(first[key]) == len(second[key]):
+            for one, other in zip(first[key], second[key], strict=True):
+                yield from _changed(one, other, repr(one["config"].get("name")) if isinstance(one, dict) else where)
+        elif isinstance(first[key], dict):
+            yield from _changed(first[key], second[key], f"{key} in {where}")
+
+
+def _plain(value: Any) -> Any:
+    """A number, a word or a list of more than one number; None for what is none of these."""
+    if isinstance(value, list | tuple):
+        numbers = [v for v in value if isinstance(v, int | float)]
+        return None if len(numbers) < len(value) or not numbers else numbers[0] if len(numbers) == 1 else numbers
+    return value if isinstance(value, bool | int | float | str) else None
 
 
 @contextlib.contextmanager

@@ -46,7 +46,8 @@ def session(model: str | bytes) -> Any:
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no other base; such as operator sets that it does not know yet
-        raise OracleError(f"onnxruntime does not take the model: {_line(error)}") from error
+        first = (str(error).strip().splitlines() or [""])[0][:200]
+        raise OracleError(f"onnxruntime does not take the model: {first}") from error
 
 
 class OnnxLayers:
@@ -66,13 +67,8 @@ class OnnxLayers:
         seen = {each.output: each for each in self.found.trail.seen if each.tensor.spec.dtype == "float"}
         model = exposed(self.source, self.found.trail.taken, list(seen))
         oracle = OnnxOracle(session(model.SerializeToString()), self.found, {n: s.tensor for n, s in seen.items()})
-        try:
-            arrays = oracle(x)
-        except Exception as error:  # as of a session
-            raise OracleError(f"onnxruntime does not run it with the values inside: {_line(error)}") from error
-        told = [
-            (each, self.found.emit.told(each.tensor.value, y)) for each, y in zip(seen.values(), arrays, strict=True)
-        ]
+        emit = self.found.emit
+        told = [(s, emit.told(s.tensor.value, y)) for s, y in zip(seen.values(), oracle(x), strict=True)]
         return tuple(LayerOutput(each.name, each.kind, *found) for each, found in told if found is not None)
 
 
@@ -137,10 +133,6 @@ class OnnxOracle:
         results = dict(zip([o.name for o in self.session.get_outputs()], self.session.run(None, feeds), strict=True))
         outputs = [_from_onnx(results[n], y, batch) for n, y in self.outputs.items()]
         return outputs, {name: results[output] for name, output in found.states.items()}
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
 
 
 def _to_onnx(array: Array, layout: tuple[Atom, ...], timed: bool) -> Array:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import fx
 
-from ...errors import ConvertError, OracleError
+from ...errors import ConvertError
 from .. import LayerOutput
 from ..tensors.values import Tensor
 from ..torch.inside import Recorder
@@ -17,7 +17,6 @@ from .build import Translation
 from .graph import CHECKS, ExportedProgram, name_of
 from .oracle import ExportOracle, Run
 from .program import TRANSFORMS, WHOLE
-from .source import line_of
 
 # What stands in for PyTorch's own functions in a program has shapes alone: these have the numbers, too.
 REAL = {packet.default: function for function, packet in (*WHOLE.items(), *TRANSFORMS.items())}
@@ -42,10 +41,7 @@ class ExportLayers:
     def __call__(self, x: Any) -> tuple[LayerOutput, ...]:
         own = self.oracle
         tensors = {key: tensor for key, _, tensor in self._seen()}
-        try:
-            arrays = ExportOracle(own.module, self._start, own.ports, tensors, own.whole)(x)
-        except Exception as error:  # whatever calls of the module's code may raise
-            raise OracleError(f"its exported program does not run call by call: {line_of(error)}") from error
+        arrays = ExportOracle(own.module, self._start, own.ports, tensors, own.whole)(x)
         told = [self.found.emit.told(t.value, array) for t, array in zip(tensors.values(), arrays, strict=True)]
         return tuple(
             LayerOutput(name_of(node), _kind(node), *values)
