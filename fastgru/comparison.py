@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import inf, isnan, nan
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ class LayerRow:
         Largest magnitude, by the source's framework.
     error : float
         Largest absolute difference of the float64 reference's from the framework's; infinite where they have
-        different shapes.
+        different shapes, or one alone is NaN.
     new : float
         The same where the reference is given what the framework has in front of the layer: what the layer itself adds.
         NaN where the layer lies in a loop of states that the source does not show.
@@ -194,9 +194,10 @@ def _with_outputs(graph: Graph, outputs: Sequence[str]) -> Graph:
 
 
 def _error(got: Any, wanted: Any) -> float:
-    """The largest difference; infinite where the shapes, but for a batch of one, are not the same."""
+    """The largest difference; infinite where one is NaN, or the shapes, but for a batch of one, are not the same."""
     same = got.ndim == wanted.ndim and got.shape[1:] == wanted.shape[1:] and wanted.shape[0] in (1, got.shape[0])
-    return difference(got, wanted) if same else float("inf")
+    error = difference(got, wanted) if same else inf
+    return inf if isnan(error) else error
 
 
 class _Known:

@@ -100,6 +100,13 @@ def test_another_shape_is_an_infinite_error(compared):
     assert found.origin is found.rows[1]
 
 
+def test_nan_is_an_infinite_error(compared):
+    found = compared(chain(LAYERS), told(chain(LAYERS), dense=lambda y: np.where(y > 1e-3, np.nan, y)))
+    assert [isinf(row.error) for row in found.rows] == [False, True, False]
+    assert isinf(found.rows[1].engine)
+    assert found.origin is found.rows[1]
+
+
 def test_outputs_that_no_layer_tells_are_rows(compared):
     found = compared(chain(LAYERS), told(chain(LAYERS), ["gru"]))
     assert [(row.name, row.kind, row.value) for row in found.rows[1:]] == [("activate", "output", "activate")]

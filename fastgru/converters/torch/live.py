@@ -94,7 +94,7 @@ def _import_chain(module: nn.Module) -> Imported:
     torch_modules.refuse_changed_calls(module)
     if torch_modules.known_class(module) in torch_modules.CELLS:
         graph = _cell_graph(module, name)
-        return Imported(graph, provenance, CellOracle(module), CellLayers(module, graph))
+        return Imported(graph, provenance, CellOracle(module), CellLayers(module, graph), "")
     # A single layer is traced inside a chain of one, so that its forward is not looked into.
     root = nn.Sequential(OrderedDict([(name, module)])) if _Tracer().is_leaf_module(module, name) else module
     traced, extra = _trace(root)
@@ -107,7 +107,8 @@ def _import_chain(module: nn.Module) -> Imported:
             failures.append((len(interpreter.values), error))
             continue
         oracle = ModuleOracle(root, layout, interpreter.paths, extra)
-        return Imported(built.graph, provenance, oracle, ModuleLayers(oracle, traced, interpreter.values, built))
+        layers = ModuleLayers(oracle, traced, interpreter.values, built)
+        return Imported(built.graph, provenance, oracle, layers, "")
     raise max(failures, key=lambda failure: failure[0])[1]  # of the order of axes that fitted longest
 
 
