@@ -24,6 +24,7 @@ from .errors import (
     GraphError,
     IsaError,
     MissingExtraError,
+    OracleError,
     VerificationError,
 )
 from .isa import cpu_info
@@ -66,12 +67,14 @@ def convert(
     -------
     Model
         With a self-test: the source framework's own output where it is at hand, else the float64
-        reference's.
+        reference's, and then ``provenance["unchecked"]`` says why. Files of Keras are read without it; where it is
+        installed, it is imported to check what came of them.
 
     Raises
     ------
     ConvertError
-        When anything in the source is not understood, naming it.
+        When anything in the source is not understood, naming it; when the import does not compute what the source
+        does: `fastgru.comparison.compare` shows in which layer.
     GraphError, ValueError
         When `precision` does not fit; see `Model.quantize`.
     """
@@ -81,8 +84,15 @@ def convert(
 
     imported = to_graph(source, like=like, **options)
     graph = canonical(imported.graph)
-    test = selftest.make(graph, imported.oracle, imported.provenance)
-    model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=imported.provenance, self_test=test)
+    provenance = imported.provenance
+    try:
+        if imported.oracle is None:
+            raise OracleError(imported.missing)
+        test = selftest.make(graph, imported.oracle, provenance)
+    except OracleError as why:
+        test = selftest.make(graph, None, provenance)
+        provenance = {**provenance, "unchecked": str(why)}
+    model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=provenance, self_test=test)
     return model if precision is None else model.quantize(precision)
 
 

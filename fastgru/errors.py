@@ -34,6 +34,10 @@ class MissingExtraError(FastGruError, ImportError):
     """An optional dependency is not installed."""
 
 
+class OracleError(FastGruError, RuntimeError):
+    """The source's own framework cannot be asked what a model computes; the message says why."""
+
+
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import an optional dependency, or say which extra installs it.
 

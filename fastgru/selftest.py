@@ -2,19 +2,6 @@
 
 The expected output is the source framework's own where it is at hand, else the float64 reference's. It is
 made once, at import, where it also proves that the import computes what its source computed.
-
-Tolerances are absolute, one per output, the largest of four:
-
-- a floor: `FLOORS` times the largest magnitude in that output, at least 1. In float32 it is 2e-6, some 17
-  units in the last place, since each of the 16 steps rounds a state that the next one reads;
-- `RESPONSE` times the change of the output when every weight and input is moved by half a unit in its last
-  place. A dot product in floating point is the exact product of data perturbed about so much, so this
-  follows a network that amplifies rounding (large weights, relu recurrences) without loosening the others;
-- `ROUNDING` times the change of the output when the activations that int8 and bfloat16 weights meet are not
-  rounded. One that lies between two codes may be rounded up in float32 and down in float64; both runs are then as
-  far from the unrounded one as rounding moves it, and at most twice that from each other. Zero without such
-  weights;
-- twice the stored output's own error against the float64 reference, which `make` bounds.
 """
 
 from __future__ import annotations
@@ -26,20 +13,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import reference
 from ._samples import Input, draw, each
+from ._tolerances import FLOORS, IMPORT_SLACK, outputs_of, tolerances
 from .errors import ConvertError, VerificationError
-from .graph import Constant, Graph, Mask, Node, Spec, precision_of
+from .graph import Graph, Spec
 
 Array = NDArray[Any]
 Oracle = Callable[[Any], tuple[Array, ...]]
 
 SEED = 0
+WHERE = "fastgru.comparison.compare, or fastgru convert --trace,"
 REFERENCE_SOURCE = "fastgru float64 reference"
-FLOORS = {"float32": 2e-6, "float64": 1e-12}
-RESPONSE = 16.0
-ROUNDING = 2.0
-IMPORT_SLACK = 4.0  # a framework's own kernels may round worse than ours; a wrong import is off by far more
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +63,14 @@ class Report:
         Largest absolute error of each output, and the largest allowed.
     source : str
         Who computed the expected outputs.
+    places : tuple of str
+        Where in each output the largest error is.
     """
 
     errors: tuple[float, ...]
     tolerances: tuple[float, ...]
     source: str
+    places: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
@@ -96,8 +83,9 @@ class Report:
         return float(np.max(self.errors))
 
     def __str__(self) -> str:
-        pairs = [f"{e:.2g} (allowed {t:.2g})" for e, t in zip(self.errors, self.tolerances, strict=True)]
-        return f"{'ok' if self.ok else 'FAILED'}: max error {', '.join(pairs)} against {self.source}"
+        rows = zip(self.errors, self.tolerances, self.places, strict=True)
+        found = "; ".join(f"{e:.2g} (allowed {t:.2g}) at {place}" for e, t, place in rows)
+        return f"{'ok' if self.ok else 'FAILED'}: max error {found}, against {self.source}"
 
 
 class Runnable(Protocol):
@@ -123,9 +111,9 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> 
     graph : Graph
     oracle : callable or None
         The source framework's forward pass: input, a dict by name where there are several, to a tuple of arrays in
-        the order of the outputs.
+        the order of the outputs. Its attribute `source`, where it has one, is then `SelfTest.source`.
     provenance : mapping
-        ``"framework"`` names the oracle in `SelfTest.source`.
+        ``"framework"`` is that of an oracle without.
 
     Raises
     ------
@@ -140,20 +128,16 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> 
     >>> test.input.shape, test.outputs[0].shape, test.source
     ((2, 16, 3), (2, 16, 2), 'fastgru float64 reference')
     """
-    x = make_input(graph)
-    expected = _reference(graph, x)
-    if not all(np.isfinite(y).all() for y in expected):  # of a root or a logarithm, perhaps
-        x = each(x, lambda _, array: np.abs(array) if array.dtype.kind == "f" else array)
-        expected = _reference(graph, x)
+    x, expected = finite_input(graph)
     for name, y in zip(graph.outputs, expected, strict=True):
         _check_finite(name, y, graph.specs[name], REFERENCE_SOURCE)
     if oracle is None:
         return SelfTest(SEED, x, expected, REFERENCE_SOURCE)
-    source = provenance.get("framework", "source framework")
-    outputs = tuple(_as_float(y) for y in oracle(each(x, lambda _, array: array.copy())))
+    outputs = tuple(_as_float(y) for y in oracle(copied(x)))
+    source = source_of(oracle, provenance)
     _check_oracle(graph, outputs, expected, source)
     floors = [FLOORS[str(y.dtype)] for y in outputs]
-    allowed = [max(IMPORT_SLACK * t, r) for t, r in _tolerances(graph, x, expected, floors)]
+    allowed = [max(IMPORT_SLACK * t, r) for t, r in tolerances(graph, x, expected, floors)]
     for name, got, wanted, limit in zip(graph.outputs, outputs, expected, allowed, strict=True):
         error = np.abs(got - wanted)
         if not error.max() <= limit:
@@ -161,7 +145,8 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> 
             place = _place(where, graph.specs[name])
             raise ConvertError(
                 f"output {name!r} of the import must equal {source} within {limit:.2g}, got an error of "
-                f"{error.max():.3g} at {place}: {float(wanted[where]):.7g} for {float(got[where]):.7g}"
+                f"{error.max():.3g} at {place}: {float(wanted[where]):.7g} for {float(got[where]):.7g} "
+                f"({WHERE} shows in which layer)"
             )
     return SelfTest(SEED, x, outputs, source)
 
@@ -178,6 +163,29 @@ def make_input(graph: Graph) -> Input:
         When no number of steps fits the graph.
     """
     return draw(graph, np.random.default_rng(SEED))
+
+
+def finite_input(graph: Graph) -> tuple[Input, tuple[Array, ...]]:
+    """The input of the self-test and the reference's float64 outputs for it.
+
+    That of `make_input`, or its magnitudes where outputs would not be finite: of a root or a logarithm, perhaps.
+    """
+    x = make_input(graph)
+    expected = outputs_of(graph, x)
+    if not all(np.isfinite(y).all() for y in expected):
+        x = each(x, lambda _, array: np.abs(array) if array.dtype.kind == "f" else array)
+        expected = outputs_of(graph, x)
+    return x, expected
+
+
+def source_of(oracle: Oracle, provenance: Mapping[str, str]) -> str:
+    """Who an oracle that has been called is."""
+    return str(getattr(oracle, "source", provenance.get("framework", "source framework")))
+
+
+def copied(x: Input) -> Input:
+    """The input for a framework to do with as it likes."""
+    return each(x, lambda _, array: array.copy())
 
 
 def _check_oracle(graph: Graph, outputs: tuple[Array, ...], expected: tuple[Array, ...], source: str) -> None:
@@ -204,64 +212,9 @@ def _place(where: Any, spec: Spec) -> str:
     return ", ".join(f"{axis} {int(i)}" for axis, i in zip(axes, where, strict=True))
 
 
-# Tolerance ---------------------------------------------------------------------------------------
-
-
 def _as_float(y: Any) -> Array:
     array = np.asarray(y)
     return array if array.dtype == np.float64 else array.astype(np.float32)
-
-
-def _reference(graph: Graph, x: Input) -> tuple[Array, ...]:
-    return tuple(np.asarray(y, dtype=np.float64) for y in reference.run(graph, x)[0])
-
-
-def _moved(array: Array, unit: float, rng: np.random.Generator) -> Array:
-    """`array` as float64 with every element moved by a relative `unit`, up or down at random."""
-    return array.astype(np.float64) * (1.0 + unit * rng.choice([-1.0, 1.0], size=array.shape))
-
-
-def _response(graph: Graph, x: Input, expected: tuple[Array, ...], unit: float) -> list[float]:
-    """How far each output moves when all weights and inputs are moved by a relative `unit`.
-
-    Of a graph that rounds nothing, so that what was moved stays so.
-    """
-    rng = np.random.default_rng(SEED)
-
-    def moved(node: Node) -> Any:
-        if isinstance(node.op, Constant) and node.op.dtype != "float":
-            return node.op
-        return node.op.replace(**{f: _moved(w, unit, rng) for f, w in node.op.weights().items()})
-
-    moved_graph = graph.with_ops(moved)
-    masked = any(isinstance(node.op, Mask) for node in graph.nodes)  # moved values would no longer match the mask's
-    moved_x = each(x, lambda _, a: a if masked or a.dtype.kind != "f" else _moved(a, unit, rng))
-    return _largest_differences(_reference(moved_graph, moved_x), expected)
-
-
-def _unrounded(graph: Graph) -> Graph:
-    """`graph` with the values of its weights as they are, and activations that are not rounded."""
-    return graph.with_ops(lambda node: node.op.replace(precision="float32") if node.op.matrices else node.op)
-
-
-def _largest_differences(some: tuple[Array, ...], others: tuple[Array, ...]) -> list[float]:
-    return [float(np.abs(a - b).max()) for a, b in zip(some, others, strict=True)]
-
-
-def _tolerances(graph: Graph, x: Input, expected: tuple[Array, ...], floors: list[float]) -> list[tuple[float, float]]:
-    """Of every output what arithmetic (the floor or the response, the larger) and rounding are allowed."""
-    unit = max(floors)
-    eps = np.finfo("float32" if unit == FLOORS["float32"] else "float64").eps / 2
-    smooth, unrounded = graph, expected
-    if any(precision_of(node.op) != "float32" for node in graph.nodes):
-        smooth = _unrounded(graph)
-        unrounded = _reference(smooth, x)
-    response = _response(smooth, x, unrounded, float(eps))
-    rounding = _largest_differences(expected, unrounded)
-    return [
-        (max(floor * max(1.0, float(np.abs(y).max())), RESPONSE * moved), ROUNDING * rounded)
-        for y, floor, moved, rounded in zip(expected, floors, response, rounding, strict=True)
-    ]
 
 
 # Replaying ---------------------------------------------------------------------------------------
@@ -283,14 +236,19 @@ def replay(model: Runnable) -> Report:
     shapes = [y.shape for y in got], [y.shape for y in test.outputs]
     if shapes[0] != shapes[1]:
         raise VerificationError(f"outputs of the model must have shapes {shapes[1]}, got {shapes[0]}")
-    exact = _reference(model.graph, test.input)
+    exact = outputs_of(model.graph, test.input)
     floors = [max(FLOORS[model.dtype], FLOORS[str(y.dtype)]) for y in test.outputs]
-    base = _tolerances(model.graph, test.input, exact, floors)
+    base = tolerances(model.graph, test.input, exact, floors)
     own = [float(np.abs(y - e).max()) for y, e in zip(test.outputs, exact, strict=True)]
+    errors = [np.abs(a - b) for a, b in zip(got, test.outputs, strict=True)]
     return Report(
-        errors=tuple(float(np.abs(a - b).max()) for a, b in zip(got, test.outputs, strict=True)),
+        errors=tuple(float(e.max()) for e in errors),
         tolerances=tuple(max(t, r, 2 * min(o, IMPORT_SLACK * t)) for (t, r), o in zip(base, own, strict=True)),
         source=test.source,
+        places=tuple(
+            f"{_place(np.unravel_index(int(e.argmax()), e.shape), model.graph.specs[name])} of {name!r}"
+            for name, e in zip(model.graph.outputs, errors, strict=True)
+        ),
     )
 
 

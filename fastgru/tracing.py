@@ -75,7 +75,7 @@ def trace(graph: Graph, x: Input, *, dtype: str = "float32", isa: str | None = N
     known = {**{name: np.asarray(a) for name, a in feeds.items()}, **got}
     wanted = dict(zip(names, reference.run(whole, x)[0], strict=True))
     return tuple(
-        Row(node.name, type(node.op).__name__, str(graph.specs[v]), _largest(wanted[v]), _error(got[v], wanted[v]),
+        Row(node.name, type(node.op).__name__, str(graph.specs[v]), magnitude(wanted[v]), difference(got[v], wanted[v]),
             _new(graph, node, v, known))
         for node, v in shown
     )  # fmt: skip
@@ -90,18 +90,19 @@ def _new(graph: Graph, node: Node, value: str, known: dict[str, Any]) -> float:
     inputs = {name: graph.specs[name] for name in dict.fromkeys(node.inputs)}
     alone = Graph(inputs, [node], node.outputs)
     found = reference.run(alone, {name: known[name] for name in inputs})[0]
-    return _error(known[value], found[node.outputs.index(value)])
+    return difference(known[value], found[node.outputs.index(value)])
 
 
 def _as_tuple(y: Any) -> tuple[Any, ...]:
     return y if isinstance(y, tuple) else (y,)
 
 
-def _largest(array: Any) -> float:
+def magnitude(array: Any) -> float:
+    """The largest magnitude in an array."""
     return float(np.abs(np.asarray(array, np.float64)).max(initial=0.0))
 
 
-def _error(a: Any, b: Any) -> float:
+def difference(a: Any, b: Any) -> float:
     """The largest difference; equal infinities and NaN in the same place are none."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))

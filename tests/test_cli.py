@@ -84,6 +84,15 @@ def test_convert_demo_network(cli, tmp_path):
     assert fastgru.load(tmp_path / "m.fgru", verify=True).dtype == "float64"
 
 
+def test_convert_says_where_errors_are_and_what_was_not_asked(cli, tmp_path):
+    source = Path(fastgru.__file__).parent / "data" / "sunspots.pt"
+    text = cli("convert", source, "-o", tmp_path / "m.fgru", "--like", "GRU", "--like", "Dense", "--trace")
+    assert "the engine against the float64 reference, not PyTorch: only its weights are at hand" in text
+    assert re.search(r"most error arises at node '(gru|dense)'", text)
+    assert re.search(r"max error \S+ \(allowed \S+\) at row \d, step \d+, feature 0 of 'dense', against fastgru", text)
+    assert text.splitlines()[-2].endswith("(not PyTorch: only its weights are at hand)")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -9,7 +9,7 @@ import pytest
 from cells import CELLS, make_cell
 from tensor_graphs import every_frame_op
 
-from fastgru import Model, reference, selftest
+from fastgru import Model, _tolerances, reference, selftest
 from fastgru.errors import ConvertError, VerificationError
 from fastgru.graph import (
     GRU,
@@ -200,7 +200,7 @@ def test_the_output_is_that_of_rounded_activations_and_rounding_them_otherwise_i
     moved = float(np.abs(reference.run(plain, test.input)[0][0] - test.outputs[0]).max())
     report = selftest.verify(Model(graph, self_test=test))
     assert moved > 1e-5
-    assert report.tolerances[0] == selftest.ROUNDING * moved
+    assert report.tolerances[0] == _tolerances.ROUNDING * moved
     for unit in (1e-7, 1e-6):  # what another order of float32 sums does to what is rounded next
         other = reference.run(graph, test.input * (1 + unit))[0][0]
         assert np.abs(other - test.outputs[0]).max() <= report.tolerances[0]
@@ -210,7 +210,7 @@ def test_the_output_is_that_of_rounded_activations_and_rounding_them_otherwise_i
 def test_tolerances_without_rounded_activations_are_the_floors(precision):
     graph = reduced(precision)
     report = selftest.verify(Model(graph, self_test=selftest.make(graph, None, {})))
-    assert report.tolerances == (selftest.FLOORS["float32"],)
+    assert report.tolerances == (_tolerances.FLOORS["float32"],)
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
@@ -271,7 +271,7 @@ def test_a_stored_output_far_from_the_truth_does_not_widen_its_own_tolerance(gra
 
 
 def test_nan_is_never_ok():
-    assert not selftest.Report((float("nan"),), (1.0,), "x").ok
+    assert not selftest.Report((float("nan"),), (1.0,), "x", ("y",)).ok
 
 
 def test_no_self_test_and_other_shapes_are_errors(graph):

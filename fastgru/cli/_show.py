@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from math import isnan
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from .. import quantization, tracing
+from ..comparison import Comparison
 from ..errors import VerificationError
 from ..model import Model
 from ..quantization import Report
@@ -47,6 +49,23 @@ def traced(model: Model) -> Table:
         raise VerificationError("model to trace must have a stored self-test, got none")
     rows = tracing.trace(model.graph, test.input, dtype=model.dtype, isa=model.isa)
     return table(tracing.HEADINGS, [row.cells() for row in rows], [""] * len(tracing.HEADINGS), tracing.WORDS)
+
+
+def compared(found: Comparison) -> Table:
+    """What `fastgru.comparison.compare` found as a rich table, with what is compared above it."""
+    rich = table(found.headings, [row.cells() for row in found.rows], [""] * len(found.headings), found.words)
+    rich.title, rich.title_justify, rich.show_footer = Text(found.title), "left", False
+    return rich
+
+
+def origin(found: Comparison) -> str:
+    """Where most of the error arises."""
+    row = found.origin
+    if row is None:
+        return "no error at any layer"
+    what = "node" if found.missing else "layer"
+    added = row.error if isnan(row.new) else row.new
+    return f"most error arises at {what} {row.name!r} ({row.kind}): {added:.2g} of values to {row.largest:.3g}"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequence[str], words: int) -> Table:

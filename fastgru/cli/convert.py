@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import selftest
+from .. import comparison, selftest
 from ..errors import ConvertError
 from ..graph import PRECISIONS
 from . import _like, _show
@@ -46,9 +46,9 @@ def convert(
     shape: Annotated[list[str] | None, typer.Option(help="ONNX: sizes left open, e.g. x=1,576.")] = None,
     axes: Annotated[list[str] | None, typer.Option(help="ONNX: what axes mean, e.g. x=B,T,- for a batch.")] = None,
     state: Annotated[list[str] | None, typer.Option(help="ONNX: an input that carries on an output: h=hn.")] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Show the error at every node, too.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Compare with the source layer by layer, first.")] = False,
 ) -> None:
-    """Import a trained network, check it against its self-test and write it as a .fgru file."""
+    """Import a trained network, check it against its source and its self-test, and write it as a .fgru file."""
     import fastgru
 
     console = _show.stdout()
@@ -65,6 +65,11 @@ def convert(
         "axes": pairs("--axes", axes, lambda text: tuple(None if n == "-" else n for n in text.split(","))),
         "states": pairs("--state", state, str),
     }
+    if trace:  # before a wrong import ends it
+        with _show.stderr().status(f"comparing {source} layer by layer"):
+            found = comparison.compare(str(source), like=described, dtype=dtype, **options)
+        console.print(_show.compared(found))
+        console.print(_show.origin(found), markup=False)
     with _show.stderr().status(f"importing {source}") as status:
         model = fastgru.convert(str(source), like=described, dtype=dtype, precision=precision, **options)
         status.update("replaying the self-test")
@@ -72,7 +77,7 @@ def convert(
         status.update(f"writing {output}")
         model.save(output)
     console.print(_show.layers(model.summary()))
-    if trace:
-        console.print(_show.traced(model))
-    console.print(f"self-test {report}", markup=False)
+    why = model.provenance.get("unchecked")
+    unchecked = f" (not {model.provenance.get('framework', 'the source')}: {why})" if why else ""
+    console.print(f"self-test {report}{unchecked}", markup=False)
     console.print(f"wrote {output} ({output.stat().st_size:,} bytes)", markup=False)

@@ -18,6 +18,31 @@ import numpy as np
 from ..errors import ConvertError
 from ..graph import Graph, Like
 
+WEIGHTS_ONLY = "only its weights are at hand"
+
+
+class LayerOutput(NamedTuple):
+    """What a layer, module, call or node of the source gave for an input.
+
+    Attributes
+    ----------
+    name, kind : str
+        Of the layer in the source, and its class or operator.
+    value : str
+        The value of the imported graph that stands for it.
+    array : array
+        As the source's framework computed it, (B, [T,] \\*frame) as in the graph.
+    """
+
+    name: str
+    kind: str
+    value: str
+    array: np.ndarray[Any, Any]
+
+
+Oracle = Callable[[Any], tuple[np.ndarray[Any, Any], ...]]
+Layers = Callable[[Any], tuple[LayerOutput, ...]]
+
 
 class Imported(NamedTuple):
     """What a converter returns.
@@ -29,13 +54,21 @@ class Imported(NamedTuple):
         ``"framework"`` (name, and version where known), ``"source"`` (file name or class), and
         whatever else the source tells of itself.
     oracle : callable or None
-        The source framework's own forward pass for a batch-first input (B, T, I), returning a tuple
-        of arrays in the order of the graph's outputs; None where only a file is at hand.
+        The source framework's own forward pass for a batch-first input (B, T, I), a dict by name where there are
+        several, returning a tuple of arrays in the order of the graph's outputs. It may load the framework when it is
+        first called, and raises `OracleError` where that cannot be. None where there is nothing to ask.
+    layers : callable or None
+        The same of the values inside, in the order in which the source computes them; a layer that is called twice is
+        there twice. The values are those of `graph`, before any pass.
+    missing : str
+        Why `oracle` or `layers` is None.
     """
 
     graph: Graph
     provenance: dict[str, str]
-    oracle: Callable[[np.ndarray[Any, Any]], tuple[np.ndarray[Any, Any], ...]] | None = None
+    oracle: Oracle | None = None
+    layers: Layers | None = None
+    missing: str = WEIGHTS_ONLY
 
 
 class Source(NamedTuple):

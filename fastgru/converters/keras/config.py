@@ -17,7 +17,7 @@ from .operations import convert, is_operation
 from .program import HIDE, SHOW, Program, Source, Step, program
 from .recurrent import Later
 from .rows import Row
-from .values import SPARE, AcrossTime, Array, Context, Layer, Value, Version, shortened
+from .values import SPARE, AcrossTime, Array, Context, Layer, Seen, Value, Version, shortened
 
 Lookup = Callable[[Layer], list[Array]]
 INPUT_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64")
@@ -189,6 +189,12 @@ def _build(
     if wrong:
         names = ", ".join(work.steps[number].layer.name for number in wrong)
         raise ConvertError(f"outputs of the model must be outputs of layers, got masks of {names}")
+    ctx.seen += [
+        Seen(step.trail, i, v.name)
+        for step, values in zip(work.steps, outputs, strict=True)
+        for i, v in enumerate(values)
+        if step.trail and isinstance(v, Value) and v.spec.dtype == "float"
+    ]
     return ctx.builder.build(*(v.name for v in results))
 
 

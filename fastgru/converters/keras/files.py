@@ -16,6 +16,7 @@ from .config import graph_of
 from .custom import checked
 from .hdf5 import RATIO, SLACK, Group, read, reading
 from .like import graph_like
+from .loaded import FileOracle
 from .nodes import as_model
 from .stored import Stored, by_name, by_nesting, by_number
 from .values import Context, Version
@@ -48,7 +49,7 @@ def import_archive(
         if like is not None:
             return Imported(graph_like(_layers(weights), like), _provenance(name, version))
         config = _json(parts[CONFIG], CONFIG)
-        return _with_config(name, config, version, from_numbers(weights, as_model(config), hooks), hooks)
+        return _with_config(path, config, version, from_numbers(weights, as_model(config), hooks), hooks)
 
 
 def import_hdf5(
@@ -75,15 +76,17 @@ def import_hdf5(
         if like is not None or "model_config" not in file.attributes:
             return Imported(graph_like(_layers(weights), like), _provenance(name, version))
         config = _json(file.attributes["model_config"], "model_config")
-        return _with_config(name, config, version, from_names(_layers(weights), as_model(config)), hooks)
+        return _with_config(path, config, version, from_names(_layers(weights), as_model(config)), hooks)
 
 
 def _with_config(
-    name: str, config: Any, version: Any, weights: Weights, hooks: Mapping[str, Callable[..., Any]]
+    path: str | os.PathLike[str], config: Any, version: Any, weights: Weights, hooks: Mapping[str, Callable[..., Any]]
 ) -> Imported:
     stored = sum(array.nbytes for arrays in weights.values() for array in arrays)
-    graph, ctx = graph_of(config, Version.of(version), lookup(weights), custom=hooks, stored=stored)
-    return Imported(graph, _provenance(name, version, ctx))
+    wrote = Version.of(version)
+    graph, ctx = graph_of(config, wrote, lookup(weights), custom=hooks, stored=stored)
+    oracle = FileOracle(path, config, wrote, ctx.seen)
+    return Imported(graph, _provenance(Path(path).name, version, ctx), oracle, oracle.layers, "")
 
 
 def _provenance(name: str, version: Any, ctx: Context | None = None) -> dict[str, str]:

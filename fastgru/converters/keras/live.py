@@ -1,4 +1,4 @@
-"""Live Keras 3 models: their config and weights by their own methods, and their forward pass as oracle."""
+"""Live Keras 3 models: their config and weights by their own methods."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from ...graph import Like
 from .. import Imported
 from .config import graph_of
 from .custom import Hook, checked
-from .values import Array, Version
+from .inside import Layers
+from .oracle import Oracle
+from .values import Version
 from .weights import Weights, lookup
 
 CLASSES = ("keras.src.models.sequential.Sequential", "keras.src.models.functional.Functional")
@@ -50,7 +52,8 @@ def import_model(model: Any, like: Sequence[Like] | None = None, custom: Mapping
     provenance = {"framework": f"Keras {keras.version()}", "source": kind, "backend": keras.config.backend()}
     if ctx.stateful:
         provenance["stateful"] = ", ".join(ctx.stateful)
-    return Imported(graph, provenance, Oracle(keras, model))
+    oracle = Oracle(keras, model)
+    return Imported(graph, provenance, oracle, Layers(oracle, ctx.seen), "")
 
 
 def _kind(model: Any) -> str:
@@ -84,54 +87,3 @@ def _own_functions(model: Any, hooks: Mapping[str, Hook]) -> list[str]:
                 got = f"{named.__module__}.{named.__qualname__}"
                 found.append(f"{key} of layer {layer.name!r} must be one of Keras's own, got {got}")
     return found
-
-
-class Oracle:
-    """A model's own forward pass at inference, on the CPU and from zero states.
-
-    Takes what the imported graph takes, an array or several by name, and returns a tuple of its outputs. Rows are
-    passed on in the model's own number where it has one. A number of steps other than the model's goes through
-    `call`, which does not check it.
-    """
-
-    def __init__(self, keras: Any, model: Any) -> None:
-        self.keras, self.model = keras, model
-
-    def __call__(self, x: Any) -> tuple[Array, ...]:
-        arrays = self._arrays(x)
-        rows = len(arrays[0])
-        batch = next((t.shape[0] for t in self.model.inputs if t.shape[0] is not None), rows)
-        parts = []
-        for start in range(0, rows, batch):
-            chosen = [np.arange(start, start + batch).clip(max=rows - 1)] * len(arrays)
-            parts.append(self._run([a[i] for a, i in zip(arrays, chosen, strict=True)]))
-        return tuple(np.concatenate(ys)[:rows] for ys in zip(*parts, strict=True))
-
-    def _arrays(self, x: Any) -> list[Array]:
-        """The inputs in the order of the model's."""
-        if not isinstance(x, Mapping):
-            return [np.asarray(a) for a in (x if isinstance(x, tuple | list) else [x])]
-        return [np.asarray(x[t._keras_history.operation.name]) for t in self.model.inputs]
-
-    def _run(self, arrays: list[Array]) -> tuple[Array, ...]:
-        fits = all(
-            all(m is None or m == n for m, n in zip(t.shape[1:], a.shape[1:], strict=True))
-            for t, a in zip(self.model.inputs, arrays, strict=True)
-        )
-        structure = getattr(self.model, "_inputs_struct", None)
-        single = structure is None or not isinstance(structure, list | tuple | dict)
-        given = arrays[0] if single else self.keras.tree.pack_sequence_as(structure, arrays)
-        self._reset()
-        with self.keras.device("cpu:0"):
-            if fits:
-                outputs = self.model.predict(given, batch_size=len(arrays[0]), verbose=0)
-            else:
-                tensors = self.keras.tree.map_structure(self.keras.ops.convert_to_tensor, given)
-                outputs = self.model.call(tensors, training=False)
-        self._reset()
-        return tuple(np.asarray(self.keras.ops.convert_to_numpy(y)) for y in self.keras.tree.flatten(outputs))
-
-    def _reset(self) -> None:
-        for layer in self.model._flatten_layers():
-            if getattr(layer, "stateful", False) and hasattr(layer, "reset_state"):
-                layer.reset_state()

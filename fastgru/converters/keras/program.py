@@ -15,6 +15,8 @@ DEPTH = 24  # of models within models
 STEPS = 20_000  # calls of layers in all
 HIDE, SHOW = "<hide time>", "<show time>"
 
+Trail = tuple[tuple[str, int], ...]
+
 
 class Source(NamedTuple):
     """Output `tensor` of step number `step`."""
@@ -24,11 +26,16 @@ class Source(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One use of a layer that is no model: what it reads is sources, constants, and lists of them."""
+    """One use of a layer that is no model: what it reads is sources, constants, and lists of them.
+
+    `trail` are the names and numbers of the calls of the models around it, and of its own; empty where no single call
+    gives what the step does.
+    """
 
     layer: Layer
     operands: tuple[Any, ...]
     options: dict[str, Any]
+    trail: Trail = ()
 
 
 class Program(NamedTuple):
@@ -56,7 +63,7 @@ def program(model: Layer) -> Program:
             raise ConvertError(f"input_layers must be InputLayers of the model, got {name!r}")
         inputs.append(len(work.steps))
         work.append(calls[name].layer, (), {})
-    return Program(inputs, work.steps, work.model(model, wires, [Source(i, 0) for i in inputs], 0))
+    return Program(inputs, work.steps, work.model(model, wires, [Source(i, 0) for i in inputs], ()))
 
 
 class _Unrolling:
@@ -64,15 +71,15 @@ class _Unrolling:
         self.steps: list[Step] = []
         self.known: dict[tuple[str, ...], Wiring] = {}
 
-    def append(self, layer: Layer, operands: tuple[Any, ...], options: dict[str, Any]) -> int:
+    def append(self, layer: Layer, operands: tuple[Any, ...], options: dict[str, Any], trail: Trail = ()) -> int:
         if len(self.steps) >= STEPS:
             raise ConvertError(f"model must have at most {STEPS} calls of layers, got more")
-        self.steps.append(Step(layer, operands, options))
+        self.steps.append(Step(layer, operands, options, trail))
         return len(self.steps) - 1
 
-    def model(self, model: Layer, wires: Wiring, given: list[Source], depth: int) -> list[Source]:
+    def model(self, model: Layer, wires: Wiring, given: list[Source], trail: Trail) -> list[Source]:
         """Append the steps of one use of a model; returns its outputs."""
-        if depth > DEPTH:
+        if len(trail) > DEPTH:
             raise ConvertError(f"models must be nested at most {DEPTH} deep, got more at {model}")
         if len(given) != len(wires.inputs):
             raise ConvertError(f"{model} must be called with {len(wires.inputs)} inputs, got {len(given)}")
@@ -83,26 +90,28 @@ class _Unrolling:
             where = str(call.layer)
             operands = tuple(_bound(o, done, where) for o in call.operands)
             options = {key: _bound(value, done, where) for key, value in call.options.items()}
-            done[call.layer.path[-1], call.node] = self.call(call, operands, options, depth)
+            own = call.layer.path[-1], call.node
+            done[own] = self.call(call, operands, options, (*trail, own))
         return [_resolve(r, done, "output of the model") for r in wires.outputs]
 
-    def call(self, call: Call, operands: tuple[Any, ...], options: dict[str, Any], depth: int) -> list[Source] | int:
+    def call(self, call: Call, operands: tuple[Any, ...], options: dict[str, Any], trail: Trail) -> list[Source] | int:
         layer = call.layer
         if is_model(layer):
-            return self.inner(layer, self._inputs(call, operands), depth)
+            return self.inner(layer, self._inputs(call, operands), trail)
         inside = _wrapped_model(layer)
         if inside is None:
-            return self.append(layer, operands, options)
+            return self.append(layer, operands, options, trail)
         (hidden,) = self._inputs(call, operands, one=True)
         start = self.append(layer._replace(class_name=HIDE), (hidden,), {})
-        ends = self.inner(inside, [Source(start, 0)], depth)
-        return [Source(self.append(layer._replace(class_name=SHOW), (end, hidden), {}), 0) for end in ends]
+        ends = self.inner(inside, [Source(start, 0)], (*trail, (inside.path[-1], 0)))
+        whole = trail if len(ends) == 1 else ()
+        return [Source(self.append(layer._replace(class_name=SHOW), (end, hidden), {}, whole), 0) for end in ends]
 
-    def inner(self, model: Layer, given: list[Source], depth: int) -> list[Source]:
+    def inner(self, model: Layer, given: list[Source], trail: Trail) -> list[Source]:
         """One use of a model inside."""
         if model.path not in self.known:
             self.known[model.path] = wiring(model)
-        return self.model(model, self.known[model.path], given, depth + 1)
+        return self.model(model, self.known[model.path], given, trail)
 
     def _inputs(self, call: Call, operands: tuple[Any, ...], *, one: bool = False) -> list[Source]:
         """The operands of a model, by name where it was called with names."""

@@ -218,6 +218,14 @@ class Value:
 UNKNOWN_MASK = Value("", Spec((), True, "bool"))  # what a custom layer made of a mask: nobody can say
 
 
+class Seen(NamedTuple):
+    """Output number `tensor` of a call of a layer, which is known by `trail`, and the value of the graph that it is."""
+
+    trail: tuple[tuple[str, int], ...]
+    tensor: int
+    value: str
+
+
 @dataclass
 class Context:
     """What converting one layer needs to know of the model."""
@@ -228,6 +236,7 @@ class Context:
     stateful: list[str] = field(default_factory=list)
     masks: dict[tuple[str, float, bool], Value] = field(default_factory=dict)
     budget: int = SPARE  # bytes that ops may take
+    seen: list[Seen] = field(default_factory=list)
 
     def add(self, op: Op, *inputs: Value, name: str | None, mask: Value | None = None) -> Value:
         """Add a node; shapes are inferred at once so that an error falls on the layer that causes it."""

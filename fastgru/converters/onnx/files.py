@@ -63,4 +63,4 @@ def import_onnx(
         provenance["states"] = ", ".join(f"{a} <- {b}" for a, b in found.states.items())
     if found.notes:
         provenance["notes"] = "; ".join(found.notes)
-    return Imported(found.graph, provenance, oracle.session(path, found))
+    return Imported(found.graph, provenance, *oracle.oracles(path, source, found))

@@ -15,6 +15,7 @@ from ..tensors.emit import Emitter
 from ..tensors.values import Array, Dim, Tensor, Unavailable, Value, is_symbolic
 from . import symbols
 from .call import Attributes, Call
+from .exposed import Trail
 from .folding import Folder
 from .operators import OPERATORS, file_for
 from .reading import DEEPEST, DEFAULT_DOMAINS, Source
@@ -41,6 +42,7 @@ class Translator:
         self.problems: list[str] = []
         self.variable: frozenset[str] = frozenset()  # inputs that would have to be constant
         self.unsupported: dict[tuple[str, str, str], list[str]] = {}
+        self.trail = Trail()
         self.folder = Folder(source.opsets, source.size)
         self._functions = source.functions
         self._nodes = 0
@@ -103,6 +105,7 @@ class Translator:
             name = stem or node.name or next((o for o in node.output if o), node.op_type)
             inputs = [self._found(scope, n, f"input of node {name!r}") if n else None for n in node.input]
             outputs = self._checked(node, name, inputs, scope, opsets, depth)
+            self.trail.note(node, name, outputs)
             outputs += [Unavailable(f"output {i} of {node.op_type} is not computed") for i in
                         range(len(outputs), len(node.output))]  # fmt: skip
             scope.update((n, v) for n, v in zip(node.output, outputs, strict=False) if n)
@@ -176,12 +179,14 @@ class Translator:
         condition = call.array(0, "condition")
         if is_symbolic(condition):
             raise ConvertError("condition must be constant, got sizes of batch or time")
-        graph = call.attributes.graph("then_branch" if bool(condition.reshape(-1)[0]) else "else_branch")
+        branch = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
+        graph = call.attributes.graph(branch)
         inner = scope.new_child()
         names = [output.name for output in graph.output]
         needed = _needed(graph.node, names)
         inner.update((t.name, self._initializer(t)) for t in graph.initializer if t.name in needed)
-        self.nodes(graph.node, needed, inner, opsets, depth + 1)
+        with self.trail.branch(call.node, branch):
+            self.nodes(graph.node, needed, inner, opsets, depth + 1)
         return [self._found(inner, n, "output of a branch") for n in names]
 
     def _inline(
@@ -194,7 +199,8 @@ class Translator:
         opsets = {("" if o.domain in DEFAULT_DOMAINS else o.domain): o.version for o in function.opset_import}
         body = [_with_attributes(n, given) for n in function.node]
         needed = _needed(body, [n for n, o in zip(function.output, node.output, strict=False) if o])
-        self.nodes(body, needed, scope, {**self.source.opsets, **opsets}, depth + 1, name)
+        with self.trail.function():
+            self.nodes(body, needed, scope, {**self.source.opsets, **opsets}, depth + 1, name)
         wanted = [n if o else "" for n, o in zip(function.output, node.output, strict=False)]
         return [self._found(scope, n, "output of a function") if n else None for n in wanted]
 

@@ -10,26 +10,66 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx import helper
 
+from ...errors import OracleError
+from .. import LayerOutput
 from ..tensors.values import BATCH, Array, Atom, Tensor, is_time
+from .exposed import exposed
+from .reading import Source
 
 if TYPE_CHECKING:
     from .translation import Translation
 
 
-def session(model: str | os.PathLike[str] | bytes, found: Translation) -> OnnxOracle | None:
-    """The oracle of a translated model; None where onnxruntime is not installed or does not take the model."""
+def oracles(path: str | os.PathLike[str], source: Source, found: Translation) -> tuple[Any, Any, str]:
+    """Those of the outputs and of the values inside, or None twice; and why there are none."""
+    try:
+        return OnnxOracle(session(os.fspath(path)), found), OnnxLayers(source, found), ""
+    except OracleError as why:
+        return None, None, str(why)
+
+
+def session(model: str | bytes) -> Any:
+    """A session of one thread for a model: a path, or its bytes.
+
+    Raises
+    ------
+    OracleError
+        When onnxruntime is not installed, or does not take the model.
+    """
     if importlib.util.find_spec("onnxruntime") is None:
-        return None
+        raise OracleError("onnxruntime is not installed")
     import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        source = model if isinstance(model, bytes) else os.fspath(model)
-        return OnnxOracle(onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]), found)
-    except Exception:  # its errors have no other base; such as operator sets that it does not know yet
-        return None
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its errors have no other base; such as operator sets that it does not know yet
+        first = (str(error).strip().splitlines() or [""])[0][:200]
+        raise OracleError(f"onnxruntime does not take the model: {first}") from error
+
+
+class OnnxLayers:
+    """Runs a model that returns the values inside, too.
+
+    Parameters
+    ----------
+    source : Source
+    found : Translation
+        Which of them the graph has.
+    """
+
+    def __init__(self, source: Source, found: Translation) -> None:
+        self.source, self.found = source, found
+
+    def __call__(self, x: Any) -> tuple[LayerOutput, ...]:
+        seen = {each.output: each for each in self.found.trail.seen if each.tensor.spec.dtype == "float"}
+        model = exposed(self.source, self.found.trail.taken, list(seen))
+        oracle = OnnxOracle(session(model.SerializeToString()), self.found, {n: s.tensor for n, s in seen.items()})
+        emit = self.found.emit
+        told = [(s, emit.told(s.tensor.value, y)) for s, y in zip(seen.values(), oracle(x), strict=True)]
+        return tuple(LayerOutput(each.name, each.kind, *found) for each, found in told if found is not None)
 
 
 class OnnxOracle:
@@ -40,11 +80,14 @@ class OnnxOracle:
     session : onnxruntime.InferenceSession
     found : Translation
         What the graph's inputs, outputs and states are to the model.
+    outputs : mapping of str to Tensor, optional
+        Other values of the model than the graph's outputs.
     """
 
-    def __init__(self, session: Any, found: Translation) -> None:
+    def __init__(self, session: Any, found: Translation, outputs: Mapping[str, Tensor] | None = None) -> None:
         self.session = session
         self.found = found
+        self.outputs = found.outputs if outputs is None else outputs
         self.timed = any(is_time(a) for layout in found.layouts.values() for a in layout)
         self.batched = any(a == BATCH for layout in found.layouts.values() for a in layout)
         self.types = {v.name: helper.tensor_dtype_to_np_dtype(_ELEMENTS[v.type]) for v in session.get_inputs()}
@@ -69,7 +112,8 @@ class OnnxOracle:
         for t in range(next(iter(arrays.values())).shape[1]):
             outputs, states = self._once({n: a[:, t] for n, a in arrays.items()}, batch, states)
             steps.append(outputs)
-        return [np.stack(parts, axis=1) for parts in zip(*steps, strict=True)]
+        timed = [y.spec.time for y in self.outputs.values()]
+        return [np.stack(y, axis=1) if t else y[0] for t, *y in zip(timed, *steps, strict=True)]
 
     def _once(self, arrays: Mapping[str, Array], batch: int, states: dict[str, Array]) -> Any:
         """One call of the session: the outputs, and the states for the next one."""
@@ -87,7 +131,7 @@ class OnnxOracle:
                 feeds[name] = states.get(name, np.full(shape, length if lengths else 0))
         feeds = {n: np.ascontiguousarray(a, dtype=self.types[n]) for n, a in feeds.items()}
         results = dict(zip([o.name for o in self.session.get_outputs()], self.session.run(None, feeds), strict=True))
-        outputs = [_from_onnx(results[n], y, batch) for n, y in found.outputs.items()]
+        outputs = [_from_onnx(results[n], y, batch) for n, y in self.outputs.items()]
         return outputs, {name: results[output] for name, output in found.states.items()}
 
 
@@ -101,10 +145,13 @@ def _to_onnx(array: Array, layout: tuple[Atom, ...], timed: bool) -> Array:
 
 
 def _from_onnx(array: Array, y: Tensor, batch: int) -> Array:
-    """The model's array as (B, [T,] \\*frame)."""
+    """The model's array as (B, [T,] \\*frame); as it is where its size is not that of the graph's value."""
     atoms = [a for axis in y.axes for a in axis]
     sizes = [y.spec.shape[a] if isinstance(a, int) else batch if a == BATCH else -1 for a in atoms]
-    array = array.reshape(sizes)
+    try:
+        array = array.reshape(sizes)
+    except ValueError:
+        return array
     keys = [(0, 0) if a == BATCH else (1, 0) if isinstance(a, str) else (2, a) for a in atoms]
     array = array.transpose(sorted(range(len(keys)), key=keys.__getitem__))
     return array if BATCH in atoms else array[None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..tensors.values import Axis, Tensor, Unavailable, Value, is_time
 from ..tensors.views import in_order
 from .axes import Declared, Layout, candidates, declared, declared_inputs, layouts_shown
 from .call import Call, NotConstant
+from .exposed import Trail
 from .graph import Translator
 from .reading import Source, read
 from .states import FinalState, absorb, ends_only, pair
@@ -39,6 +40,10 @@ class Translation:
         Inputs that were given.
     notes : tuple of str
         What a user should know.
+    emit : Emitter
+        What made the graph.
+    trail : Trail
+        The nodes of the model that it was made of.
     """
 
     graph: Graph
@@ -47,6 +52,8 @@ class Translation:
     states: dict[str, str]
     fixed: dict[str, Any]
     notes: tuple[str, ...]
+    emit: Emitter
+    trail: Trail = field(default_factory=Trail)
 
 
 def translate(
@@ -132,7 +139,8 @@ class _Attempt:
             raise NotConstant(listed(problems), translator.variable)
         outputs = {n: self.output(n, v) for n, v in zip(names, values, strict=True)}
         try:
-            return self.finish(outputs, {n: scope[n] for n in self.pairs})
+            found = self.finish(outputs, {n: scope[n] for n in self.pairs})
+            return replace(found, trail=translator.trail)
         except GraphError as error:
             raise ConvertError(str(error)) from error
 
@@ -185,7 +193,7 @@ class _Attempt:
             raise ConvertError("cell state at the end of an LSTM over time must be a state or left out, got it used")
         notes += [f"{n} is given by lengths= of a call" for n in sorted(self.emit.lengths)]
         graph = _without_inputs(graph, self.emit.lengths)
-        return Translation(graph, self.layouts, outputs, self.pairs, self.fixed, tuple(notes))
+        return Translation(graph, self.layouts, outputs, self.pairs, self.fixed, tuple(notes), self.emit)
 
 
 def _without_inputs(graph: Graph, names: set[str]) -> Graph:

@@ -37,6 +37,7 @@ class Emitter:
         self.stems: dict[str, str] = {}  # what a node was to be called
         self.starts: list[Start] = []  # of layers over time that start from a value
         self.lengths: set[str] = set()  # inputs that only say how long sequences are
+        self.names: dict[str, str] = {}  # once it is built: values to what they are called in the graph
 
     def unique(self, stem: str) -> str:
         """`stem`, or `stem` with the first free number behind it."""
@@ -159,7 +160,7 @@ class Emitter:
     def build(self, outputs: Mapping[str, str], feedback: Mapping[str, str]) -> Graph:
         """The graph of what `outputs` (name to value) need; `feedback` maps states to their next values.
 
-        Values are renamed to the outputs' names.
+        Values are renamed to the outputs' names; `names` says how.
         """
         returned: list[str] = []
         for name, value in outputs.items():
@@ -180,8 +181,33 @@ class Emitter:
             Node(values[n.outputs[0]][0], n.op, tuple(values[v][1] for v in n.inputs),
                  tuple(values[v][1] for v in n.outputs)) for n in kept
         ]  # fmt: skip
+        self.names = {value: own for value, (_, own) in values.items()}
         loops = {values[s][1]: values[v][1] for s, v in feedback.items() if s in alive}
         return Graph(self.inputs, nodes, [values[v][1] for v in returned], feedback=loops)
+
+    def told(self, value: str, array: Array) -> tuple[str, Array] | None:
+        """What an array (B, [T,] \\*frame) of a value says of the graph that was built: a value of it, and its array.
+
+        Where the value is gone because moves cancelled, they are undone; None where it is gone altogether. Of what the
+        source repeats at every step and the graph does not, the first step counts.
+        """
+        spec = self.specs[value]
+        if not spec.time and array.ndim == 2 + len(spec.shape):
+            array = array[:, 0]
+        while value not in self.names:
+            node = self.producers.get(value)
+            if node is None or not isinstance(node.op, Reshape | Transpose):
+                return None
+            (value,) = node.inputs
+            shape, own = self.specs[value].shape, self.specs[node.outputs[0]].shape
+            lead = array.ndim - len(own)
+            if array.shape[max(lead, 0) :] != own:
+                continue  # not what it should be, moved or not
+            if isinstance(node.op, Reshape):
+                array = array.reshape(*array.shape[:lead], *shape)
+            else:
+                array = array.transpose(*range(lead), *(lead + i for i in np.argsort(node.op.perm)))
+        return self.names[value], array
 
     def _renamed(self, nodes: Sequence[Node], outputs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         """For every value that is left the names of its node and its own: the shortest go to what is no mere move."""

@@ -15,8 +15,9 @@ from ...graph import Graph, Like
 from .. import Imported
 from . import modules as torch_modules
 from .calls import FUNCTIONS, METHODS, VIEWS, apply_module, tensor
+from .inside import CellLayers, ModuleLayers, describe, title
 from .oracle import CellOracle, ModuleOracle, Path, evaluating
-from .values import Ignored, States, Value, build_graph, require_layout, run_layers
+from .values import Built, Ignored, States, Value, build_graph, require_layout, run_layers
 
 # Orders of the input's axes that are tried in turn until the layers fit: batch or time first, one row, ids.
 LAYOUTS = ("BTF", "TBF", "BF", "BT", "TB")
@@ -92,7 +93,8 @@ def _import_chain(module: nn.Module) -> Imported:
     name = type(module).__name__.lower()
     torch_modules.refuse_changed_calls(module)
     if torch_modules.known_class(module) in torch_modules.CELLS:
-        return Imported(_cell_graph(module, name), provenance, CellOracle(module))
+        graph = _cell_graph(module, name)
+        return Imported(graph, provenance, CellOracle(module), CellLayers(module, graph), "")
     # A single layer is traced inside a chain of one, so that its forward is not looked into.
     root = nn.Sequential(OrderedDict([(name, module)])) if _Tracer().is_leaf_module(module, name) else module
     traced, extra = _trace(root)
@@ -100,18 +102,20 @@ def _import_chain(module: nn.Module) -> Imported:
     for layout in LAYOUTS:
         interpreter = _Interpreter(root, traced, layout)
         try:
-            graph = interpreter.run()
+            built = interpreter.run()
         except ConvertError as error:
             failures.append((len(interpreter.values), error))
             continue
-        return Imported(graph, provenance, ModuleOracle(root, layout, interpreter.paths, extra))
+        oracle = ModuleOracle(root, layout, interpreter.paths, extra)
+        layers = ModuleLayers(oracle, traced, interpreter.values, built)
+        return Imported(built.graph, provenance, oracle, layers, "")
     raise max(failures, key=lambda failure: failure[0])[1]  # of the order of axes that fitted longest
 
 
 def _cell_graph(module: nn.Module, name: str) -> Graph:
     ((_, layer),) = torch_modules.recurrent_layers(module)
     x = Value(None, (), "x", "BTF")
-    return build_graph(x, [run_layers([("", layer)], x, name)[0]])
+    return build_graph(x, [run_layers([("", layer)], x, name)[0]]).graph
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -152,8 +156,8 @@ class _Interpreter:
         self.outputs: list[Value] = []
         self.paths: list[Path] = []
 
-    def run(self) -> Graph:
-        """The graph; `paths` then says where in what forward returns its outputs are."""
+    def run(self) -> Built:
+        """The graph and its names; `paths` then says where in what forward returns its outputs are."""
         nodes = list(self.traced.nodes)
         used = _reachable(nodes[-1])
         for node in nodes:
@@ -162,7 +166,7 @@ class _Interpreter:
                 if node in used:
                     self.values[node] = self.evaluate(node)
             except (ConvertError, GraphError, TypeError) as error:
-                raise ConvertError(f"node {_name(node)!r} ({self.describe(node)}): {error}") from error
+                raise ConvertError(f"node {title(node)!r} ({self.describe(node)}): {error}") from error
         if not self.outputs:
             raise ConvertError("forward must return a tensor, got none")
         try:
@@ -172,9 +176,7 @@ class _Interpreter:
 
     def describe(self, node: fx.Node) -> str:
         """The class or function of a call, for error messages."""
-        if node.op == "call_module":
-            return type(self.modules[str(node.target)]).__name__
-        return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+        return describe(node, self.modules)
 
     def evaluate(self, node: fx.Node) -> Any:
         """The value of one call."""
@@ -190,7 +192,7 @@ class _Interpreter:
         handler = tables.get(node.op, {}).get(node.target)
         if handler is None:
             raise ConvertError(f"call must be one that fastgru imports, got {node.op} {self.describe(node)}")
-        return handler(_name(node), *args, **kwargs)
+        return handler(title(node), *args, **kwargs)
 
     def call_module(self, node: fx.Node, x: Any, hx: Any = None) -> Any:
         """The output of a layer; of a recurrent one, the pair that PyTorch returns."""
@@ -236,7 +238,7 @@ class _Interpreter:
         source: Any = node.args[0]
         while isinstance(source, fx.Node):
             if len(source.users) > 1:
-                raise ConvertError(f"inplace must be False, got True on {_name(source)!r}, which is read elsewhere too")
+                raise ConvertError(f"inplace must be False, got True on {title(source)!r}, which is read elsewhere too")
             source = source.args[0] if source.args and self.is_view(source) else None
 
     def is_view(self, node: fx.Node) -> bool:
@@ -244,10 +246,6 @@ class _Interpreter:
         if node.op == "call_module":
             return isinstance(self.modules[str(node.target)], (nn.Dropout, nn.Dropout1d, nn.AlphaDropout, nn.Identity))
         return node.target in VIEWS
-
-
-def _name(node: fx.Node) -> str:
-    return str(node.target) if node.op == "call_module" else node.name
 
 
 def _reachable(output: fx.Node) -> set[fx.Node]:

@@ -50,14 +50,9 @@ class ModuleOracle:
 
     def __call__(self, x: Any) -> tuple[Array, ...]:
         """x: (B, T, I) or ids (B, T). A module of rows (B, I) is given every step as a row of its own."""
-        tensor = to_tensor(self.module, x)
-        steps = tensor.shape[:2]
-        if self.layout.startswith("T"):
-            tensor = tensor.transpose(0, 1)
-        elif "T" not in self.layout:
-            tensor = tensor.flatten(0, 1)
+        steps = x.shape[:2]
         with evaluating(self.module):
-            result = self.module(tensor, *[None] * self.extra)
+            result = self.module(*self.arguments(x))
         outputs = []
         for layout, *keys in self.paths:
             output = result
@@ -69,6 +64,15 @@ class ModuleOracle:
                 output = output.unflatten(0, steps)
             outputs.append(to_array(output))
         return tuple(outputs)
+
+    def arguments(self, x: Any) -> list[Any]:
+        """What the module is called with for an array."""
+        tensor = to_tensor(self.module, x)
+        if self.layout.startswith("T"):
+            tensor = tensor.transpose(0, 1)
+        elif "T" not in self.layout:
+            tensor = tensor.flatten(0, 1)
+        return [tensor, *[None] * self.extra]
 
 
 class CellOracle:

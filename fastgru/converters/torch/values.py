@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...errors import ConvertError
 from ...graph import (
@@ -156,7 +156,18 @@ def _input_spec(order: list[Value]) -> Spec:
     raise ConvertError("module must have a layer that determines the input size, got none")
 
 
-def build_graph(root: Value, outputs: Sequence[Value]) -> Graph:
+class Built(NamedTuple):
+    """A graph, and what the values that it was made of are called in it."""
+
+    graph: Graph
+    names: dict[int, str]
+
+    def name(self, value: Value) -> str | None:
+        """The name of a value, None where the graph does without."""
+        return self.names.get(_key(value))
+
+
+def build_graph(root: Value, outputs: Sequence[Value]) -> Built:
     """The graph of everything that the outputs need. Its input always has time: rows are a frame each.
 
     Raises
@@ -175,7 +186,7 @@ def build_graph(root: Value, outputs: Sequence[Value]) -> Graph:
     for value in order:
         if value.op is not None:
             names[_key(value)] = builder.add(value.op, *(names[_key(v)] for v in value.inputs), name=value.name)
-    return builder.build(*(names[_key(value)] for value in outputs))
+    return Built(builder.build(*(names[_key(value)] for value in outputs)), names)
 
 
 def require_layout(value: Value, allowed: Sequence[str], what: str) -> None:

@@ -98,6 +98,8 @@ class Translation:
     notes : tuple of str
     checkable : bool
         Whether the program can be run on any input of the graph.
+    emit : Emitter
+        What made the graph.
     """
 
     graph: Graph
@@ -107,6 +109,7 @@ class Translation:
     recurrent: bool
     notes: tuple[str, ...]
     checkable: bool
+    emit: Emitter
 
 
 class _Again(Exception):
@@ -174,7 +177,8 @@ class _Attempt:
         recurrent = any(isinstance(n.op, Recurrent) and not n.op.scan for n in graph.nodes) or bool(graph.feedback)
         given = {n: o for n, o in self.pairs.items() if n not in self.program.buffers}
         whole = self.timed or not self.pairs
-        return Translation(graph, chosen, given, whole, recurrent, tuple(self.notes), not self.session.masked)
+        checkable = not self.session.masked
+        return Translation(graph, chosen, given, whole, recurrent, tuple(self.notes), checkable, self.session.emit)
 
     def input(self, i: Input) -> Tensor:
         """The value of an argument, which is a state where it is paired."""

@@ -16,10 +16,13 @@ from .. import Imported
 from .axes import Layout, candidates, enlarged
 from .build import Program, Translation, translate
 from .graph import ExportedProgram
+from .inside import ExportLayers
 from .oracle import ExportOracle, Port, Run
 from .program import exported
 from .source import Source, restore, result_names, snapshot
 
+UNCHECKABLE = "PyTorch takes no sequence of no step, which masks of packed sequences may leave"
+CLOSED = "TorchScript does not show the values inside a module, and its outputs are checked as a whole"
 Fresh = Callable[[], AbstractContextManager[Any]]  # lends a module as it is at the start of a stream
 
 
@@ -77,7 +80,9 @@ def import_program(
 ) -> Imported:  # fmt: skip
     """The first layout of a module's arguments that can be imported; errors are of the one that came farthest."""
     failures: list[tuple[int, ConvertError]] = []
-    others: list[tuple[Layout, Translation]] = []  # that run no recurrent layer over time, though there are some
+    others: list[
+        tuple[Layout, Program, Translation]
+    ] = []  # that run no recurrent layer over time, though there are some
     layers = any(isinstance(m, nn.RNNBase) for m in source.module.modules())
     layouts = candidates(source.module, source.arguments, axes or {})
     if not layouts:
@@ -98,14 +103,14 @@ def import_program(
             failures.append((reached, ConvertError(text)))
             continue
         if found.recurrent or not layers or axes:
-            return _imported(source, layout, found, fresh)
-        others.append((layout, found))
+            return _imported(source, layout, made, found, fresh)
+        others.append((layout, made, found))
     if others:
         return _imported(source, *others[0], fresh)
     raise max(failures, key=lambda failure: failure[0])[1]
 
 
-def _imported(source: Source, layout: Layout, found: Translation, fresh: Fresh) -> Imported:
+def _imported(source: Source, layout: Layout, made: Program, found: Translation, fresh: Fresh) -> Imported:
     ports = [Port(a.name, layout[a.name], a.example, found.pairs.get(a.name)) for a in source.arguments]
 
     @contextmanager
@@ -122,5 +127,9 @@ def _imported(source: Source, layout: Layout, found: Translation, fresh: Fresh) 
         "framework": f"PyTorch {torch.__version__}", "source": source.title, "axes": source.shown(layout),
         **({"notes": "; ".join(found.notes)} if found.notes else {}),
     }  # fmt: skip
-    oracle = ExportOracle(source.module, start, ports, found.results, found.whole) if found.checkable else None
-    return Imported(found.graph, provenance, oracle)
+    if not found.checkable:
+        return Imported(found.graph, provenance, missing=UNCHECKABLE)
+    oracle = ExportOracle(source.module, start, ports, found.results, found.whole)
+    if isinstance(made, ExportedProgram):
+        return Imported(found.graph, provenance, oracle, ExportLayers(made, found, oracle), "")
+    return Imported(found.graph, provenance, oracle, missing=CLOSED)

@@ -45,6 +45,7 @@ class ExportedProgram:
             changed = ", ".join(signature.user_inputs_to_mutate.values())
             raise ConvertError(f"arguments must be left as they are, got {changed} changed in place")
         self.reached = 0
+        self.values: dict[fx.Node, Any] = {}  # what every call was translated to, when it last was
 
     def nodes(self) -> dict[str, fx.Node]:
         """The nodes by name."""
@@ -76,6 +77,7 @@ class ExportedProgram:
         """The results by name, and every problem met."""
         interpreter = Interpreter(self.program, session, {self.places[n]: v for n, v in values.items()})
         interpreter.run()
+        self.values = interpreter.values
         found = {node.name: value for node, value in interpreter.values.items()}
         results = {n: found.get(o) for n, o in self.results().items() if isinstance(o, str)}
         problems = interpreter.dispatcher.report(results)

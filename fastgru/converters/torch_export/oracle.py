@@ -81,7 +81,8 @@ class ExportOracle:
             found = call({**given, **state})
             steps.append([self._result(found[n], y, rows) for n, y in self.results.items()])
             state = {p.name: found[p.feeds] for p in self.ports if p.feeds}
-        return [np.stack(arrays, 1) for arrays in zip(*steps, strict=True)]
+        timed = [y.spec.time for y in self.results.values()]
+        return [np.stack(y, 1) if t else y[0] for t, *y in zip(timed, *steps, strict=True)]
 
     def _zeros(self, port: Port, rows: int) -> Any:
         shape = [rows if label == BATCH else n for n, label in zip(port.example.shape, port.labels, strict=True)]
@@ -105,10 +106,14 @@ class ExportOracle:
         return torch.from_numpy(np.array(moved if BATCH in port.labels else moved[0])).to(port.example)
 
     def _result(self, tensor: Any, like: Tensor, rows: int) -> Array:
-        """A result with the batch first, then time, then the frame."""
+        """A result with the batch first, then time, then the frame; as it is where its size is another."""
         atoms = [a for axis in like.axes for a in axis]
         sizes = [rows if a == BATCH else -1 if isinstance(a, str) else like.spec.shape[a] for a in atoms]
-        array = to_array(tensor).reshape(sizes)
+        array = to_array(tensor)
+        try:
+            array = array.reshape(sizes)
+        except ValueError:
+            return array
         order = sorted(range(len(atoms)), key=lambda i: _place(atoms[i]))
         array = array.transpose(order)
         if BATCH in atoms:

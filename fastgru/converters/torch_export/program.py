@@ -43,11 +43,10 @@ def _outputs(x: Any, h: Any, args: Sequence[Any]) -> Any:
     return x.new_empty((*x.shape[:2], h.shape[-1] * (1 + bidirectional)))
 
 
-def _define(name: str, state: str, results: str, fake: Callable[..., Any]) -> Callable[..., Any]:
+def _define(name: str, state: str, results: str, fake: Callable[..., Any]) -> Any:
     _LIBRARY.define(f"{name}(Tensor input, {state} hx, {_TAIL}) -> ({results})")
     torch.library.register_fake(f"fastgru::{name}", fake, lib=_LIBRARY)
-    whole: Callable[..., Any] = getattr(torch.ops.fastgru, name)
-    return whole
+    return getattr(torch.ops.fastgru, name)
 
 
 WHOLE = {
@@ -58,11 +57,10 @@ WHOLE = {
 }
 
 
-def _transform(name: str, fake: Callable[..., Any]) -> Callable[..., Any]:
+def _transform(name: str, fake: Callable[..., Any]) -> Any:
     _LIBRARY.define(f"{name}(Tensor self, SymInt? n=None, int dim=-1, str? norm=None) -> Tensor")
     torch.library.register_fake(f"fastgru::{name}", fake, lib=_LIBRARY)
-    whole: Callable[..., Any] = getattr(torch.ops.fastgru, name)
-    return whole
+    return getattr(torch.ops.fastgru, name)
 
 
 def _spectrum(x: Any, n: Any = None, dim: int = -1, norm: Any = None) -> Any:
