@@ -21,7 +21,7 @@ cdef class Stream:
     cdef readonly Py_ssize_t block
     cdef idx B
     cdef char *arena
-    cdef size_t arena_bytes
+    cdef size_t arena_bytes, slots_at, slots_bytes  # the slots that values share lie together
     cdef Recurrence *recurrences
     cdef fg_rows *rows
     cdef Run run
@@ -108,11 +108,13 @@ cdef class Stream:
         for i in range(plan.n_values):
             if plan.values[i].slot < 0 and not plan.values[i].line and i not in plan.outputs and i not in plan.inputs:
                 self.rows[i].data = place(base, &at, self.value_bytes(i))
+        self.slots_at = at = (at + ALIGN - 1) // ALIGN * ALIGN
         for slot in range(plan.n_slots):
             members = [i for i in range(plan.n_values) if plan.values[i].slot == slot]
             data = place(base, &at, max([self.value_bytes(i) for i in members]))
             for i in members:
                 self.rows[i].data = data
+        self.slots_bytes = at - self.slots_at
         self.run.index = <int32_t *>place(base, &at, max(self.block * self.B, mask) * 4)
         self.run.active = <int32_t *>place(base, &at, rows * 4)
         self.run.scan_mask = <uint8_t *>place(base, &at, mask)
@@ -568,7 +570,8 @@ cdef class Stream:
     cdef int make_parts(self, int parts) except -1:
         """Room for so many threads' views, kept from call to call."""
         cdef int i
-        cdef idx size = self.plan.scratch + self.product_bytes() + (self.block + 1) * self.B * 4 + 4 * ALIGN
+        cdef idx size = self.plan.scratch + self.product_bytes() + (self.block + 1) * self.B * 4 + 5 * ALIGN
+        size += self.slots_bytes
         if parts <= self.n_parts:
             return 0
         self.free_parts()
@@ -640,6 +643,11 @@ cdef class Stream:
             part.rows[v].data = <char *>self.rows[v].data + from_row * self.rows[v].b_stride * plan.values[v].item
         if wave:
             return
+        cdef char *slots = <char *>place(part.arena, &at, self.slots_bytes)
+        for v in range(plan.n_values):  # threads are not at the same instruction: one would write what another reads
+            if plan.values[v].slot >= 0:
+                part.rows[v].data = slots + (<char *>self.rows[v].data - self.arena - self.slots_at)
+                part.rows[v].t_stride = part.run.B * self.rows[v].b_stride
         part.run.recurrences = part.recurrences
         memcpy(part.recurrences, self.recurrences, plan.n_recurrences * sizeof(Recurrence))
         for v in range(plan.n_instructions):

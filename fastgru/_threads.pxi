@@ -141,7 +141,7 @@ cdef void advance(Run *run, idx steps) noexcept nogil:
     cdef fg_rows *rows
     for i in range(run.n_values):
         rows = &run.rows[i]
-        if run.values[i].time and not inside(run, rows):
+        if run.values[i].time and run.values[i].slot < 0 and not inside(run, rows):
             rows.data = (<char *>rows.data + (run.steps[run.values[i].clock] if run.mixed else steps) * rows.t_stride
                          * run.values[i].item)
     if run.mask != NULL:

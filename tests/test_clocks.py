@@ -175,7 +175,8 @@ def test_windows_on_threads_give_the_same_bits(threads):
     y = b.add(g.OverlapAdd(8, 4, 2, 2), b.add(g.Reshape((8, 64)), b.add(g.Dense(w(512, 128)), low)))
     model, x = Model(b.build(b.add(g.Add(), x, y))), np.random.default_rng(3).normal(size=(7, 80, 64)).astype("f")
     whole = model(x)
-    assert np.array_equal(model(x, threads=threads), whole)
+    for _ in range(20):  # threads meet differently each time
+        assert np.array_equal(model(x, threads=threads), whole)
     s = model.stream(7, threads=threads)
     parts = [s.process(part) for part in np.array_split(x, 3, axis=1)]
     assert np.array_equal(np.concatenate([*parts, s.flush()], axis=1), whole)
