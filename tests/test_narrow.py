@@ -16,10 +16,14 @@ REDUCED = [p for p in PRECISIONS if p != "float32"]
 SIZES = ((1, 1), (4, 8), (24, 17), (40, 33), (7, 100))
 
 
+def plain(graph: Graph) -> Graph:
+    """The same weights, as they were rounded, in float32."""
+    return graph.with_ops(lambda node: node.op.replace(precision="float32") if node.op.matrices else node.op)
+
+
 def without_rounding(graph: Graph, x: np.ndarray) -> np.ndarray:
     """The output with the same weights and activations that are not rounded."""
-    plain = graph.with_ops(lambda node: node.op.replace(precision="float32") if node.op.matrices else node.op)
-    return reference.run(plain, x)[0][0]
+    return reference.run(plain(graph), x)[0][0]
 
 
 @cache  # the reference takes longer than every engine together
@@ -46,6 +50,15 @@ def test_every_cell_in_every_precision_follows_the_reference(cell, precision, is
         error = np.abs(Model(graph, isa=isa)(x) - expected)
         assert error.max() <= max(5e-6, 2 * rounding)
         assert np.median(error) <= 2e-6
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_float16_weights_give_the_bits_of_float32_weights_of_their_values(cell, isa):
+    for graph, x, _, _ in expectations(cell, "float16"):
+        for rows in (1, 3):
+            half, whole = (Model(g, isa=isa)(x[:rows]) for g in (graph, plain(graph)))
+            assert np.array_equal(half, whole)
 
 
 @pytest.mark.parametrize("isa", ISAS)

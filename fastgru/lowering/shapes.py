@@ -11,7 +11,7 @@ import numpy as np
 from .. import graph as g
 from .elementwise import Lowering
 from .program import FUNCTIONS, Program, Value, joint_time
-from .views import View
+from .views import CONSTANT, View
 
 
 def reshape(p: Program, x: Value, shape: Sequence[int]) -> Value:
@@ -78,8 +78,41 @@ def _tile(p: Program, op: Any, x: Value) -> Value:
     return reshape(p, p.contiguous(view), shape)
 
 
+RUN = 16  # ids that follow each other evenly, about, from which copying them is cheaper than looking up each
+
+
+def even_runs(ids: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Ids as runs of (first, step, how many), each as long as it can be.
+
+    >>> even_runs([0, 1, 2, 3, 2, 1, 1, 1])
+    [(0, 1, 4), (2, -1, 2), (1, 0, 2)]
+    """
+    found: list[tuple[int, int, int]] = []
+    for i in ids:
+        if found:
+            first, step, n = found[-1]
+            if n == 1 or i == first + n * step:
+                found[-1] = (first, i - first if n == 1 else step, n + 1)
+                continue
+        found.append((i, 1, 1))
+    return found
+
+
+def picked(source: View, axis: int, first: int, step: int, n: int) -> View:
+    """`n` elements of an axis from the first on, `step` apart; the same one again where that is 0."""
+    if step:
+        return source.sliced(axis, first, first + n * step, step)
+    return source.sliced(axis, first, first + 1).expanded([n if i == axis else m for i, m in enumerate(source.shape)])
+
+
 def take(p: Program, source: View, index: View, axis: int) -> View:
     """Elements of `source` along an axis, by ids that may be known only when the model runs."""
+    count = source.shape[axis]
+    if index.buffer == CONSTANT and index.rank == 1 and index.size and (np.abs(index.numbers() + 0.5) < count).all():
+        runs = even_runs([int(i) % count for i in index.numbers()])
+        if len(runs) == 1 or len(runs) * RUN <= index.size:
+            parts = [picked(source, axis, *run) for run in runs]
+            return parts[0] if len(parts) == 1 else join(p, parts, axis)
     shape = (*source.shape[:axis], *index.shape, *source.shape[axis + 1 :])
     to = p.new(shape, joint_time([source, index]))
     before, after = source.strides[:axis], source.strides[axis + 1 :]
