@@ -173,5 +173,5 @@ def test_files_are_read_without_keras():
         "import sys; sys.modules['keras'] = None; import fastgru; "
         f"model = fastgru.convert({str(FILES / 'words.keras')!r}); print(model.provenance['unchecked'])"
     )
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "keras is not installed"
