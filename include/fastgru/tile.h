@@ -156,7 +156,8 @@ FG_INLINE void tile(int R, int P, int G, vr *acc, const real *const *a, const fg
 }
 
 /* acc[i * G + g] += the products of n rows by one panel. Depth by depth: weights of some FG_DEPTH bytes stay in the L1
- * cache while all rows pass them. Zen 3 (L1 32 KiB), 64 rows, LSTM: 4 % at I=H=256, 4 % at 512, nothing below. */
+ * cache while all rows pass them. Zen 3 (L1 32 KiB), 64 rows, LSTM: 4 % at I=H=256, 4 % at 512, nothing below; to
+ * prefetch the next ones meanwhile gained nothing. */
 enum { FG_GROUP = 64, FG_DEPTH = FG_BYTES == 64 ? 24576 : 16384 }; /* rows that pass together; half of the L1 cache */
 FG_INLINE void tile_rows(int G, vr *acc, const real *const *a, fg_idx n, const fg_matrix *m, fg_idx panel) {
   const fg_idx K = m->inner, chain = FG_CHAIN * G * FG_LANES * weight_bytes(m);
