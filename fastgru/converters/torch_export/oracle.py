@@ -103,7 +103,8 @@ class ExportOracle:
         places = {label: i for i, label in enumerate((BATCH, "T"))}
         axes = [places[label] if label is not None else next(order) for label in port.labels]
         moved = array.transpose([*([0] if BATCH not in port.labels else []), *axes])
-        return torch.from_numpy(np.array(moved if BATCH in port.labels else moved[0])).to(port.example)
+        # In C order, as a module is called: an exported program may hold views that take no other.
+        return torch.from_numpy(np.array(moved if BATCH in port.labels else moved[0], order="C")).to(port.example)
 
     def _result(self, tensor: Any, like: Tensor, rows: int) -> Array:
         """A result with the batch first, then time, then the frame; as it is where its size is another."""
