@@ -668,7 +668,7 @@ cdef class Stream:
             for p in range(ins.n_phases):
                 if r.x[p] != NULL:
                     N = ins.phase[p].u.panels * ins.phase[p].u.gates * plan.kernels.lanes
-                    r.x[p] += self.block * from_row * N * item
+                    r.x[p] += self.max_steps[ins.clock] * from_row * N * item
 
     def run_converted(self, tuple inputs, Py_ssize_t T, out, mask, bint chunk=True):
         """A whole sequence, or one step where `chunk` is false, of inputs already converted. For `Model.__call__`.

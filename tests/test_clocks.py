@@ -180,3 +180,17 @@ def test_windows_on_threads_give_the_same_bits(threads):
     s = model.stream(7, threads=threads)
     parts = [s.process(part) for part in np.array_split(x, 3, axis=1)]
     assert np.array_equal(np.concatenate([*parts, s.flush()], axis=1), whole)
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+def test_a_recurrence_between_strides_on_threads_gives_the_same_bits(threads):
+    """Its blocks have fewer steps than those of the input: threads share out what is there."""
+    b = GraphBuilder()
+    x = b.input("x", Spec((16,)))
+    low = b.add(g.TimeConv(w(32, 16, 6), stride=3, before=2, after=2), x)
+    h = b.add(g.LSTM(w(160, 32), w(160, 40)), low)
+    y = b.add(g.OverlapAdd(7, 3), b.add(g.Reshape((7, 8)), b.add(g.Dense(w(56, 40)), h)))
+    model, x = Model(b.build(y)), np.random.default_rng(5).normal(size=(5, 361, 16)).astype("f")
+    whole = model(x)
+    for _ in range(5):
+        assert np.array_equal(model(x, threads=threads), whole)
