@@ -51,7 +51,7 @@ SANITIZE = os.environ.get("FASTGRU_SANITIZE", "")  # e.g. "address,undefined"
 FLAGS = ["-std=gnu11", "-O3", "-Wall", "-Wextra", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math",
          "-fno-lto", "-fvisibility=hidden", "-fPIC"]  # fmt: skip
 if SANITIZE:
-    FLAGS += [f"-fsanitize={SANITIZE}", "-g", "-O1"]
+    FLAGS += [f"-fsanitize={SANITIZE}", "-g", "-O1", "--param=asan-instrumentation-with-call-threshold=0"]
 
 
 class BuildKernels(build_ext):

@@ -34,9 +34,7 @@ typedef struct {
 } job;
 
 static void run_step(job *j) { /* each step starts from the last one's state, as in a sequence */
-  fg_table.step(&j->phase, &j->step);
-  void *old = (void *)j->step.h;
-  j->step.h = j->step.a = j->step.h_new, j->step.h_new = old;
+  fg_table.steps(&j->phase, &j->step);
 }
 
 static void run_product(job *j) {
@@ -63,7 +61,7 @@ int main(void) {
       for (long rows = 1; rows <= 64; rows = rows == 1 ? 32 : rows * 2) {
         job j = {.phase = {.kind = G == 3 ? FG_GRU_AFTER : FG_LSTM, .plain = 1}};
         j.w = j.phase.u = (fg_matrix){noise(weights), H / fg_table.lanes, G, H};
-        j.step = (fg_step){.rows = {rows, 0, rows, NULL}, .a_stride = H, .stride = H, .x = noise(G * H * rows)};
+        j.step = (fg_step){.rows = {rows, 0, rows, NULL}, .a_stride = H, .stride = H, .count = 1, .x = noise(G * H * rows)};
         j.step.a = j.step.h = noise(H * rows), j.step.h_new = noise(H * rows), j.step.c = noise(H * rows);
         j.a = (fg_rows){noise(H * rows), 0, H}, j.c = (fg_rows){noise(G * H * rows), 0, G * H};
         j.span = (fg_span){rows, 0, rows, NULL};

@@ -17,6 +17,7 @@ cdef extern from "fastgru/fastgru.h" nogil:
     ctypedef struct fg_span:
         idx batch, first, count
         const int32_t *index
+        int backward
     ctypedef struct fg_matrix:
         const void *data
         idx panels, gates, inner
@@ -40,7 +41,10 @@ cdef extern from "fastgru/fastgru.h" nogil:
         fg_span rows
         const void *a
         idx a_stride
-        const void *x
+        void *x
+        const fg_matrix *w
+        const void *w_bias
+        const void *input
         const void *product
         const void *h
         void *h_new
@@ -48,7 +52,9 @@ cdef extern from "fastgru/fastgru.h" nogil:
         void *s0
         void *s1
         void *y
-        idx stride
+        idx stride, count, x_stride
+        fg_rows out
+        idx width
     enum:
         FG_RANK, FG_OPERANDS, FG_PROGRAM
     ctypedef struct fg_nest:
@@ -64,7 +70,7 @@ cdef extern from "fastgru/fastgru.h" nogil:
         idx lanes, item
         void (*product)(const fg_matrix *, const void *, const fg_act *, const fg_rows *, const fg_rows *, idx,
                         const fg_span *) noexcept nogil
-        void (*step)(const fg_phase *, const fg_step *) noexcept nogil
+        void (*steps)(const fg_phase *, fg_step *) noexcept nogil
         void (*gates)(const fg_phase *, const fg_step *) noexcept nogil
         void (*activate)(const fg_act *, const void *, const fg_rows *, const fg_rows *, idx,
                          const fg_span *) noexcept nogil

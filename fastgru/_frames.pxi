@@ -140,7 +140,7 @@ cdef void execute_rows(const Instruction *ins, Run *run) noexcept nogil:
     cdef fg_rows x, y
     cdef fg_span span
     cdef bint joined = frame.dims[0] == 1
-    span.batch, span.first, span.index = frame.dims[1], 0, NULL
+    span.batch, span.first, span.index, span.backward = frame.dims[1], 0, NULL, False
     span.count = frame.dims[0] * frame.dims[1]
     for b in range(run.B):
         for t in range(1 if joined else T):

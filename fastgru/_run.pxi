@@ -90,7 +90,7 @@ cdef inline fg_span all_rows(const Instruction *ins, Run *run) noexcept nogil:
     cdef fg_span span
     span.batch, span.first = run.B, 0
     span.count = run.B * (run.T if run.values[ins.output].time else 1)
-    span.index = NULL
+    span.index, span.backward = NULL, False
     return span
 
 
@@ -173,7 +173,7 @@ cdef inline const void *shifted(const void *p, idx bytes) noexcept nogil:
 
 cdef void shift_step(fg_step *s, const Slice *part, idx item) noexcept nogil:
     """The buffers of a step from this thread's first unit on; the operand stays whole. For a batch of one row."""
-    s.x = shifted(s.x, part.column * item)
+    s.x = <void *>shifted(s.x, part.column * item)
     s.h = shifted(s.h, part.unit * item)
     s.h_new = <void *>shifted(s.h_new, part.unit * item)
     s.c = <void *>shifted(s.c, part.unit * item)
@@ -224,6 +224,12 @@ cdef void input_lookup(const Instruction *ins, Run *run, int p, const fg_span *s
                <const char *>ins.table[p] + (key * N + column) * item, width * item)
 
 
+cdef inline bint makes_input(const Instruction *ins, const Run *run, int p) noexcept nogil:
+    """Whether a step of this block, of one row, is to make its input part with its recurrent one, panel by panel."""
+    return (run.T * run.B == 1 and run.gemm == NULL and ins.wx[p].data != NULL and ins.table[p] == NULL
+            and ins.wx[p].format <= FG_FLOAT16 and ins.phase[p].u.format <= FG_FLOAT16)
+
+
 cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) noexcept nogil:
     """One phase of step t for the rows of `s`."""
     cdef const fg_phase *phase = &ins.phase[p]
@@ -234,22 +240,27 @@ cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) 
     cdef fg_span span = s.rows
     cdef fg_act linear
     cdef fg_phase own
-    cdef Slice part
+    cdef Slice part, input_part
     cdef const void *bias = ins.bu[p]
     s.x = NULL if ins.wx[p].data == NULL and ins.table[p] == NULL else r.x[p] + t * run.B * N * item
-    s.product = NULL
+    s.product, s.w = NULL, NULL
+    if makes_input(ins, run, p):
+        s.w, s.w_bias, s.input = &ins.wx[p], ins.bx[p], run.rows[ins.inputs[0]].data
     if run.parts > 1:
         part = slice_of(&phase.u, run)
         own = phase[0]
         own.u = part.matrix
         own.bias = shifted(phase.bias, part.column * item)
         own.peephole = shifted(phase.peephole, part.unit * item)
+        if s.w != NULL:
+            input_part = slice_of(&ins.wx[p], run)
+            s.w, s.w_bias = &input_part.matrix, shifted(s.w_bias, part.column * item)
         shift_step(s, &part, item)
         if part.matrix.panels == 0:
             return
         phase = &own
     if run.gemm == NULL and phase.u.format <= FG_FLOAT16:
-        run.kernels.step(phase, s)
+        run.kernels.steps(phase, s)
         return
     a.data = <void *>s.a
     a.b_stride = s.a_stride
@@ -277,6 +288,21 @@ cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) 
     run.kernels.gates(phase, s)
 
 
+cdef inline fg_step first_phase(const Instruction *ins, const Recurrence *r, fg_span span) noexcept nogil:
+    """The buffers of one step from the current state."""
+    cdef fg_step s
+    s.rows = span
+    s.rows.backward = r.now  # every other step
+    s.h, s.h_new, s.c, s.s0, s.s1 = r.h[r.now], r.h[1 - r.now], r.c, r.s0, r.s1
+    s.y = r.y if ins.gated_output else NULL
+    s.stride = ins.units_padded
+    s.a, s.a_stride = s.h, ins.features_padded
+    s.count, s.x_stride, s.out.data, s.width = 1, 0, NULL, 0
+    if ins.n_phases == 2 and ins.phase[1].kind == FG_PROJECT:
+        s.h_new = r.s0
+    return s
+
+
 cdef void step_cell(const Instruction *ins, Run *run, idx t, fg_span span) noexcept nogil:
     """State of step t - 1 to state of step t, for the rows of `span`; the others keep theirs."""
     cdef Recurrence *r = &run.recurrences[ins.state]
@@ -286,13 +312,7 @@ cdef void step_cell(const Instruction *ins, Run *run, idx t, fg_span span) noexc
     cdef fg_step s
     if span.count == 0:
         return
-    s.rows = span
-    s.h, s.h_new, s.c, s.s0, s.s1 = h, h_new, r.c, r.s0, r.s1
-    s.y = r.y if ins.gated_output else NULL
-    s.stride = ins.units_padded
-    s.a, s.a_stride = h, ins.features_padded
-    if ins.n_phases == 2 and ins.phase[1].kind == FG_PROJECT:
-        s.h_new = r.s0
+    s = first_phase(ins, r, span)
     run_phase(ins, run, 0, &s, t)
     if run.parts > 1:
         fg_barrier_wait(run.barrier)
@@ -337,6 +357,21 @@ cdef void write_outputs(const Instruction *ins, Run *run, idx t, fg_span span, b
                 memset(row(out, item, t, b), 0, width)
 
 
+cdef void step_whole(const Instruction *ins, Run *run, fg_span span) noexcept nogil:
+    """All steps of the block, and their outputs, in one call."""
+    cdef Recurrence *r = &run.recurrences[ins.state]
+    cdef idx N = ins.phase[0].u.panels * ins.phase[0].u.gates * run.kernels.lanes
+    cdef idx first = run.T - 1 if ins.reverse else 0, direction = -1 if ins.reverse else 1
+    cdef fg_step s = first_phase(ins, r, span)
+    s.count, s.x_stride = run.T, direction * run.B * N
+    if not ins.last:
+        s.out, s.width = run.rows[ins.output], ins.features
+        s.out.data = <char *>s.out.data + first * s.out.t_stride * run.kernels.item
+        s.out.t_stride *= direction
+    run_phase(ins, run, 0, &s, first)
+    r.now ^= run.T & 1
+
+
 cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
     cdef Recurrence *r = &run.recurrences[ins.state]
     cdef const fg_rows *own = &run.rows[ins.inputs[1]] if ins.n_inputs == 2 else NULL
@@ -344,7 +379,8 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
     cdef fg_span span, step
     cdef idx i, t, b, item = run.kernels.item
     cdef int p
-    span.batch, span.first, span.count, span.index = run.B, 0, run.T * run.B, NULL
+    cdef bint whole
+    span.batch, span.first, span.count, span.index, span.backward = run.B, 0, run.T * run.B, NULL, r.now
     step.batch, step.first, step.count, step.index = run.B, 0, run.B, NULL
     if masked:
         span.count, span.index, step.index = 0, run.index, run.active
@@ -356,9 +392,15 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
     for p in range(ins.n_phases):
         if ins.table[p] != NULL:
             input_lookup(ins, run, p, &span)
-        elif ins.wx[p].data != NULL:
+        elif ins.wx[p].data != NULL and not makes_input(ins, run, p):
             input_product(ins, run, p, &span, ins.wx[p].panels * ins.wx[p].gates * run.kernels.lanes)
-    for i in range(run.T):
+    whole = (run.T > 0 and ins.n_phases == 1 and not masked and not ins.gated_output and run.parts == 1
+             and run.gemm == NULL and ins.phase[0].u.format <= FG_FLOAT16)
+    if whole:
+        step_whole(ins, run, step)
+        if ins.last:
+            write_outputs(ins, run, run.T - 1, step, masked)
+    for i in range(0 if whole else run.T):
         t = run.T - 1 - i if ins.reverse else i
         if masked:
             step.count = 0

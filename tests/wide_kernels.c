@@ -7,7 +7,7 @@
 #include "fastgru/step.h"
 
 const fg_kernels fg_wide_f32 = {
-    .isa = "wide", .lanes = FG_LANES, .item = sizeof(real), .product = product, .step = step, .gates = gates,
+    .isa = "wide", .lanes = FG_LANES, .item = sizeof(real), .product = product, .steps = steps, .gates = gates,
 };
 const fg_kernels fg_wide_f64 = {.isa = "wide"};
 const fg_narrow fg_wide_plain = {.name = "plain"};

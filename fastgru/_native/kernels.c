@@ -18,6 +18,6 @@
 #define FG_STRING(x) FG_QUOTE(x)
 
 const fg_kernels FG_TABLE = {
-    FG_STRING(FG_ISA), FG_LANES, sizeof(real), FG_PACKED(product), FG_PACKED(step), gates, activate, softmax, layer_norm, affine, add, multiply,
+    FG_STRING(FG_ISA), FG_LANES, sizeof(real), FG_PACKED(product), FG_PACKED(steps), gates, activate, softmax, layer_norm, affine, add, multiply,
     map, reduce, contract, arg_reduce, gather,
 };

@@ -44,18 +44,18 @@ FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
 #elif defined(__AVX512BW__) && FG_BYTES == 64
 FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
   const __m512i x = _mm512_set1_epi32(a), v = (__m512i)w;
-  const __m512i signed_x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(v), _mm512_setzero_si512(), x);
-  return sum + (vi)_mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_abs_epi8(v), signed_x), _mm512_set1_epi16(1));
+  const __m512i signed_w = _mm512_mask_sub_epi8(v, _mm512_movepi8_mask(x), _mm512_setzero_si512(), v);
+  return sum + (vi)_mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_abs_epi8(x), signed_w), _mm512_set1_epi16(1));
 }
 #elif defined(__AVXVNNI__) && FG_BYTES == 32
 FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {
   return (vi)_mm256_dpbusd_avx_epi32((__m256i)sum, _mm256_set1_epi32(a), (__m256i)w);
 }
 #elif defined(__AVX2__)
-FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) { /* |w| by a with the sign of w: no pair leaves int16 */
-  const __m256i signed_a = _mm256_sign_epi8(_mm256_set1_epi32(a), (__m256i)w);
-  const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8((__m256i)w), signed_a);
-  return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) { /* |a|, once for many w, by w with the sign of a */
+  const __m256i x = _mm256_set1_epi32(a);
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8((__m256i)w, x));
+  return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1)); /* no pair leaves int16 */
 }
 #elif defined(__ARM_FEATURE_DOTPROD)
 FG_INLINE vi dot_bytes(vi sum, int32_t a, vi w) {

@@ -44,6 +44,7 @@ typedef struct {
   fg_idx batch;         /* B, to split a row's number */
   fg_idx first, count;  /* rows first .. first + count - 1 of `index`, or by their number */
   const int32_t *index; /* (first + count,) or NULL */
+  int backward;         /* a matrix is read from its last panel to its first */
 } fg_span;
 
 /* How a matrix holds its weights; fastgru/_engine.pyx packs them. */
@@ -95,18 +96,25 @@ typedef struct {
   const void *peephole; /* (3, H padded) i f o, or NULL */
 } fg_phase;
 
-/* One time step of one phase. All buffers but `a` have rows of whole panels. */
+/* One time step of one phase, or `count` of them for the same rows. All buffers but `a` have rows of whole panels. */
 typedef struct {
   fg_span rows;            /* rows of this step, batch = B */
   const void *a;           /* (B, a_stride): operand of the recurrent product */
   fg_idx a_stride;
-  const void *x;           /* (B, panels, G, L): input part, or NULL for FG_PROJECT */
+  void *x;                 /* (B, panels, G, L): input part, or NULL for FG_PROJECT */
+  const fg_matrix *w;      /* of a step of one row: the input weights, to make x with; or NULL: x is there */
+  const void *w_bias;      /* (panels, G, L) or NULL */
+  const void *input;       /* (K,): operand of that product */
   const void *product;     /* (B, panels, G, L): recurrent part where BLAS made it, else NULL */
   const void *h;           /* (B, stride) state */
   void *h_new;             /* (B, stride) */
   void *c;                 /* (B, stride) LSTM cell state, in place */
   void *s0, *s1, *y;       /* (B, stride) scratch and output */
   fg_idx stride;
+  fg_idx count;            /* the next step's h and a are this one's h_new, and the other way round */
+  fg_idx x_stride;         /* from the input part of a step to the next one's; may be negative */
+  fg_rows out;             /* where the first `width` of each h_new go, or NULL; a row is one of the B */
+  fg_idx width;
 } fg_step;
 
 /* The loops of a frame op, outermost first. Operand 0 is written, the others are read; a stride of 0 repeats an
@@ -186,7 +194,7 @@ typedef struct {
   /* c = act(a w' + bias), the first `columns` of each row; bias (panels, G, L) or NULL */
   void (*product)(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
                   fg_idx columns, const fg_span *rows);
-  void (*step)(const fg_phase *, const fg_step *);  /* makes the product itself */
+  void (*steps)(const fg_phase *, fg_step *);       /* makes the products itself; moves fg_step on */
   void (*gates)(const fg_phase *, const fg_step *); /* takes step->product */
   /* y = act(x + bias), in place allowed; bias (n,) or NULL */
   void (*activate)(const fg_act *act, const void *bias, const fg_rows *x, const fg_rows *y, fg_idx n,

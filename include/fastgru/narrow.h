@@ -89,29 +89,40 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
 /* Panels of one row taken together: more than in tile.h, since a dot product does four times the work of a multiply-add
  * per load and leaves its chain as long. But one by one where they come from the L2 cache: what counts there is one
  * stream of reads (Zen 5, int8 GRU and LSTM of 256 units: 1.4 and 1.8 us with four panels, 1.2 and 1.5 with one). */
-#define FG_NARROW_PANELS(G) ((G) >= 3 ? 4 : (G) == 2 ? 4 : 8)
+#if FG_REGISTERS == 32
+#define FG_NARROW_PANELS(G) ((G) >= 2 ? 4 : 8)
+#else /* two, wherever they come from: int8, 256 units, one by one 4.5 us, by twos 3.9 (Zen 3); four spill */
+#define FG_NARROW_PANELS(G) ((G) >= 3 ? 2 : (G) == 2 ? 4 : 8)
+#endif
 enum { FG_NEAR = 49152 }; /* bytes of the L1 cache */
 /* Divides the 8 rows of a step taken together; a dot product of AVX2 needs registers of its own. */
 #define FG_NARROW_ROWS(G) (FG_COLUMNS(G) < (G) ? 2 : 4)
 
-FG_INLINE void narrow_group(const narrow_job *job, fg_idx n, int G, int format) {
-  const fg_idx panels = job->w->panels, item = format == FG_INT8 ? 1 : 2;
-  const int near = panels * G * FG_LANES * job->w->inner * item <= FG_NEAR;
-  fg_idx p = 0;
-  if (n == 1 && is_far(job->w, item))
-    for (; p + FG_FAR_PANELS(G) <= panels; p += FG_FAR_PANELS(G))
+/* The panels p .. to - 1. */
+FG_INLINE void narrow_stretch(const narrow_job *job, fg_idx n, fg_idx p, fg_idx to, int G, int format, int near, int far) {
+  if (n == 1 && far)
+    for (; p + FG_FAR_PANELS(G) <= to; p += FG_FAR_PANELS(G))
       narrow_tile(job, 0, p, 1, FG_FAR_PANELS(G), G, format, 1);
-  if (n == 1 && (G < 3 || near))
-    for (; p + FG_NARROW_PANELS(G) <= panels; p += FG_NARROW_PANELS(G))
+  if (n == 1 && (G < 3 || near || FG_REGISTERS < 32))
+    for (; p + FG_NARROW_PANELS(G) <= to; p += FG_NARROW_PANELS(G))
       narrow_tile(job, 0, p, 1, FG_NARROW_PANELS(G), G, format, 0);
   if (n == 1 && near && format == FG_INT8) /* bfloat16 of 32 units loses by it what int8 gains: a tenth */
-    for (; p + 2 <= panels; p += 2) narrow_tile(job, 0, p, 1, 2, G, format, 0);
-  for (; p < panels; p++) {
+    for (; p + 2 <= to; p += 2) narrow_tile(job, 0, p, 1, 2, G, format, 0);
+  for (; p < to; p++) {
     fg_idx i = 0;
     for (; i + FG_NARROW_ROWS(G) <= n; i += FG_NARROW_ROWS(G))
       narrow_tile(job, i, p, FG_NARROW_ROWS(G), 1, G, format, 0);
     for (; i < n; i++) narrow_tile(job, i, p, 1, 1, G, format, 0);
   }
+}
+
+FG_INLINE void narrow_group(const narrow_job *job, fg_idx n, int G, int format) {
+  const fg_idx item = format == FG_INT8 ? 1 : 2, panel_bytes = job->w->inner * G * FG_LANES * item;
+  const int near = job->w->panels * panel_bytes <= FG_NEAR, far = is_far(job->w, item);
+  const fg_idx stretch = stretch_of(job->w, panel_bytes, far ? FG_FAR_PANELS(G) : FG_NARROW_PANELS(G));
+#define FG_AT(from, to) narrow_stretch(job, n, from, to, G, format, near, far)
+  FG_EACH_STRETCH(job->w, stretch, job->backward, FG_AT)
+#undef FG_AT
 }
 
 /* The whole product ------------------------------------------------------------------------------------------------ */
@@ -150,7 +161,8 @@ static fg_idx narrow_scratch(const fg_matrix *w) { return FG_NARROW_GROUP * prep
 static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
                            fg_idx columns, const fg_span *rows, void *scratch) {
   narrow_job job; /* without an initialiser, which would clear its addresses */
-  job.w = w, job.bias = (const float *)bias, job.columns = columns, job.prepared = scratch;
+  job.w = w, job.bias = (const float *)bias, job.columns = columns, job.backward = rows->backward;
+  job.prepared = scratch;
   job.stride = prepared_stride(w);
   for (fg_idx first = 0; first < rows->count; first += FG_NARROW_GROUP) {
     const fg_idx n = rows->count - first < FG_NARROW_GROUP ? rows->count - first : FG_NARROW_GROUP;

@@ -11,6 +11,7 @@ typedef struct {
   const fg_matrix *w;
   const float *bias;
   fg_idx columns;
+  int backward;
   fg_idx stride;                       /* bytes between prepared rows */
   char *prepared;                      /* (rows, stride) */
   const float *a[FG_NARROW_GROUP];     /* rows as given */

@@ -16,6 +16,10 @@ typedef struct {
 /* The totals of a row, by P panels, to its first columns. */
 FG_INLINE void product_store(const product_job *job, fg_idx row, fg_idx panel, int P, int G, const vr *acc) {
   const fg_idx from = panel * G * FG_LANES;
+  if (from + P * G * FG_LANES <= job->columns) {
+    for (int i = 0; i < P * G; i++) store(job->c[row] + from + i * FG_LANES, acc[i]);
+    return;
+  }
   for (int i = 0; i < P * G && from + i * FG_LANES < job->columns; i++)
     store_some(job->c[row] + from + i * FG_LANES, acc[i], job->columns - from - i * FG_LANES);
 }
@@ -37,7 +41,7 @@ FG_INLINE void product_group(const product_job *job, fg_idx n, int G) {
   fg_idx p = 0;
   if (n == 1) {
 #define FG_AT(P, far) product_one(job, p, P, G, far)
-    FG_EACH_PANELS(G, job->w, p, FG_AT);
+    FG_EACH_PANELS(G, job->w, p, panels, FG_AT);
 #undef FG_AT
   }
   for (; p < panels; p++) {

@@ -1,5 +1,5 @@
-/* One time step of a phase: the recurrent product of a tile, then its gate arithmetic while the sums are in the L1
- * cache. */
+/* The time steps of a phase: the recurrent products of some panels, then their gate arithmetic while the sums are in the
+ * L1 cache. */
 #ifndef FASTGRU_STEP_H
 #define FASTGRU_STEP_H
 
@@ -7,43 +7,50 @@
 #include "tile.h"
 
 /* Vectors of units whose cells are computed side by side. One at a time waits for itself: the gates of 32 rows of 128
- * units (GRU, LSTM) took 4.8 and 6.3 us on Zen 5; by twos 2.3 and 3.7, by fours 2.2 and 3.1, by sixes 2.7 and 3.8. */
-#if FG_REGISTERS == 32
-#define FG_CELLS_IN_FLIGHT 4
-#else
-#define FG_CELLS_IN_FLIGHT 2
-#endif
+ * units (GRU, LSTM) took 4.8 and 6.3 us on Zen 5; by twos 2.3 and 3.7, by fours 2.2 and 3.1, by sixes 2.7 and 3.8. With
+ * the 16 registers of AVX2 fours spill, and are still better than twos: Zen 3, a step of 32 rows of 32 units 4.5 and
+ * 6.1 us, now 4.1 and 5.6; of 64 units 13.6 and 17.7, now 12.6 and 17.0. */
+enum { FG_CELLS_IN_FLIGHT = 4 };
 
-/* n vectors of the R x P that `acc` holds, from the i-th on. */
-FG_INLINE void cell_vectors(const fg_phase *ph, const fg_step *s, const fg_idx *m, int P, fg_idx panel, const vr *acc,
-                            int i, int n, int kind, int G, int plain) {
-  const fg_idx width = G * FG_LANES, row = ph->u.panels * width;
+/* The cells of `count` vectors: the `panel`-th of rows m[], or panel after panel of row m[0]. acc[i * G + g] are the
+ * recurrent parts. */
+typedef struct {
+  const fg_phase *ph;
+  const fg_step *s;
+  const fg_idx *m;
+  fg_idx panel;
+  int rows, count; /* rows > 1: one panel */
+  const vr *acc;
+} cells_job;
+
+/* n of them, from the i-th on. */
+FG_INLINE void cell_vectors(const cells_job *job, int i, int n, int kind, int G, int plain) {
+  const fg_idx width = G * FG_LANES, row = job->ph->u.panels * width;
   fg_cells c;
-  c.p = ph, c.s = s, c.n = n, c.plain = plain;
+  c.p = job->ph, c.s = job->s, c.n = n, c.plain = plain;
   fg_inputs x[FG_FLIGHT];
   FG_EACH(v, n) {
-    const fg_idx r = (i + v) / P, p = panel + (i + v) % P, from = m[r] * row + p * width;
+    const fg_idx r = job->rows > 1 ? i + v : 0, p = job->rows > 1 ? job->panel : job->panel + i + v;
+    const fg_idx m = job->m[r], from = m * row + p * width;
     c.unit[v] = p * FG_LANES;
-    c.at[v] = m[r] * s->stride + c.unit[v];
-    FG_EACH(g, G) x[v][g] = s->x ? load((const real *)s->x + from + g * FG_LANES) : splat(0);
+    c.at[v] = m * job->s->stride + c.unit[v];
+    FG_EACH(g, G) x[v][g] = job->s->x ? load((const real *)job->s->x + from + g * FG_LANES) : splat(0);
   }
-  cell(kind, &c, x, acc + i * G);
+  cell(kind, &c, x, job->acc + i * G);
 }
 
-/* The cells of R rows, numbered m[], by P panels: acc[(r * P + p) * G + g] are the recurrent parts. One function a
- * phase and kind of activations, whatever the tile. */
-FG_INLINE void cell_tile(const fg_phase *ph, const fg_step *s, const fg_idx *m, int R, int P, fg_idx panel,
-                         const vr *acc, int kind, int G, int plain) {
+/* One function a phase and kind of activations, whatever the tile. */
+FG_INLINE void all_cells(const cells_job *job, int kind, int G, int plain) {
   int i = 0;
   if (plain) {
-    for (; i + FG_CELLS_IN_FLIGHT <= R * P; i += FG_CELLS_IN_FLIGHT)
-      cell_vectors(ph, s, m, P, panel, acc, i, FG_CELLS_IN_FLIGHT, kind, G, plain);
-    for (; i + 2 <= R * P; i += 2) cell_vectors(ph, s, m, P, panel, acc, i, 2, kind, G, plain);
+    for (; i + FG_CELLS_IN_FLIGHT <= job->count; i += FG_CELLS_IN_FLIGHT)
+      cell_vectors(job, i, FG_CELLS_IN_FLIGHT, kind, G, plain);
+    for (; i + 2 <= job->count; i += 2) cell_vectors(job, i, 2, kind, G, plain);
   }
-  for (; i < R * P; i++) cell_vectors(ph, s, m, P, panel, acc, i, 1, kind, G, plain);
+  for (; i < job->count; i++) cell_vectors(job, i, 1, kind, G, plain);
 }
 
-typedef void cells_fn(const fg_phase *, const fg_step *, const fg_idx *m, int R, int P, fg_idx panel, const vr *acc);
+typedef void cells_fn(const cells_job *);
 
 /* The table of phases: name, G. */
 #define FG_EACH_PHASE(row)            \
@@ -57,11 +64,8 @@ typedef void cells_fn(const fg_phase *, const fg_step *, const fg_idx *m, int R,
   row(FG_LSTM_COUPLED, 3)             \
   row(FG_PROJECT, 1)
 
-#define FG_CELLS(name, kind, G, plain)                                                                       \
-  static __attribute__((noinline)) void name(const fg_phase *ph, const fg_step *s, const fg_idx *m, int R, int P, \
-                                             fg_idx panel, const vr *acc) {                                  \
-    cell_tile(ph, s, m, R, P, panel, acc, kind, G, plain);                                                   \
-  }
+#define FG_CELLS(name, kind, G, plain) \
+  static __attribute__((noinline)) void name(const cells_job *job) { all_cells(job, kind, G, plain); }
 #define FG_CELLS_FUNCTIONS(kind, G) FG_CELLS(cells_any_##kind, kind, G, 0) FG_CELLS(cells_plain_##kind, kind, G, 1)
 #define FG_CELLS_ROW(kind, G) {cells_any_##kind, cells_plain_##kind},
 FG_EACH_PHASE(FG_CELLS_FUNCTIONS)
@@ -77,7 +81,8 @@ static void gates(const fg_phase *ph, const fg_step *s) {
     if (ph->bias)
       for (fg_idx j = 0; j < row; j += FG_LANES)
         store(product + j, load((const real *)ph->bias + j) + load(product + j));
-    cells(ph, s, &m, 1, (int)ph->u.panels, 0, (const vr *)product);
+    const cells_job job = {ph, s, &m, 0, 1, (int)ph->u.panels, (const vr *)product};
+    cells(&job);
   }
 }
 
@@ -86,13 +91,17 @@ FG_INLINE const real *step_bias(const fg_phase *ph, fg_idx panel, int G) {
   return ph->bias ? (const real *)ph->bias + panel * G * FG_LANES : NULL;
 }
 
-FG_INLINE void step_one(const fg_phase *ph, const fg_step *s, cells_fn *cells, fg_idx m, fg_idx panel, int P, int G,
+/* The sums of P panels of the row `a`, and their input part where it is to be made. */
+FG_INLINE void step_one(const fg_phase *ph, const fg_step *s, vr *acc, const real *a, fg_idx panel, int P, int G,
                         int far) {
-  const real *a = (const real *)s->a + m * s->a_stride;
-  vr acc[FG_TILE];
+  const real *input = (const real *)s->input;
+  if (s->w) {
+    vr *x = (vr *)s->x + panel * G;
+    tile_start(1, P, G, x, s->w_bias ? (const real *)s->w_bias + panel * G * FG_LANES : NULL);
+    tile(1, P, G, x, &input, s->w, panel, 0, s->w->inner, far);
+  }
   tile_start(1, P, G, acc, step_bias(ph, panel, G));
   tile(1, P, G, acc, &a, &ph->u, panel, 0, ph->u.inner, far);
-  cells(ph, s, &m, 1, P, panel, acc);
 }
 
 /* Rows first .. first + n - 1. Panels outside, rows inside: the weights pass through the caches once for all of them. */
@@ -107,19 +116,34 @@ FG_INLINE void step_group(const fg_phase *ph, const fg_step *s, cells_fn *cells,
     vr acc[FG_GROUP * 4];
     tile_start(n, 1, G, acc, step_bias(ph, p, G));
     tile_rows(G, acc, a, n, &ph->u, p);
-    cells(ph, s, m, (int)n, 1, p, acc);
+    const cells_job job = {ph, s, m, p, (int)n, (int)n, acc};
+    cells(&job);
   }
+}
+
+/* The panels from .. to - 1 of one row. */
+FG_INLINE void step_stretch(const fg_phase *ph, const fg_step *s, cells_fn *cells, fg_idx from, fg_idx to, int G) {
+  const fg_idx m = row_number(&s->rows, 0);
+  const real *a = (const real *)s->a + m * s->a_stride;
+  vr acc[FG_GROUP * 4];
+  fg_idx p = from;
+#define FG_AT(P, far) step_one(ph, s, acc + (p - from) * G, a, p, P, G, far)
+  FG_EACH_PANELS(G, &ph->u, p, to, FG_AT);
+  for (; p < to; p++) FG_AT(1, 0);
+#undef FG_AT
+  const cells_job job = {ph, s, &m, from, 1, (int)(to - from), acc};
+  cells(&job);
 }
 
 FG_INLINE void step_rows(const fg_phase *ph, const fg_step *s, int G) {
   cells_fn *const cells = cells_table[ph->kind][ph->plain];
   const fg_idx n = s->rows.count;
   if (n == 1) {
-    const fg_idx m = row_number(&s->rows, 0);
-    fg_idx p = 0;
-#define FG_AT(P, far) step_one(ph, s, cells, m, p, P, G, far)
-    FG_EACH_PANELS(G, &ph->u, p, FG_AT);
-    for (; p < ph->u.panels; p++) FG_AT(1, 0);
+#define FG_AT(from, to) step_stretch(ph, s, cells, from, to, G)
+    const fg_idx panel_bytes = ph->u.inner * G * FG_LANES * weight_bytes(&ph->u);
+    const int together = is_far(&ph->u, weight_bytes(&ph->u)) ? FG_FAR_PANELS(G) : FG_PANELS(G);
+    const fg_idx stretch = stretch_of(&ph->u, panel_bytes, together);
+    FG_EACH_STRETCH(&ph->u, stretch, s->rows.backward, FG_AT)
 #undef FG_AT
     return;
   }
@@ -133,6 +157,27 @@ static void step(const fg_phase *ph, const fg_step *s) {
     case 2: step_rows(ph, s, 2); break;
     case 3: step_rows(ph, s, 3); break;
     default: step_rows(ph, s, 4); break;
+  }
+}
+
+static void step_out(const fg_step *s, fg_idx t) {
+  for (fg_idx i = 0; i < s->rows.count; i++) {
+    const fg_idx m = row_number(&s->rows, i);
+    const real *h = (const real *)s->h_new + m * s->stride;
+    real *out = (real *)s->out.data + t * s->out.t_stride + m * s->out.b_stride;
+    for (fg_idx j = 0; j < s->width; j += FG_LANES) store_some(out + j, load(h + j), s->width - j);
+  }
+}
+
+/* A sequence in one call: from the engine, a step of 32 units would cost a tenth more. */
+static void steps(const fg_phase *ph, fg_step *s) {
+  for (fg_idx t = 0; t < s->count; t++) {
+    step(ph, s);
+    if (s->out.data) step_out(s, t);
+    void *h = (void *)s->h;
+    s->a = s->h = s->h_new, s->h_new = h;
+    s->x = (real *)s->x + s->x_stride;
+    s->rows.backward = !s->rows.backward;
   }
 }
 #endif
