@@ -61,10 +61,10 @@ int main(void) {
       for (long rows = 1; rows <= 64; rows = rows == 1 ? 32 : rows * 2) {
         job j = {.phase = {.kind = G == 3 ? FG_GRU_AFTER : FG_LSTM, .plain = 1}};
         j.w = j.phase.u = (fg_matrix){noise(weights), H / fg_table.lanes, G, H};
-        j.step = (fg_step){.rows = {rows, 0, rows, NULL}, .a_stride = H, .stride = H, .count = 1, .x = noise(G * H * rows)};
+        j.step = (fg_step){.rows = {rows, 0, rows, NULL, 0}, .a_stride = H, .stride = H, .count = 1, .x = noise(G * H * rows)};
         j.step.a = j.step.h = noise(H * rows), j.step.h_new = noise(H * rows), j.step.c = noise(H * rows);
         j.a = (fg_rows){noise(H * rows), 0, H}, j.c = (fg_rows){noise(G * H * rows), 0, G * H};
-        j.span = (fg_span){rows, 0, rows, NULL};
+        j.span = (fg_span){rows, 0, rows, NULL, 0};
         const double macs = (double)(weights * rows);
         const double step = fastest(run_step, &j, macs), input = fastest(run_product, &j, macs);
         printf("gates %ld  I=H %3ld  rows %2ld   step %8.2f us %6.1f GB/s %6.1f GFLOP/s   product %8.2f us %6.1f GFLOP/s\n",

@@ -213,7 +213,7 @@ static void check_activation(void) {
   const fg_micro program = {act.kind, 0, 0, 0, act.alpha, act.beta};
   fill(p, 2, 0);
   const fg_rows x = {p[1], 0, n}, y = {want + MIDDLE, 0, n};
-  const fg_span rows = {1, 0, 1, NULL};
+  const fg_span rows = {1, 0, 1, NULL, 0};
   FG_TABLE.activate(&act, NULL, &x, &y, n, &rows);
   FG_TABLE.map(&nest, &program, 1, p);
   compare("activation", &nest);

@@ -46,7 +46,7 @@ int main(void) {
     const fg_matrix w = {.data = data, .panels = PANELS, .gates = G, .inner = K, .format = format, .scale = scale, .offset = offset};
     const fg_act linear = {FG_LINEAR, 0, 0};
     const fg_rows in = {a, 0, K}, out = {c, 0, N};
-    const fg_span rows = {B, 0, B, NULL};
+    const fg_span rows = {B, 0, B, NULL, 0};
     FG_TABLE.product(&w, NULL, &linear, &in, &out, N, &rows, scratch);
     for (int b = 0; b < B; b++)
       for (int g = 0; g < G; g++)

@@ -38,10 +38,12 @@ static double unit(int kind, const double *x, const double *u, double h, double 
 
 static int check(const fg_kernels *k, int p, int H, int B, int format) {
   const int kind = PHASES[p].kind, G = PHASES[p].gates, L = (int)k->lanes, panels = (H + L - 1) / L, P = panels * L;
-  float *w = aligned_alloc(64, sizeof(float) * (size_t)(P * G * H + 64)), *x = calloc((size_t)(B * P * G), 4);
+  float *w = aligned_alloc(64, sizeof(float) * (size_t)(P * G * H + 64));
+  float *x = aligned_alloc(64, sizeof(float) * (size_t)(B * P * G + 64)), *before = calloc((size_t)(B * P), 4);
   _Float16 *halves = aligned_alloc(64, sizeof(_Float16) * (size_t)(P * G * H + 64));
   float *h = calloc((size_t)(B * P), 4), *h_new = calloc((size_t)(B * P), 4), *c = calloc((size_t)(B * P), 4);
-  float *c_old = calloc((size_t)(B * P), 4), *alone = calloc((size_t)(B * P), 4);
+  float *c_old = calloc((size_t)(B * P), 4), *alone = calloc((size_t)(2 * B * P), 4);
+  float *out = calloc((size_t)(2 * B * P), 4);
   memset(w, 0, sizeof(float) * (size_t)(P * G * H));
   for (int j = 0; j < H; j++)
     for (int i = 0; i < H; i++)
@@ -57,8 +59,8 @@ static int check(const fg_kernels *k, int p, int H, int B, int format) {
     }
   fg_phase phase = {.kind = kind, .plain = 1, .u = {.panels = panels, .gates = G, .inner = H, .format = format}};
   phase.u.data = format == FG_FLOAT16 ? (void *)halves : (void *)w;
-  fg_step s = {.rows = {B, 0, B, NULL}, .a = h, .a_stride = P, .x = x, .h = h, .h_new = h_new, .c = c, .stride = P};
-  k->step(&phase, &s);
+  fg_step s = {.rows = {B, 0, B, NULL, 0}, .a = h, .a_stride = P, .x = x, .h = h, .h_new = h_new, .c = c, .stride = P, .count = 1};
+  k->steps(&phase, &s);
   double worst = 0;
   for (int b = 0; b < B; b++) hash(h_new + b * P, H);
   for (int b = 0; b < B; b++)
@@ -74,11 +76,31 @@ static int check(const fg_kernels *k, int p, int H, int B, int format) {
   for (int b = 0; b < B; b++) {
     int32_t row = b;
     memcpy(c, c_old, sizeof(float) * (size_t)(B * P));
-    s.rows.count = 1, s.rows.index = &row, s.h_new = alone;
-    k->step(&phase, &s);
+    s.rows.count = 1, s.rows.index = &row, s.rows.backward = b & 1, s.a = s.h = h, s.h_new = alone;
+    k->steps(&phase, &s);
     same = same && !memcmp(alone + b * P, h_new + b * P, sizeof(float) * (size_t)H);
   }
-  free(w), free(halves), free(x), free(h), free(h_new), free(c), free(c_old), free(alone);
+  /* Two steps whose input parts a product makes, of all rows; and of each alone, which makes its own. */
+  const fg_act linear = {FG_LINEAR, 0, 0};
+  const fg_rows from = {h, 0, P}, to = {x, 0, P * G};
+  s.rows = (fg_span){B, 0, B, NULL, 0}, s.a = s.h = h, s.h_new = h_new, s.out = (fg_rows){out, B * H, H}, s.width = H;
+  memcpy(c, c_old, sizeof(float) * (size_t)(B * P)), memcpy(before, h, sizeof(float) * (size_t)(B * P));
+  k->product(&phase.u, NULL, &linear, &from, &to, P * G, &s.rows);
+  s.count = 2;
+  k->steps(&phase, &s);
+  for (int b = 0; b < 2 * B; b++) hash(out + b * H, H);
+  memcpy(c, c_old, sizeof(float) * (size_t)(B * P)), memcpy(h, before, sizeof(float) * (size_t)(B * P));
+  for (int b = 0; b < B; b++) {
+    int32_t row = b;
+    s.rows = (fg_span){B, 0, 1, &row, b & 1}, s.a = s.h = h, s.h_new = h_new, s.x = x;
+    s.w = &phase.u, s.input = before + b * P;
+    memset(x, 0, sizeof(float) * (size_t)(B * P * G)), memset(alone, 0, sizeof(float) * (size_t)(2 * B * H));
+    s.out.data = alone;
+    k->steps(&phase, &s);
+    for (int t = 0; t < 2; t++)
+      same = same && !memcmp(alone + (t * B + b) * H, out + (t * B + b) * H, sizeof(float) * (size_t)H);
+  }
+  free(w), free(halves), free(x), free(h), free(h_new), free(c), free(c_old), free(alone), free(before), free(out);
   if (worst <= 2e-6 && same) return 0;
   printf("%s %s format %d H=%d B=%d: error %g, same bits alone: %s\n", k->isa, PHASES[p].name, format, H, B, worst, same ? "yes" : "no");
   return 1;

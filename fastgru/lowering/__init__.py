@@ -26,6 +26,7 @@ from .scan import SCANS
 from .shapes import SHAPES, take
 from .spectral import SPECTRAL
 from .temporal import TEMPORAL, aligned
+from .transforms import TRANSFORMS, transform_of
 from .views import CONSTANT, View, contiguous
 
 __all__ = ["FRAMES", "OPCODES", "PHASES", "Lowered", "lower"]
@@ -38,6 +39,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
     **REDUCING,
     **TEMPORAL,
     **SPECTRAL,
+    **TRANSFORMS,
     g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(ids), 0),
 }
 MOST_OF_TABLE = 1 << 22  # numbers in a table of products: 16 MB
@@ -210,7 +212,9 @@ class Lowerer:
             return self.program.values[args[0].buffer]["kind"] == "int" if isinstance(args[0], View) else False
         if any(len(a.shape) != 1 for a in args):
             return False
-        if isinstance(op, g.Dense | g.LayerNorm) or (isinstance(op, g.Activate) and op.activation.name == SOFTMAX):
+        if isinstance(op, g.Dense):
+            return op.precision != "float32" or transform_of(op.weight) is None
+        if isinstance(op, g.LayerNorm) or (isinstance(op, g.Activate) and op.activation.name == SOFTMAX):
             return True
         alike = len({a.shape for a in args}) == 1 or isinstance(op, g.Concat)
         return all(whole) and alike and len({a.time for a in args}) == 1 and len(args) <= 8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -12,9 +13,10 @@ from .. import graph as g
 from ..graph import Activation
 from ..reference import f64
 from .elementwise import Lowering
-from .linear import contract, dense
+from .linear import contract
 from .program import FOLDS, FUNCTIONS, Program, Value
 from .shapes import pad, reshape
+from .transforms import linear_map
 from .views import CONSTANT, View
 
 # Fewer outputs than half a vector, each of few products: packed panels would mostly hold padding.
@@ -56,7 +58,7 @@ def convolve(
         flat: Value | None = seen.reshaped((*out, width)) if x.buffer != CONSTANT else None
         if flat is None or p.view(flat).strides[-1] != 1:
             flat = reshape(p, p.contiguous(seen), (*out, width))
-        return dense(p, flat, np.moveaxis(f64(weight), 1, -1).reshape(units, -1), bias, act)
+        return linear_map(p, flat, np.moveaxis(f64(weight), 1, -1).reshape(units, -1), bias, act)
     to = p.new((*out, units), x.time)
     each = units // groups
     own = (*seen.strides[:n], inner * seen.strides[-1], 0, *seen.strides[n:])
@@ -76,8 +78,30 @@ def channels_first(view: View) -> View:
 
 
 def _conv(p: Program, op: Any, x: Value) -> Value:
-    view = channels_last(p, x, op.before, op.after, 0.0)
-    return channels_first(convolve(p, view, op.weight, op.bias, op.strides, op.dilations, op.groups, op.activation))
+    weight, before, after = without_idle_taps(op, x.shape[1:])
+    view = channels_last(p, x, before, after, 0.0)
+    return channels_first(convolve(p, view, weight, op.bias, op.strides, op.dilations, op.groups, op.activation))
+
+
+def without_idle_taps(op: Any, sizes: Sequence[int]) -> tuple[Any, list[int], list[int]]:
+    """The weight of a Conv, without the rims of its kernel that only ever see padding, and the padding it then needs.
+
+    A kernel of 3 over a frame of 1, as at the end of a pyramid of strides, has one tap that sees anything.
+    """
+    weight, before, after = f64(op.weight), list(op.before), list(op.after)
+    for axis, (n, k, step, d) in enumerate(zip(sizes, weight.shape[2:], op.strides, op.dilations, strict=True)):
+        count = (before[axis] + n + after[axis] - d * (k - 1) - 1) // step + 1
+        first = np.arange(count) * step - before[axis]  # where tap 0 of each output lies
+        live = [j for j in range(k) if ((first + j * d >= 0) & (first + j * d < n)).any()]
+        if not live:
+            continue
+        start, stop = live[0], live[-1] + 1
+        ahead = before[axis] - start * d
+        behind = max(0, (count - 1) * step + d * (stop - start - 1) + 1 - ahead - n)
+        if ahead >= 0 and (ahead + n + behind - d * (stop - start - 1) - 1) // step + 1 == count:
+            weight = np.take(weight, np.arange(start, stop), axis + 2)
+            before[axis], after[axis] = ahead, behind
+    return weight, before, after
 
 
 def _conv_transpose(p: Program, op: Any, x: Value) -> Value:

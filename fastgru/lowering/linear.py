@@ -1,4 +1,4 @@
-"""Products: Dense over any frame, and of two values."""
+"""Products: by a weight over the last axis of any frame, and of two values."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import graph as g
-from ..graph import SOFTMAX, Activation
+from ..graph import Activation
 from ..reference import f64
 from .elementwise import Lowering
 from .program import Program, Value, collapsed, joint_time
-from .reductions import softmax
 from .rows import _act
 from .shapes import reshape
 from .views import View
@@ -44,12 +43,6 @@ def shared_loops(p: Program, a: View, b: View) -> tuple[list[int] | None, list[l
         return None, strides
     missing = 2 - len(dims)
     return [1] * missing + dims, [[0] * missing + s for s in strides]
-
-
-def _dense(p: Program, op: g.Dense, x: Value) -> Value:
-    rows = op.activation.name == SOFTMAX
-    y = dense(p, x, op.weight, op.bias, Activation("linear") if rows else op.activation, op.precision)
-    return softmax(p, y, y.rank - 1) if rows else y
 
 
 def contract(
@@ -88,7 +81,4 @@ def _matmul(p: Program, op: Any, a: Value, b: Value) -> Value:
     return reshape(p, to, shape)
 
 
-LINEAR: dict[type[g.Op], Lowering] = {
-    g.Dense: _dense,
-    g.MatMul: _matmul,
-}
+LINEAR: dict[type[g.Op], Lowering] = {g.MatMul: _matmul}

@@ -204,7 +204,7 @@ static void contract_vectors(contract_job *job, const fg_block_kind *kind, real 
   static const int sizes[] = {1, 4, 8};
   const fg_run *along = &job->lane, *row = &job->row;
   for (fg_idx i = 0; i < n;) {
-    const int size = n >= 8 && n - i > 4 ? 2 : n >= 4 && n - i > 2 ? 1 : 0, R = sizes[size];
+    const int size = n >= 8 && n - i > 4 ? 2 : n >= 4 && n - i > 1 ? 1 : 0, R = sizes[size];
     i = smaller(i, n - R);
     contract_block(job, kind->sum[size], R, (real *[]){p[0] + lane * along->out + i * row->out,
                                                        p[1] + lane * along->a + i * row->a,

@@ -187,14 +187,60 @@ static void map_chunk(map_job *job, int last, real *const *p, fg_idx n) {
   if (!packed) put(p[0], sources[first + job->n - 1].at, &walks[0], 0);
 }
 
+/* One loop of a copy. */
+typedef struct {
+  fg_idx n, to, from;
+} fg_copy;
+
+#ifndef FG_DOUBLE
+/* Four rows of four become four columns; both lie packed. Element by element a square of 16 takes six times as long. */
+FG_INLINE void transpose_four(real *out, fg_idx to, const real *x, fg_idx from) {
+  typedef float v4 __attribute__((vector_size(16), may_alias, aligned(4)));
+  typedef int32_t v4i __attribute__((vector_size(16)));
+#if defined(__clang__)
+#define FG_FOUR(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FG_FOUR(a, b, ...) __builtin_shuffle(a, b, (v4i){__VA_ARGS__})
+#endif
+  const v4 a = *(const v4 *)x, b = *(const v4 *)(x + from), c = *(const v4 *)(x + 2 * from), d = *(const v4 *)(x + 3 * from);
+  const v4 ab = FG_FOUR(a, b, 0, 4, 1, 5), cd = FG_FOUR(c, d, 0, 4, 1, 5);
+  const v4 AB = FG_FOUR(a, b, 2, 6, 3, 7), CD = FG_FOUR(c, d, 2, 6, 3, 7);
+  *(v4 *)out = FG_FOUR(ab, cd, 0, 1, 4, 5), *(v4 *)(out + to) = FG_FOUR(ab, cd, 2, 3, 6, 7);
+  *(v4 *)(out + 2 * to) = FG_FOUR(AB, CD, 0, 1, 4, 5), *(v4 *)(out + 3 * to) = FG_FOUR(AB, CD, 2, 3, 6, 7);
+#undef FG_FOUR
+}
+#endif
+
+/* A square of a transposition: r and c are its loops. */
+static void copy_square(real *out, const real *x, fg_copy r, fg_copy c) {
+  fg_idx i = 0;
+#ifndef FG_DOUBLE
+  if (r.from == 1 && c.to == 1)
+    for (; i + 4 <= r.n; i += 4) {
+      fg_idx j = 0;
+      for (; j + 4 <= c.n; j += 4)
+        transpose_four(out + i * r.to + j, r.to, x + i + j * c.from, c.from);
+      for (; j < c.n; j++)
+        for (fg_idx k = i; k < i + 4; k++) out[k * r.to + j] = x[k + j * c.from];
+    }
+#endif
+  for (; i < r.n; i++)
+    for (fg_idx j = 0; j < c.n; j++) out[i * r.to + j * c.to] = x[i * r.from + j * c.from];
+}
+
 /* out[i, j] = x[j, i], by squares that stay in the L1 cache. */
 static void copy_transposed(real *out, const real *x, const fg_nest *nest, int d) {
   enum { SIDE = 16 };
-  const fg_idx *n = nest->dims + d, *to = nest->strides[0] + d, *from = nest->strides[1] + d;
-  for (fg_idx i = 0; i < n[0]; i += SIDE)
-    for (fg_idx j = 0; j < n[1]; j += SIDE)
-      for (fg_idx k = i; k < smaller(i + SIDE, n[0]); k++)
-        for (fg_idx l = j; l < smaller(j + SIDE, n[1]); l++) out[k * to[0] + l * to[1]] = x[k * from[0] + l * from[1]];
+  fg_copy r = {nest->dims[d], nest->strides[0][d], nest->strides[1][d]};
+  fg_copy c = {nest->dims[d + 1], nest->strides[0][d + 1], nest->strides[1][d + 1]};
+  if (r.to == 1) {
+    const fg_copy other = r;
+    r = c, c = other;
+  }
+  for (fg_idx i = 0; i < r.n; i += SIDE)
+    for (fg_idx j = 0; j < c.n; j += SIDE)
+      copy_square(out + i * r.to + j * c.to, x + i * r.from + j * c.from,
+                  (fg_copy){smaller(SIDE, r.n - i), r.to, r.from}, (fg_copy){smaller(SIDE, c.n - j), c.to, c.from});
 }
 
 /* By rows, or by squares where the two last loops are a transposition. */
@@ -205,10 +251,8 @@ static void copy_loops(real *out, const real *x, const fg_nest *nest, int d) {
     copy_transposed(out, x, nest, d);
   else if (d + 1 < nest->rank)
     for (fg_idx i = 0; i < n; i++) copy_loops(out + i * to, x + i * from, nest, d + 1);
-  else if (to == 1 && from == 1 && n >= 16)
-    memcpy(out, x, (size_t)n * sizeof(real));
   else
-    for (fg_idx i = 0; i < n; i++) out[i * to] = x[i * from];
+    copy_run(out, to, x, from, n);
 }
 
 static void copy(fg_nest *nest, real *out, const real *x) {

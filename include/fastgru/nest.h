@@ -181,6 +181,16 @@ static void walk_of(const fg_nest *nest, int o, int from, int to, fg_walk *walk)
 
 FG_INLINE int lies_packed(const fg_walk *walk) { return walk->rank == 1 && walk->strides[0] == 1; }
 
+/* out[i * to] = x[i * from]: side by side, reversed and any other way are loops of their own, which the compiler makes
+ * vectors of where it can. */
+static void copy_run(real *restrict out, fg_idx to, const real *restrict x, fg_idx from, fg_idx n) {
+  if (to == 1 && from == 1 && n >= 16) memcpy(out, x, (size_t)n * sizeof(real));
+  else if (to == 1 && from == -1)
+    for (fg_idx i = 0; i < n; i++) out[i] = x[-i];
+  else
+    for (fg_idx i = 0; i < n; i++) out[i * to] = x[i * from];
+}
+
 /* Packs what loops d and up walk; returns the end of it. */
 static real *take(real *to, const real *from, const fg_walk *walk, int d) {
   const fg_idx n = walk->dims[d], stride = walk->strides[d];
@@ -188,7 +198,7 @@ static real *take(real *to, const real *from, const fg_walk *walk, int d) {
     for (fg_idx i = 0; i < n; i++) to = take(to, from + i * stride, walk, d + 1);
     return to;
   }
-  for (fg_idx i = 0; i < n; i++) to[i] = from[i * stride];
+  copy_run(to, 1, from, stride, n);
   return to + n;
 }
 
@@ -199,7 +209,7 @@ static const real *put(real *to, const real *from, const fg_walk *walk, int d) {
     for (fg_idx i = 0; i < n; i++) from = put(to + i * stride, from, walk, d + 1);
     return from;
   }
-  for (fg_idx i = 0; i < n; i++) to[i * stride] = from[i];
+  copy_run(to, stride, from, 1, n);
   return from + n;
 }
 

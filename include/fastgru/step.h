@@ -91,12 +91,11 @@ FG_INLINE const real *step_bias(const fg_phase *ph, fg_idx panel, int G) {
   return ph->bias ? (const real *)ph->bias + panel * G * FG_LANES : NULL;
 }
 
-/* The sums of P panels of the row `a`, and their input part where it is to be made. */
-FG_INLINE void step_one(const fg_phase *ph, const fg_step *s, vr *acc, const real *a, fg_idx panel, int P, int G,
-                        int far) {
-  const real *input = (const real *)s->input;
+/* The sums of P panels of row m, and their input part where it is to be made. */
+FG_INLINE void step_one(const fg_phase *ph, const fg_step *s, vr *acc, fg_idx m, fg_idx panel, int P, int G, int far) {
+  const real *a = (const real *)s->a + m * s->a_stride, *input = (const real *)s->input;
   if (s->w) {
-    vr *x = (vr *)s->x + panel * G;
+    vr *x = (vr *)s->x + (m * ph->u.panels + panel) * G;
     tile_start(1, P, G, x, s->w_bias ? (const real *)s->w_bias + panel * G * FG_LANES : NULL);
     tile(1, P, G, x, &input, s->w, panel, 0, s->w->inner, far);
   }
@@ -124,10 +123,9 @@ FG_INLINE void step_group(const fg_phase *ph, const fg_step *s, cells_fn *cells,
 /* The panels from .. to - 1 of one row. */
 FG_INLINE void step_stretch(const fg_phase *ph, const fg_step *s, cells_fn *cells, fg_idx from, fg_idx to, int G) {
   const fg_idx m = row_number(&s->rows, 0);
-  const real *a = (const real *)s->a + m * s->a_stride;
   vr acc[FG_GROUP * 4];
   fg_idx p = from;
-#define FG_AT(P, far) step_one(ph, s, acc + (p - from) * G, a, p, P, G, far)
+#define FG_AT(P, far) step_one(ph, s, acc + (p - from) * G, m, p, P, G, far)
   FG_EACH_PANELS(G, &ph->u, p, to, FG_AT);
   for (; p < to; p++) FG_AT(1, 0);
 #undef FG_AT
