@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from .cases import FILE, Figure, read
 from .plots import draw
@@ -40,7 +41,22 @@ def machine_lines(results: Results) -> list[str]:
         return [*lines, "", f"No roofline: {limits['missing']}."]
     rates = ", ".join(f"{size >> 10} KiB {rate / 1e9:.0f}" for size, rate in limits["bandwidth"])
     peak = f"FMA peak {limits['flops'] / 1e9:.0f} GFLOP/s; reading, GB/s: {rates}."
-    return [*lines, "", peak]
+    return [*lines, "", peak, *two_cores(limits)]
+
+
+def two_cores(limits: dict[str, Any]) -> list[str]:
+    """What a second core adds at best."""
+    if "two_cores" not in limits:
+        return []
+    both = limits["two_cores"]
+    gains = ", ".join(
+        f"{size >> 10} KiB {rate / one:.2f}"
+        for (size, rate), (_, one) in zip(both["bandwidth"], limits["bandwidth"], strict=True)
+    )
+    return [
+        "",
+        f"Two cores together: {both['flops'] / limits['flops']:.2f} times the FMA peak of one, and reading {gains}.",
+    ]
 
 
 def case_table(results: Results) -> list[str]:

@@ -3,7 +3,10 @@
  *
  * Bandwidth is that of weights in a product: each vector read goes into a multiply-add, from one stream of memory or from
  * four at once, with and without software prefetch; the fastest of all repetitions counts, as a limit should.
+ *
+ * With an argument: what two threads reach together, each on half of the memory, in repetitions that start together.
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,23 +44,18 @@ static void use(const vec *acc, int n) {
   sink = total;
 }
 
-static double flops(void) {
-  const long rounds = 200000;
-  double best = 0;
-  for (int r = 0; r < 30; r++) {
-    vec acc[ACCUMULATORS];
-    const vec a = (vec){0} + scale, b = (vec){0} + shift;
-    for (int i = 0; i < ACCUMULATORS; i++) acc[i] = a + (float)i;
-    const double start = seconds();
-    for (long k = 0; k < rounds; k++) {
+enum { ROUNDS = 200000, REPEATS = 40 };
+
+/* One repetition: the multiply-adds of ROUNDS. */
+static void multiply_add(void) {
+  vec acc[ACCUMULATORS];
+  const vec a = (vec){0} + scale, b = (vec){0} + shift;
+  for (int i = 0; i < ACCUMULATORS; i++) acc[i] = a + (float)i;
+  for (long k = 0; k < ROUNDS; k++) {
 #pragma GCC unroll 12
-      for (int i = 0; i < ACCUMULATORS; i++) acc[i] = acc[i] * a + b;
-    }
-    const double rate = 2.0 * LANES * ACCUMULATORS * (double)rounds / (seconds() - start);
-    use(acc, ACCUMULATORS);
-    if (rate > best) best = rate;
+    for (int i = 0; i < ACCUMULATORS; i++) acc[i] = acc[i] * a + b;
   }
-  return best;
+  use(acc, ACCUMULATORS);
 }
 
 /* One pass over n vectors, as `streams` streams side by side, prefetching `ahead` vectors of each stream. */
@@ -74,36 +72,79 @@ static inline __attribute__((always_inline)) void pass(const vec *p, long n, int
   }
 }
 
-static double bandwidth(const vec *p, long bytes) {
-  const long n = bytes / BYTES, passes = (1 << 24) / bytes + 1;
-  double best = 0;
-  for (int r = 0; r < 40; r++) {
-    vec acc[UNROLL] = {{0}};
-    const vec x = (vec){0} + scale;
-    const double start = seconds();
-    for (long k = 0; k < passes; k++) switch (r % 4) {
-        case 0: pass(p, n, 1, 0, x, acc); break;
-        case 1: pass(p, n, 4, 0, x, acc); break;
-        case 2: pass(p, n, 1, 2048 / BYTES, x, acc); break;
-        default: pass(p, n, 4, 512 / BYTES, x, acc);
-      }
-    const double rate = (double)passes * (double)bytes / (seconds() - start);
-    use(acc, UNROLL);
-    if (rate > best) best = rate;
+/* One repetition: `passes` over the memory, in one of four ways. */
+static void read_all(const vec *p, long bytes, long passes, int way) {
+  const long n = bytes / BYTES;
+  vec acc[UNROLL] = {{0}};
+  const vec x = (vec){0} + scale;
+  for (long k = 0; k < passes; k++) switch (way) {
+      case 0: pass(p, n, 1, 0, x, acc); break;
+      case 1: pass(p, n, 4, 0, x, acc); break;
+      case 2: pass(p, n, 1, 2048 / BYTES, x, acc); break;
+      default: pass(p, n, 4, 512 / BYTES, x, acc);
+    }
+  use(acc, UNROLL);
+}
+
+/* What each of `threads` threads does: multiply-adds, or reading where there is memory. */
+typedef struct {
+  const vec *p;
+  long bytes, passes;
+  int threads;
+  pthread_barrier_t *meet;
+  double start[REPEATS], end[REPEATS];
+} job;
+
+static void *work(void *arg) {
+  job *j = arg;
+  for (int r = 0; r < REPEATS; r++) {
+    if (j->threads > 1) pthread_barrier_wait(j->meet);
+    j->start[r] = seconds();
+    if (j->p) read_all(j->p, j->bytes, j->passes, r % 4);
+    else multiply_add();
+    j->end[r] = seconds();
+  }
+  return NULL;
+}
+
+/* The shortest repetition, from the first start to the last end. */
+static double shortest(int threads, const vec *p, long bytes, long passes) {
+  static job jobs[2];
+  pthread_barrier_t meet;
+  pthread_t other;
+  pthread_barrier_init(&meet, NULL, (unsigned)threads);
+  for (int i = 0; i < threads; i++)
+    jobs[i] = (job){p ? p + i * (bytes / threads / BYTES) : NULL, bytes / threads, passes, threads, &meet, {0}, {0}};
+  if (threads > 1 && pthread_create(&other, NULL, work, &jobs[1])) exit(1);
+  work(&jobs[0]);
+  if (threads > 1) pthread_join(other, NULL);
+  pthread_barrier_destroy(&meet);
+  double best = 1e30;
+  for (int r = 0; r < REPEATS; r++) {
+    double start = jobs[0].start[r], end = jobs[0].end[r];
+    if (threads > 1 && jobs[1].start[r] < start) start = jobs[1].start[r];
+    if (threads > 1 && jobs[1].end[r] > end) end = jobs[1].end[r];
+    if (end - start < best) best = end - start;
   }
   return best;
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  (void)argv;
+  const int threads = argc > 1 ? 2 : 1;
   const long kib[] = {16, 64, 256, 1024, 4096, 16384, 65536};
   const int sizes = sizeof kib / sizeof *kib;
   const long most = (kib[sizes - 1] << 10) + 4096; /* prefetch runs past the end */
   vec *p = aligned_alloc(4096, (size_t)most);
   if (!p) return 1;
   memset(p, 1, (size_t)most);
-  printf("{\"vector_bytes\": %d, \"flops\": %.4g, \"bandwidth\": [", BYTES, flops());
-  for (int i = 0; i < sizes; i++)
-    printf("%s[%ld, %.4g]", i ? ", " : "", kib[i] << 10, bandwidth(p, kib[i] << 10));
+  const double flops = 2.0 * LANES * ACCUMULATORS * ROUNDS * threads / shortest(threads, NULL, 0, 0);
+  printf("{\"vector_bytes\": %d, \"flops\": %.4g, \"bandwidth\": [", BYTES, flops);
+  for (int i = 0; i < sizes; i++) {
+    const long bytes = kib[i] << 10, passes = (1 << 24) / bytes + 1;
+    const double time = shortest(threads, p, bytes, passes);
+    printf("%s[%ld, %.4g]", i ? ", " : "", bytes, (double)passes * (double)bytes / time);
+  }
   printf("]}\n");
   free(p);
   return 0;

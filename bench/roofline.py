@@ -10,7 +10,8 @@ size, and its arithmetic at the FMA peak, `flops = 2 * weights * rows`. Over a w
 - convolutions and products over frames: their weights once, and all their multiply-accumulates.
 
 Weights of a reduced precision have fewer bytes; as its peak is not measured, its floor is that of reading alone.
-Activation functions and the call itself are free under a floor. Two threads halve it.
+Activation functions and the call itself are free under a floor. Under that of two threads lies what two cores reach
+together, each on half of the memory.
 """
 
 from __future__ import annotations
@@ -29,15 +30,16 @@ import numpy as np
 from fastgru.graph import Constant, Graph, Recurrent
 
 from .cases import Problem
+from .machine import pinned
 
 SOURCE = Path(__file__).with_name("roofline.c")
-FLAGS = ["-O3", "-march=native", "-ffp-contract=fast"]
+FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-pthread"]
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
 Roofline = dict[str, Any]
 
 
-def measure() -> Roofline:
-    """FMA peak in flop/s and [bytes, bytes/s] pairs, or ``{"missing": why}``."""
+def measure(cores: list[int]) -> Roofline:
+    """FMA peak in flop/s and [bytes, bytes/s] pairs of one core, and of two; or ``{"missing": why}``."""
     compiler = next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
     if compiler is None:
         return {"missing": "no C compiler found"}
@@ -45,11 +47,15 @@ def measure() -> Roofline:
         program = str(Path(folder) / "roofline")
         try:
             subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", program], check=True, capture_output=True, text=True)
-            done = subprocess.run([program], check=True, capture_output=True, text=True)
+            found: Roofline = json.loads(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
+            if len(cores) > 1:
+                with pinned(cores[-2:]):
+                    both = subprocess.run([program, "2"], check=True, capture_output=True, text=True)
+                found["two_cores"] = json.loads(both.stdout)
         except (OSError, subprocess.CalledProcessError) as error:
             return {"missing": f"{error}: {getattr(error, 'stderr', '')}".strip()}
         version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    return {**json.loads(done.stdout), "compiler": version.partition("\n")[0], "flags": " ".join(FLAGS)}
+    return {**found, "compiler": version.partition("\n")[0], "flags": " ".join(FLAGS)}
 
 
 def bandwidth(roofline: Roofline, size: float) -> float:
@@ -105,11 +111,13 @@ def floor(problem: Problem, roofline: Roofline, precision: str, threads: int = 1
     """The least seconds of one call; None without a roofline."""
     if "missing" in roofline:
         return None
-    size = BYTES[precision]
+    size, shared = BYTES[precision], threads == 2 and "two_cores" in roofline
+    roofline = roofline["two_cores"] if shared else roofline
     peak = roofline["flops"] if precision == "float32" else float("inf")
     found = products(problem)
     if problem.case.streaming:
         found = [Product(sum(p.weights for p in found), 1, sum(p.macs for p in found))]
     sizes = [max(1, p.weights * size) for p in found]
     reading = [p.reads * n / bandwidth(roofline, n) for p, n in zip(found, sizes, strict=True)]
-    return sum(max(read, 2 * p.macs / peak) for read, p in zip(reading, found, strict=True)) / threads
+    whole = sum(max(read, 2 * p.macs / peak) for read, p in zip(reading, found, strict=True))
+    return whole if shared else whole / threads

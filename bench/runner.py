@@ -48,7 +48,7 @@ def run(options: Namespace, cores: list[int]) -> int:
         "unavailable": missing,
         "seconds_per_case": options.seconds,
         "clock_us": clock_cost(),
-        "roofline": {"missing": "not asked for"} if options.no_roofline else roofline.measure(),
+        "roofline": {"missing": "not asked for"} if options.no_roofline else roofline.measure(cores),
         "cases": [],
     }
     for name, why in missing.items():

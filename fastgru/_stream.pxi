@@ -38,6 +38,7 @@ cdef class Stream:
     cdef int in_value, out_value   # the first input and output
     cdef bint several, single      # outputs; whether there is one input
     cdef list copies               # of inputs that an output overlaps
+    cdef cnp.ndarray own_id        # of a step
 
     def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None):
         self.plan, self.model, self.batch, self.threads = plan, model, batch, threads
@@ -46,6 +47,7 @@ cdef class Stream:
         self.in_value = plan.inputs[0]
         self.out_value, self.several, self.single = plan.outputs[0], len(plan.outputs) > 1, len(plan.inputs) == 1
         self.copies = []
+        self.own_id = np.zeros((), np.int64)
         self.recurrences = <Recurrence *>PyMem_Malloc(max(1, plan.n_recurrences) * sizeof(Recurrence))
         self.rows = <fg_rows *>PyMem_Malloc(plan.n_values * sizeof(fg_rows))
         self.windows = <Window *>PyMem_Malloc(max(1, plan.n_windows) * sizeof(Window))
@@ -243,8 +245,10 @@ cdef class Stream:
         """
         if self.plan.n_windows:
             self.check_stepwise()
-        if self.single and self.fits(self.in_value, frame):
+        if self.single and self.fits(self.in_value, frame, False):
             return self.forward(frame, 1, out, False, NULL, 0, 0)
+        if self.single and self.takes_id(frame):
+            return self.forward(self.own_id, 1, out, False, NULL, 0, 0)
         if type(frame) is tuple and len(frame) == len(self.plan.inputs) and self.all_fit(frame):
             return self.forward(frame, 1, out, False, NULL, 0, 0)
         return self.forward(self.convert(frame, False), 1, out, False, NULL, 0, 0)
@@ -276,6 +280,9 @@ cdef class Stream:
         array, or a tuple of arrays when the model has several outputs
             (T, O) or (batch, T, O); (O,) or (batch, O) where the model returns its last step.
         """
+        cdef idx steps = self.fits(self.in_value, chunk, True) if self.single else 0
+        if steps:
+            return self.forward(chunk, steps, out, True, NULL, 0, 0)
         arrays = self.convert(chunk, True)
         return self.forward(arrays, self.steps_of(arrays), out, True, NULL, 0, 0)
 
@@ -340,22 +347,47 @@ cdef class Stream:
         return (f"inputs of node {self.node_of(window)!r} must have one number of steps, "
                 f"got {abs(steps)} {more} of one than of the other: give a sequence of another length")
 
-    cdef bint fits(self, int value, x) noexcept:
-        """Whether an object is an array that can be read in place as one step of an input."""
+    cdef idx fits(self, int value, x, bint chunk) noexcept:
+        """The steps of an array that can be read in place as an input: 1, or as many as a chunk has; 0 of any other
+        object."""
         cdef const Value *v = &self.plan.values[value]
         cdef int i, lead = 0 if self.batch is None else 1
-        if (not cnp.PyArray_CheckExact(x) or v.size == 0 or cnp.PyArray_TYPE(x) != self.plan.typenum
-                or not cnp.PyArray_ISCARRAY_RO(x) or cnp.PyArray_NDIM(x) != v.rank + lead):
-            return False
+        cdef idx steps = 1
+        if (not cnp.PyArray_CheckExact(x) or cnp.PyArray_TYPE(x) != (self.plan.typenum if v.size else cnp.NPY_INT64)
+                or not cnp.PyArray_ISCARRAY_RO(x)):
+            return 0
+        if lead and cnp.PyArray_NDIM(x) and cnp.PyArray_DIM(x, 0) != self.B:
+            return 0
+        if chunk and v.time:
+            if cnp.PyArray_NDIM(x) > lead:
+                steps = cnp.PyArray_DIM(x, lead)
+            lead += 1
+        if cnp.PyArray_NDIM(x) != v.rank + lead:
+            return 0
         for i in range(v.rank):
             if cnp.PyArray_DIM(x, i + lead) != v.dims[i]:
-                return False
-        return lead == 0 or cnp.PyArray_DIM(x, 0) == self.B
+                return 0
+        if v.size == 0 and outside(<int64_t *>cnp.PyArray_DATA(x), self.B * steps, self.plan.id_bound) >= 0:
+            return 0
+        return steps
+
+    cdef bint takes_id(self, x) except -1:
+        """Whether an object is the id of one step and inside the table: it then lies in `own_id`. That takes a
+        twentieth of what NumPy's conversion and reductions do."""
+        if self.plan.values[self.in_value].size or self.busy or self.batch is not None:
+            return False
+        if type(x) is not int and type(x) is not np.int64:
+            return False
+        try:
+            (<int64_t *>self.own_id.data)[0] = x
+        except OverflowError:
+            return False
+        return outside(<int64_t *>self.own_id.data, 1, self.plan.id_bound) < 0
 
     cdef bint all_fit(self, tuple frames) noexcept:
         cdef int i
         for i in range(len(frames)):
-            if not self.fits(self.plan.inputs[i], frames[i]):
+            if not self.fits(self.plan.inputs[i], frames[i], False):
                 return False
         return True
 
@@ -399,10 +431,11 @@ cdef class Stream:
         if ids:
             if array.dtype.kind not in "iu":
                 raise TypeError(f"{name} must be integer ids, got {array.dtype}")
-            low, high = int(array.min()), int(array.max())
-            if low < 0 or high >= self.plan.id_bound:
-                raise ValueError(f"{name} must have ids in 0..{self.plan.id_bound - 1}, got {low if low < 0 else high}")
-            return np.ascontiguousarray(array, dtype=np.int64)
+            numbers = np.ascontiguousarray(array, dtype=np.int64)  # ids beyond int64 become negative
+            wrong = outside(<int64_t *>cnp.PyArray_DATA(numbers), numbers.size, self.plan.id_bound)
+            if wrong >= 0:
+                raise ValueError(f"{name} must have ids in 0..{self.plan.id_bound - 1}, got {array.flat[wrong]}")
+            return numbers
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must be real numbers, got {array.dtype}")
         return np.ascontiguousarray(array, dtype=self.plan.dtype)
@@ -670,6 +703,16 @@ cdef class Stream:
                     N = ins.phase[p].u.panels * ins.phase[p].u.gates * plan.kernels.lanes
                     r.x[p] += self.max_steps[ins.clock] * from_row * N * item
 
+    def run_again(self, x, out):
+        """A whole sequence from the initial state; NotImplemented unless `x` is an array that is read in place and a
+        stream made for it would be as this one. For `Model.__call__`."""
+        cdef idx steps = self.fits(self.in_value, x, True) if self.single else 0
+        cdef idx most = steps if self.plan.blockers else min(steps, self.plan.block(self.B))
+        if steps == 0 or most != self.block or self.threads is not None or not self.plan.values[self.in_value].time:
+            return NotImplemented
+        self.reset()
+        return self.forward(x, steps, out, True, NULL, 0, 0, True)
+
     def run_converted(self, tuple inputs, Py_ssize_t T, out, mask, bint chunk=True):
         """A whole sequence, or one step where `chunk` is false, of inputs already converted. For `Model.__call__`.
 
@@ -882,3 +925,12 @@ cdef void fill(char *to, const void *source, idx size) noexcept:
         memset(to, 0, size)
     else:
         memcpy(to, source, size)
+
+
+cdef idx outside(const int64_t *ids, idx n, idx bound) noexcept:
+    """The first of n ids that is not in 0..bound - 1, or -1."""
+    cdef idx i
+    for i in range(n):
+        if not 0 <= ids[i] < bound:
+            return i
+    return -1

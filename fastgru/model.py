@@ -169,6 +169,10 @@ class Model:
         ValueError, TypeError
             Naming the argument, what was expected and what was given.
         """
+        if state is None and lengths is None and mask is None and threads is None and not return_state and self._idle:
+            y = self._again(x, out)
+            if y is not NotImplemented:
+                return y
         batch, steps = self._extent(x)
         counted = _counted_steps(lengths, mask, batch, 1 if steps is None else steps)
         length = 1 if steps is None else steps
@@ -181,6 +185,16 @@ class Model:
         result = (y, stream.state) if return_state else y
         self._idle.append(stream)
         return result
+
+    def _again(self, x: Any, out: Any) -> Any:
+        """A call like the last one, in half its time; NotImplemented where it is another."""
+        try:
+            stream = self._idle.pop()
+        except IndexError:
+            return NotImplemented
+        y = stream.run_again(x, out)
+        self._idle.append(stream)
+        return y
 
     def _extent(self, x: Any) -> tuple[int | None, int | None]:
         """Rows and steps of the inputs; None for an axis that is not there."""

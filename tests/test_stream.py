@@ -11,7 +11,7 @@ import pytest
 from cells import make_cell
 
 from fastgru import Model
-from fastgru.layers import Bidirectional, Dense
+from fastgru.layers import Bidirectional, Dense, Embedding
 
 X = np.random.default_rng(6).normal(size=(4, 12, 5)).astype(np.float32)
 
@@ -183,3 +183,89 @@ def test_a_bidirectional_model_has_no_stream():
     cell = make_cell("gru-after", 5, 3)
     with pytest.raises(ValueError, match=r"work step by step, got 'bidirectional\.backward', which runs backwards"):
         Model([Bidirectional(cell, cell)]).stream()
+
+
+# The short ways for what needs no conversion ------------------------------------------------------
+
+
+def of_ids():
+    rng = np.random.default_rng(7)
+    return Model([Embedding(rng.normal(size=(7, 4))), make_cell("gru-after", 4, 8), Dense(rng.normal(size=(3, 8)))])
+
+
+@pytest.mark.parametrize(
+    "as_given",
+    [int, np.int64, np.int32, np.uint8, np.array, lambda i: np.array(i, np.int16), lambda i: np.array(i, ">i8")],
+    ids=["int", "int64", "int32", "uint8", "array", "array16", "swapped"],
+)
+def test_an_id_may_be_any_integer(as_given):
+    model = of_ids()
+    ids = [3, 0, 6, 6, 1]
+    whole = model(np.array(ids))
+    stream = model.stream()
+    assert np.array_equal([stream.step(as_given(i)) for i in ids], whole)
+    stream = model.stream(batch=2)
+    both = np.array([ids, ids[::-1]])
+    assert np.array_equal(np.stack([stream.step(both[:, t]) for t in range(5)], 1), model(both))  # strided ids
+    stream.reset()
+    columns = np.ascontiguousarray(both.T)
+    assert np.array_equal(np.stack([stream.step(column) for column in columns], 1), model(both))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "got"),
+    [(-1, ValueError, "-1"), (7, ValueError, "7"), (np.int64(7), ValueError, "7"), (2**70, TypeError, "object"),
+     (True, TypeError, "bool"), (1.0, TypeError, "float64"), (np.array(-3), ValueError, "-3"),
+     (np.array([1]), ValueError, r"\(1,\)"), (2**63, ValueError, str(2**63))],
+)  # fmt: skip
+def test_an_id_outside_of_the_table_is_refused_and_changes_nothing(wrong, error, got):
+    stream = of_ids().stream()
+    stream.step(2)
+    before = stream.state
+    with pytest.raises(error, match=f"frame must .*got {got}"):
+        stream.step(wrong)
+    assert all(np.array_equal(before[k], v) for k, v in stream.state.items())
+
+
+def test_ids_of_a_batch_outside_of_the_table_are_refused():
+    model = of_ids()
+    stream = model.stream(batch=2)
+    with pytest.raises(ValueError, match=r"frame must have ids in 0\.\.6, got 9"):
+        stream.step(np.array([1, 9]))
+    with pytest.raises(ValueError, match=r"chunk must have ids in 0\.\.6, got -2"):
+        stream.process(np.array([[1, 2], [-2, 9]]))
+    model(np.zeros((2, 3), int))
+    with pytest.raises(ValueError, match=r"ids in 0\.\.6, got 7"):
+        model(np.full((2, 3), 7))
+    assert model(np.zeros((2, 3), int)).shape == (2, 3, 3)
+
+
+def test_calls_in_any_order_give_what_a_fresh_model_gives():
+    """A call leaves its stream to the next one, which may be of another kind."""
+    layers, rng = [make_cell("gru-after", 5, 16), Dense(np.ones((2, 16)))], np.random.default_rng(8)
+    model, long = Model(layers), 700  # steps: several blocks
+    shapes = [(4,), (4,), (1,), (long,), (long,), (long + 1,), (3, 4), (3, 4), (2, 4), (4,)]
+    arrays = [rng.normal(size=(*shape, 5)).astype(np.float32) for shape in shapes]
+    for x in arrays:
+        for given in (x, x, x.astype(np.float64), x.tolist(), np.asfortranarray(x), x[..., ::-1][..., ::-1]):
+            assert np.array_equal(model(given), Model(layers)(x))
+        out = np.empty((*x.shape[:-1], 2), np.float32)
+        assert model(x, out=out) is out
+        assert np.array_equal(out, Model(layers)(x))
+        assert np.array_equal(model(x, lengths=1 if x.ndim == 2 else [1] * len(x))[..., :1, :], model(x)[..., :1, :])
+        with pytest.raises(ValueError, match="must have shape"):
+            model(x[..., :4])
+        with pytest.raises(ValueError, match="out must"):
+            model(x, out=out[..., :1])
+
+
+def test_chunks_that_need_no_conversion_are_read_in_place():
+    model = Model([make_cell("gru-after", 5, 16)])
+    x = np.random.default_rng(9).normal(size=(2, 30, 5)).astype(np.float32)
+    for batch, given in ((None, x[0]), (2, x)):
+        whole, stream = model(given), model.stream(batch)
+        cut = [np.ascontiguousarray(part) for part in np.split(given, [1, 4, 17], axis=-2)]
+        assert np.array_equal(np.concatenate([stream.process(part) for part in cut], axis=-2), whole)
+        for wrong in (given[..., :4], given[..., :0, :], np.zeros((3, 3, 5), np.float32), given[0, 0]):
+            with pytest.raises(ValueError, match="chunk must have"):
+                stream.process(np.ascontiguousarray(wrong))
