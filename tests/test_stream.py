@@ -269,3 +269,28 @@ def test_chunks_that_need_no_conversion_are_read_in_place():
         for wrong in (given[..., :4], given[..., :0, :], np.zeros((3, 3, 5), np.float32), given[0, 0]):
             with pytest.raises(ValueError, match="chunk must have"):
                 stream.process(np.ascontiguousarray(wrong))
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f2", ">f4", "i2", "u1", "i8", "?", "g"])
+def test_a_frame_may_be_of_any_real_numbers(dtype):
+    model = Model([make_cell("gru-after", 5, 16)])
+    x = (3 * np.random.default_rng(10).normal(size=(2, 6, 5))).astype(dtype)
+    whole = model(x.astype(np.float32))
+    for batch, given, want in ((None, x[0], whole[0]), (2, x, whole)):
+        stream = model.stream(batch)
+        frames = [given[..., t, :] for t in range(6)]
+        assert np.array_equal(np.stack([stream.step(frame) for frame in frames], -2), want)
+        stream.reset()
+        wide = [np.repeat(frame, 2, axis=-1)[..., ::2] for frame in frames]  # strided
+        assert np.array_equal(np.stack([stream.step(frame) for frame in wide], -2), want)
+
+
+@pytest.mark.parametrize("wrong", [np.ones(5, complex), np.ones(5, object), np.array(list("abcde")), np.ones(4, "f8"),
+                                   np.ones((1, 5), "f8"), np.zeros(5, "M8[s]"), 3, np.ones((), "f8")])  # fmt: skip
+def test_a_frame_that_does_not_fit_is_refused_and_changes_nothing(wrong):
+    stream = Model([make_cell("gru-after", 5, 16)]).stream()
+    stream.step(np.ones(5))
+    before = stream.state["gru.h"].copy()
+    with pytest.raises((TypeError, ValueError), match="frame must"):
+        stream.step(wrong)
+    assert np.array_equal(before, stream.state["gru.h"])
