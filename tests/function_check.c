@@ -53,6 +53,8 @@ static exact exact_exp(exact x, exact y) { return (void)y, EXACT(exp)(x); }
 static exact exact_log(exact x, exact y) { return (void)y, EXACT(log)(x); }
 static exact exact_sin(exact x, exact y) { return (void)y, EXACT(sin)(x); }
 static exact exact_cos(exact x, exact y) { return (void)y, EXACT(cos)(x); }
+static exact exact_atan(exact x, exact y) { return (void)y, EXACT(atan)(x); }
+static exact exact_atan2(exact y, exact x) { return EXACT(atan2)(y, x); }
 static exact exact_erf(exact x, exact y) { return (void)y, EXACT(erf)(x); }
 static exact exact_pow(exact x, exact y) { return EXACT(pow)(x, y); }
 
@@ -74,6 +76,11 @@ static const struct {
     {"sin far", FG_SIN, exact_sin, far, any, {0.501, 3}},              /* 0.50 2.5 */
     {"cos", FG_COS, exact_cos, any, any, {0.501, 3}},                  /* 0.50 2.6 */
     {"cos moderate", FG_COS, exact_cos, moderate, any, {0.501, 2}},    /* 0.50 1.55 */
+    {"atan", FG_ATAN, exact_atan, any, any, {0.501, 2.5}},              /* 0.50 1.67 */
+    {"atan small", FG_ATAN, exact_atan, small, any, {0.501, 2.5}},      /* 0.50 1.00 */
+    {"atan2", FG_ATAN2, exact_atan2, any, any, {0.501, 2.5}},           /* 0.50 1.57 */
+    {"atan2 moderate", FG_ATAN2, exact_atan2, moderate, moderate, {0.501, 2.5}}, /* 0.50 1.59 */
+    {"atan2 odd", FG_ATAN2, exact_atan2, odd, odd, {0.501, 2.5}},       /* 0.42 1.05 */
     {"erf", FG_ERF, exact_erf, any, any, {1.6, 1.5}},                  /* 1.23 0.80 */
     {"erf small", FG_ERF, exact_erf, small, any, {1.6, 1.5}},          /* 1.37 1.34 */
     {"erf moderate", FG_ERF, exact_erf, moderate, any, {1.6, 1.5}},    /* 1.23 1.27 */

@@ -197,6 +197,13 @@ def test_flipped_bytes_never_crash(edits: list[tuple[int, int]], file: Path) -> 
     read_or_refuse(file)
 
 
+def test_an_archive_that_says_it_spans_disks_is_refused(file: Path) -> None:
+    content = bytearray((FILES / "gru.pt").read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 16] = 2  # disks, in the ZIP64 locator
+    file.write_bytes(content)
+    assert "must be intact" in refused(file)
+
+
 OPCODES = b"".join(opcode.code.encode("latin1") for opcode in pickletools.opcodes)
 
 

@@ -19,7 +19,7 @@ class Signature(NamedTuple):
 
 UNARY: dict[str, Signature] = {
     **dict.fromkeys(("neg", "abs", "sign"), Signature(NUMBER)),
-    **dict.fromkeys(("sqrt", "exp", "log", "reciprocal", "floor", "ceil", "round", "sin", "cos", "erf"),
+    **dict.fromkeys(("sqrt", "exp", "log", "reciprocal", "floor", "ceil", "round", "sin", "cos", "atan", "erf"),
                     Signature(FLOAT)),
     "not": Signature(BOOL),
     "isnan": Signature(FLOAT, "bool"),
@@ -27,6 +27,7 @@ UNARY: dict[str, Signature] = {
 BINARY: dict[str, Signature] = {
     **dict.fromkeys(("sub", "div", "pow", "min", "max", "mod"), Signature(NUMBER)),
     **dict.fromkeys(("less", "less_equal", "greater", "greater_equal"), Signature(NUMBER, "bool")),
+    "atan2": Signature(FLOAT),
     "equal": Signature(ANY, "bool"),
     **dict.fromkeys(("and", "or", "xor"), Signature(BOOL)),
 }
@@ -61,7 +62,7 @@ class Binary(Op):
     """A function of two elements, one of `BINARY`.
 
     ``div`` of integers drops the fraction (ONNX), ``mod`` has the sign of the divisor (NumPy), ``pow`` of
-    integers drops the fraction.
+    integers drops the fraction; ``atan2`` is the angle of (b, a), from -pi to pi.
     """
 
     kind: ClassVar[str] = "binary"

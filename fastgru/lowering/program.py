@@ -18,7 +18,7 @@ FUNCTIONS = {
     for i, name in enumerate(
         ("add", "sub", "mul", "div", "pow", "min", "max", "mod", "fmod", "equal", "less", "less_equal", "greater",
          "greater_equal", "and", "or", "xor", "where", "neg", "abs", "sqrt", "exp", "log", "reciprocal", "floor",
-         "ceil", "round", "trunc", "sign", "sin", "cos", "erf", "not", "isnan")
+         "ceil", "round", "trunc", "sign", "sin", "cos", "erf", "not", "isnan", "atan", "atan2")
     )
 }  # fmt: skip
 # Codes of fastgru/_frames.pxi.

@@ -70,11 +70,11 @@ def _pow(a: Array, b: Array) -> Array:
 UNARY: dict[str, Formula] = {
     "neg": np.negative, "abs": np.abs, "sign": np.sign, "sqrt": np.sqrt, "exp": np.exp, "log": np.log,
     "reciprocal": np.reciprocal, "floor": np.floor, "ceil": np.ceil, "round": np.rint, "sin": np.sin, "cos": np.cos,
-    "erf": np.vectorize(math.erf, otypes=[np.float64]), "not": np.logical_not, "isnan": np.isnan,
+    "atan": np.arctan, "erf": np.vectorize(math.erf, otypes=[np.float64]), "not": np.logical_not, "isnan": np.isnan,
 }  # fmt: skip
 BINARY: dict[str, Formula] = {
     "sub": np.subtract, "div": _truncating_div, "pow": _pow, "min": np.minimum, "max": np.maximum, "mod": np.mod,
-    "equal": np.equal, "less": np.less, "less_equal": np.less_equal, "greater": np.greater,
+    "atan2": np.arctan2, "equal": np.equal, "less": np.less, "less_equal": np.less_equal, "greater": np.greater,
     "greater_equal": np.greater_equal, "and": np.logical_and, "or": np.logical_or, "xor": np.logical_xor,
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-/* exp, log, pow, sin, cos, erf over their whole range, in double: a float build widens halves of its vectors, works on
+/* exp, log, pow, sin, cos, atan2, erf over their whole range, in double: a float build widens halves of its vectors, works on
  * them and rounds once; only exp and erf, which many networks take of every element, stay in float. Largest errors
  * measured, in units of the last place: float 0.51, exp 1.07, erf 1.37; double 2.6, pow beyond 1e+-200 25.
  *
@@ -192,6 +192,31 @@ FG_INLINE vd wide_sin(vd x, uint64_t quarters) {
   return (vd)((vu)y ^ ((turn & 2) << 62));
 }
 
+/* The angle of (x, y), as IEEE 754 has it: the smaller of the two over the larger, less an eighth of a turn where that
+ * leaves less, then s + s^3 P(s^2) for |s| < tan(pi / 8). */
+FG_INLINE vd wide_atan2(vd y, vd x) {
+  static const double p[] = {-0.3333333333333333, 0.19999999999999804, -0.14285714285659748, 0.11111111105147764,
+                             -0.09090908753118594, 0.07692296363979952, -0.066664246872465, 0.05878926715756726,
+                             -0.052304374642516874, 0.045515165635903104, -0.0345685906686069, 0.01628357235648259};
+  const vd up = wide_abs(y), along = wide_abs(x);
+  const vl steep = up > along;
+  vd large = wide_pick(steep, up, along), small = wide_pick(steep, along, up);
+#ifdef FG_DOUBLE
+  const vd scale = wide_pick(large > 0x1p1000, wide(0x1p-100), wide(1)); /* their sum must be finite */
+  large = large * scale, small = small * scale;
+#endif
+  const vl infinite = small == __builtin_inf(), far = (small > 0.41421356237309503 * large) | infinite;
+  vd s = wide_pick(far, small - large, small) / wide_pick(far, small + large, large), q;
+  s = wide_pick(infinite | (large == 0), wide(0), s);
+  const vd z = s * s;
+  FG_HORNER(q, p, z);
+  vd angle = wide_settled(s * z) * q + wide_pick(far, wide(0x1.1a62633145c07p-55), wide(0));
+  angle = wide_pick(far, wide(0x1.921fb54442d18p-1), wide(0)) + (s + angle);
+  angle = wide_pick(steep, (0x1.921fb54442d18p+0 - angle) + 0x1.1a62633145c07p-54, angle);
+  angle = wide_pick((vl)((vl)x < 0), (0x1.921fb54442d18p+1 - angle) + 0x1.1a62633145c07p-53, angle);
+  return wide_pick((x != x) | (y != y), x + y, wide_signed(angle, y));
+}
+
 /* x + x P(x^2) up to 1, then 1 - exp(-x^2) Q((x - 3) / (x + 3)). */
 FG_INLINE vd wide_erf(vd x) {
   static const double p[] = {0.1283791670955126, -0.3761263890318375, 0.11283791670954879, -0.026866170645076792,
@@ -235,6 +260,7 @@ typedef float vh __attribute__((vector_size(FG_BYTES / 2), may_alias));
 #endif
 FG_WIDEN(fg_log, wide_logarithm(x))
 FG_WIDEN(fg_pow, wide_pow(x, y))
+FG_WIDEN(fg_atan2, wide_atan2(x, y)) /* of a over b */
 FG_WIDEN(fg_sin, wide_sin(x, 0))
 FG_WIDEN(fg_cos, wide_sin(x, 1))
 

@@ -166,7 +166,9 @@ enum fg_function {
   FG_ERF = 63,
   FG_NOT = 64,
   FG_ISNAN = 65,
-  FG_FUNCTIONS = 66
+  FG_ATAN = 66,
+  FG_ATAN2 = 67, /* of a over b */
+  FG_FUNCTIONS = 68
 };
 
 /* One instruction. Registers 0 .. operands - 2 are the operands read; instruction i writes register

@@ -120,6 +120,8 @@ FG_INLINE vr mod_of(vr a, vr b) {
   row(FG_SIN, micro_sin, fg_sin(a, a))                                                   \
   row(FG_COS, micro_cos, fg_cos(a, a))                                                   \
   row(FG_ERF, micro_erf, fg_erf(a))                                                      \
+  row(FG_ATAN, micro_atan, fg_atan2(a, splat(1)))                                        \
+  row(FG_ATAN2, micro_atan2, fg_atan2(a, b))                                             \
   row(FG_NOT, micro_not, truth(a == 0))                                                  \
   row(FG_ISNAN, micro_isnan, truth(a != a))
 #define FG_DEFINE(function, name, formula) FG_MICRO(name, formula)

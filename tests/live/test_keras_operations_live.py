@@ -23,7 +23,7 @@ ALONG_TIME: dict[str, Any] = {
         O.tanh(x), O.sigmoid(x), O.relu(x), O.relu6(x), O.silu(x), O.gelu(x, approximate=False), O.softplus(x),
         O.leaky_relu(x, 0.3), O.elu(x, 0.7), O.hard_sigmoid(x), O.selu(x), O.exp(x), O.sin(x), O.cos(x), O.square(x),
         O.sqrt(O.abs(x)), O.log(O.abs(x) + 1.0), O.rsqrt(O.square(x) + 1.0), O.sign(x), O.floor(x), O.ceil(x),
-        O.clip(x, -0.5, 0.5), O.erf(x), O.reciprocal(O.square(x) + 0.5),
+        O.clip(x, -0.5, 0.5), O.erf(x), O.reciprocal(O.square(x) + 0.5), O.arctan(x), O.arctan2(x, r[:, None, :]),
     ],
     "reductions": lambda x, r: [
         O.mean(x, axis=1), O.sum(x, axis=-1, keepdims=True), O.max(x, axis=1, keepdims=True), O.min(x, axis=2),

@@ -503,6 +503,15 @@ CASES: dict[str, Case] = {
         lambda: One(lambda m, x: (lambda z, s: torch.fft.irfft(z * torch.complex(s[..., :9], s[..., 9:]), n=16))(
             torch.fft.rfft(x), m.gru(x)[0]), gru=gru(16, 18)),
         _random(2, 6, 16), "x (B, T, 16)"),
+    "magnitude and phase": Case(
+        lambda: One(lambda m, x: (lambda z: torch.fft.irfft(torch.polar(
+            torch.abs(z) * torch.sigmoid(m.gru(torch.abs(z))[0]), torch.angle(z)), n=16))(torch.fft.rfft(x)),
+            gru=gru(9, 9)),
+        _random(2, 6, 16), "x (B, T, 16)"),
+    "angles": Case(
+        lambda: One(lambda m, x: (torch.atan(x), torch.atan2(x, m.fc(x)), torch.asin(torch.tanh(x)),
+                                  torch.acos(torch.tanh(x)), torch.tan(x)), fc=nn.Linear(4, 4)),
+        _random(2, 6, 4), BTF),
     "activations": Case(
         lambda: One(_activations, fc=nn.Linear(4, 8), slope=nn.PReLU()), _random(2, 6, 4), BTF),
     "reductions": Case(

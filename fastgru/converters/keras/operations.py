@@ -18,12 +18,14 @@ from .values import AcrossTime, Context, Layer, Value, Version, shortened
 
 COMPARISONS = ("Greater", "GreaterEqual", "Less", "LessEqual", "Equal")
 BINARY = {
-    "Divide": "div", "TrueDivide": "div", "Power": "pow", "Maximum": "max", "Minimum": "min", "Mod": "mod",
+    "Divide": "div", "TrueDivide": "div", "Power": "pow", "Arctan2": "atan2", "Maximum": "max", "Minimum": "min",
+    "Mod": "mod",
     **{name: snake(name) for name in COMPARISONS},
 }  # fmt: skip
 UNARY = {
     "Negative": "neg", "Absolute": "abs", "Abs": "abs", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Sign": "sign",
     "Reciprocal": "reciprocal", "Floor": "floor", "Ceil": "ceil", "Sin": "sin", "Cos": "cos", "Erf": "erf",
+    "Arctan": "atan",
 }  # fmt: skip
 REDUCTIONS = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min"}
 

@@ -180,13 +180,32 @@ def _holds(wide: int, narrow: int) -> bool:
     return bool(a <= b and b + n <= a + m)
 
 
+def tangent(call: Call) -> Tensor:
+    """Tan."""
+    x = call.tensor(0)
+    return call.result(call.binary("div", call.unary("sin", x.value), call.unary("cos", x.value)), x.axes, x.elem)
+
+
+def arc(sine: bool) -> Translator:
+    """Asin or Acos: the angle of (sqrt(1 - x^2), x), or of (x, sqrt(1 - x^2))."""
+
+    def translate(call: Call) -> Tensor:
+        x = call.tensor(0)
+        below = call.activate(x.value, "affine", alpha=-1.0, beta=1.0)
+        above = call.activate(x.value, "affine", alpha=1.0, beta=1.0)
+        other = call.unary("sqrt", call.add(Multiply(), below, above))
+        return call.result(call.binary("atan2", *((x.value, other) if sine else (other, x.value))), x.axes, x.elem)
+
+    return translate
+
+
 OPERATORS: dict[str, Translator] = {
     **{
         name: unary(function)
         for name, function in {
             "Abs": "abs", "Neg": "neg", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Reciprocal": "reciprocal",
             "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Sin": "sin", "Cos": "cos",
-            "Erf": "erf",
+            "Atan": "atan", "Erf": "erf",
         }.items()
     },
     "Not": unary("not", BOOL),
@@ -209,6 +228,9 @@ OPERATORS: dict[str, Translator] = {
     "Max": chained("max"),
     "Pow": power,
     "Mod": modulo,
+    "Tan": tangent,
+    "Asin": arc(sine=True),
+    "Acos": arc(sine=False),
     "Where": choice,
     "Clip": clip,
     "Identity": identity,

@@ -68,9 +68,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     """
     what = f"checkpoint {os.fspath(path)!r}"
     size = os.path.getsize(path)
-    if not zipfile.is_zipfile(path):
-        raise ConvertError(f"{what} must be a zip archive, got {describe(path)}")
     try:
+        if not zipfile.is_zipfile(path):  # which raises BadZipFile, too
+            raise ConvertError(f"{what} must be a zip archive, got {describe(path)}")
         with warnings.catch_warnings():
             warnings.simplefilter("error", DeprecationWarning)  # pickletools, of escapes that no writer makes
             with zipfile.ZipFile(path) as archive:

@@ -205,12 +205,25 @@ def _functions() -> dict[str, Handler]:
         "logical_not": ("not", "bool"), "isnan": ("isnan", "float"), "negative": ("neg", None),
         "absolute": ("abs", None),
     }  # fmt: skip
-    names |= {n: (n, "float") for n in ("sqrt", "exp", "log", "floor", "ceil", "sin", "cos", "erf", "reciprocal")}
+    names |= {n: (n, "float") for n in ("sqrt", "exp", "log", "floor", "ceil", "sin", "cos", "atan", "erf",
+                                        "reciprocal")}  # fmt: skip
+    names["arctan"] = ("atan", "float")
 
     def one(function: str, kind_: str | None) -> Handler:
         return lambda call, x: unary(call, x, function, kind_)
 
     return {name: one(*row) for name, row in names.items()}
+
+
+def angle(call: Call, y: Any, x: Any) -> Tensor:
+    """Of (x, y), from -pi to pi."""
+    return pointwise(call, Binary("atan2"), (y, x), "float")
+
+
+def _other_leg(call: Call, x: Any) -> Tensor:
+    """sqrt(1 - x^2)."""
+    x = to(call, call.tensor(x), np.float32)
+    return unary(call, multiply(call, affine(call, x, -1, 1), affine(call, x, 1, 1)), "sqrt")
 
 
 def _scaled(function: str, inside: tuple[float, float], outside: tuple[float, float]) -> Handler:
@@ -235,6 +248,9 @@ TABLE: dict[str, Handler] = {
     "erfc": _scaled("erf", (1, 0), (-1, 1)),
     "trunc": truncate, "fix": truncate, "round": lambda call, x: _rounded(call, x), "round.decimals": _rounded,
     "frac": lambda call, x: subtract(call, x, truncate(call, x)),
+    **dict.fromkeys(("atan2", "arctan2"), angle),
+    **dict.fromkeys(("asin", "arcsin"), lambda call, x: angle(call, x, _other_leg(call, x))),
+    **dict.fromkeys(("acos", "arccos"), lambda call, x: angle(call, _other_leg(call, x), x)),
     "tan": lambda call, x: divide(call, unary(call, x, "sin"), unary(call, x, "cos")),
     "add": add, "sub": subtract, "subtract": subtract, "mul": multiply, "multiply": multiply, "div": divide,
     "divide": divide, "true_divide": divide, "floor_divide": floor_divide, "remainder": _remainder, "pow": power,

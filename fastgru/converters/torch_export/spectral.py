@@ -9,7 +9,7 @@ from ...errors import ConvertError
 from ...graph import IRFFT, RFFT
 from ..tensors.values import Tensor
 from .call import Call, Handler
-from .elementwise import add, multiply, same, subtract
+from .elementwise import add, angle, multiply, same, subtract, unary
 from .joins import select, stack
 from .reductions import norm
 from .views import canonical
@@ -61,6 +61,14 @@ def _absolute(call: Call, x: Complex) -> Tensor:
     return norm(call, x.pairs, 2, [-1])
 
 
+def _angle(call: Call, x: Complex) -> Tensor:
+    return angle(call, _part(1)(call, x), _part(0)(call, x))
+
+
+def _polar(call: Call, magnitude: Any, phase: Any) -> Complex:
+    return _make(call, *(multiply(call, magnitude, unary(call, phase, f)) for f in ("cos", "sin")))
+
+
 def _product(call: Call, a: Any, b: Any) -> Complex:
     """(a + ib)(c + id); a real factor scales both parts."""
     if not (isinstance(a, Complex) and isinstance(b, Complex)):
@@ -84,9 +92,11 @@ def _both(function: Handler) -> Handler:
 TABLE: dict[str, Handler] = {
     **dict.fromkeys(("fft_rfft", "fastgru::fft_rfft"), _rfft),
     **dict.fromkeys(("fft_irfft", "fastgru::fft_irfft"), _irfft), "view_as_real": lambda call, x: _complex(x).pairs,
-    "view_as_complex": lambda call, x: Complex(call.tensor(x)), "complex": _make, "real": _part(0), "imag": _part(1),
+    "view_as_complex": lambda call, x: Complex(call.tensor(x)), "complex": _make, "polar": _polar,
+    "real": _part(0), "imag": _part(1),
 }  # fmt: skip
 # The same names for complex numbers, tried where an argument is one.
 COMPLEX: dict[str, Handler] = {
-    "abs": _absolute, "mul": _product, "add": _both(add), "sub": _both(subtract), "clone": same, "alias": same,
+    "abs": _absolute, "angle": _angle, "mul": _product, "add": _both(add), "sub": _both(subtract),
+    "clone": same, "alias": same,
 }  # fmt: skip
