@@ -271,3 +271,17 @@ def test_floors_by_hand(tiny):
     assert roofline.flops(ragged) == 2 * weights * sum(ragged.case.lengths)
     assert roofline.bandwidth(LIMITS, 2**17) == pytest.approx(2.5e11)
     assert roofline.floor(problem, {"missing": "no compiler"}, "float32") is None
+
+
+def test_two_threads_are_measured_by_what_two_cores_reach():
+    """Without that, they halve the floor."""
+    problem = cases.make(next(case for case in cases.read().cases if case.name == "gru-256-256-t1-b1"))
+    assert roofline.floor(problem, LIMITS, "float32", 2) == roofline.floor(problem, LIMITS, "float32") / 2
+    both = {"flops": 1.5e11, "bandwidth": [[2**14, 8e11], [2**20, 1.5e11]]}
+    limits = {**LIMITS, "two_cores": both}
+    assert roofline.floor(problem, limits, "float32", 2) == roofline.floor(problem, both, "float32")
+    assert roofline.floor(problem, limits, "float32") == roofline.floor(problem, LIMITS, "float32")
+    assert report.two_cores(LIMITS) == []
+    assert report.two_cores(limits)[1] == (
+        "Two cores together: 1.50 times the FMA peak of one, and reading 16 KiB 2.00, 1024 KiB 1.50."
+    )
