@@ -84,20 +84,26 @@ def transform_of(weight: Any) -> Transform | None:
     """
     M, K = weight.shape
     for order, count, n in candidates(M, K):
-        found = _fit(f64(weight), order, count, n)
-        if found is not None:
+        if _begins_well(weight, order, count, n) and (found := _fit(f64(weight), order, count, n)) is not None:
             return found
     return None
 
 
+def _begins_well(weight: Any, order: str, count: int, n: int) -> bool:
+    """Whether the first two frequencies are such a transform's: what tells nearly all other weights apart at once."""
+    real, imaginary = (f64(weight[rows][:2]) for rows in rows_of(order, count))
+    bound = 2 * ROUNDING * max(np.abs(part).max() for part in (real, imaginary) if len(part))
+    cosine = np.cos(angles(n, [1], np.arange(weight.shape[1]))[0])
+    good = not len(real) or np.abs(real[1] - real[0] * cosine).max() <= bound
+    return bool(good and (not len(imaginary) or np.abs(imaginary[0]).max() <= bound))
+
+
 def _fit(weight: F64, order: str, count: int, n: int) -> Transform | None:
-    """The window with which `weight` is a transform of this form. The first two frequencies tell most others apart."""
+    """The window with which `weight` is a transform of this form."""
     bound, t = ROUNDING * np.abs(weight).max(), np.arange(weight.shape[1])
+    if not bound > 0:
+        return None
     real, imaginary = (weight[rows] for rows in rows_of(order, count))
-    if len(real) and not np.abs(real[1] - real[0] * np.cos(angles(n, [1], t)[0])).max() <= bound:
-        return None
-    if (len(imaginary) and np.abs(imaginary[0]).max() > bound) or not bound > 0:
-        return None
     angle = angles(n, np.arange(count), t)
     cosine, sine = np.cos(angle), np.sin(angle)
     power = (sine**2).sum(axis=0)  # where all sines vanish, the window is not needed
