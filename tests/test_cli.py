@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import fastgru
 from fastgru import fileformat, quantization, selftest
 from fastgru.cli import COMMANDS, _arrays, _like, build
-from fastgru.graph import Bidirectional, Dense, Embedding, GraphBuilder, Spec, chain
+from fastgru.graph import Add, Bidirectional, Dense, Embedding, GraphBuilder, Spec, chain
 from fastgru.layers import GRU
 
 X = np.random.default_rng(3).normal(size=(6, 3)).astype(np.float32)
@@ -238,6 +238,35 @@ def test_several_outputs_need_npz(cli, tmp_path):
     assert "must be one array, got dense, dense_1" in cli("run", tmp_path / "m.fgru", "-", stdin="1,2,3\n", code=2)
     cli("run", tmp_path / "m.fgru", "-", "-o", tmp_path / "y.npz", stdin="1,2,3\n")
     assert sorted(np.load(tmp_path / "y.npz")) == ["dense", "dense_1"]
+
+
+def test_several_inputs_come_from_npz_by_name(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    b = GraphBuilder()
+    x, ids = b.input("x", Spec((3,))), b.input("ids", Spec((), dtype="int"))
+    table = b.add(Embedding(np.arange(12.0).reshape(4, 3)), ids)
+    model = fastgru.Model(b.build(b.add(Dense(np.ones((16, 3)) / 3), b.add(Add(), x, table))))
+    model.save("m.fgru")
+    words = np.array([0, 3, 1, 2, 2, 0])
+    np.savez("in.npz", ids=words, x=X)
+    cli("run", "m.fgru", "in.npz", "-o", "y.npy")
+    np.testing.assert_array_equal(np.load("y.npy"), model({"x": X, "ids": words}))
+    assert "wrote q.fgru" in cli("quantize", "m.fgru", "-o", "q.fgru", "--calibration", "in.npz")
+    assert "one step of 1 row(s)" in cli("bench", "m.fgru", "--steps", 20, "--warmup", 1)
+    np.savez("other.npz", x=X, words=words)
+    np.savez("floats.npz", x=X, ids=X[:, 0])
+    np.savez("short.npz", x=X, ids=words[:2])
+    np.save("x.npy", X)
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "in.npz").read_bytes()[:-30])
+    for source, message in (
+        ("other.npz", "other.npz: input must be a .npz file of the arrays x, ids, got x, words"),
+        ("x.npy", "x.npy: input must be a .npz file of the arrays x, ids, got another file"),
+        ("floats.npz", "floats.npz: input 'ids' must be integer ids, got float32"),
+        ("short.npz", "short.npz: inputs must have the same number of steps, got {'x': 6, 'ids': 2}"),
+        ("cut.npz", "cut.npz: input must be a whole .npz file of numbers"),
+    ):
+        assert message in cli("run", "m.fgru", source, code=2)
+    assert "model of --stream must have one input, got x, ids" in cli("run", "m.fgru", "-", "--stream", code=2)
 
 
 def test_a_row_of_csv_reads_back_exactly():

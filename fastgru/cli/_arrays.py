@@ -6,7 +6,7 @@ import io
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
@@ -47,27 +47,55 @@ def read(source: str, spec: Spec) -> Array:
         if not rows:
             raise DataError(f"{name}: input must have at least one row of numbers, got none")
         return np.stack(rows)
-    kind = ".npy" if data.startswith(NPY_MAGIC) else ".npz"
-    try:
+    with _whole(name, ".npy" if data.startswith(NPY_MAGIC) else ".npz"):
         array = np.load(io.BytesIO(data), allow_pickle=False)
-        if kind == ".npz":
-            array = _only_member(array, name)
+        if data.startswith(ZIP_MAGIC):
+            if len(array.files) != 1:
+                got = ", ".join(array.files) or "none"
+                raise DataError(f"{name}: input must be a .npz file of one array, got {got}")
+            array = array[array.files[0]]
+        return _numbers(array, spec, f"{name}: input")
+
+
+def read_inputs(source: str, inputs: Mapping[str, Spec]) -> Array | dict[str, Array]:
+    """What a model of these inputs is called with: of several, a .npz file with an array of each name.
+
+    Raises
+    ------
+    DataError
+        As `read`, and when the names are others.
+    """
+    if len(inputs) == 1:
+        return read(source, *inputs.values())
+    name, data = shown(source), _bytes(source)
+    if not data.startswith(ZIP_MAGIC):
+        raise DataError(f"{name}: input must be a .npz file of the arrays {', '.join(inputs)}, got another file")
+    with _whole(name, ".npz"):
+        archive = np.load(io.BytesIO(data), allow_pickle=False)
+        if set(archive.files) != set(inputs):
+            got = ", ".join(archive.files) or "none"
+            raise DataError(f"{name}: input must be a .npz file of the arrays {', '.join(inputs)}, got {got}")
+        return {key: _numbers(archive[key], spec, f"{name}: input {key!r}") for key, spec in inputs.items()}
+
+
+@contextmanager
+def _whole(name: str, kind: str) -> Iterator[None]:
+    """What NumPy says of a damaged file, as an error that names it."""
+    try:
+        yield
     except DataError:
         raise
     except BROKEN as error:
         raise DataError(f"{name}: input must be a whole {kind} file of numbers, got another: {error}") from error
+
+
+def _numbers(array: Any, spec: Spec, what: str) -> Array:
+    """Of the kind that an input takes."""
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{what} must be a .npz file of arrays, got another file in it")
     if array.dtype.kind not in ("iu" if spec.dtype == "int" else "fiu"):
         kind = "integer ids" if spec.dtype == "int" else "real numbers"
-        raise DataError(f"{name}: input must be {kind}, got {array.dtype}")
-    return np.asarray(array)
-
-
-def _only_member(archive: Any, name: str) -> Array:
-    if len(archive.files) != 1:
-        raise DataError(f"{name}: input must be a .npz file of one array, got {', '.join(archive.files) or 'none'}")
-    array = archive[archive.files[0]]
-    if not isinstance(array, np.ndarray):
-        raise DataError(f"{name}: input must be a .npz file of arrays, got another file in it")
+        raise DataError(f"{what} must be {kind}, got {array.dtype}")
     return array
 
 

@@ -22,6 +22,7 @@ from ._arrays import DataError
 if TYPE_CHECKING:
     from .. import Model
 
+Inputs = dict[str, NDArray[Any]]  # by name, (B, T, *frame), or (B, *frame) without a time axis
 SEQUENCE = 16  # steps of the whole sequences that a model which cannot stream is timed on
 LONG = 100  # steps of the sequences that two models are compared on
 ROUNDS, STEPS_A_ROUND, SEQUENCES_A_ROUND = 20, 50, 3  # of `compare`
@@ -78,9 +79,7 @@ def bench(
 
 def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:
     """Time `calls` calls after `warmup` ones, with the garbage collector off and outputs allocated before."""
-    frame = _input(model)[0]
-    frame = frame if frame.dtype.kind == "i" else frame.astype(model.dtype)
-    one, steps = _call(model, np.repeat(frame[None], batch, axis=0))
+    one, steps = _call(model, {name: np.repeat(x[:1], batch, axis=0) for name, x in _inputs(model).items()})
     ns = np.zeros(calls, dtype=np.int64)
     for _ in range(warmup):
         one()
@@ -90,12 +89,20 @@ def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:
     return Timing(ns, batch, steps, empty)
 
 
-def _input(model: Model) -> NDArray[Any]:
-    """The seeded input of a model that has one."""
-    x = make_input(model.graph)
-    if isinstance(x, dict):
-        raise DataError(f"model to bench must have one input, got {', '.join(x)}")
-    return x
+def _inputs(model: Model) -> Inputs:
+    """The seeded inputs, as the engine reads them."""
+    specs, x = model.graph.inputs, make_input(model.graph)
+    if not any(spec.time for spec in specs.values()):
+        raise DataError("model to bench must have an input with a time axis, got none")
+    named = x if isinstance(x, dict) else dict.fromkeys(specs, x)
+    return {name: a if a.dtype.kind == "i" else a.astype(model.dtype) for name, a in named.items()}
+
+
+def _given(model: Model, x: Inputs, part: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
+    """What a model of one input, or of several, is called with: `part` of those that have a time axis."""
+    specs = model.graph.inputs
+    arrays = tuple(np.ascontiguousarray(part(x[name]) if spec.time else x[name]) for name, spec in specs.items())
+    return arrays[0] if len(arrays) == 1 else arrays
 
 
 def compare(models: Sequence[Model]) -> dict[str, list[float]]:
@@ -103,9 +110,9 @@ def compare(models: Sequence[Model]) -> dict[str, list[float]]:
 
     Models take turns, a short round each, so that what else the machine does meets all of them.
     """
-    frame = _input(models[0])[:1]
-    x = np.resize(frame, (1, LONG, *frame.shape[2:]))
-    timed = {f"sequence of {LONG} steps": ([_sequence(model, x) for model in models], SEQUENCES_A_ROUND)}
+    specs, x = models[0].graph.inputs, {name: x[:1] for name, x in _inputs(models[0]).items()}
+    x = {name: np.resize(a, (1, LONG, *a.shape[2:])) if specs[name].time else a for name, a in x.items()}
+    timed = {f"sequence of {LONG} steps": ([_sequence(model, x, LONG) for model in models], SEQUENCES_A_ROUND)}
     if not models[0].graph.not_streamable():
         timed = {"step": ([_call(model, x)[0] for model in models], STEPS_A_ROUND), **timed}
     return {what: _interleaved(calls, each) for what, (calls, each) in timed.items()}
@@ -141,30 +148,26 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _call(model: Model, x: Any) -> tuple[Callable[[], Any], int]:
-    """What is timed, and how many steps it runs: x is (B, T, I) or (B, T)."""
-    (spec,) = model.graph.inputs.values()
-    if not spec.time:
-        raise DataError("model to bench must have an input with a time axis, got one without")
+def _call(model: Model, x: Inputs) -> tuple[Callable[[], Any], int]:
+    """What is timed, and how many steps it runs."""
     if model.graph.not_streamable():
-        return _sequence(model, x[:, :SEQUENCE]), SEQUENCE
-    step, frame = model.stream(batch=len(x)).step, np.ascontiguousarray(x[:, 0])
-    specs = [model.graph.specs[name] for name in model.graph.outputs]
-    out = _outputs(model, [(len(x), *s.shape) for s in specs])
+        return _sequence(model, x, SEQUENCE), SEQUENCE
+    batch = len(next(iter(x.values())))
+    step, frame = model.stream(batch=batch).step, _given(model, x, lambda a: a[:, 0])
+    out = _like(step(frame))
     return lambda: step(frame, out), 1
 
 
-def _sequence(model: Model, x: Any) -> Callable[[], Any]:
-    """A run over the whole of x, (B, T, I) or (B, T)."""
-    specs = [model.graph.specs[name] for name in model.graph.outputs]
-    whole = np.ascontiguousarray(x)
-    out = _outputs(model, [(*x.shape[: 1 + s.time], *s.shape) for s in specs])
+def _sequence(model: Model, x: Inputs, steps: int) -> Callable[[], Any]:
+    """A run over so many steps."""
+    whole = _given(model, x, lambda a: a[:, :steps])
+    out = _like(model(whole))
     return lambda: model(whole, out=out)
 
 
-def _outputs(model: Model, shapes: list[tuple[int, ...]]) -> Any:
-    arrays = tuple(np.empty(shape, dtype=model.dtype) for shape in shapes)
-    return arrays[0] if len(arrays) == 1 else arrays
+def _like(y: Any) -> Any:
+    """Arrays for outputs such as these."""
+    return tuple(map(np.empty_like, y)) if isinstance(y, tuple) else np.empty_like(y)
 
 
 def histogram(ns: Any) -> list[str]:

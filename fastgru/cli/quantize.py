@@ -48,7 +48,8 @@ def quantize(
         status.update(f"writing {output}")
         after.save(output)
     console.print(_show.report(found))
-    used = f"on {'the self-test' if calibration is None else calibration}, input {x.shape}"
+    shapes = ", ".join(f"{n} {a.shape}" for n, a in x.items()) if isinstance(x, dict) else f"input {x.shape}"
+    used = f"on {'the self-test' if calibration is None else calibration}, {shapes}"
     console.print(f"{found.outputs()}, {used}", markup=False)
     if wanted and not kept:
         console.print(f"no layer can be {precision} within --max-error {max_error:g}: nothing was changed")
@@ -72,7 +73,6 @@ def _input(model: Model, source: str | None) -> Any:
     if source is None:
         test = model.self_test
         return quantization.calibration_input(model.graph, None if test is None else test.input)
-    (spec,) = model.graph.inputs.values()
-    x = _arrays.read(source, spec)
+    x = _arrays.read_inputs(source, model.graph.inputs)
     with _arrays.naming(source):
         return quantization.calibration_input(model.graph, x)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 def run(
     model: Annotated[str, typer.Argument(help="A .fgru file.")],
     source: Annotated[
-        str, typer.Argument(help="Input: .npy or .npz (T, I) or (B, T, I), CSV of one step a line, or -.")
+        str,
+        typer.Argument(
+            help="Input: .npy or .npz (T, I) or (B, T, I), CSV of one step a line, or -; of several, .npz by name."
+        ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="Output: .csv, .npy, .npz, or - for CSV.")] = "-",
     stream: Annotated[bool, typer.Option("--stream", help="Frame by frame: a line of CSV in, a line out.")] = False,
@@ -37,16 +40,17 @@ def run(
             raise _arrays.DataError(f"{_arrays.shown(source)}: input must have at least one row, got none")
         outputs = {loaded.graph.outputs[0]: np.stack(rows)}
     else:
-        (spec,) = loaded.graph.inputs.values()
-        x = _arrays.read(source, spec)
+        x = _arrays.read_inputs(source, loaded.graph.inputs)
         with _arrays.naming(source):
-            y = loaded(x if spec.dtype == "int" else x.astype(loaded.dtype))
+            y = loaded(x)
         outputs = dict(zip(loaded.graph.outputs, y if isinstance(y, tuple) else (y,), strict=True))
     _arrays.write(output, encode(outputs))
 
 
 def _step(model: Model, source: str) -> Iterator[Any]:
     """One output row for every line of CSV, before the next line is read."""
+    if len(model.graph.inputs) > 1:
+        raise _arrays.DataError(f"model of --stream must have one input, got {', '.join(model.graph.inputs)}")
     (spec,) = model.graph.inputs.values()
     name = _arrays.shown(source)
     if len(model.graph.outputs) > 1:
