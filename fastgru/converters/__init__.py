@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,6 +105,9 @@ SOURCES = (
 )
 
 
+BY_NAME = ("fix", "shapes", "axes", "states")  # options that say something of inputs
+
+
 def find_source(source: Any) -> Source:
     """The row of `SOURCES` for a path or a live object.
 
@@ -138,12 +141,15 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
     if unknown:
         allowed = ", ".join(row.options) or "none"
         raise ConvertError(f"options for {row.name} must be among {allowed}, got {', '.join(unknown)}")
+    wrong = [name for name in BY_NAME if not isinstance(given.get(name, {}), Mapping)]
+    if wrong:
+        raise ConvertError(f"{wrong[0]} must be a mapping of names, got {given[wrong[0]]!r}")
     if isinstance(source, str | os.PathLike) and not Path(source).is_file():
         raise FileNotFoundError(f"file to convert must exist, got {os.fspath(source)!r}")
     if like is not None:
-        wrong = [type(item).__name__ for item in like if not isinstance(item, Like)]
-        if wrong or not like:
-            got = ", ".join(wrong) if wrong else "an empty list"
+        others = [type(item).__name__ for item in like if not isinstance(item, Like)]
+        if others or not like:
+            got = ", ".join(others) if others else "an empty list"
             raise ConvertError(f"like must be a list made with fastgru.layers.like(...), got {got}")
         skips = [str(item) for item in like if item.inputs is not None]
         if skips and not row.name.startswith("Keras"):

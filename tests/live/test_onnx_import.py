@@ -127,6 +127,14 @@ WRONG_AXES = [
     ({"axes": {"x": ("B", "F", None)}}, "axes must be 3 of 'B', 'T' and None"),
     ({}, r"sizes of input 'x' must be fixed by shapes= or told by axes=, got \(i, j, k\)"),
     ({"fix": {"q": 1}}, r"fix must name inputs \(x\), got 'q'"),
+    *[
+        ({name: wrong}, f"{name} must be a mapping of names, got {wrong!r}")
+        for name in ("fix", "shapes", "axes", "states")
+        for wrong in ("x", 3)
+    ],
+    ({"axes": {"x": 3}}, "axes must be 3 of 'B', 'T' and None, got 3"),
+    ({"shapes": {"x": 3}}, "shape must be a sequence of sizes, got 3"),
+    ({"fix": {"x": "b"}}, "fix of 'x' must be float32 numbers, got 'b'"),
     ({"like": []}, "like must be a list made with"),
     ({"custom": {}}, "options for ONNX must be among fix, shapes, axes, states, got custom"),
 ]

@@ -54,8 +54,9 @@ X = torch.zeros(2, 6, 4)
 BT = {"axes": {"x": ("B", "T", None)}}
 REFUSED: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
     "operators without a translation": (
-        of(lambda m, x: m.gru(torch.atan2(x, x) + torch.lgamma(x) + torch.kthvalue(x, 2, keepdim=True)[0])[0]), X, {},
-        ["3 problems:", "got aten::atan2 at 'atan2' (line ", "torch_export/elementwise.py would hold it",
+        of(lambda m, x: m.gru(torch.nextafter(x, x) + torch.lgamma(x) + torch.kthvalue(x, 2, keepdim=True)[0])[0]),
+        X, {},
+        ["3 problems:", "got aten::nextafter at 'nextafter' (line ", "torch_export/elementwise.py would hold it",
          "got aten::kthvalue at 'kthvalue'", "torch_export/reductions.py would hold it", "got aten::lgamma"]),
     "several problems at once": (
         of(lambda m, x: (m.gru(x)[0].mean(0), x.var(1))), X, BT,
@@ -95,6 +96,8 @@ REFUSED: dict[str, tuple[Any, Any, dict[str, Any], list[str]]] = {
     "axes that do not fit": (
         of(lambda m, x: m.gru(x)[0] * 2), X, {"axes": {"x": ("B", "T"), "y": ("B",)}},
         ["axes must name arguments (x), got 'y'", "axes of 'x' must be 3 of 'B', 'T' and None, got ('B', 'T')"]),
+    "axes that are no mapping": (of(lambda m, x: m.gru(x)[0] * 2), X, {"axes": "BTF"},
+                                 ["axes must be a mapping of names, got 'BTF'"]),
     "axes twice": (
         of(lambda m, x: m.gru(x)[0] * 2), X, {"axes": {"x": ("B", "B", None)}}, ["must have 'B' and 'T' once at most"]),
     "arguments that do not fit": (of(lambda m, x: x), (X, X), {}, ["example_inputs must fit forward of One(x: "]),

@@ -124,6 +124,8 @@ def _with_shape(value: Declared, shape: Sequence[Any] | None) -> list[Any]:
         if value.dims is None:
             raise ConvertError("number of axes must be given by shapes=, got a model without it")
         return list(value.dims)
+    if not isinstance(shape, Sequence):
+        raise ConvertError(f"shape must be a sequence of sizes, got {shape!r}")
     own = value.dims or (None,) * len(shape)
     if len(shape) != len(own):
         raise ConvertError(f"shape must have {len(own)} entries for {list(own)}, got {tuple(shape)}")
@@ -146,8 +148,8 @@ def _with_axes(value: Declared, dims: list[Any], axes: Sequence[str | None] | No
     """The sizes with labels that the caller gave in their places."""
     if axes is None:
         return dims
-    if len(axes) != len(dims) or any(a not in (*LABELS, None) for a in axes):
-        raise ConvertError(f"axes must be {len(dims)} of 'B', 'T' and None, got {tuple(axes)}")
+    if not isinstance(axes, Sequence) or len(axes) != len(dims) or any(a not in (*LABELS, None) for a in axes):
+        raise ConvertError(f"axes must be {len(dims)} of 'B', 'T' and None, got {axes!r}")
     if any(axes.count(label) > 1 for label in LABELS):
         raise ConvertError(f"axes must have 'B' and 'T' once at most, got {tuple(axes)}")
     return [d if a is None else _Label(a) for d, a in zip(dims, axes, strict=True)]

@@ -105,7 +105,12 @@ def _fixed(inputs: Mapping[str, Declared], fix: Mapping[str, Any]) -> dict[str, 
         if name not in inputs:
             problems.append(f"fix must name inputs ({', '.join(inputs)}), got {name!r}")
             continue
-        array = np.asarray(value, dtype=helper.tensor_dtype_to_np_dtype(inputs[name].elem))
+        dtype = helper.tensor_dtype_to_np_dtype(inputs[name].elem)
+        try:
+            array = np.asarray(value, dtype=dtype)
+        except (TypeError, ValueError):
+            problems.append(f"fix of {name!r} must be {dtype} numbers, got {value!r}")
+            continue
         dims = inputs[name].dims
         if dims is not None and (
             len(dims) != array.ndim

@@ -65,7 +65,7 @@ def candidates(module: nn.Module, arguments: Sequence[Argument], given: Mapping[
         labels, rank = given.get(argument.name), argument.example.dim()
         if labels is None:
             continue
-        if isinstance(labels, str) or len(labels) != rank or any(n not in (B, T, None) for n in labels):
+        if not isinstance(labels, tuple | list) or len(labels) != rank or any(n not in (B, T, None) for n in labels):
             problems.append(f"axes of {argument.name!r} must be {rank} of 'B', 'T' and None, got {labels!r}")
         elif any(list(labels).count(n) > 1 for n in (B, T)):
             problems.append(f"axes of {argument.name!r} must have 'B' and 'T' once at most, got {tuple(labels)}")
