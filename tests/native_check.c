@@ -36,11 +36,13 @@ static double unit(int kind, const double *x, const double *u, double h, double 
   return o * tanh(*c);
 }
 
+static void *aligned(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
+
 static int check(const fg_kernels *k, int p, int H, int B, int format) {
   const int kind = PHASES[p].kind, G = PHASES[p].gates, L = (int)k->lanes, panels = (H + L - 1) / L, P = panels * L;
-  float *w = aligned_alloc(64, sizeof(float) * (size_t)(P * G * H + 64));
-  float *x = aligned_alloc(64, sizeof(float) * (size_t)(B * P * G + 64)), *before = calloc((size_t)(B * P), 4);
-  _Float16 *halves = aligned_alloc(64, sizeof(_Float16) * (size_t)(P * G * H + 64));
+  float *w = aligned(sizeof(float) * (size_t)(P * G * H + 64));
+  float *x = aligned(sizeof(float) * (size_t)(B * P * G + 64)), *before = calloc((size_t)(B * P), 4);
+  _Float16 *halves = aligned(sizeof(_Float16) * (size_t)(P * G * H + 64));
   float *h = calloc((size_t)(B * P), 4), *h_new = calloc((size_t)(B * P), 4), *c = calloc((size_t)(B * P), 4);
   float *c_old = calloc((size_t)(B * P), 4), *alone = calloc((size_t)(2 * B * P), 4);
   float *out = calloc((size_t)(2 * B * P), 4);
