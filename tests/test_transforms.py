@@ -146,3 +146,18 @@ def test_taps_that_only_see_padding_are_left_out(size, kernel, stride, dilation,
     assert got.shape == expected.shape
     assert np.abs(got - expected).max() < 1e-6 * np.abs(expected).max()
     assert weights_of(graph) == taps * 16 * 8
+
+
+@pytest.mark.parametrize("n", [6, 8, 14, 16, 20, 36, 48, 256, 512])
+def test_the_ends_of_a_spectrum_are_real(n):
+    """As NumPy's: a phase of pi must not become one of -pi by rounding."""
+    b = GraphBuilder()
+    model = Model(b.build(b.add(g.RFFT(n), b.input("x", Spec((n,))))))
+    x = rng.normal(size=(3, 50, n)).astype(np.float32)
+    ends = model(x)[..., [0, n // 2], 1]
+    assert not ends.any()
+    assert not np.signbit(ends).any()
+    want = np.angle(np.fft.rfft(x.astype(np.float64)))
+    got = model(x)
+    turn = np.arctan2(got[..., 1], got[..., 0]) - want
+    assert np.abs(turn[..., [0, n // 2]]).max() < 1e-6

@@ -31,6 +31,12 @@ def angles(n: int, rows: Any, columns: Any) -> F64:
     return np.asarray(2.0 * np.pi * (np.outer(rows, columns) % n) / n)
 
 
+def waves(angle: F64) -> tuple[F64, F64]:
+    """Cosine and sine, exactly 0 where they vanish: of real numbers, the ends of a spectrum are then real, whose phase
+    would otherwise turn round with the rounding."""
+    return tuple(np.where(np.abs(w) < 1e-12, 0.0, w) for w in (np.cos(angle), np.sin(angle)))  # type: ignore[return-value]
+
+
 def factors(n: int) -> tuple[int, int] | None:
     """The even A and the B nearest to the root of n with A B = n, or None where there are none."""
     found = [(a, n // a) for a in range(LEAST, n // LEAST + 1) if n % a == 0 and a % 2 == 0]
@@ -44,7 +50,7 @@ def product(p: Program, x: Value, weight: F64) -> View:
 
 def turned(p: Program, real: View, imaginary: View, angle: F64) -> tuple[Value, Value]:
     """Complex numbers times exp(i angle)."""
-    cosine, sine = View.of_constant(np.cos(angle)), View.of_constant(np.sin(angle))
+    cosine, sine = map(View.of_constant, waves(angle))
 
     def sum_of(name: str, a: View, b: View) -> Value:
         return p.expression(
@@ -62,7 +68,7 @@ def halves(view: View) -> tuple[View, View]:
 
 def complex_matrix(angle: F64) -> F64:
     """exp(i angle) (M, K) as a real matrix (2 M, 2 K) from real parts then imaginary ones to the same."""
-    cosine, sine = np.cos(angle), np.sin(angle)
+    cosine, sine = waves(angle)
     return np.block([[cosine, -sine], [sine, cosine]])
 
 
@@ -83,17 +89,19 @@ def spectrum(p: Program, x: Value, n: int, window: F64 | None = None) -> tuple[V
         x = p.expression(FUNCTIONS["mul"], [x, View.of_constant(window)])
     if split is None:
         angle = -angles(n, np.arange(half), np.arange(n))
-        return halves(product(p, x, np.concatenate([np.cos(angle), np.sin(angle)])))
+        return halves(product(p, x, np.concatenate(waves(angle))))
     A, B = split
     # n = B a + b and k = i + A j: sum over a, turn by b i, sum over b
     i, j, b = np.arange(A), np.arange(B // 2 + 1), np.arange(B)
     rows = p.contiguous(swapped(p.view(reshape(p, x, (*lead, A, B)))))  # (b, a)
     first = -angles(A, i, np.arange(A))
-    real, imaginary = product(p, rows, np.cos(first)), product(p, rows, np.sin(first))  # (b, i)
+    real, imaginary = (product(p, rows, wave) for wave in waves(first))  # (b, i)
     across = join(p, turned(p, real, imaginary, -angles(n, b, i)), len(lead))  # (2 b, i)
     z = times(p, complex_matrix(-angles(B, j, b)), across)  # (2 j, i)
     whole = p.view(reshape(p, z, (*lead, 2 * len(j) * A)))
     real, imaginary = halves(whole)
+    if B % 2:  # with an even B, no rounding reaches it
+        p.fill(imaginary.sliced(len(lead), half - 1, half), 0.0)
     return real.sliced(len(lead), 0, half), imaginary.sliced(len(lead), 0, half)
 
 
