@@ -208,7 +208,9 @@ class Fussy(nn.Module):
 
 ROWS = torch.zeros(2, 4)
 REFUSED: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
-    "operators": (Unsupported, {}, ["2 problems:", "aten::nextafter at 'nextafter' (line ", "aten::lgamma at 'lgamma' (line "]),
+    "operators": (
+        Unsupported, {},
+        ["2 problems:", "aten::nextafter at 'nextafter' (line ", "aten::lgamma at 'lgamma' (line "]),
     "batch in a branch": (Branch, {}, ["condition must be known", "got the batch"]),
     "value in a branch": (
         Deciding, {"axes": {"x": (None, None)}},
