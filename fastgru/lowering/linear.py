@@ -61,6 +61,14 @@ def swapped(view: View) -> View:
     return view.permuted([*range(view.rank - 2), view.rank - 1, view.rank - 2])
 
 
+def matrices(p: Program, left: View, right: View) -> View:
+    """left (..., M, K) times right (..., K, N), of the same leading axes."""
+    n, M, (K, N) = left.rank - 2, left.shape[-2], right.shape[-2:]
+    to = p.new((*left.shape[:n], M, N), joint_time([left, right]))
+    contract(p, to, left.with_axis(n + 1, N, 0), swapped(right).with_axis(n, M, 0), [K])  # loops: lead, m, n, k
+    return to
+
+
 def _matmul(p: Program, op: Any, a: Value, b: Value) -> Value:
     """NumPy's matmul of two values that the model computes."""
     left, right = p.view(a), p.view(b)
@@ -74,10 +82,8 @@ def _matmul(p: Program, op: Any, a: Value, b: Value) -> Value:
     left, right = left.expanded((*batch, M, K)), right.expanded((*batch, K, N))
     if right.strides[-1] != 1 and N > 1 and right.strides[-2] != 1:
         right = p.contiguous(right)
-    to = p.new((*batch, M, N), joint_time([left, right]))
-    n = len(batch)
-    contract(p, to, left.with_axis(n + 1, N, 0), swapped(right).with_axis(n, M, 0), [K])  # loops: batch, m, n, k
-    shape = [m for m, dropped in zip(to.shape, [*[False] * n, vector_a, vector_b], strict=True) if not dropped]
+    to = matrices(p, left, right)
+    shape = [m for m, dropped in zip(to.shape, [*[False] * len(batch), vector_a, vector_b], strict=True) if not dropped]
     return reshape(p, to, shape)
 
 

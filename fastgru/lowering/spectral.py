@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .. import graph as g
 from ..graph import Activation
 from .elementwise import Lowering
-from .linear import contract, dense, swapped
+from .linear import dense, matrices, swapped
 from .program import FUNCTIONS, Program, Value
 from .shapes import join, reshape
 from .views import View
@@ -72,15 +72,6 @@ def complex_matrix(angle: F64) -> F64:
     return np.block([[cosine, -sine], [sine, cosine]])
 
 
-def times(p: Program, weight: F64, x: View) -> View:
-    """weight (M, K) times x (..., K, N): vectors run along the columns, which stay where they are."""
-    n, (M, K), N = x.rank - 2, weight.shape, x.shape[-1]
-    left = View.of_constant(weight).expanded((*x.shape[:n], M, K))
-    to = p.new((*x.shape[:n], M, N), x.time)
-    contract(p, to, left.with_axis(n + 1, N, 0), swapped(x).with_axis(n, M, 0), [K])
-    return to
-
-
 def spectrum(p: Program, x: Value, n: int, window: F64 | None = None) -> tuple[View, View]:
     """Real and imaginary parts (..., n // 2 + 1) of x (..., n), times a window."""
     lead, split, half = x.shape[:-1], factors(n), n // 2 + 1
@@ -97,7 +88,8 @@ def spectrum(p: Program, x: Value, n: int, window: F64 | None = None) -> tuple[V
     first = -angles(A, i, np.arange(A))
     real, imaginary = (product(p, rows, wave) for wave in waves(first))  # (b, i)
     across = join(p, turned(p, real, imaginary, -angles(n, b, i)), len(lead))  # (2 b, i)
-    z = times(p, complex_matrix(-angles(B, j, b)), across)  # (2 j, i)
+    second = View.of_constant(complex_matrix(-angles(B, j, b)))
+    z = matrices(p, second.expanded((*lead, 2 * len(j), 2 * B)), across)  # (2 j, i): vectors run along i
     whole = p.view(reshape(p, z, (*lead, 2 * len(j) * A)))
     real, imaginary = halves(whole)
     if B % 2:  # with an even B, no rounding reaches it
@@ -105,7 +97,7 @@ def spectrum(p: Program, x: Value, n: int, window: F64 | None = None) -> tuple[V
     return real.sliced(len(lead), 0, half), imaginary.sliced(len(lead), 0, half)
 
 
-def folded(p: Program, x: Value, window: F64 | None) -> tuple[Value, Value]:
+def folded(p: Program, x: Value, window: F64) -> tuple[Value, Value]:
     """x[t] + x[n - t] for 0 < t <= n / 2, and x[t] - x[n - t] for 0 < t < n / 2, of x (..., n) times a window."""
     view, n = p.view(x), x.shape[-1]
     last, half = view.rank - 1, n // 2
@@ -113,8 +105,6 @@ def folded(p: Program, x: Value, window: F64 | None) -> tuple[Value, Value]:
     def part(ahead: bool, count: int) -> Value:
         order = np.arange(1, count + 1) if ahead else n - np.arange(1, count + 1)
         piece = view.sliced(last, 1, count + 1) if ahead else view.sliced(last, n - 1, n - 1 - count, -1)
-        if window is None:
-            return piece
         return p.expression(FUNCTIONS["mul"], [piece, View.of_constant(window[order])])
 
     even, odd = ([part(ahead, count) for ahead in (True, False)] for count in (half, half - 1))
