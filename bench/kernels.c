@@ -59,7 +59,7 @@ int main(void) {
     for (long H = 64; H <= 512; H *= 2) {
       const long weights = G * H * H;
       for (long rows = 1; rows <= 64; rows = rows == 1 ? 32 : rows * 2) {
-        job j = {.phase = {.kind = G == 3 ? FG_GRU_AFTER : FG_LSTM, .plain = 1}};
+        job j = {.phase = {.kind = G == 3 ? FG_GRU_AFTER : FG_LSTM, .tier = FG_USUAL}};
         j.w = j.phase.u = (fg_matrix){noise(weights), H / fg_table.lanes, G, H};
         j.step = (fg_step){.rows = {rows, 0, rows, NULL, 0}, .a_stride = H, .stride = H, .count = 1, .x = noise(G * H * rows)};
         j.step.a = j.step.h = noise(H * rows), j.step.h_new = noise(H * rows), j.step.c = noise(H * rows);

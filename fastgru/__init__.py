@@ -38,6 +38,7 @@ def convert(
     *,
     like: Any = None,
     precision: str | Mapping[str, str] | None = None,
+    activations: str | None = None,
     dtype: str = "float32",
     isa: str | None = None,
     gemm: str | None = None,
@@ -53,6 +54,8 @@ def convert(
         For files that hold weights only: the layers they belong to, made with `fastgru.layers.like`.
     precision : {"float16", "bfloat16", "int8"} or mapping, optional
         Of the weights, as for `Model.quantize`, which is called when the import is known to be right.
+    activations : {"fast", "exact"}, optional
+        Of the gates, as for `Model.quantize`.
     dtype, isa, gemm
         As for `Model`.
     **options
@@ -76,7 +79,7 @@ def convert(
         When anything in the source is not understood, naming it; when the import does not compute what the source
         does: `fastgru.comparison.compare` shows in which layer.
     GraphError, ValueError
-        When `precision` does not fit; see `Model.quantize`.
+        When `precision` or `activations` does not fit; see `Model.quantize`.
     """
     from . import selftest
     from .converters import to_graph
@@ -93,7 +96,9 @@ def convert(
         test = selftest.make(graph, None, provenance)
         provenance = {**provenance, "unchecked": str(why)}
     model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=provenance, self_test=test)
-    return model if precision is None else model.quantize(precision)
+    if precision is None and activations is None:
+        return model
+    return model.quantize(precision, activations=activations)
 
 
 def load(

@@ -31,7 +31,7 @@ cdef extern from "fastgru/fastgru.h" nogil:
         FG_NATIVE, FG_FLOAT16, FG_BFLOAT16, FG_INT8, FG_SPARSE, FG_SPARSE_INT8
         FG_PROJECT, FG_GRU_AFTER_OUT, FG_GRU_GATES_OUT, FG_GRU_CANDIDATE, FG_LSTM, FG_LSTM_COUPLED
     ctypedef struct fg_phase:
-        int kind, plain, keep_candidate
+        int kind, tier, keep_candidate
         fg_act act[3]
         double clip
         fg_matrix u

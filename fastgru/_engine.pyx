@@ -417,7 +417,7 @@ cdef class Plan:
         ins.n_phases = len(d["phases"])
         for i, p in enumerate(d["phases"]):
             phase = &ins.phase[i]
-            phase.kind, phase.plain, phase.keep_candidate = p["kind"], p["plain"], p["keep_candidate"]
+            phase.kind, phase.tier, phase.keep_candidate = p["kind"], p["tier"], p["keep_candidate"]
             phase.clip = p["clip"]
             for j in range(3):
                 phase.act[j] = act(p["act"][j])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _engine
-from .graph import Graph, chain, precision_of
+from .graph import Graph, chain, precision_of, tier_of
 from .isa import select_isa
 from .lowering import lower
 from .passes import fused
@@ -264,21 +264,27 @@ class Model:
 
     def quantize(
         self,
-        precision: str | Mapping[str, str],
+        precision: str | Mapping[str, str] | None = None,
         *,
+        activations: str | None = None,
         layers: Sequence[str] | None = None,
         calibration: Any = None,
         max_error: float | None = None,
     ) -> Model:
-        """This model with smaller weights: new model, same layers. `fastgru.quantization.report` says what it costs.
+        """This model with smaller weights or faster gates: new model, same layers.
+
+        `fastgru.quantization.report` says what it costs.
 
         Parameters
         ----------
-        precision : {"float16", "bfloat16", "int8", "float32"} or mapping
+        precision : {"float16", "bfloat16", "int8", "float32"} or mapping, optional
             float16: halves, arithmetic in float32. bfloat16: both operands of every product rounded to
             bfloat16, sums in float32. int8: one scale per output row, activations rounded per row and step,
             exact int32 sums. A mapping gives a precision per layer name. float32 rounds nothing any more; what
-            was rounded before stays so.
+            was rounded before stays so. As it is when omitted.
+        activations : {"fast", "exact"}, optional
+            Of the gates of recurrent layers. fast: sigmoid and tanh as quotients of two polynomials, at most 1e-6
+            and 2e-6 from the true values; exact, as models are made: at most 1.2e-7. As they are when omitted.
         layers : sequence of str, optional
             Names of the layers to change (see `summary`); all that have weight matrices when omitted.
         calibration : (T, I) or (B, T, I) array; ids: (T,) or (B, T), optional
@@ -295,7 +301,8 @@ class Model:
         Raises
         ------
         GraphError
-            When a name or precision does not exist, or weights are out of a precision's range.
+            When a name, precision or tier does not exist, none of the layers has gates of `activations`, or weights
+            are out of a precision's range.
         ValueError, TypeError
             When the model computes in float64 or through BLAS, `max_error` is not positive, or `calibration` does
             not fit or is given without `max_error`.
@@ -310,29 +317,33 @@ class Model:
         from . import quantization, selftest
 
         wanted = quantization.choose(self._graph, precision, layers)
+        quantization.check_tier(self._graph, wanted, activations)
         if self._gemm != "packed" and set(wanted.values()) - {"float32"}:
             got = f"dtype {self.dtype!r} and gemm {self._gemm!r}"
             raise ValueError(f"model to quantize must have dtype 'float32' and gemm 'packed', got {got}")
         if max_error is not None:
-            wanted = self._within(wanted, calibration, max_error)
+            wanted = self._within(wanted, activations, calibration, max_error)
         elif calibration is not None:
             raise ValueError("calibration must be omitted without max_error, got one")
-        graph = quantization.apply(self._graph, wanted)
+        graph = quantization.apply(self._graph, wanted, activations)
         unchanged = graph is self._graph and self._self_test is not None
         test = self._self_test if unchanged else selftest.make(graph, None, self._provenance)
         return Model(
             graph, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm, provenance=self._provenance, self_test=test
         )
 
-    def _within(self, wanted: dict[str, str], calibration: Any, max_error: float) -> dict[str, str]:
+    def _within(
+        self, wanted: dict[str, str], activations: str | None, calibration: Any, max_error: float
+    ) -> dict[str, str]:
         """The part of `wanted` that keeps `max_error`, with a warning when that is none of it."""
         from . import quantization
 
         if calibration is None and self._self_test is not None:
             calibration = self._self_test.input
         x = quantization.calibration_input(self._graph, calibration)
-        kept = quantization.within(self._graph, wanted, x, max_error)
-        if wanted and not kept:
+        kept = quantization.within(self._graph, wanted, x, max_error, activations)
+        graphs = [quantization.apply(self._graph, some, activations) for some in (wanted, kept)]
+        if graphs[0] is not self._graph and graphs[1] is self._graph:
             message = f"max_error must allow at least one layer to change, got {max_error:g}: all stay as they are"
             warnings.warn(message, UserWarning, stacklevel=3)
         return kept
@@ -363,8 +374,10 @@ class Model:
 
     def __repr__(self) -> str:
         precisions = dict.fromkeys(precision_of(node.op) for node in self._graph.nodes if node.op.matrices)
+        tiers = dict.fromkeys(tier for node in self._graph.nodes if (tier := tier_of(node.op)))
         reduced = f" precision={'+'.join(precisions)}" if set(precisions) - {"float32"} else ""
-        return f"<fastgru.Model {self._graph!r} dtype={self.dtype} isa={self.isa}{reduced}>"
+        faster = f" activations={'+'.join(tiers)}" if set(tiers) - {"exact"} else ""
+        return f"<fastgru.Model {self._graph!r} dtype={self.dtype} isa={self.isa}{reduced}{faster}>"
 
 
 def _rebuild(graph: tuple[Any, ...], options: dict[str, Any]) -> Model:

@@ -1,4 +1,4 @@
-"""Choosing the precision of a graph's weights, layer by layer, and what that costs in accuracy and saves in bytes.
+"""Choosing the precision of a graph's weights and the tier of its activations, layer by layer, and what that costs.
 
 Errors are measured with the float64 reference, which rounds weights and activations as the engine does: they are
 those of the rounding alone, the same on every machine.
@@ -7,7 +7,7 @@ those of the rounding alone, the same on every machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from . import reference, selftest
 from ._samples import Input, id_bound
 from .errors import GraphError, listed
-from .graph import PRECISIONS, Graph, Node, Spec, precision_of
+from .graph import PRECISIONS, TIERS, Graph, Node, Op, Recurrent, Spec, precision_of, tier_of
 from .summary import plain_table
 
 Array = NDArray[Any]
-HEADINGS = ("layer", "kind", "precision", "weight error", "output error", "bytes before", "bytes after")
-WORDS = 3  # the first columns, which are not numbers
+HEADINGS = (
+    "layer", "kind", "precision", "activations", "weight error", "output error", "bytes before", "bytes after",
+)  # fmt: skip
+WORDS = 4  # the first columns, which are not numbers
 
 
 def quantizable(graph: Graph) -> list[str]:
@@ -29,8 +31,12 @@ def quantizable(graph: Graph) -> list[str]:
     return [node.name for node in graph.nodes if node.op.matrices]
 
 
-def choose(graph: Graph, precision: str | Mapping[str, str], layers: Sequence[str] | None = None) -> dict[str, str]:
+def choose(
+    graph: Graph, precision: str | Mapping[str, str] | None, layers: Sequence[str] | None = None
+) -> dict[str, str]:
     """The precision of every node that has one: `precision` for all, for those of `layers`, or as a mapping says.
+
+    None is the one that each has.
 
     Raises
     ------
@@ -40,7 +46,10 @@ def choose(graph: Graph, precision: str | Mapping[str, str], layers: Sequence[st
     names = quantizable(graph)
     if isinstance(layers, str):
         raise GraphError(f"layers must be a sequence of names, got the string {layers!r}")
-    if isinstance(precision, str):
+    if precision is None:
+        present = {node.name: precision_of(node.op) for node in graph.nodes}
+        wanted = {name: present.get(name, "") for name in (names if layers is None else layers)}
+    elif isinstance(precision, str):
         wanted = dict.fromkeys(names if layers is None else layers, precision)
     elif not isinstance(precision, Mapping):
         raise GraphError(f"precision must be a name or a mapping of layers to names, got {type(precision).__name__}")
@@ -50,17 +59,24 @@ def choose(graph: Graph, precision: str | Mapping[str, str], layers: Sequence[st
         wanted = dict(precision)
     allowed = ", ".join(names) or "none"
     problems = [f"layer must be one with weight matrices ({allowed}), got {n!r}" for n in wanted if n not in names]
-    given = [precision] if isinstance(precision, str) else sorted(map(str, set(wanted.values())))
+    given = [precision] if isinstance(precision, str) else sorted(map(str, set(wanted.values()) - {""}))
     problems += [f"precision must be one of {', '.join(PRECISIONS)}, got {p!r}" for p in given if p not in PRECISIONS]
     if problems:
         raise GraphError(listed(problems))
     return wanted
 
 
-def apply(graph: Graph, precisions: Mapping[str, str]) -> Graph:
+def apply(graph: Graph, precisions: Mapping[str, str], activations: str | None = None) -> Graph:
     """`graph` with the named nodes' weights rounded to their precision; the others as they are.
 
     `graph` itself when that changes nothing.
+
+    Parameters
+    ----------
+    precisions : mapping
+        As `choose` returns it.
+    activations : {"exact", "fast"}, optional
+        The tier of the gates of those nodes that are recurrent; as they are when omitted.
 
     Examples
     --------
@@ -69,18 +85,36 @@ def apply(graph: Graph, precisions: Mapping[str, str]) -> Graph:
     >>> apply(chain([Dense(np.ones((2, 3)))]), {"dense": "int8"}).nodes[0].op.precision
     'int8'
     """
-    if all(precisions.get(node.name, precision_of(node.op)) == precision_of(node.op) for node in graph.nodes):
+
+    def changes(op: Op, precision: str) -> dict[str, Any]:
+        found: dict[str, Any] = {} if precision == precision_of(op) else {"precision": precision}
+        return found | op.in_tier(activations) if activations and isinstance(op, Recurrent) else found
+
+    changed = {n.name: changes(n.op, precisions[n.name]) for n in graph.nodes if n.name in precisions}
+    if not any(changed.values()):
         return graph
 
     def rounded(node: Node) -> Any:
-        if node.name not in precisions:
+        if not changed.get(node.name):
             return node.op
         try:
-            return node.op.replace(precision=precisions[node.name])
+            return node.op.replace(**changed[node.name])
         except GraphError as error:
             raise GraphError(f"node {node.name!r}: {error}") from error
 
     return graph.with_ops(rounded)
+
+
+def check_tier(graph: Graph, names: Iterable[str], activations: str | None) -> None:
+    """Raise GraphError where `activations` is no tier, or no node of `names` has gates that come in several."""
+    if activations is None:
+        return
+    if activations not in TIERS:
+        raise GraphError(f"activations must be one of {', '.join(TIERS)}, got {activations!r}")
+    wanted = set(names)
+    if not any(tier_of(node.op) for node in graph.nodes if node.name in wanted):
+        got = ", ".join(sorted(wanted)) or "no layer"
+        raise GraphError(f"layers whose activations change must include one with sigmoid or tanh gates, got {got}")
 
 
 # Calibration ---------------------------------------------------------------------------------------
@@ -141,7 +175,9 @@ def _shapes(spec: Spec) -> str:
 # Keeping layers as they are ------------------------------------------------------------------------
 
 
-def within(graph: Graph, precisions: Mapping[str, str], x: Input, max_error: float) -> dict[str, str]:
+def within(
+    graph: Graph, precisions: Mapping[str, str], x: Input, max_error: float, activations: str | None = None
+) -> dict[str, str]:
     """The largest part of `precisions` that keeps every output within `max_error` of what `graph` gives.
 
     Each layer is measured alone; the worst are left out, one by one, until what remains holds.
@@ -154,6 +190,8 @@ def within(graph: Graph, precisions: Mapping[str, str], x: Input, max_error: flo
         As `calibration_input` returns it.
     max_error : float
         Largest absolute error of any output, positive.
+    activations : {"exact", "fast"}, optional
+        As of `apply`.
 
     Returns
     -------
@@ -169,10 +207,10 @@ def within(graph: Graph, precisions: Mapping[str, str], x: Input, max_error: flo
     """
     limit = positive(max_error)
     exact = _outputs(graph, x)
-    alone = {name: _error(apply(graph, {name: p}), x, exact) for name, p in precisions.items()}
+    alone = {name: _error(apply(graph, {name: p}, activations), x, exact) for name, p in precisions.items()}
     kept = dict(precisions)
     for name in sorted(alone, key=lambda n: (math.isnan(alone[n]), alone[n]), reverse=True):
-        if _error(apply(graph, kept), x, exact) <= limit:
+        if _error(apply(graph, kept, activations), x, exact) <= limit:
             break
         del kept[name]
     return kept
@@ -214,8 +252,8 @@ class LayerReport(NamedTuple):
 
     Attributes
     ----------
-    name, kind, precision : str
-        The node's name, its op, and the precision it was given.
+    name, kind, precision, activations : str
+        The node's name, its op, the precision it was given, and the tier of its gates, empty where there is none.
     weight_error, relative_error : float
         Largest absolute change of a weight of its matrices, and the same over the largest of them.
     output_error : float
@@ -227,6 +265,7 @@ class LayerReport(NamedTuple):
     name: str
     kind: str
     precision: str
+    activations: str
     weight_error: float
     relative_error: float
     output_error: float
@@ -266,7 +305,8 @@ class Report(NamedTuple):
         """The rows as text."""
         shown = [(f"{100 * r.relative_error:.2g}%", _small(r.output_error)) for r in self.rows]
         sizes = [(f"{r.bytes_before:,}", f"{r.bytes_after:,}") for r in self.rows]
-        return [(r.name, r.kind, r.precision, *a, *b) for r, a, b in zip(self.rows, shown, sizes, strict=True)]
+        words = [(r.name, r.kind, r.precision, r.activations) for r in self.rows]
+        return [(*a, *b, *c) for a, b, c in zip(words, shown, sizes, strict=True)]
 
     def total(self) -> tuple[str, ...]:
         """The totals as text, a cell for each heading."""
@@ -303,11 +343,11 @@ def report(before: Graph, after: Graph, x: Any = None) -> Report:
     >>> from fastgru.graph import Dense, chain
     >>> before = chain([Dense(np.array([[127.0, 0.4]]))])
     >>> print(report(before, apply(before, {"dense": "int8"}), np.array([[[0.0, 10.0]]])))
-    layer  kind   precision  weight error  output error  bytes before  bytes after
-    ------------------------------------------------------------------------------
-    dense  Dense  int8              0.31%             4             8            6
-    ------------------------------------------------------------------------------
-    total                                             4             8            6
+    layer  kind   precision  activations  weight error  output error  bytes before  bytes after
+    -------------------------------------------------------------------------------------------
+    dense  Dense  int8                           0.31%             4             8            6
+    -------------------------------------------------------------------------------------------
+    total                                                          4             8            6
     max error of 'dense' 4
     """
     array = calibration_input(before, x)
@@ -335,11 +375,11 @@ def _row(before: Graph, old: Node, new: Node, x: Input, exact: tuple[Array, ...]
     changed = max((float(np.abs(w - new.op.weights()[field]).max()) for field, w in matrices.items()), default=0.0)
     largest = max((float(np.abs(w).max()) for w in matrices.values()), default=0.0)
     error = 0.0
-    if changed or precision_of(old.op) != precision_of(new.op):
+    if changed or old.op.attributes() != new.op.attributes():
         error = _error(before.with_ops(lambda node: new.op if node.name == new.name else node.op), x, exact)
     return LayerReport(
-        old.name, type(old.op).__name__, precision_of(new.op), changed, changed / largest if largest else 0.0, error,
-        old.op.weight_bytes(), new.op.weight_bytes(),
+        old.name, type(old.op).__name__, precision_of(new.op), tier_of(new.op),
+        changed, changed / largest if largest else 0.0, error, old.op.weight_bytes(), new.op.weight_bytes(),
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .graph import Graph, Spec, precision_of
+from .graph import Graph, Spec, precision_of, tier_of
 
 HEADINGS = ("layer", "kind", "precision", "output", "parameters", "bytes", "MACs/step")
 WORDS = 4  # the first columns, which are not numbers
@@ -19,8 +19,8 @@ class Row(NamedTuple):
     Attributes
     ----------
     name, kind, precision, output : str
-        The node's name, its op, the precision of its weights (empty without weights), and the shape of its
-        output, e.g. ``"(B, T, 64)"``.
+        The node's name, its op, the precision of its weights (empty without weights) and the tier of its gates
+        where that is not exact, and the shape of its output, e.g. ``"(B, T, 64)"``.
     parameters, bytes : int
         Numbers in its weights, and what they take: matrices as their precision stores them, the others in the
         model's dtype.
@@ -101,6 +101,8 @@ def summarise(graph: Graph, dtype: str) -> Summary:
         count = sum(int(w.size) for w in op.weights().values())
         reduced = precision_of(op) != "float32"
         precision = (precision_of(op) if reduced else dtype) if count else ""
+        if (tier := tier_of(op)) not in ("", "exact"):
+            precision += f", {tier}"
         output = ", ".join(_shape(graph.specs[value]) for value in node.outputs)
         kind, macs = type(op).__name__, op.macs_for(tuple(graph.specs[value] for value in node.inputs))
         rows.append(Row(node.name, kind, precision, output, count, op.weight_bytes(item), macs))

@@ -119,6 +119,10 @@ def test_convert_to_a_precision(cli, tmp_path):
     assert "bfloat16" in cli(*words, "bfloat16")
     assert {n.op.precision for n in fastgru.load(tmp_path / "m.fgru", verify=True).graph.nodes} == {"bfloat16"}
     assert "bfloat16" in cli("info", tmp_path / "m.fgru")
+    assert "bfloat16, fast" in cli(*words, "bfloat16", "--activations", "fast")
+    assert "bfloat16, fast" in cli("info", tmp_path / "m.fgru")
+    text = cli(*words, "int8", "--activations", "quick", code=2)
+    assert text == "error: --activations must be one of exact, fast, got 'quick'"
 
 
 def test_like_takes_json_values_and_nesting():
@@ -336,9 +340,23 @@ def test_quantize_some_layers_within_an_error_on_given_input(cli, saved, tmp_pat
     assert [n.op.precision for n in fastgru.load(output).graph.nodes] == ["int8", "float32"]
 
 
+def test_fast_gates(cli, saved, tmp_path):
+    fast, back = tmp_path / "fast.fgru", tmp_path / "back.fgru"
+    text = cli("quantize", saved / "gru.fgru", "-o", fast, "--precision", "float32", "--activations", "fast")
+    assert re.search(r"gru .*GRU .*float32 .*fast .*0%", text)
+    assert list(map(str, fastgru.load(fast).graph.nodes[0].op.gate_activations())) == ["fast_sigmoid", "fast_tanh"]
+    cli("quantize", fast, "-o", back, "--precision", "float32", "--activations", "exact")
+    np.testing.assert_array_equal(fastgru.load(back)(X), fastgru.load(saved / "gru.fgru")(X), strict=True)
+    text = cli("quantize", back, "-o", fast, "--activations", "fast", "--max-error", 1e-12)
+    assert "no layer can be int8 with fast gates within --max-error 1e-12: nothing was changed" in text
+    assert fastgru.load(fast).graph.nodes[0].op.attributes() == fastgru.load(back).graph.nodes[0].op.attributes()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--activations", "quick"], "activations must be one of exact, fast, got 'quick'"),
+        (["--activations", "fast", "--layers", "dense"], "must include one with sigmoid or tanh gates, got dense"),
         (["--precision", "int4"], "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
         (["--layers", "gru,head"], "layer must be one with weight matrices .gru, dense., got 'head'"),
         (["--max-error", "0"], "gru.fgru: max_error must be a positive number, got 0"),

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 import fastgru
 from fastgru import Model, quantization, reference, selftest
 from fastgru.errors import GraphError
-from fastgru.graph import PRECISIONS, Dense, Embedding, Graph, GraphBuilder, Reverse, Spec, chain, precision
+from fastgru.graph import PRECISIONS, Dense, Embedding, Graph, GraphBuilder, Reverse, Spec, chain, precision, tier_of
 from fastgru.quantization import LayerReport
 
 REDUCED = ("float16", "bfloat16", "int8")
@@ -149,9 +149,9 @@ def test_report_by_hand():
     before = one_weight_wrong()
     after = quantization.apply(before, {"wrong": "int8", "right": "float16"})
     found = quantization.report(before, after, np.ones((1, 2)))
-    assert found.rows[0][:5] == ("wrong", "Dense", "int8", 0.25, 0.25 / 127)
+    assert found.rows[0][:6] == ("wrong", "Dense", "int8", "", 0.25, 0.25 / 127)
     assert found.rows[0].output_error == pytest.approx(0.25 * 127, rel=1e-4)
-    assert found.rows[1] == LayerReport("right", "Dense", "float16", 0.0, 0.0, 0.0, 4, 2)
+    assert found.rows[1] == LayerReport("right", "Dense", "float16", "", 0.0, 0.0, 0.0, 4, 2)
     assert (found.rows[0].bytes_before, found.rows[0].bytes_after) == (8, 2 + 4)
     assert (found.bytes_before, found.bytes_after) == (12, 8)
     assert found.errors == {"right": pytest.approx(0.25 * 127, rel=1e-4)}
@@ -159,12 +159,12 @@ def test_report_by_hand():
 
 
 REPORT = """\
-layer  kind   precision  weight error  output error  bytes before  bytes after
-------------------------------------------------------------------------------
-wrong  Dense  int8               0.2%            32             8            6
-right  Dense  float32              0%             0             4            4
-------------------------------------------------------------------------------
-total                                            32            12           10
+layer  kind   precision  activations  weight error  output error  bytes before  bytes after
+-------------------------------------------------------------------------------------------
+wrong  Dense  int8                            0.2%            32             8            6
+right  Dense  float32                           0%             0             4            4
+-------------------------------------------------------------------------------------------
+total                                                         32            12           10
 max error of 'right' 32"""
 
 
@@ -209,6 +209,60 @@ def test_what_is_kept_is_within_the_error_of_the_whole_model(cell, limit):
     x = quantization.calibration_input(graph, RNG.normal(size=(4, 20, 3)))
     kept = quantization.within(graph, quantization.choose(graph, "int8"), x, limit)
     assert quantization.report(graph, quantization.apply(graph, kept), x).max_error <= limit
+
+
+# The fast tier -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", [None, "int8"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_fast_gates_of_every_cell(cell, precision, tmp_path, isa):
+    model = Model([make_cell(cell, 3, 9)], isa=isa).quantize(precision)
+    op = model.graph.nodes[0].op
+    if not op.in_tier("fast"):
+        with pytest.raises(GraphError, match="must include one with sigmoid or tanh gates, got"):
+            model.quantize(activations="fast")
+        return
+    fast = model.quantize(activations="fast")
+    assert tier_of(fast.graph.nodes[0].op) == "fast"
+    assert fast.summary().rows[0].precision == f"{precision or 'float32'}, fast"
+    assert repr(fast).endswith(" activations=fast>")
+    selftest.verify(fast)
+    x = RNG.normal(size=(2, 5, 3)).astype(np.float32)
+    y = fast(x)
+    assert 0 < np.abs(y - model(x)).max() < (3e-2 if precision else 2e-5)
+    step = fast.stream(2).step
+    np.testing.assert_array_equal(np.stack([step(x[:, t]) for t in range(5)], axis=1), y, strict=True)
+    np.testing.assert_array_equal(fast(x[1]), y[1], strict=True)
+    fast.save(tmp_path / "m.fgru")
+    np.testing.assert_array_equal(fastgru.load(tmp_path / "m.fgru", verify=True, isa=isa)(x), y, strict=True)
+    assert fast.quantize(activations="exact").graph.nodes[0].op.attributes() == op.attributes()
+
+
+def test_the_report_names_the_tier_and_what_it_costs():
+    before = chain([make_cell("gru-after", 3, 8), Dense(np.eye(8))])
+    wanted = quantization.choose(before, None)
+    assert wanted == {"gru": "float32", "dense": "float32"}
+    found = quantization.report(before, quantization.apply(before, wanted, "fast"))
+    assert [(row.precision, row.activations, row.weight_error) for row in found.rows] == [
+        ("float32", "fast", 0.0), ("float32", "", 0.0),
+    ]  # fmt: skip
+    assert 0 < found.rows[0].output_error == found.max_error < 1e-5
+    x = quantization.calibration_input(before)
+    assert quantization.within(before, wanted, x, 1e-9, "fast") == {"dense": "float32"}  # which that does not change
+
+
+def test_tiers_that_do_not_exist_or_have_no_gates_are_named():
+    model = Model([make_cell("gru-after", 3, 8), Dense(np.eye(8))])
+    with pytest.raises(GraphError, match="activations must be one of exact, fast, got 'quick'"):
+        model.quantize(activations="quick")
+    with pytest.raises(GraphError, match="must include one with sigmoid or tanh gates, got dense"):
+        model.quantize(activations="fast", layers=["dense"])
+    with pytest.raises(GraphError, match=r"layer must be one with weight matrices \(gru, dense\), got 'lstm'"):
+        model.quantize(activations="fast", layers=["lstm"])
+    assert repr(model.quantize("int8", activations="fast", layers=["gru"])).endswith("=int8+float32 activations=fast>")
+    with pytest.warns(UserWarning, match="must allow at least one layer to change"):
+        assert model.quantize(activations="fast", max_error=1e-12).graph is model.graph
 
 
 # Calibration ---------------------------------------------------------------------------------------

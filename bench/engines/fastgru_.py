@@ -1,4 +1,4 @@
-"""fastgru in each precision, and with two threads."""
+"""fastgru in each precision, with fast gates, and with two threads."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ class FastGru(Base):
 
     name = module = "fastgru"
 
-    def __init__(self, precision: str = "float32", threads: int = 1) -> None:
+    def __init__(self, precision: str = "float32", threads: int = 1, activations: str | None = None) -> None:
         super().__init__(precision)
-        self.threads = threads
+        self.threads, self.activations = threads, activations
+        if activations is not None:
+            self.name = f"{self.module} {activations}"
 
     def available(self) -> str | None:
-        if self.precision != "float32" and not hasattr(Model, "quantize"):
-            return "this fastgru has no Model.quantize"
         if self.threads > 1 and not hasattr(fastgru, "set_num_threads"):
             return "this fastgru has no set_num_threads"
         return None
 
     def supports(self, problem: Problem) -> bool:
+        if self.activations is not None and problem.real is not None:
+            return False
         threads = problem.case.threads
         return threads == self.threads or (threads > 1 and self.precision == "float32")
 
@@ -45,8 +47,8 @@ class FastGru(Base):
     def generated(self, problem: Problem) -> Run:
         case, x = problem.case, problem.x
         model: Any = Model(problem.graph)
-        if self.precision != "float32":
-            model = model.quantize(self.precision)
+        if self.precision != "float32" or self.activations is not None:
+            model = model.quantize(self.precision, activations=self.activations)
         options: dict[str, Any] = {"threads": self.threads}
         if case.streaming:
             stream = model.stream(case.batch if case.batch > 1 else None, **options)
@@ -57,4 +59,9 @@ class FastGru(Base):
         return Run(lambda: model(x, **options), joined)
 
 
-ENGINES = [*(FastGru(precision) for precision in PRECISIONS), FastGru(threads=2)]
+ENGINES = [
+    *(FastGru(precision) for precision in PRECISIONS),
+    FastGru(threads=2),
+    FastGru(activations="fast"),
+    FastGru("int8", activations="fast"),
+]

@@ -10,7 +10,7 @@ import typer
 
 from .. import comparison, selftest
 from ..errors import ConvertError
-from ..graph import PRECISIONS
+from ..graph import PRECISIONS, TIERS
 from . import _like, _show
 
 
@@ -42,6 +42,7 @@ def convert(
     like: Annotated[list[str] | None, typer.Option(help=_like.HELP)] = None,
     dtype: Annotated[str, typer.Option(help="What the model computes in: float32 or float64.")] = "float32",
     precision: Annotated[str, typer.Option(help="Of the weights: float32, float16, bfloat16 or int8.")] = "float32",
+    activations: Annotated[str | None, typer.Option(help="Of gates: exact (to 1.2e-7) or fast (to 2e-6).")] = None,
     fix: Annotated[list[str] | None, typer.Option(help="ONNX: an input that is a setting, e.g. sr=16000.")] = None,
     shape: Annotated[list[str] | None, typer.Option(help="ONNX: sizes left open, e.g. x=1,576.")] = None,
     axes: Annotated[list[str] | None, typer.Option(help="ONNX: what axes mean, e.g. x=B,T,- for a batch.")] = None,
@@ -57,6 +58,8 @@ def convert(
         raise ConvertError(f"--dtype must be one of {', '.join(fastgru.model.DTYPES)}, got {dtype!r}")
     if precision not in PRECISIONS:
         raise ConvertError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    if activations is not None and activations not in TIERS:
+        raise ConvertError(f"--activations must be one of {', '.join(TIERS)}, got {activations!r}")
     if dtype != "float32" and precision != "float32":
         raise ConvertError(f"--dtype must be float32 for --precision {precision}, got {dtype!r}")
     options: dict[str, Any] = {
@@ -71,7 +74,9 @@ def convert(
         console.print(_show.compared(found))
         console.print(_show.origin(found), markup=False)
     with _show.stderr().status(f"importing {source}") as status:
-        model = fastgru.convert(str(source), like=described, dtype=dtype, precision=precision, **options)
+        model = fastgru.convert(
+            str(source), like=described, dtype=dtype, precision=precision, activations=activations, **options
+        )
         status.update("replaying the self-test")
         report = selftest.verify(model)
         status.update(f"writing {output}")

@@ -1,4 +1,4 @@
-"""``fastgru quantize``: a model with smaller weights, and what that costs and saves."""
+"""``fastgru quantize``: a model with smaller weights or faster gates, and what that costs and saves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 def quantize(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .fgru file to write.")],
-    precision: Annotated[str, typer.Option(help="Of the weights: float16, bfloat16 or int8.")] = "int8",
+    precision: Annotated[str, typer.Option(help="Of the weights: float32, float16, bfloat16 or int8.")] = "int8",
+    activations: Annotated[
+        str | None, typer.Option(help="Of gates: fast (to 2e-6) or exact (to 1.2e-7); as they are when omitted.")
+    ] = None,
     layers: Annotated[str | None, typer.Option(help="Layers to change, separated by commas; all when omitted.")] = None,
     calibration: Annotated[
         str | None, typer.Option(help="Typical input, as for run; the self-test's when omitted.")
@@ -28,7 +31,7 @@ def quantize(
         float | None, typer.Option(help="Largest error of an output: layers that break it stay as they are.")
     ] = None,
 ) -> None:
-    """Make the weights of a model smaller; print errors, bytes and speed before and after."""
+    """Make the weights of a model smaller, or its gates faster; print errors, bytes and speed before and after."""
     import fastgru
 
     if not output.parent.is_dir():
@@ -38,8 +41,10 @@ def quantize(
         x = _input(before, calibration)
         with _arrays.naming(str(model)):
             wanted = _names(before, layers, precision)
-            kept = wanted if max_error is None else quantization.within(before.graph, wanted, x, max_error)
-            after = before.quantize(kept)
+            quantization.check_tier(before.graph, wanted, activations)
+            kept = wanted if max_error is None else quantization.within(before.graph, wanted, x, max_error, activations)
+            after = before.quantize(kept, activations=activations if kept else None)
+            asked = before.graph if kept == wanted else quantization.apply(before.graph, wanted, activations)
         found = quantization.report(before.graph, after.graph, x)
         status.update("timing")
         timings = bench.compare([before, after])
@@ -51,8 +56,9 @@ def quantize(
     shapes = ", ".join(f"{n} {a.shape}" for n, a in x.items()) if isinstance(x, dict) else f"input {x.shape}"
     used = f"on {'the self-test' if calibration is None else calibration}, {shapes}"
     console.print(f"{found.outputs()}, {used}", markup=False)
-    if wanted and not kept:
-        console.print(f"no layer can be {precision} within --max-error {max_error:g}: nothing was changed")
+    if after.graph is before.graph and asked is not before.graph:
+        what = precision if activations is None else f"{precision} with {activations} gates"
+        console.print(f"no layer can be {what} within --max-error {max_error:g}: nothing was changed")
     elif len(kept) < len(wanted):
         console.print(f"kept as they were: {', '.join(n for n in wanted if n not in kept)}", markup=False)
     for what, (us, now) in timings.items():

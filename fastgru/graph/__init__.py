@@ -6,7 +6,7 @@ table that the file format and the engine's lowering read.
 """
 
 from . import dialects
-from .activations import ACTIVATIONS, SOFTMAX, Activation
+from .activations import ACTIVATIONS, SOFTMAX, TIERS, Activation
 from .basic import (
     Activate,
     Add,
@@ -32,7 +32,7 @@ from .like import Like, like
 from .op import Op, precision_of
 from .precision import PRECISIONS
 from .product import MatMul
-from .recurrent import Bidirectional, Recurrent
+from .recurrent import Bidirectional, Recurrent, tier_of
 from .reduction import REDUCTIONS, ArgReduce, CumSum, Reduce, Softmax, TopK
 from .shape import Expand, Pad, Reshape, Slice, Tile, Transpose
 from .spec import Spec
@@ -61,10 +61,11 @@ OPS: dict[str, type[Op]] = {
 
 __all__ = [
     "ACTIVATIONS", "BINARY", "GRU", "IRFFT", "LSTM", "MERGE_OPS", "OPS", "PRECISIONS", "REDUCTIONS", "RFFT", "RNN",
-    "SOFTMAX", "TIME_REDUCTIONS", "UNARY", "Activate", "Activation", "Add", "ApplyMask", "ArgReduce", "Average",
-    "BatchNorm", "Bidirectional", "Binary", "Cast", "Concat", "Constant", "Conv", "ConvTranspose", "CumSum", "Dense",
-    "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder", "LayerNorm", "Like", "Mask",
-    "MatMul", "Multiply", "Node", "OneHot", "Op", "OverlapAdd", "Pad", "Pool", "Recurrent", "Reduce", "Reshape",
-    "Reverse", "Slice", "Softmax", "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv", "TimePad", "TimePool",
-    "TimeReduce", "TimeSoftmax", "TopK", "Transpose", "Unary", "Where", "chain", "dialects", "like", "precision_of",
+    "SOFTMAX", "TIERS", "TIME_REDUCTIONS", "UNARY", "Activate", "Activation", "Add", "ApplyMask", "ArgReduce",
+    "Average", "BatchNorm", "Bidirectional", "Binary", "Cast", "Concat", "Constant", "Conv", "ConvTranspose",
+    "CumSum", "Dense", "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder", "LayerNorm",
+    "Like", "Mask", "MatMul", "Multiply", "Node", "OneHot", "Op", "OverlapAdd", "Pad", "Pool", "Recurrent", "Reduce",
+    "Reshape", "Reverse", "Slice", "Softmax", "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv", "TimePad",
+    "TimePool", "TimeReduce", "TimeSoftmax", "TopK", "Transpose", "Unary", "Where", "chain", "dialects", "like",
+    "precision_of", "tier_of",
 ]  # fmt: skip

@@ -24,6 +24,21 @@ def _softplus(x: F64, a: float, b: float) -> F64:
     return np.logaddexp(x, 0.0)
 
 
+# What include/fastgru/vmath.h computes for the fast tier; how far it is from tanh stands there.
+_FAST_MAX = 7.0
+_FAST_P = (4.023165971405458e-06, 0.0022996951803621653, 0.12330129713287633, 1.0)
+_FAST_Q = (0.00014465821219507237, 0.02118404410615605, 0.4566293919080159, 1.0)
+
+
+def _fast_tanh(x: F64, a: float, b: float) -> F64:
+    x = np.clip(x, -_FAST_MAX, _FAST_MAX)
+    return np.asarray(x * np.polyval(_FAST_P, x * x) / np.polyval(_FAST_Q, x * x))
+
+
+def _fast_sigmoid(x: F64, a: float, b: float) -> F64:
+    return 0.5 * _fast_tanh(0.5 * x, a, b) + 0.5
+
+
 class Row(NamedTuple):
     """One activation: its kernel code, the defaults of its parameters (None: not used), its formula."""
 
@@ -48,7 +63,10 @@ ACTIVATIONS: dict[str, Row] = {
     "thresholded_relu": Row(9, 1.0, None, lambda x, a, b: np.where(x <= a, 0.0, x)),
     "scaled_tanh": Row(10, 1.0, 1.0, lambda x, a, b: a * np.tanh(b * x)),
     "affine": Row(11, 1.0, 0.0, lambda x, a, b: a * x + b),
+    "fast_sigmoid": Row(12, None, None, _fast_sigmoid),
+    "fast_tanh": Row(13, None, None, _fast_tanh),
 }
+TIERS = {"exact": ("sigmoid", "tanh"), "fast": ("fast_sigmoid", "fast_tanh")}  # the same functions in each
 SOFTMAX = "softmax"  # acts on a whole row, so it is no row of the table and never a gate's activation
 
 
@@ -94,6 +112,21 @@ class Activation:
         if isinstance(value, dict):
             return cls(**value)
         return cls("linear" if value is None else value)
+
+    def in_tier(self, tier: str) -> Activation:
+        """The same function in a tier of `TIERS`; itself where it has no other.
+
+        Examples
+        --------
+        >>> str(Activation("tanh").in_tier("fast")), str(Activation("relu").in_tier("fast"))
+        ('fast_tanh', 'relu')
+        """
+        return Activation(TIERS[tier][TIERS[self.tier].index(self.name)]) if self.tier else self
+
+    @property
+    def tier(self) -> str:
+        """The name of its tier; empty where it is in none."""
+        return next((tier for tier, names in TIERS.items() if self.name in names), "")
 
     @property
     def code(self) -> int:

@@ -89,7 +89,8 @@ class GRU(Recurrent):
         return "gru_output" if self.output_gate else "gru"
 
     def gate_activations(self) -> tuple[Activation, ...]:
-        return (self.gate_activation, self.activation, self.output_activation)
+        used = (self.gate_activation, self.activation)
+        return (*used, self.output_activation) if self.output_gate else used
 
     def cell_problems(self) -> list[str]:
         found = super().cell_problems()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import prod
 from typing import Any, ClassVar
 
@@ -107,8 +107,16 @@ class Recurrent(Op):
         return self.scan or (self.return_sequences and not self.reverse)
 
     def gate_activations(self) -> tuple[Activation, ...]:
-        """The activations in the order in which the cell's formula uses them."""
+        """The activations that the cell's formula uses, in its order: of gates, candidate, output."""
         raise NotImplementedError
+
+    def in_tier(self, tier: str) -> dict[str, Activation]:
+        """The fields that differ when the activations are of a tier of `fastgru.graph.activations.TIERS`."""
+        used = self.gate_activations()
+        return {n: a.in_tier(tier) for n, a in self._activations().items() if a in used and a.in_tier(tier) != a}
+
+    def _activations(self) -> dict[str, Activation]:
+        return {f.name: v for f in fields(self) if isinstance(v := getattr(self, f.name), Activation)}
 
     def problems(self) -> list[str]:
         found: list[str] = []
@@ -125,7 +133,7 @@ class Recurrent(Op):
             found.append(f"mask_output must be one of {MASK_OUTPUTS}, got {self.mask_output!r}")
         if self.clip is not None and not self.clip > 0:
             found.append(f"clip must be positive, got {self.clip!r}")
-        for activation in self.gate_activations():
+        for activation in self._activations().values():
             no_softmax(found, "activation of a gate", activation)
         return found + self._scan_problems() + self.cell_problems()
 
@@ -185,6 +193,19 @@ class Recurrent(Op):
 
     def macs_for(self, inputs: tuple[Spec, ...]) -> int:
         return self.macs() * (prod(inputs[0].shape[:2]) if self.scan else 1)
+
+
+def tier_of(op: Op) -> str:
+    """The tier of a recurrent layer's activations, several where they differ; empty where they are in none.
+
+    Examples
+    --------
+    >>> from fastgru.graph import RNN
+    >>> tier_of(RNN(np.ones((2, 3)), np.ones((2, 2))))
+    'exact'
+    """
+    gates = op.gate_activations() if isinstance(op, Recurrent) else ()
+    return "+".join(sorted({a.tier for a in gates} - {""}))
 
 
 class Bidirectional:

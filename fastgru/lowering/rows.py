@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import graph as g
-from ..graph import SOFTMAX, Activation
+from ..graph import SOFTMAX, TIERS, Activation
 from ..reference import f64
 
 # Instruction codes of fastgru/_run.pxi and phase codes of include/fastgru/fastgru.h.
@@ -27,7 +27,6 @@ PHASES = {
          "project")
     )
 }  # fmt: skip
-USUAL = ("sigmoid", "tanh", "tanh")  # what the kernels' fast path computes
 
 
 def _act(activation: Activation) -> tuple[int, float, float]:
@@ -41,18 +40,25 @@ def _gates(op: g.Recurrent, array: Any, names: str) -> Any:
     return np.stack([blocks[name] for name in names])
 
 
+def _tier(op: g.Recurrent, kind: str, gate: str, candidate: str, output: str) -> int:
+    """The code of enum fg_tier (include/fastgru/fastgru.h): the tiers are compiled into the cells, 0 is any other."""
+    for code, (sigmoid, tanh) in enumerate(TIERS.values(), 1):
+        if op.clip is None and candidate == output == tanh and (kind == "rnn" or gate == sigmoid):
+            return code
+    return 0
+
+
 def _phase(op: g.Recurrent, kind: str, names: str, *, kept_apart: str = "") -> dict[str, Any]:
     """A phase over the gates `names`; the recurrent bias of `kept_apart` stays with the recurrent product."""
     acts = op.gate_activations()
-    acts = (acts[0],) * 3 if len(acts) == 1 else acts
-    usual = [a.name for a in acts[1:]] == ["tanh"] * 2 if kind == "rnn" else tuple(a.name for a in acts) == USUAL
+    acts = (*acts, acts[-1], acts[-1])[:3]
     zero = np.zeros(op.weight_x.shape[0])
     bias_x = _gates(op, f64(op.bias, zero), names)
     bias_h = _gates(op, f64(op.bias_h, zero), names)
     apart = np.array([[name in kept_apart] for name in names])
     return {
         "kind": PHASES[kind],
-        "plain": usual and op.clip is None,
+        "tier": _tier(op, kind, *(a.name for a in acts)),
         "keep_candidate": isinstance(op, g.GRU) and op.update_keeps == "candidate",
         "act": [_act(a) for a in acts],
         "clip": op.clip or 0.0,

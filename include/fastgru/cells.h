@@ -2,7 +2,7 @@
  *
  * x[i][g] is the input part with all biases that may be merged into it, u[i * G + g] the recurrent part. at[i] is
  * the element of the vector's first unit in buffers of `stride`, unit[i] its column. The formulas are those
- * of fastgru/reference.py.
+ * of fastgru/reference/cells.py.
  */
 #ifndef FASTGRU_CELLS_H
 #define FASTGRU_CELLS_H
@@ -17,7 +17,7 @@ typedef struct {
   const fg_phase *p;
   const fg_step *s;
   int n;
-  int plain; /* a constant in every caller: sigmoid gates, tanh elsewhere, no clip */
+  int tier; /* a constant in every caller */
   fg_idx at[FG_FLIGHT], unit[FG_FLIGHT];
 } fg_cells;
 
@@ -31,20 +31,28 @@ FG_INLINE vr clipped(const fg_phase *p, vr v) {
 }
 
 FG_INLINE void gate(const fg_cells *c, int n, vr *v) {
-  if (c->plain)
+  if (c->tier == FG_USUAL)
     fg_sigmoids(n, v);
+  else if (c->tier == FG_FAST)
+    fg_fast_sigmoids(n, v);
   else
     FG_EACH(i, n) v[i] = fg_activation(&c->p->act[FG_GATE], clipped(c->p, v[i]));
 }
-FG_INLINE void candidate(const fg_cells *c, int n, vr *v) {
-  if (c->plain)
+FG_INLINE void hyperbolic(const fg_cells *c, int n, vr *v) {
+  if (c->tier == FG_USUAL)
     fg_tanhs(n, v);
+  else
+    fg_fast_tanhs(n, v);
+}
+FG_INLINE void candidate(const fg_cells *c, int n, vr *v) {
+  if (c->tier != FG_ANY)
+    hyperbolic(c, n, v);
   else
     FG_EACH(i, n) v[i] = fg_activation(&c->p->act[FG_CANDIDATE], clipped(c->p, v[i]));
 }
 FG_INLINE void squash(const fg_cells *c, int n, vr *v) {
-  if (c->plain)
-    fg_tanhs(n, v);
+  if (c->tier != FG_ANY)
+    hyperbolic(c, n, v);
   else
     FG_EACH(i, n) v[i] = fg_activation(&c->p->act[FG_OUTPUT], v[i]);
 }

@@ -25,7 +25,9 @@ enum fg_act_kind {
   FG_LEAKY_RELU = 8,
   FG_THRESHOLDED_RELU = 9,
   FG_SCALED_TANH = 10,
-  FG_AFFINE = 11
+  FG_AFFINE = 11,
+  FG_FAST_SIGMOID = 12,
+  FG_FAST_TANH = 13
 };
 
 typedef struct {
@@ -85,9 +87,17 @@ enum fg_phase_kind {
   FG_PHASES = 9
 };
 
+/* Which activations the gates have: those of the last two tiers are compiled into the cells. */
+enum fg_tier {
+  FG_ANY = 0,   /* whatever `act` and `clip` say */
+  FG_USUAL = 1, /* sigmoid for gates, tanh elsewhere, nothing clipped */
+  FG_FAST = 2,  /* the same with the fast ones */
+  FG_TIERS = 3
+};
+
 typedef struct {
   int kind;          /* enum fg_phase_kind */
-  int plain;         /* every activation is the usual one and nothing is clipped: the fast path */
+  int tier;          /* enum fg_tier */
   int keep_candidate; /* GRU: h' = (1-z) h + z n instead of z h + (1-z) n */
   fg_act act[3];     /* gates, candidate, output */
   double clip;       /* pre-activations to [-clip, clip]; 0: not clipped */

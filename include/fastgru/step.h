@@ -9,7 +9,9 @@
 /* Vectors of units whose cells are computed side by side. One at a time waits for itself: the gates of 32 rows of 128
  * units (GRU, LSTM) took 4.8 and 6.3 us on Zen 5; by twos 2.3 and 3.7, by fours 2.2 and 3.1, by sixes 2.7 and 3.8. With
  * the 16 registers of AVX2 fours spill, and are still better than twos: Zen 3, a step of 32 rows of 32 units 4.5 and
- * 6.1 us, now 4.1 and 5.6; of 64 units 13.6 and 17.7, now 12.6 and 17.0. */
+ * 6.1 us, now 4.1 and 5.6; of 64 units 13.6 and 17.7, now 12.6 and 17.0. All vectors through the sigmoids before the
+ * first one's tanh, by twos or fours: the same or slower, as the gates of many vectors are bound by their instructions
+ * already (Zen 3: 10 cycles a vector's sigmoid, 11 its tanh), those of a few by one's latency. */
 enum { FG_CELLS_IN_FLIGHT = 4 };
 
 /* The cells of `count` vectors: the `panel`-th of rows m[], or panel after panel of row m[0]. acc[i * G + g] are the
@@ -24,10 +26,10 @@ typedef struct {
 } cells_job;
 
 /* n of them, from the i-th on. */
-FG_INLINE void cell_vectors(const cells_job *job, int i, int n, int kind, int G, int plain) {
+FG_INLINE void cell_vectors(const cells_job *job, int i, int n, int kind, int G, int tier) {
   const fg_idx width = G * FG_LANES, row = job->ph->u.panels * width;
   fg_cells c;
-  c.p = job->ph, c.s = job->s, c.n = n, c.plain = plain;
+  c.p = job->ph, c.s = job->s, c.n = n, c.tier = tier;
   fg_inputs x[FG_FLIGHT];
   FG_EACH(v, n) {
     const fg_idx r = job->rows > 1 ? i + v : 0, p = job->rows > 1 ? job->panel : job->panel + i + v;
@@ -39,15 +41,15 @@ FG_INLINE void cell_vectors(const cells_job *job, int i, int n, int kind, int G,
   cell(kind, &c, x, job->acc + i * G);
 }
 
-/* One function a phase and kind of activations, whatever the tile. */
-FG_INLINE void all_cells(const cells_job *job, int kind, int G, int plain) {
+/* One function a phase and tier, whatever the tile. */
+FG_INLINE void all_cells(const cells_job *job, int kind, int G, int tier) {
   int i = 0;
-  if (plain) {
+  if (tier != FG_ANY) {
     for (; i + FG_CELLS_IN_FLIGHT <= job->count; i += FG_CELLS_IN_FLIGHT)
-      cell_vectors(job, i, FG_CELLS_IN_FLIGHT, kind, G, plain);
-    for (; i + 2 <= job->count; i += 2) cell_vectors(job, i, 2, kind, G, plain);
+      cell_vectors(job, i, FG_CELLS_IN_FLIGHT, kind, G, tier);
+    for (; i + 2 <= job->count; i += 2) cell_vectors(job, i, 2, kind, G, tier);
   }
-  for (; i < job->count; i++) cell_vectors(job, i, 1, kind, G, plain);
+  for (; i < job->count; i++) cell_vectors(job, i, 1, kind, G, tier);
 }
 
 typedef void cells_fn(const cells_job *);
@@ -64,16 +66,19 @@ typedef void cells_fn(const cells_job *);
   row(FG_LSTM_COUPLED, 3)             \
   row(FG_PROJECT, 1)
 
-#define FG_CELLS(name, kind, G, plain) \
-  static __attribute__((noinline)) void name(const cells_job *job) { all_cells(job, kind, G, plain); }
-#define FG_CELLS_FUNCTIONS(kind, G) FG_CELLS(cells_any_##kind, kind, G, 0) FG_CELLS(cells_plain_##kind, kind, G, 1)
-#define FG_CELLS_ROW(kind, G) {cells_any_##kind, cells_plain_##kind},
+#define FG_CELLS(name, kind, G, tier) \
+  static __attribute__((noinline)) void name(const cells_job *job) { all_cells(job, kind, G, tier); }
+#define FG_CELLS_FUNCTIONS(kind, G)             \
+  FG_CELLS(cells_any_##kind, kind, G, FG_ANY)     \
+  FG_CELLS(cells_usual_##kind, kind, G, FG_USUAL) \
+  FG_CELLS(cells_fast_##kind, kind, G, FG_FAST)
+#define FG_CELLS_ROW(kind, G) {cells_any_##kind, cells_usual_##kind, cells_fast_##kind},
 FG_EACH_PHASE(FG_CELLS_FUNCTIONS)
-static cells_fn *const cells_table[FG_PHASES][2] = {FG_EACH_PHASE(FG_CELLS_ROW)};
+static cells_fn *const cells_table[FG_PHASES][FG_TIERS] = {FG_EACH_PHASE(FG_CELLS_ROW)};
 
 /* The product was made elsewhere: s->product. */
 static void gates(const fg_phase *ph, const fg_step *s) {
-  cells_fn *const cells = cells_table[ph->kind][ph->plain];
+  cells_fn *const cells = cells_table[ph->kind][ph->tier];
   const fg_idx row = ph->u.panels * ph->u.gates * FG_LANES;
   for (fg_idx i = 0; i < s->rows.count; i++) {
     const fg_idx m = row_number(&s->rows, i);
@@ -134,7 +139,7 @@ FG_INLINE void step_stretch(const fg_phase *ph, const fg_step *s, cells_fn *cell
 }
 
 FG_INLINE void step_rows(const fg_phase *ph, const fg_step *s, int G) {
-  cells_fn *const cells = cells_table[ph->kind][ph->plain];
+  cells_fn *const cells = cells_table[ph->kind][ph->tier];
   const fg_idx n = s->rows.count;
   if (n == 1) {
 #define FG_AT(from, to) step_stretch(ph, s, cells, from, to, G)
