@@ -67,11 +67,11 @@ def models(axes: Any, results: Results, figures: Sequence[Figure]) -> bool:
     """What was asked of real models and what was seen: how many times as fast as today's engines."""
     cases = {case["name"]: case for case in results["cases"] if case["model"]}
     rows = [
-        (f"{name} {precision}, {figure.peers}", ratio, asked)
+        (f"{name} {precision}, {figure.peers}", found.value, asked)
         for figure in figures
         for precision, asked in figure.asked.items()
         for name in figure.cases
-        if name in cases and (ratio := seen(figure, precision, cases[name], results)) is not None
+        if name in cases and (found := seen(figure, precision, cases[name], results)) is not None
     ]
     for i, (_, ratio, asked) in enumerate(rows):
         axes.barh(i, ratio, color="C0" if ratio >= asked else "C1")

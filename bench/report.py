@@ -11,9 +11,13 @@ from typing import Any
 
 from .cases import FILE, Figure, read
 from .plots import draw
-from .results import OURS, Results, best_peer, seen, timed
+from .results import OURS, Results, Seen, best_peer, seen, timed
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+SHORT = (
+    "What is short, in microseconds: fastgru's median, the one that was asked for, and the floor, which is what the "
+    "machine needs to read the weights or to multiply by them, nothing else (bench/roofline.py):"
+)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -89,19 +93,45 @@ def not_timed(results: Results) -> list[str]:
     return lines
 
 
-def figure_table(results: Results, figures: Sequence[Figure]) -> list[str]:
-    """The figures that were asked for: asked, seen in each of their cases."""
+def asked_for(
+    results: Results, figures: Sequence[Figure]
+) -> Iterator[tuple[Figure, str, float, dict[str, Seen | None]]]:
+    """Each figure in each precision: what was asked, and what its cases show."""
     cases = {case["name"]: case for case in results["cases"]}
-    rows = []
     for figure in figures:
         for precision, asked in figure.asked.items():
-            values = [seen(figure, precision, cases[name], results) if name in cases else None for name in figure.cases]
-            known = [value for value in values if value is not None]
-            reached = [value <= asked if figure.kind == "floor" else value >= asked for value in known]
-            verdict = "no" if not all(reached) else "yes" if len(known) == len(values) else "not measured"
-            shown = ", ".join("-" if value is None else f"{value:.2f}" for value in values)
-            rows.append([figure.label, precision, f"{asked:g}", shown, verdict])
+            shown = {n: seen(figure, precision, cases[n], results) if n in cases else None for n in figure.cases}
+            yield figure, precision, asked, shown
+
+
+def figure_table(results: Results, figures: Sequence[Figure]) -> list[str]:
+    """The figures that were asked for: asked, seen in each of their cases."""
+    rows = []
+    for figure, precision, asked, shown in asked_for(results, figures):
+        known = [value for value in shown.values() if value is not None]
+        reached = all(value.reaches(asked) for value in known)
+        verdict = "no" if not reached else "yes" if len(known) == len(shown) else "not measured"
+        values = ", ".join("-" if value is None else f"{value.value:.2f}" for value in shown.values())
+        rows.append([figure.label, precision, f"{asked:g}", values, verdict])
     return table(["figure", "precision", "asked", "seen", "met"], rows)
+
+
+def short_table(results: Results, figures: Sequence[Figure]) -> list[str]:
+    """Every case that is short of a figure: its median, the one that was asked for, and the floor under both."""
+    rows = []
+    for figure, precision, asked, shown in asked_for(results, figures):
+        for name, value in shown.items():
+            if value is None or value.reaches(asked):
+                continue
+            mine, wanted, floor = value.mine["median_us"], value.wanted(asked), value.mine.get("floor_us")
+            under = [number(floor), f"{mine / floor:.2f}", f"{wanted / floor:.2f}"] if floor else ["", "", ""]
+            what = name if figure.kind == "ratio" else f"{name}, {figure.kind}"
+            rows.append([what, precision, number(mine), number(wanted), *under])
+    return (
+        table(["short", "precision", "median", "asked", "floor", "median / floor", "asked / floor"], rows)
+        if rows
+        else []
+    )
 
 
 # Command ------------------------------------------------------------------------------------------
@@ -115,6 +145,8 @@ def report(
     yield from [*machine_lines(results), "", *listed, ""]
     if figures:
         yield from [*figure_table(results, figures), ""]
+        if short := short_table(results, figures):
+            yield from [SHORT, "", *short, ""]
     yield from [f"![{Path(plot).stem}]({plot})" for plot in plots]
     notes = [] if elsewhere else not_timed(results)
     yield from (["", "Not timed:", "", *notes] if notes else [])
@@ -160,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elsewhere = shown(options.cases) if options.cases else ""
         put_into(options.readme, "\n".join(report(results, figures, list(map(shown, drawn)), elsewhere)))
     else:
-        print("\n".join(["", *figure_table(results, figures)]))
+        print("\n".join(["", *figure_table(results, figures), "", *short_table(results, figures)]))
     return 0
 
 

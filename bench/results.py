@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from .cases import PRECISIONS, Figure
 
@@ -32,19 +32,46 @@ def best_peer(case: Any, precisions: Sequence[str] = PRECISIONS, pattern: str = 
     return min(peers.items(), key=lambda item: item[1]) if peers else None
 
 
-def seen(figure: Figure, precision: str, case: Any, results: Results) -> Any:
+class Seen(NamedTuple):
+    """A case of a figure: whose time it is about, and the time it is compared with, in microseconds.
+
+    `value` is what is asked for: their ratio, to be at most the figure where `kind` is "floor", else at least.
+    """
+
+    kind: str
+    mine: Any  # the entry of fastgru
+    other: float
+
+    @property
+    def value(self) -> float:
+        """What the case shows of the figure."""
+        ratio = self.other / self.mine["median_us"]
+        return 1 / ratio if self.kind == "floor" else ratio
+
+    def reaches(self, asked: float) -> bool:
+        """Whether that is what was asked for."""
+        return self.value <= asked if self.kind == "floor" else self.value >= asked
+
+    def wanted(self, asked: float) -> float:
+        """The median that would be."""
+        return self.other * asked if self.kind == "floor" else self.other / asked
+
+
+def seen(figure: Figure, precision: str, case: Any, results: Results) -> Seen | None:
     """What a case shows of a figure, or None where it was not measured."""
     engines = timed(case)
-    mine = engines.get(ours(precision))
-    if mine is None:
+    one = engines.get(ours(precision))
+    mine = engines.get(f"{OURS} 2 threads") if figure.kind == "threads" else one
+    if one is None or mine is None:
         return None
+    other = None
     if figure.kind == "floor":
-        return mine.get("over_floor")
-    if figure.kind == "peak":
+        other = mine.get("floor_us")
+    elif figure.kind == "peak":
         peak = results["roofline"].get("flops")
-        return case["flops"] / (mine["median_us"] * 1e-6) / peak if peak else None
-    if figure.kind == "threads":
-        two = engines.get(f"{OURS} 2 threads")
-        return mine["median_us"] / two["median_us"] if two else None
-    peer = best_peer(case, ["float32"] if precision == "float32" else PRECISIONS, figure.peers)
-    return peer[1] / mine["median_us"] if peer else None
+        other = case["flops"] / peak * 1e6 if peak else None
+    elif figure.kind == "threads":
+        other = one["median_us"]
+    elif peer := best_peer(case, ["float32"] if precision == "float32" else PRECISIONS, figure.peers):
+        other = peer[1]
+    return None if other is None else Seen(figure.kind, mine, other)

@@ -1,5 +1,6 @@
-/* What the machine allows: the FMA peak of one core and its read bandwidth by working set, as JSON. Compiled and run by
- * bench/roofline.py with -O3 -march=native -ffp-contract=fast.
+/* What the machine allows: the peaks of one core, of multiply-adds of floats and of dot products of bytes
+ * (include/fastgru/dot.h), and its read bandwidth by working set, as JSON. Compiled and run by bench/roofline.py with
+ * -O3 -march=native -ffp-contract=fast.
  *
  * Bandwidth is that of weights in a product: each vector read goes into a multiply-add, from one stream of memory or from
  * four at once, with and without software prefetch; the fastest of all repetitions counts, as a limit should.
@@ -11,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "fastgru/dot.h"
 
 #if defined(__AVX512F__)
 #define BYTES 64
@@ -58,6 +61,24 @@ static void multiply_add(void) {
   use(acc, ACCUMULATORS);
 }
 
+/* One repetition: the dot products of ROUNDS, of other bytes in each, as in a product. */
+static void dot_products(void) {
+  static char x[64 * FG_FOUR];
+  vi acc[ACCUMULATORS], w[ACCUMULATORS];
+  for (int i = 0; i < 64 * FG_FOUR; i++) x[i] = (char)(i % FG_FOUR < 4 ? i : -(i & 1));
+#pragma GCC unroll 12
+  for (int i = 0; i < ACCUMULATORS; i++) acc[i] = (vi){0}, w[i] = (vi){0} + i * 0x01010101;
+  __asm__ volatile("" ::"r"(x) : "memory");
+  for (long k = 0; k < ROUNDS; k++) {
+#pragma GCC unroll 12
+    for (int i = 0; i < ACCUMULATORS; i++) acc[i] = dot_bytes(acc[i], x + (k & 63) * FG_FOUR, w[i]);
+  }
+  vi total = acc[0];
+#pragma GCC unroll 12
+  for (int i = 1; i < ACCUMULATORS; i++) total += acc[i];
+  sink = (float)largest_lane(total);
+}
+
 /* One pass over n vectors, as `streams` streams side by side, prefetching `ahead` vectors of each stream. */
 static inline __attribute__((always_inline)) void pass(const vec *p, long n, int streams, long ahead, vec x, vec *acc) {
   const int each = UNROLL / streams;
@@ -86,8 +107,9 @@ static void read_all(const vec *p, long bytes, long passes, int way) {
   use(acc, UNROLL);
 }
 
-/* What each of `threads` threads does: multiply-adds, or reading where there is memory. */
+/* What each of `threads` threads does: `compute`, or reading where there is memory. */
 typedef struct {
+  void (*compute)(void);
   const vec *p;
   long bytes, passes;
   int threads;
@@ -101,20 +123,20 @@ static void *work(void *arg) {
     if (j->threads > 1) pthread_barrier_wait(j->meet);
     j->start[r] = seconds();
     if (j->p) read_all(j->p, j->bytes, j->passes, r % 4);
-    else multiply_add();
+    else j->compute();
     j->end[r] = seconds();
   }
   return NULL;
 }
 
 /* The shortest repetition, from the first start to the last end. */
-static double shortest(int threads, const vec *p, long bytes, long passes) {
+static double shortest(int threads, void (*compute)(void), const vec *p, long bytes, long passes) {
   static job jobs[2];
   pthread_barrier_t meet;
   pthread_t other;
   pthread_barrier_init(&meet, NULL, (unsigned)threads);
   for (int i = 0; i < threads; i++)
-    jobs[i] = (job){p ? p + i * (bytes / threads / BYTES) : NULL, bytes / threads, passes, threads, &meet, {0}, {0}};
+    jobs[i] = (job){compute, p ? p + i * (bytes / threads / BYTES) : NULL, bytes / threads, passes, threads, &meet, {0}, {0}};
   if (threads > 1 && pthread_create(&other, NULL, work, &jobs[1])) exit(1);
   work(&jobs[0]);
   if (threads > 1) pthread_join(other, NULL);
@@ -138,11 +160,13 @@ int main(int argc, char **argv) {
   vec *p = aligned_alloc(4096, (size_t)most);
   if (!p) return 1;
   memset(p, 1, (size_t)most);
-  const double flops = 2.0 * LANES * ACCUMULATORS * ROUNDS * threads / shortest(threads, NULL, 0, 0);
-  printf("{\"vector_bytes\": %d, \"flops\": %.4g, \"bandwidth\": [", BYTES, flops);
+  const double each = 2.0 * LANES * ACCUMULATORS * ROUNDS * threads;
+  const double flops = each / shortest(threads, multiply_add, NULL, 0, 0);
+  const double dots = 4 * each / shortest(threads, dot_products, NULL, 0, 0);
+  printf("{\"vector_bytes\": %d, \"flops\": %.4g, \"dots\": %.4g, \"bandwidth\": [", BYTES, flops, dots);
   for (int i = 0; i < sizes; i++) {
     const long bytes = kib[i] << 10, passes = (1 << 24) / bytes + 1;
-    const double time = shortest(threads, p, bytes, passes);
+    const double time = shortest(threads, NULL, p, bytes, passes);
     printf("%s[%ld, %.4g]", i ? ", " : "", bytes, (double)passes * (double)bytes / time);
   }
   printf("]}\n");

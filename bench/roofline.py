@@ -9,7 +9,8 @@ size, and its arithmetic at the FMA peak, `flops = 2 * weights * rows`. Over a w
   the rows that count in place of `B` where lengths differ;
 - convolutions and products over frames: their weights once, and all their multiply-accumulates.
 
-Weights of a reduced precision have fewer bytes; as its peak is not measured, its floor is that of reading alone.
+Weights of a reduced precision have fewer bytes. float16 is multiplied as float32 is, int8 at the measured peak of dot
+products; that of bfloat16 is not measured, so that its floor is that of reading alone.
 Activation functions and the call itself are free under a floor. Under that of two threads lies what two cores reach
 together, each on half of the memory.
 """
@@ -33,20 +34,23 @@ from .cases import Problem
 from .machine import pinned
 
 SOURCE = Path(__file__).with_name("roofline.c")
+INCLUDE = SOURCE.parents[1] / "include"
 FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-pthread"]
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
+PEAKS = {"float32": "flops", "float16": "flops", "int8": "dots"}  # what `measure` calls the arithmetic of each
 Roofline = dict[str, Any]
 
 
 def measure(cores: list[int]) -> Roofline:
-    """FMA peak in flop/s and [bytes, bytes/s] pairs of one core, and of two; or ``{"missing": why}``."""
+    """Peaks in operations a second and [bytes, bytes/s] pairs of one core, and of two; or ``{"missing": why}``."""
     compiler = next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
     if compiler is None:
         return {"missing": "no C compiler found"}
     with tempfile.TemporaryDirectory() as folder:
         program = str(Path(folder) / "roofline")
         try:
-            subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", program], check=True, capture_output=True, text=True)
+            build = [compiler, *FLAGS, f"-I{INCLUDE}", str(SOURCE), "-o", program]
+            subprocess.run(build, check=True, capture_output=True, text=True)
             found: Roofline = json.loads(subprocess.run([program], check=True, capture_output=True, text=True).stdout)
             if len(cores) > 1:
                 with pinned(cores[-2:]):
@@ -113,7 +117,7 @@ def floor(problem: Problem, roofline: Roofline, precision: str, threads: int = 1
         return None
     size, shared = BYTES[precision], threads == 2 and "two_cores" in roofline
     roofline = roofline["two_cores"] if shared else roofline
-    peak = roofline["flops"] if precision == "float32" else float("inf")
+    peak = roofline[PEAKS[precision]] if precision in PEAKS else float("inf")
     found = products(problem)
     if problem.case.streaming:
         found = [Product(sum(p.weights for p in found), 1, sum(p.macs for p in found))]

@@ -134,6 +134,22 @@ def test_wrong_and_failing_engines_are_recorded_and_not_timed(tiny, monkeypatch)
     assert "| one step | float32 | 1 | -, - | not measured |" in lines
 
 
+def test_what_is_short_stands_beside_what_was_asked_and_its_floor(tiny):
+    results = run(tiny, "--engines", "^(fastgru|numpy)$", "--cases", "t1-b1")
+    gru, lstm = results["cases"]
+    for case, (mine, peer) in ((gru, (2.0, 5.0)), (lstm, (2.0, 9.0))):
+        case["engines"]["fastgru"].update(median_us=mine, floor_us=1.6, over_floor=mine / 1.6)
+        case["engines"]["numpy"]["median_us"] = peer
+    (figure,) = cases.read(tiny).figures
+    figures = [figure._replace(asked={"float32": 4.0}), figure._replace(kind="floor", asked={"float32": 1.3})]
+    assert report.short_table(results, figures) == [
+        "| short | precision | median | asked | floor | median / floor | asked / floor |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| gru-3-5-t1-b1 | float32 | 2.00 | 1.25 | 1.60 | 1.25 | 0.78 |",
+    ]
+    assert report.short_table(results, [figure]) == []
+
+
 def test_plots(tiny):
     pytest.importorskip("matplotlib")
     results = run(tiny, "--engines", "^(fastgru|numpy)$", "--cases", "t1-b1")
@@ -256,7 +272,7 @@ def test_real_models_through_the_engine_give_their_reference_outputs(real_models
     assert roofline.floor(problem, LIMITS, "float32") > roofline.floor(problem, LIMITS, "int8") > 0
 
 
-LIMITS = {"flops": 1e11, "bandwidth": [[2**14, 4e11], [2**20, 1e11]]}
+LIMITS = {"flops": 1e11, "dots": 1e12, "bandwidth": [[2**14, 4e11], [2**20, 1e11]]}
 
 
 def test_floors_by_hand(tiny):
@@ -266,6 +282,9 @@ def test_floors_by_hand(tiny):
     assert roofline.floor(problem, LIMITS, "float32") == pytest.approx(size / roofline.bandwidth(LIMITS, size))
     assert roofline.floor(problem, LIMITS, "int8") == pytest.approx(size / 4 / roofline.bandwidth(LIMITS, size / 4))
     assert roofline.flops(problem) == 2 * size / 4
+    slow = {**LIMITS, "dots": 1e11}
+    assert roofline.floor(problem, slow, "int8") == pytest.approx(2 * size / 4 / 1e11)
+    assert roofline.floor(problem, slow, "bfloat16") == pytest.approx(size / 2 / roofline.bandwidth(LIMITS, size / 2))
     ragged = cases.make(next(case for case in cases.read(tiny).cases if case.ragged))
     weights = sum(a.size for layer in ragged.weights for w in layer for a in w[:2])
     assert roofline.flops(ragged) == 2 * weights * sum(ragged.case.lengths)

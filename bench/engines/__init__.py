@@ -24,6 +24,7 @@ class Engine(Protocol):
     name: str
     precision: str  # of the weights: a name of `bench.cases.PRECISIONS`
     threads: int
+    variant: str  # what else sets it apart; empty as a rule
 
     def version(self) -> str:
         """The version that runs."""
@@ -51,6 +52,7 @@ class Base:
     name = ""
     module = ""  # what must be importable
     threads = 1
+    variant = ""
     reads = ""  # a key of `Network.files`; no real models where there is none
 
     def __init__(self, precision: str = "float32") -> None:
@@ -98,9 +100,10 @@ class Base:
 
 
 def label(engine: Engine) -> str:
-    """The id of an engine: its name, its precision unless float32, its threads unless one."""
-    precision = "" if engine.precision == "float32" else f" {engine.precision}"
-    return engine.name + precision + (f" {engine.threads} threads" if engine.threads > 1 else "")
+    """The id of an engine: its name, its precision unless float32, its threads unless one, what else is special."""
+    precision = "" if engine.precision == "float32" else engine.precision
+    threads = f"{engine.threads} threads" if engine.threads > 1 else ""
+    return " ".join(filter(None, (engine.name, precision, threads, engine.variant)))
 
 
 def discover() -> list[Engine]:

@@ -19,9 +19,7 @@ class FastGru(Base):
 
     def __init__(self, precision: str = "float32", threads: int = 1, activations: str | None = None) -> None:
         super().__init__(precision)
-        self.threads, self.activations = threads, activations
-        if activations is not None:
-            self.name = f"{self.module} {activations}"
+        self.threads, self.activations, self.variant = threads, activations, activations or ""
 
     def available(self) -> str | None:
         if self.threads > 1 and not hasattr(fastgru, "set_num_threads"):

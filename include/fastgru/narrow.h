@@ -42,7 +42,7 @@ FG_INLINE void tile_int8(int R, int P, int G, vi *acc, const char *a, fg_idx str
         v[p * G + g] = w[(p * fours + k) * G + g];
       }
     FG_UNROLL for (int r = 0; r < R; r++) {
-      const int32_t x = ((const int32_t *)(a + r * stride))[k];
+      const char *x = a + r * stride + k * FG_FOUR;
       FG_UNROLL for (int i = 0; i < P * G; i++) part[r * P * G + i] = dot_bytes(part[r * P * G + i], x, v[i]);
     }
   }
@@ -62,7 +62,8 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
     const vr *scale = (const vr *)(job->w->scale + panel * width);
     vi sum[32];
     FG_UNROLL for (int r = 0; r < R; r++)
-      FG_UNROLL for (int i = 0; i < P * G; i++) sum[r * P * G + i] = FG_UNSIGNED ? offset[i] : (vi){0};
+      FG_UNROLL for (int i = 0; i < P * G; i++)
+        sum[r * P * G + i] = FG_UNSIGNED ? offset[i] : (vi)((vi){0} + job->start[first + r]); /* 0 but where FG_FLIPPED */
     tile_int8(R, P, G, sum, prepared, job->stride, (const vi *)job->w->data + panel * fours * G, fours, far);
     FG_UNROLL for (int i = 0; i < P * G; i++) {
       const vr start = bias ? *(const vr *)(bias + i * FG_LANES) : splat(0), factor = scale[i];
@@ -91,7 +92,7 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
  * stream of reads (Zen 5, int8 GRU and LSTM of 256 units: 1.4 and 1.8 us with four panels, 1.2 and 1.5 with one). */
 #if FG_REGISTERS == 32
 #define FG_NARROW_PANELS(G) ((G) >= 2 ? 4 : 8)
-#else /* two, wherever they come from: int8, 256 units, one by one 4.5 us, by twos 3.9 (Zen 3); four spill */
+#else /* two, wherever they come from: int8 one by one takes a sixth longer, three and four are as two (Zen 3) */
 #define FG_NARROW_PANELS(G) ((G) >= 3 ? 2 : (G) == 2 ? 4 : 8)
 #endif
 enum { FG_NEAR = 49152 }; /* bytes of the L1 cache */
@@ -151,7 +152,7 @@ static fg_idx prepared_stride(const fg_matrix *w) {
   switch (w->format) {
     case FG_BFLOAT16: return K * (fg_idx)sizeof(half_operand);
     case FG_INT8:
-    case FG_SPARSE_INT8: return (K + 63) / 64 * 64;
+    case FG_SPARSE_INT8: return (K / 4 * FG_FOUR + 63) / 64 * 64;
     default: return 0;
   }
 }
@@ -172,7 +173,7 @@ static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *a
       job.c[i] = row_at(c, rows, first + i);
       if (w->format == FG_BFLOAT16) prepare_bfloat16(job.a[i], w->inner, (half_operand *)to);
       if (w->format == FG_INT8 || w->format == FG_SPARSE_INT8)
-        job.scale[i] = prepare_int8(job.a[i], w->inner, (int8_t *)to);
+        job.scale[i] = prepare_int8(job.a[i], w->inner, to, &job.start[i]);
     }
     group_table[w->format](&job, n);
     for (fg_idx i = 0; i < n && act->kind != FG_LINEAR; i++)

@@ -42,7 +42,7 @@ FG_INLINE void sparse_strip(const narrow_job *job, fg_idx first, fg_idx s, fg_id
     for (int32_t b = begin; b < end; b++) {
       const v8i v = ((const v8i *)w->data)[b];
       FG_EACH(r, R)
-        sum[r] = dot_bytes_8(sum[r], ((const int32_t *)(job->prepared + (first + r) * job->stride))[w->blocks[b]], v);
+        sum[r] = dot_bytes_8(sum[r], job->prepared + (first + r) * job->stride + w->blocks[b] * FG_FOUR, v);
     }
     FG_EACH(r, R) {
       v8 factor = *(const v8 *)(w->scale + s * 8) * job->scale[first + r];
