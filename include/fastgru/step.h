@@ -102,7 +102,12 @@ FG_INLINE void step_one(const fg_phase *ph, const fg_step *s, vr *acc, fg_idx m,
   if (s->w) {
     vr *x = (vr *)s->x + (m * ph->u.panels + panel) * G;
     tile_start(1, P, G, x, s->w_bias ? (const real *)s->w_bias + panel * G * FG_LANES : NULL);
-    tile(1, P, G, x, &input, s->w, panel, 0, s->w->inner, far);
+    if (s->w->inner == 1 && s->w->format == FG_NATIVE) { /* samples of audio */
+      const real *w = (const real *)s->w->data + panel * G * FG_LANES;
+      FG_EACH(i, P * G) x[i] += settled(load(w + i * FG_LANES) * *input);
+    } else {
+      tile(1, P, G, x, &input, s->w, panel, 0, s->w->inner, far);
+    }
   }
   tile_start(1, P, G, acc, step_bias(ph, panel, G));
   tile(1, P, G, acc, &a, &ph->u, panel, 0, ph->u.inner, far);
@@ -138,29 +143,16 @@ FG_INLINE void step_stretch(const fg_phase *ph, const fg_step *s, cells_fn *cell
   cells(&job);
 }
 
-FG_INLINE void step_rows(const fg_phase *ph, const fg_step *s, int G) {
-  cells_fn *const cells = cells_table[ph->kind][ph->tier];
+FG_INLINE void step_rows(const fg_phase *ph, const fg_step *s, cells_fn *cells, fg_idx stretch, int G) {
   const fg_idx n = s->rows.count;
   if (n == 1) {
 #define FG_AT(from, to) step_stretch(ph, s, cells, from, to, G)
-    const fg_idx panel_bytes = ph->u.inner * G * FG_LANES * weight_bytes(&ph->u);
-    const int together = is_far(&ph->u, weight_bytes(&ph->u)) ? FG_FAR_PANELS(G) : FG_PANELS(G);
-    const fg_idx stretch = stretch_of(&ph->u, panel_bytes, together);
     FG_EACH_STRETCH(&ph->u, stretch, s->rows.backward, FG_AT)
 #undef FG_AT
     return;
   }
   for (fg_idx first = 0; first < n; first += FG_GROUP)
     step_group(ph, s, cells, first, n - first < FG_GROUP ? n - first : FG_GROUP, G);
-}
-
-static void step(const fg_phase *ph, const fg_step *s) {
-  switch (ph->u.gates) {
-    case 1: step_rows(ph, s, 1); break;
-    case 2: step_rows(ph, s, 2); break;
-    case 3: step_rows(ph, s, 3); break;
-    default: step_rows(ph, s, 4); break;
-  }
 }
 
 static void step_out(const fg_step *s, fg_idx t) {
@@ -172,15 +164,28 @@ static void step_out(const fg_step *s, fg_idx t) {
   }
 }
 
-/* A sequence in one call: from the engine, a step of 32 units would cost a tenth more. */
-static void steps(const fg_phase *ph, fg_step *s) {
+FG_INLINE void all_steps(const fg_phase *ph, fg_step *s, int G) {
+  cells_fn *const cells = cells_table[ph->kind][ph->tier];
+  const fg_idx panel_bytes = ph->u.inner * G * FG_LANES * weight_bytes(&ph->u);
+  const int together = is_far(&ph->u, weight_bytes(&ph->u)) ? FG_FAR_PANELS(G) : FG_PANELS(G);
+  const fg_idx stretch = stretch_of(&ph->u, panel_bytes, together);
   for (fg_idx t = 0; t < s->count; t++) {
-    step(ph, s);
+    step_rows(ph, s, cells, stretch, G);
     if (s->out.data) step_out(s, t);
     void *h = (void *)s->h;
     s->a = s->h = s->h_new, s->h_new = h;
     s->x = (real *)s->x + s->x_stride;
     s->rows.backward = !s->rows.backward;
+  }
+}
+
+/* A sequence in one call: from the engine, a step of 32 units would cost a tenth more. */
+static void steps(const fg_phase *ph, fg_step *s) {
+  switch (ph->u.gates) {
+    case 1: all_steps(ph, s, 1); break;
+    case 2: all_steps(ph, s, 2); break;
+    case 3: all_steps(ph, s, 3); break;
+    default: all_steps(ph, s, 4); break;
   }
 }
 #endif
