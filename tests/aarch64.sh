@@ -50,7 +50,12 @@ cpu() { for flag in "$@"; do grep -qw "$flag" /proc/cpuinfo || return 1; done; }
 wide=(-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mf16c)
 narrow neon qemu-aarch64-static aarch64-linux-gnu-gcc
 narrow neon-dot "qemu-aarch64-static -cpu max" aarch64-linux-gnu-gcc -march=armv8.2-a+dotprod
-if cpu avx2 fma; then narrow avx2 "" gcc -mavx2 -mfma -mf16c; fi
+if cpu avx2 fma; then
+  narrow avx2 "" gcc -mavx2 -mfma -mf16c
+  for variant in -UWIDE_VNNI -DWIDE_VNNI; do # AVX-512's instructions out of AVX2's
+    narrow "wide $variant" "" gcc -Wno-psabi -mavx2 -mfma -mf16c "$variant" -include tests/wide_narrow.h
+  done
+fi
 if cpu avx2 fma avx_vnni; then narrow avx2-vnni "" gcc -mavx2 -mfma -mf16c -mavxvnni; fi
 if cpu avx512bw; then narrow avx512 "" gcc "${wide[@]}"; fi
 if cpu avx512_vnni; then narrow avx512-vnni "" gcc "${wide[@]}" -mavx512vnni; fi

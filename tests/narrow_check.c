@@ -20,7 +20,7 @@ int main(void) {
   static int8_t codes[G][H][K];
   static float a[B][K];
   for (int b = 0; b < B; b++)
-    for (int k = 0; k < K; k++) a[b][k] = (float)noise(1 << 20) * 1e-6f;
+    for (int k = 0; k < K; k++) a[b][k] = b < 2 ? (b ? -1.0f : 1.0f) : (float)noise(1 << 20) * 1e-6f; /* extremes, too */
   for (int format = FG_BFLOAT16; format <= FG_INT8; format++) {
     uint64_t hash = 14695981039346656037u;
     char *data = aligned_alloc(64, 1 << 20);
@@ -34,7 +34,7 @@ int main(void) {
         for (int k = 0; k < K; k++) {
           const long at = ((((long)h / L * ((K + group - 1) / group) + k / group) * G + g) * L + h % L) * group + k % group;
           const int n = h / L * G * L + g * L + h % L;
-          codes[g][h][k] = (int8_t)noise(127);
+          codes[g][h][k] = (int8_t)(h < 2 ? (h ? -127 : 127) : noise(127));
           scale[n] = (float)(h + 1) * 0x1p-10f, offset[n] -= 128 * codes[g][h][k];
           if (format == FG_INT8) data[at] = codes[g][h][k];
           const float value = (float)codes[g][h][k];
