@@ -52,7 +52,7 @@ cdef extern from "fastgru/fastgru.h" nogil:
         void *s0
         void *s1
         void *y
-        idx stride, count, x_stride
+        idx stride, count, x_stride, input_stride
         fg_rows out
         idx width
     enum:

@@ -53,6 +53,20 @@ def test_any_batch_and_chunking_gives_the_same_bits(
     assert np.array_equal(model(x[row]), whole[row])
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_single_samples_have_the_bits_of_a_batch(cell, reverse, isa):
+    """A row alone makes the input part of a sample in its step, a batch that of all steps by one product."""
+    model = Model([make_cell(cell, 1, 33, reverse=reverse)], isa=isa)
+    x = np.random.default_rng(4).normal(size=(3, 40, 1)).astype(np.float32)
+    whole = model(x)
+    for row in range(3):
+        assert np.array_equal(model(x[row]), whole[row])
+        if not reverse:
+            stream = model.stream()
+            assert np.array_equal(np.concatenate([stream.process(c) for c in np.split(x[row], [1, 14])]), whole[row])
+
+
 @pytest.mark.skipif(not {"avx2", "avx512"} <= set(ISAS), reason="needs a machine with AVX2 and AVX-512")
 @pytest.mark.parametrize("cell", CELLS)
 def test_avx2_and_avx512_give_the_same_bits(cell):

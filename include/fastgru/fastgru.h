@@ -112,7 +112,7 @@ typedef struct {
   const void *a;           /* (B, a_stride): operand of the recurrent product */
   fg_idx a_stride;
   void *x;                 /* (B, panels, G, L): input part, or NULL for FG_PROJECT */
-  const fg_matrix *w;      /* of a step of one row: the input weights, to make x with; or NULL: x is there */
+  const fg_matrix *w;      /* of one row: the input weights, to make each step's x with; or NULL: x is there */
   const void *w_bias;      /* (panels, G, L) or NULL */
   const void *input;       /* (K,): operand of that product */
   const void *product;     /* (B, panels, G, L): recurrent part where BLAS made it, else NULL */
@@ -122,7 +122,7 @@ typedef struct {
   void *s0, *s1, *y;       /* (B, stride) scratch and output */
   fg_idx stride;
   fg_idx count;            /* the next step's h and a are this one's h_new, and the other way round */
-  fg_idx x_stride;         /* from the input part of a step to the next one's; may be negative */
+  fg_idx x_stride, input_stride; /* from the input part of a step, or from its input, to the next one's; may be negative */
   fg_rows out;             /* where the first `width` of each h_new go, or NULL; a row is one of the B */
   fg_idx width;
 } fg_step;

@@ -174,7 +174,10 @@ FG_INLINE void all_steps(const fg_phase *ph, fg_step *s, int G) {
     if (s->out.data) step_out(s, t);
     void *h = (void *)s->h;
     s->a = s->h = s->h_new, s->h_new = h;
-    s->x = (real *)s->x + s->x_stride;
+    if (s->w)
+      s->input = (const real *)s->input + s->input_stride;
+    else
+      s->x = (real *)s->x + s->x_stride;
     s->rows.backward = !s->rows.backward;
   }
 }
