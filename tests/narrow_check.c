@@ -15,6 +15,8 @@ static int32_t noise(int32_t n) { /* -n .. n, the same everywhere */
   return (int32_t)(state >> 8) % (2 * n + 1) - n;
 }
 
+static void *aligned(size_t bytes) { return aligned_alloc(64, (bytes + 63) / 64 * 64); }
+
 int main(void) {
   enum { H = 37, K = 45, B = 7, G = 3, L = FG_LANES, PANELS = (H + L - 1) / L, N = PANELS * G * L };
   static int8_t codes[G][H][K];
@@ -23,10 +25,10 @@ int main(void) {
     for (int k = 0; k < K; k++) a[b][k] = b < 2 ? (b ? -1.0f : 1.0f) : (float)noise(1 << 20) * 1e-6f; /* extremes, too */
   for (int format = FG_BFLOAT16; format <= FG_INT8; format++) {
     uint64_t hash = 14695981039346656037u;
-    char *data = aligned_alloc(64, 1 << 20);
-    float *scale = aligned_alloc(64, N * 4 + 64), *c = aligned_alloc(64, B * N * 4 + 64);
-    int32_t *offset = aligned_alloc(64, N * 4 + 64);
-    void *scratch = aligned_alloc(64, 1 << 20);
+    char *data = aligned(1 << 20);
+    float *scale = aligned(N * 4 + 64), *c = aligned(B * N * 4 + 64);
+    int32_t *offset = aligned(N * 4 + 64);
+    void *scratch = aligned(1 << 20);
     const int group = format == FG_INT8 ? 4 : 2;
     memset(data, 0, 1 << 20), memset(offset, 0, N * 4), memset(scale, 0, N * 4), state = 7;
     for (int g = 0; g < G; g++)
