@@ -127,11 +127,8 @@ def short_table(results: Results, figures: Sequence[Figure]) -> list[str]:
             under = [number(floor), f"{mine / floor:.2f}", f"{wanted / floor:.2f}"] if floor else ["", "", ""]
             what = name if figure.kind == "ratio" else f"{name}, {figure.kind}"
             rows.append([what, precision, number(mine), number(wanted), *under])
-    return (
-        table(["short", "precision", "median", "asked", "floor", "median / floor", "asked / floor"], rows)
-        if rows
-        else []
-    )
+    names = ["short", "precision", "median", "asked", "floor", "median / floor", "asked / floor"]
+    return table(names, rows) if rows else []
 
 
 # Command ------------------------------------------------------------------------------------------

@@ -15,20 +15,8 @@
 
 #include "fastgru/dot.h"
 
-#if defined(__AVX512F__)
-#define BYTES 64
-#define UNROLL 16 /* vectors of one turn of the read loop, each with an accumulator of its own */
-#elif defined(__AVX__)
-#define BYTES 32
-#define UNROLL 8
-#else
-#define BYTES 16
-#define UNROLL 16
-#endif
-#define LANES (BYTES / 4)
+#define UNROLL (FG_BYTES == 32 ? 8 : 16) /* vectors of one turn of the read loop, each with an accumulator of its own */
 #define ACCUMULATORS 12 /* latency 4 times two units is 8; with two operands they fit into 16 registers */
-
-typedef float vec __attribute__((vector_size(BYTES), may_alias));
 
 static volatile float scale = 0.999f, shift = 1e-3f; /* unknown to the compiler */
 static volatile float sink;                          /* what is stored here must be computed */
@@ -39,11 +27,11 @@ static double seconds(void) {
   return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-static void use(const vec *acc, int n) {
-  vec sum = acc[0];
+static void use(const vr *acc, int n) {
+  vr sum = acc[0];
   for (int i = 1; i < n; i++) sum += acc[i];
   float total = 0;
-  for (int i = 0; i < LANES; i++) total += sum[i];
+  for (int i = 0; i < FG_LANES; i++) total += sum[i];
   sink = total;
 }
 
@@ -51,8 +39,8 @@ enum { ROUNDS = 200000, REPEATS = 40 };
 
 /* One repetition: the multiply-adds of ROUNDS. */
 static void multiply_add(void) {
-  vec acc[ACCUMULATORS];
-  const vec a = (vec){0} + scale, b = (vec){0} + shift;
+  vr acc[ACCUMULATORS];
+  const vr a = (vr){0} + scale, b = (vr){0} + shift;
   for (int i = 0; i < ACCUMULATORS; i++) acc[i] = a + (float)i;
   for (long k = 0; k < ROUNDS; k++) {
 #pragma GCC unroll 12
@@ -80,13 +68,13 @@ static void dot_products(void) {
 }
 
 /* One pass over n vectors, as `streams` streams side by side, prefetching `ahead` vectors of each stream. */
-static inline __attribute__((always_inline)) void pass(const vec *p, long n, int streams, long ahead, vec x, vec *acc) {
+static inline __attribute__((always_inline)) void pass(const vr *p, long n, int streams, long ahead, vr x, vr *acc) {
   const int each = UNROLL / streams;
   const long quarter = n / streams;
   for (long k = 0; k < quarter; k += each) {
 #pragma GCC unroll 16
     for (int i = 0; i < UNROLL; i++) {
-      const vec *at = p + (i / each) * quarter + k + i % each;
+      const vr *at = p + (i / each) * quarter + k + i % each;
       if (ahead) __builtin_prefetch(at + ahead, 0, 3);
       acc[i] += x * *at;
     }
@@ -94,15 +82,15 @@ static inline __attribute__((always_inline)) void pass(const vec *p, long n, int
 }
 
 /* One repetition: `passes` over the memory, in one of four ways. */
-static void read_all(const vec *p, long bytes, long passes, int way) {
-  const long n = bytes / BYTES;
-  vec acc[UNROLL] = {{0}};
-  const vec x = (vec){0} + scale;
+static void read_all(const vr *p, long bytes, long passes, int way) {
+  const long n = bytes / FG_BYTES;
+  vr acc[UNROLL] = {{0}};
+  const vr x = (vr){0} + scale;
   for (long k = 0; k < passes; k++) switch (way) {
       case 0: pass(p, n, 1, 0, x, acc); break;
       case 1: pass(p, n, 4, 0, x, acc); break;
-      case 2: pass(p, n, 1, 2048 / BYTES, x, acc); break;
-      default: pass(p, n, 4, 512 / BYTES, x, acc);
+      case 2: pass(p, n, 1, 2048 / FG_BYTES, x, acc); break;
+      default: pass(p, n, 4, 512 / FG_BYTES, x, acc);
     }
   use(acc, UNROLL);
 }
@@ -110,7 +98,7 @@ static void read_all(const vec *p, long bytes, long passes, int way) {
 /* What each of `threads` threads does: `compute`, or reading where there is memory. */
 typedef struct {
   void (*compute)(void);
-  const vec *p;
+  const vr *p;
   long bytes, passes;
   int threads;
   pthread_barrier_t *meet;
@@ -130,13 +118,14 @@ static void *work(void *arg) {
 }
 
 /* The shortest repetition, from the first start to the last end. */
-static double shortest(int threads, void (*compute)(void), const vec *p, long bytes, long passes) {
+static double shortest(int threads, void (*compute)(void), const vr *p, long bytes, long passes) {
   static job jobs[2];
   pthread_barrier_t meet;
   pthread_t other;
   pthread_barrier_init(&meet, NULL, (unsigned)threads);
   for (int i = 0; i < threads; i++)
-    jobs[i] = (job){compute, p ? p + i * (bytes / threads / BYTES) : NULL, bytes / threads, passes, threads, &meet, {0}, {0}};
+    jobs[i] = (job){.compute = compute, .p = p ? p + i * (bytes / threads / FG_BYTES) : NULL, .bytes = bytes / threads,
+                    .passes = passes, .threads = threads, .meet = &meet};
   if (threads > 1 && pthread_create(&other, NULL, work, &jobs[1])) exit(1);
   work(&jobs[0]);
   if (threads > 1) pthread_join(other, NULL);
@@ -157,13 +146,13 @@ int main(int argc, char **argv) {
   const long kib[] = {16, 64, 256, 1024, 4096, 16384, 65536};
   const int sizes = sizeof kib / sizeof *kib;
   const long most = (kib[sizes - 1] << 10) + 4096; /* prefetch runs past the end */
-  vec *p = aligned_alloc(4096, (size_t)most);
+  vr *p = aligned_alloc(4096, (size_t)most);
   if (!p) return 1;
   memset(p, 1, (size_t)most);
-  const double each = 2.0 * LANES * ACCUMULATORS * ROUNDS * threads;
+  const double each = 2.0 * FG_LANES * ACCUMULATORS * ROUNDS * threads;
   const double flops = each / shortest(threads, multiply_add, NULL, 0, 0);
   const double dots = 4 * each / shortest(threads, dot_products, NULL, 0, 0);
-  printf("{\"vector_bytes\": %d, \"flops\": %.4g, \"dots\": %.4g, \"bandwidth\": [", BYTES, flops, dots);
+  printf("{\"vector_bytes\": %d, \"flops\": %.4g, \"dots\": %.4g, \"bandwidth\": [", FG_BYTES, flops, dots);
   for (int i = 0; i < sizes; i++) {
     const long bytes = kib[i] << 10, passes = (1 << 24) / bytes + 1;
     const double time = shortest(threads, NULL, p, bytes, passes);

@@ -304,8 +304,8 @@ class Model:
             When a name, precision or tier does not exist, none of the layers has gates of `activations`, or weights
             are out of a precision's range.
         ValueError, TypeError
-            When the model computes in float64 or through BLAS, `max_error` is not positive, or `calibration` does
-            not fit or is given without `max_error`.
+            When the model computes in float64 or, with another precision, through BLAS; `max_error` is not positive;
+            `calibration` does not fit or is given without `max_error`.
 
         Examples
         --------
@@ -321,6 +321,8 @@ class Model:
         if self._gemm != "packed" and set(wanted.values()) - {"float32"}:
             got = f"dtype {self.dtype!r} and gemm {self._gemm!r}"
             raise ValueError(f"model to quantize must have dtype 'float32' and gemm 'packed', got {got}")
+        if activations == "fast" and self.dtype != "float32":
+            raise ValueError(f"model whose gates become fast must have dtype 'float32', got {self.dtype!r}")
         if max_error is not None:
             wanted = self._within(wanted, activations, calibration, max_error)
         elif calibration is not None:
@@ -342,8 +344,8 @@ class Model:
             calibration = self._self_test.input
         x = quantization.calibration_input(self._graph, calibration)
         kept = quantization.within(self._graph, wanted, x, max_error, activations)
-        graphs = [quantization.apply(self._graph, some, activations) for some in (wanted, kept)]
-        if graphs[0] is not self._graph and graphs[1] is self._graph:
+        asked, left = (quantization.changes(self._graph, some, activations) for some in (wanted, kept))
+        if asked and not left:
             message = f"max_error must allow at least one layer to change, got {max_error:g}: all stay as they are"
             warnings.warn(message, UserWarning, stacklevel=3)
         return kept

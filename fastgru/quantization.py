@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import reference, selftest
 from ._samples import Input, id_bound
 from .errors import GraphError, listed
-from .graph import PRECISIONS, TIERS, Graph, Node, Op, Recurrent, Spec, precision_of, tier_of
+from .graph import PRECISIONS, TIERS, Graph, Node, Recurrent, Spec, precision_of, tier_of
 from .summary import plain_table
 
 Array = NDArray[Any]
@@ -85,17 +85,12 @@ def apply(graph: Graph, precisions: Mapping[str, str], activations: str | None =
     >>> apply(chain([Dense(np.ones((2, 3)))]), {"dense": "int8"}).nodes[0].op.precision
     'int8'
     """
-
-    def changes(op: Op, precision: str) -> dict[str, Any]:
-        found: dict[str, Any] = {} if precision == precision_of(op) else {"precision": precision}
-        return found | op.in_tier(activations) if activations and isinstance(op, Recurrent) else found
-
-    changed = {n.name: changes(n.op, precisions[n.name]) for n in graph.nodes if n.name in precisions}
-    if not any(changed.values()):
+    changed = changes(graph, precisions, activations)
+    if not changed:
         return graph
 
     def rounded(node: Node) -> Any:
-        if not changed.get(node.name):
+        if node.name not in changed:
             return node.op
         try:
             return node.op.replace(**changed[node.name])
@@ -103,6 +98,20 @@ def apply(graph: Graph, precisions: Mapping[str, str], activations: str | None =
             raise GraphError(f"node {node.name!r}: {error}") from error
 
     return graph.with_ops(rounded)
+
+
+def changes(graph: Graph, precisions: Mapping[str, str], activations: str | None = None) -> dict[str, dict[str, Any]]:
+    """What `apply` changes: the new fields of each node that does not have them."""
+    found = {}
+    for node in graph.nodes:
+        if node.name in precisions:
+            precision = precisions[node.name]
+            fields: dict[str, Any] = {} if precision == precision_of(node.op) else {"precision": precision}
+            if activations and isinstance(node.op, Recurrent):
+                fields |= node.op.in_tier(activations)
+            if fields:
+                found[node.name] = fields
+    return found
 
 
 def check_tier(graph: Graph, names: Iterable[str], activations: str | None) -> None:

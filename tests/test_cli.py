@@ -123,6 +123,8 @@ def test_convert_to_a_precision(cli, tmp_path):
     assert "bfloat16, fast" in cli("info", tmp_path / "m.fgru")
     text = cli(*words, "int8", "--activations", "quick", code=2)
     assert text == "error: --activations must be one of exact, fast, got 'quick'"
+    text = cli(*words, "float32", "--activations", "fast", "--dtype", "float64", code=2)
+    assert text == "error: --dtype must be float32 for --activations fast, got 'float64'"
 
 
 def test_like_takes_json_values_and_nesting():

@@ -263,6 +263,8 @@ def test_tiers_that_do_not_exist_or_have_no_gates_are_named():
     assert repr(model.quantize("int8", activations="fast", layers=["gru"])).endswith("=int8+float32 activations=fast>")
     with pytest.warns(UserWarning, match="must allow at least one layer to change"):
         assert model.quantize(activations="fast", max_error=1e-12).graph is model.graph
+    with pytest.raises(ValueError, match="whose gates become fast must have dtype 'float32', got 'float64'"):
+        Model(model.graph, dtype="float64").quantize(activations="fast")
 
 
 # Calibration ---------------------------------------------------------------------------------------

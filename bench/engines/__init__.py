@@ -51,6 +51,7 @@ class Base:
 
     name = ""
     module = ""  # what must be importable
+    needs: tuple[str, ...] = ()  # and what else
     threads = 1
     variant = ""
     reads = ""  # a key of `Network.files`; no real models where there is none
@@ -63,7 +64,8 @@ class Base:
 
     def available(self) -> str | None:
         try:
-            importlib.import_module(self.module)
+            for module in (self.module, *self.needs):
+                importlib.import_module(module)
         except ImportError as error:
             return f"not installed: {error}"
         return None

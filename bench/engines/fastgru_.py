@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import fastgru
 from fastgru import Model
 
 from ..cases import PRECISIONS, Problem, joined
@@ -20,11 +19,6 @@ class FastGru(Base):
     def __init__(self, precision: str = "float32", threads: int = 1, activations: str | None = None) -> None:
         super().__init__(precision)
         self.threads, self.activations, self.variant = threads, activations, activations or ""
-
-    def available(self) -> str | None:
-        if self.threads > 1 and not hasattr(fastgru, "set_num_threads"):
-            return "this fastgru has no set_num_threads"
-        return None
 
     def supports(self, problem: Problem) -> bool:
         if self.activations is not None and problem.real is not None:

@@ -16,14 +16,8 @@ class OnnxRuntime(Base):
     """Inputs and outputs bound to NumPy arrays once; a carried state swaps between two of them."""
 
     name = module = "onnxruntime"
+    needs = ("onnx",)
     reads = "onnx"
-
-    def available(self) -> str | None:
-        try:
-            import onnx  # noqa: F401
-        except ImportError as error:
-            return f"not installed: {error}"
-        return super().available()
 
     def model_bytes(self, model: OnnxModel) -> bytes:
         """What the session loads."""

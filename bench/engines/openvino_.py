@@ -21,14 +21,14 @@ class OpenVino(Base):
     """A request a turn, its inputs and outputs NumPy memory; a carried state swaps between two requests."""
 
     name = module = "openvino"
+    needs = ("onnx",)
     reads = "onnx"
 
     def available(self) -> str | None:
-        try:
-            import onnx  # noqa: F401
-            import openvino
-        except ImportError as error:
-            return f"not installed: {error}"
+        if why := super().available():
+            return why
+        import openvino
+
         able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if self.precision == "bfloat16" and "BF16" not in able:
             return "this CPU has no bfloat16 arithmetic that OpenVINO would use"

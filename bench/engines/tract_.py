@@ -16,14 +16,8 @@ class Tract(Base):
     """The optimised model; a state that is carried stays a tract tensor."""
 
     name = module = "tract"
+    needs = ("onnx",)
     reads = "onnx"
-
-    def available(self) -> str | None:
-        try:
-            import onnx  # noqa: F401
-        except ImportError as error:
-            return f"not installed: {error}"
-        return super().available()
 
     def version(self) -> str:
         import tract

@@ -62,6 +62,8 @@ def convert(
         raise ConvertError(f"--activations must be one of {', '.join(TIERS)}, got {activations!r}")
     if dtype != "float32" and precision != "float32":
         raise ConvertError(f"--dtype must be float32 for --precision {precision}, got {dtype!r}")
+    if dtype != "float32" and activations == "fast":
+        raise ConvertError(f"--dtype must be float32 for --activations fast, got {dtype!r}")
     options: dict[str, Any] = {
         "fix": pairs("--fix", fix, number),
         "shapes": pairs("--shape", shape, lambda text: tuple(None if n == "-" else int(n) for n in text.split(","))),

@@ -44,7 +44,6 @@ def quantize(
             quantization.check_tier(before.graph, wanted, activations)
             kept = wanted if max_error is None else quantization.within(before.graph, wanted, x, max_error, activations)
             after = before.quantize(kept, activations=activations if kept else None)
-            asked = before.graph if kept == wanted else quantization.apply(before.graph, wanted, activations)
         found = quantization.report(before.graph, after.graph, x)
         status.update("timing")
         timings = bench.compare([before, after])
@@ -56,7 +55,7 @@ def quantize(
     shapes = ", ".join(f"{n} {a.shape}" for n, a in x.items()) if isinstance(x, dict) else f"input {x.shape}"
     used = f"on {'the self-test' if calibration is None else calibration}, {shapes}"
     console.print(f"{found.outputs()}, {used}", markup=False)
-    if after.graph is before.graph and asked is not before.graph:
+    if after.graph is before.graph and quantization.changes(before.graph, wanted, activations):
         what = precision if activations is None else f"{precision} with {activations} gates"
         console.print(f"no layer can be {what} within --max-error {max_error:g}: nothing was changed")
     elif len(kept) < len(wanted):

@@ -68,11 +68,14 @@ typedef void cells_fn(const cells_job *);
 
 #define FG_CELLS(name, kind, G, tier) \
   static __attribute__((noinline)) void name(const cells_job *job) { all_cells(job, kind, G, tier); }
-#define FG_CELLS_FUNCTIONS(kind, G)             \
-  FG_CELLS(cells_any_##kind, kind, G, FG_ANY)     \
-  FG_CELLS(cells_usual_##kind, kind, G, FG_USUAL) \
-  FG_CELLS(cells_fast_##kind, kind, G, FG_FAST)
+#define FG_CELLS_FUNCTIONS(kind, G) FG_CELLS(cells_any_##kind, kind, G, FG_ANY) FG_CELLS(cells_usual_##kind, kind, G, FG_USUAL)
+#ifdef FG_DOUBLE /* what is 1e-6 off needs no double: it is computed, but not compiled for speed */
+#define FG_CELLS_ROW(kind, G) {cells_any_##kind, cells_usual_##kind, cells_any_##kind},
+#else
+#define FG_FAST_FUNCTIONS(kind, G) FG_CELLS(cells_fast_##kind, kind, G, FG_FAST)
 #define FG_CELLS_ROW(kind, G) {cells_any_##kind, cells_usual_##kind, cells_fast_##kind},
+FG_EACH_PHASE(FG_FAST_FUNCTIONS)
+#endif
 FG_EACH_PHASE(FG_CELLS_FUNCTIONS)
 static cells_fn *const cells_table[FG_PHASES][FG_TIERS] = {FG_EACH_PHASE(FG_CELLS_ROW)};
 
@@ -102,9 +105,9 @@ FG_INLINE void step_one(const fg_phase *ph, const fg_step *s, vr *acc, fg_idx m,
   if (s->w) {
     vr *x = (vr *)s->x + (m * ph->u.panels + panel) * G;
     tile_start(1, P, G, x, s->w_bias ? (const real *)s->w_bias + panel * G * FG_LANES : NULL);
-    if (s->w->inner == 1 && s->w->format == FG_NATIVE) { /* samples of audio */
+    if (s->w->inner == 1 && s->w->format == FG_NATIVE) { /* samples of audio: a tile of one term, its chain from 0 */
       const real *w = (const real *)s->w->data + panel * G * FG_LANES;
-      FG_EACH(i, P * G) x[i] += settled(load(w + i * FG_LANES) * *input);
+      FG_EACH(i, P * G) x[i] += load(w + i * FG_LANES) * *input + splat(0);
     } else {
       tile(1, P, G, x, &input, s->w, panel, 0, s->w->inner, far);
     }

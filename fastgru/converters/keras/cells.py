@@ -14,7 +14,7 @@ from .values import Array, Context, Layer, as_layer
 class Cell(NamedTuple):
     """How one class of Keras cells becomes a recurrent op."""
 
-    op: type[Recurrent]
+    op: type[RNN] | type[GRU] | type[LSTM]
     gates: int
     cudnn: bool = False
 
@@ -60,8 +60,7 @@ class Cell(NamedTuple):
                 raise ConvertError(f"{name} of {layer} must have {expected}, got shape {array.shape}")
         if self.cudnn:
             kernel, recurrent, bias = dialects.uncudnn(kernel, recurrent, bias, gates=self.gates)
-        op: Recurrent = self.op.from_keras(kernel, recurrent, bias, **self.attributes(layer, ctx), **attributes)  # type: ignore[attr-defined]
-        return op
+        return self.op.from_keras(kernel, recurrent, bias, **self.attributes(layer, ctx), **attributes)
 
 
 CELLS = {

@@ -68,8 +68,7 @@ def _conv(op: type[Any], rank: int) -> Callable[[list[Array], Mapping[str, Any]]
 
 
 def _layer_norm(arrays: list[Array], attributes: Mapping[str, Any]) -> LayerNorm:
-    gamma, beta = [*arrays, None][:2]
-    return LayerNorm(gamma, beta, **attributes)  # type: ignore[arg-type]
+    return LayerNorm(arrays[0], arrays[1] if len(arrays) > 1 else None, **attributes)
 
 
 class Form(NamedTuple):

@@ -68,8 +68,8 @@ def _weights(keras: Any, model: Any, path: tuple[str, ...]) -> Weights:
         inner = getattr(layer, "layer", None)
         if _kind(layer) in CLASSES:
             found |= _weights(keras, layer, own)
-        elif _kind(inner) in CLASSES and type(layer).__name__ == "TimeDistributed":
-            found |= _weights(keras, inner, (*own, inner.name))  # type: ignore[union-attr]
+        elif inner is not None and _kind(inner) in CLASSES and type(layer).__name__ == "TimeDistributed":
+            found |= _weights(keras, inner, (*own, inner.name))
         else:
             found[own] = [np.asarray(keras.ops.convert_to_numpy(w)) for w in layer.weights]
     return found
