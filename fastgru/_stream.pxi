@@ -484,9 +484,9 @@ cdef class Stream:
             self.place_output(self.out_value, y)
         if type(inputs) is tuple:
             for i in range(len(plan.inputs)):
-                self.place_input(plan.inputs[i], inputs[i], T, out, y, arrays)
+                self.place_input(plan.inputs[i], inputs[i], T, out is not None, y, arrays)
         else:
-            self.place_input(self.in_value, inputs, T, out, y, arrays)
+            self.place_input(self.in_value, inputs, T, out is not None, y, arrays)
         self.run.ends, self.run.rest = ends, rest
         self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
         cdef int threads = default_threads if self.threads is None else self.threads
@@ -499,7 +499,7 @@ cdef class Stream:
             with nogil:
                 run_instructions(&self.run, T, self.block)
             self.busy = False
-        if out is not None:
+        if out is not None and self.copies:
             self.copies.clear()
         if self.run.bad_id:
             self.run.bad_id = 0
@@ -528,10 +528,10 @@ cdef class Stream:
         rows.t_stride = self.plan.values[value].size
         rows.b_stride = rows.t_stride * (self.due[self.plan.values[value].clock] if self.plan.values[value].time else 1)
 
-    cdef int place_input(self, int value, cnp.ndarray x, idx T, out, cnp.ndarray y, list arrays) except -1:
+    cdef int place_input(self, int value, cnp.ndarray x, idx T, bint given, cnp.ndarray y, list arrays) except -1:
         """Read an input in place; from a copy, kept by the stream, where an output given lies over it."""
         cdef fg_rows *rows = &self.rows[value]
-        if out is not None and any([overlap(<cnp.ndarray>a, x) for a in (arrays if self.several else [y])]):
+        if given and (overlap(y, x) if arrays is None else overlaps(arrays, x)):
             x = x.copy()
             self.copies.append(x)
         rows.data = x.data
@@ -555,7 +555,7 @@ cdef class Stream:
         if given is None:
             Py_INCREF(self.plan.descr)  # the array takes it over; by type number, NumPy would look it up
             return PyArray_NewFromDescr(cnp.ndarray, self.plan.descr, n, dims, NULL, NULL, 0, None)
-        cdef bint fits = isinstance(given, np.ndarray)
+        cdef bint fits = isinstance(given, cnp.ndarray)
         if fits:
             y = <cnp.ndarray>given
             fits = (cnp.PyArray_TYPE(y) == self.plan.typenum and cnp.PyArray_ISCARRAY(y) and cnp.PyArray_NDIM(y) == n)
@@ -933,6 +933,14 @@ cdef char *place(char *base, size_t *at, idx size) noexcept:
 cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
     """Whether two C-contiguous arrays share memory."""
     return (a.data < b.data + cnp.PyArray_NBYTES(b)) and (b.data < a.data + cnp.PyArray_NBYTES(a))
+
+
+cdef bint overlaps(list arrays, cnp.ndarray b):
+    """Whether any of several does."""
+    for a in arrays:
+        if overlap(<cnp.ndarray>a, b):
+            return True
+    return False
 
 
 cdef void fill(char *to, const void *source, idx size) noexcept:
