@@ -23,11 +23,13 @@ from .errors import (
     FileFormatError,
     GraphError,
     IsaError,
+    MemoryLimitError,
     MissingExtraError,
     OracleError,
     VerificationError,
 )
 from .isa import cpu_info
+from .memory import get_memory_limit, set_memory_limit
 from .model import Model
 
 __version__ = "0.1.0"
@@ -131,6 +133,7 @@ def load(
 
 
 __all__ = [
-    "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError", "MissingExtraError", "Model",
-    "Stream", "VerificationError", "convert", "cpu_info", "get_num_threads", "load", "set_num_threads",
+    "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError", "MemoryLimitError",
+    "MissingExtraError", "Model", "Stream", "VerificationError", "convert", "cpu_info", "get_memory_limit",
+    "get_num_threads", "load", "set_memory_limit", "set_num_threads",
 ]  # fmt: skip

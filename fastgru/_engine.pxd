@@ -1,11 +1,14 @@
 """The C side as the engine sees it (include/fastgru/fastgru.h), and the engine's own structs."""
 
-from libc.stdint cimport int32_t, uint8_t
+from libc.stdint cimport int32_t, int64_t, uint8_t
 
 ctypedef Py_ssize_t idx
 
-cdef extern from "<stdlib.h>" nogil:
-    void *aligned_alloc(size_t, size_t)
+cdef extern from "fastgru/sizes.h" nogil:
+    Py_ssize_t FG_TOO_LARGE
+    Py_ssize_t fg_plus(Py_ssize_t a, Py_ssize_t b)
+    Py_ssize_t fg_times(Py_ssize_t a, Py_ssize_t b)
+    Py_ssize_t fg_round_up(Py_ssize_t size, Py_ssize_t unit)
 
 cdef extern from "fastgru/fastgru.h" nogil:
     ctypedef struct fg_act:
@@ -112,7 +115,10 @@ cdef extern from "fastgru/pool.h" nogil:
     int fg_seen(const int *)
     void fg_publish(int *, int)
     bint fg_claim(int *)
+    int fg_add(int *counter, int n)
     void fg_yield()
+    void fg_sleep(int64_t ns)
+    int64_t fg_now()
 
 ctypedef void (*gemm_t)(int, int, int, const void *, int, const void *, int, void *, int) noexcept nogil
 
@@ -131,6 +137,8 @@ cdef struct Value:
     bint line         # its rows are windows over a line of steps
     bint state        # keeps its frames from call to call
     int slot          # memory it shares with values that are not alive at the same time, or -1
+    bint given        # lies in a buffer of the caller
+    int node          # whose output it is, or NO_NODE
     const void *initial
 
 # One operand of a frame op: where its frame begins in the rows of a value, or numbers of the plan.
@@ -171,6 +179,8 @@ cdef struct Frame:
 
 cdef struct Instruction:
     int op
+    int node                    # index into the plan's names of nodes
+    idx slice                   # rows that may run before signals are looked at
     int clock                   # which steps it runs over
     int n_inputs
     int[8] inputs

@@ -80,13 +80,27 @@ cdef void run_over_time(const Instruction *ins, Run *run) noexcept nogil:
         for i in range(nest.operands):
             operands[i] = operand(&frame.operands[i], run, 0, b)
         run_kernel(ins, run, &nest, operands)
+        if run.T > ins.slice and stopped(run):
+            return
 
 
 cdef void execute_frame(const Instruction *ins, Run *run) noexcept nogil:
+    cdef idx T = run.T if run.values[ins.output].time else 1, t, b, steps, rows
     if ins.frame.over_time:
         run_over_time(ins, run)
         return
-    run_nest(ins, run, 0, run.T if run.values[ins.output].time else 1, 0, run.B)
+    steps, rows = T, run.B
+    if run.watch != NULL:
+        steps, rows = max(1, ins.slice // run.B), min(run.B, ins.slice)
+    t = 0
+    while t < T:
+        b = 0
+        while b < run.B:
+            if t + b > 0 and stopped(run):
+                return
+            run_nest(ins, run, t, min(steps, T - t), b, min(rows, run.B - b))
+            b += rows
+        t += steps
 
 
 cdef void execute_store(const Instruction *ins, Run *run) noexcept nogil:
@@ -114,41 +128,44 @@ cdef void rows_of(const Instruction *ins, Run *run, idx t, idx b, fg_rows *x, fg
     y.t_stride, y.b_stride = frame.write[0], frame.write[1]
 
 
-cdef void run_rows(const Instruction *ins, Run *run, fg_rows *x, fg_rows *y, fg_span *span) noexcept nogil:
+cdef void run_rows(const Instruction *ins, Run *run, fg_rows *x, fg_rows *y, idx batch, idx count) noexcept nogil:
     """The op of an instruction over such rows."""
     cdef const Frame *frame = ins.frame
     cdef idx m, j, item = run.kernels.item
-    if ins.op == FRAME_PRODUCT and run.gemm == NULL:
-        product(&ins.w, ins.shift, &ins.act, x, y, ins.size, span, run)
-    elif ins.op == FRAME_PRODUCT:
-        for m in range(span.count // span.batch):
-            for j in range(span.batch):
+    cdef fg_span span = some_rows(run)
+    span.batch = batch
+    if ins.op == FRAME_PRODUCT and run.gemm != NULL:
+        for m in range(count // batch):
+            for j in range(batch):
                 memset(row(y, item, m, j), 0, ins.size * item)
-            multiply_even(&ins.w, row(x, item, m, 0), x.b_stride, row(y, item, m, 0), y.b_stride, span.batch, ins.size,
-                          run)
-        run.kernels.activate(&ins.act, ins.shift, y, y, ins.size, span)
-    elif frame.kernel == SOFTMAX:
-        run.kernels.softmax(x, y, ins.size, span)
-    else:
-        run.kernels.layer_norm(ins.scale, ins.shift, ins.number, x, y, ins.size, span)
+            multiply_even(&ins.w, row(x, item, m, 0), x.b_stride, row(y, item, m, 0), y.b_stride, batch, ins.size, run)
+    while next_rows(ins, run, count, &span):
+        if ins.op == FRAME_PRODUCT and run.gemm == NULL:
+            product(&ins.w, ins.shift, &ins.act, x, y, ins.size, &span, run)
+        elif ins.op == FRAME_PRODUCT:
+            run.kernels.activate(&ins.act, ins.shift, y, y, ins.size, &span)
+        elif frame.kernel == SOFTMAX:
+            run.kernels.softmax(x, y, ins.size, &span)
+        else:
+            run.kernels.layer_norm(ins.scale, ins.shift, ins.number, x, y, ins.size, &span)
 
 
 cdef void execute_rows(const Instruction *ins, Run *run) noexcept nogil:
     """Rows of one loop inside the frames of one row of the batch are one call over all steps."""
     cdef const Frame *frame = ins.frame
     cdef idx t, b, T = run.T if run.values[ins.output].time else 1
+    cdef idx count = frame.dims[0] * frame.dims[1]
     cdef fg_rows x, y
-    cdef fg_span span
     cdef bint joined = frame.dims[0] == 1
-    span.batch, span.first, span.index, span.backward = frame.dims[1], 0, NULL, False
-    span.count = frame.dims[0] * frame.dims[1]
     for b in range(run.B):
         for t in range(1 if joined else T):
             rows_of(ins, run, t, b, &x, &y)
             if joined:
                 x.t_stride, y.t_stride = step_stride(run, ins.inputs[0]), step_stride(run, ins.output)
-                span.count = T * frame.dims[1]
-            run_rows(ins, run, &x, &y, &span)
+                count = T * frame.dims[1]
+            run_rows(ins, run, &x, &y, frame.dims[1], count)
+            if count > ins.slice and stopped(run):
+                return
 
 
 cdef void execute_scan(const Instruction *ins, Run *run) noexcept nogil:
@@ -178,6 +195,8 @@ cdef void execute_scan(const Instruction *ins, Run *run) noexcept nogil:
                         run.scan_mask[s * frame.rows + n] = s < (
                             (<float *>lengths)[n] if item == 4 else (<double *>lengths)[n])
             execute_recurrent(layer, &inner)
+            if stopped(run):
+                return
             for n in range(frame.rows):
                 memcpy(row(&run.rows[frame.outputs[0]], item, t * run.values[frame.outputs[0]].time, b)
                        + n * layer.features * item, r.h[r.now] + n * layer.features_padded * item,
@@ -266,6 +285,8 @@ cdef void execute_top_k(const Instruction *ins, Run *run) noexcept nogil:
     cdef idx step = step_stride(run, ins.inputs[0])
     for t in range(run.T if timed else 1):
         for b in range(run.B):
+            if stopped(run):
+                return
             for n in range(frame.dims[1]):
                 top_of_row(
                     <char *>x.data + (t * step + b * x.b_stride + frame.read_offset + n * frame.read[1]) * item,
@@ -385,7 +406,7 @@ cdef void execute_mirror(const Instruction *ins, Run *run) noexcept nogil:
 
 cdef inline idx overlaps_due(const Frame *frame, const Window *w, idx frames, bint ends, bint rest) noexcept nogil:
     """How many steps so many further frames complete, and the end of the sequence, if there were any frames at all."""
-    cdef idx steps = frames * frame.stride_in_time
+    cdef idx steps = fg_times(frames, frame.stride_in_time)
     if ends and (frames > 0 or w.held or w.drop != frame.before):
         steps += frame.after + (frame.rest if rest else 0)
     return max(0, steps - w.drop)

@@ -47,6 +47,12 @@ cdef struct Window:
     idx capacity, held  # steps of room, and steps that are there; of an overlap-add, whether it gave any
     idx drop           # steps that no later window needs; beyond `held` they are still to come and to be skipped
 
+# A long call ends early once a signal's handler has raised, as that of Ctrl-C does.
+cdef struct Watch:
+    int stop
+    int64_t next       # when to look again
+    void *raised       # a list whose element is to be the exception
+
 cdef struct Run:
     const fg_kernels *kernels
     const fg_narrow *narrow
@@ -76,6 +82,8 @@ cdef struct Run:
     bint mixed                # values without time may meet values with it
     uint8_t *scan_mask        # (S, N) steps of a scan that count
     int bad_id                # 1 + the value for which an id was out of range
+    Watch *watch              # of a long call: for signals; NULL: none
+    bint listens              # this thread is the one that handles them
     int part, parts           # which panels of every recurrence are this thread's; parts 1: all
     fg_barrier *barrier       # where parts > 1 meet
 
@@ -86,12 +94,71 @@ cdef inline char *row(const fg_rows *v, idx item, idx t, idx b) noexcept nogil:
     return <char *>v.data + (t * v.t_stride + b * v.b_stride) * item
 
 
-cdef inline fg_span all_rows(const Instruction *ins, Run *run) noexcept nogil:
+cdef enum:
+    WATCH_NS = 50000000  # between two looks at signals
+    LOOK_STEPS = 64      # and the steps of a loop that asks for the time
+
+cdef int check_signals(void *raised) noexcept with gil:
+    """Run the handlers of pending signals; 1 if one raised, with what it raised in the list."""
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        (<list>raised)[0] = error
+        return 1
+    return 0
+
+
+cdef bint look(Run *run) noexcept nogil:
+    """Look at signals when it is time to; True if the call is to end early."""
+    cdef int64_t now
+    if run.listens and not fg_seen(&run.watch.stop):
+        now = fg_now()
+        if now >= run.watch.next:
+            run.watch.next = now + WATCH_NS
+            if check_signals(run.watch.raised):
+                fg_publish(&run.watch.stop, 1)
+    return fg_seen(&run.watch.stop)
+
+
+cdef inline bint stopped(Run *run) noexcept nogil:
+    """True if the call is to end early. Threads that meet at barriers ask `stopped_together`."""
+    return run.watch != NULL and look(run)
+
+
+cdef bint stopped_together(Run *run) noexcept nogil:
+    """True on all threads that meet here, or on none."""
+    cdef bint stop
+    if run.watch == NULL:
+        return False
+    if run.parts == 1:
+        return look(run)
+    look(run)
+    fg_barrier_wait(run.barrier)
+    stop = fg_seen(&run.watch.stop)
+    fg_barrier_wait(run.barrier)  # nobody looks again before all have seen
+    return stop
+
+
+cdef inline fg_span some_rows(const Run *run) noexcept nogil:
+    """The rows before the first, for `next_rows`."""
     cdef fg_span span
-    span.batch, span.first = run.B, 0
-    span.count = run.B * (run.T if run.values[ins.output].time else 1)
+    span.batch, span.first, span.count = run.B, 0, 0
     span.index, span.backward = NULL, False
     return span
+
+
+cdef inline idx count_rows(const Instruction *ins, const Run *run) noexcept nogil:
+    """Rows of the output in this block."""
+    return run.B * (run.T if run.values[ins.output].time else 1)
+
+
+cdef inline bint next_rows(const Instruction *ins, Run *run, idx count, fg_span *span) noexcept nogil:
+    """Move on to the next rows of `count`: as many as may run before signals are looked at. False at the end."""
+    span.first += span.count
+    if span.first >= count or (span.first > 0 and stopped(run)):
+        return False
+    span.count = min(ins.slice if run.watch != NULL else count, count - span.first)
+    return True
 
 
 cdef inline bint valid(const Run *run, const fg_rows *own, idx t, idx b) noexcept nogil:
@@ -104,12 +171,19 @@ cdef inline bint valid(const Run *run, const fg_rows *own, idx t, idx b) noexcep
 cdef void multiply_even(const fg_matrix *w, const char *a, idx a_stride, char *c, idx c_stride, idx M, idx N,
                         Run *run) noexcept nogil:
     """c += a w' by BLAS for M evenly spaced rows; one by one where they overlap or repeat, which BLAS does not take."""
-    cdef idx m, item = run.kernels.item
+    cdef idx m, some, item = run.kernels.item, most = slice_rows(N * w.inner)
     cdef int K = <int>w.inner
-    if a_stride >= K and c_stride >= N:
-        run.gemm(<int>M, <int>N, K, a, <int>a_stride, w.data, K, c, <int>c_stride)
+    if a_stride >= K and c_stride >= N and max(a_stride, c_stride) <= INT32_MAX:
+        m = 0
+        while m < M and (m == 0 or not stopped(run)):
+            some = min(most, M - m)
+            run.gemm(<int>some, <int>N, K, a + m * a_stride * item, <int>a_stride, w.data, K,
+                     c + m * c_stride * item, <int>c_stride)
+            m += some
         return
     for m in range(M):
+        if m % most == most - 1 and stopped(run):
+            return
         run.gemm(1, <int>N, K, a + m * a_stride * item, K, w.data, K, c + m * c_stride * item, <int>N)
 
 
@@ -182,10 +256,11 @@ cdef void shift_step(fg_step *s, const Slice *part, idx item) noexcept nogil:
     s.y = <void *>shifted(s.y, part.unit * item)
 
 
-cdef void input_product(const Instruction *ins, Run *run, int p, const fg_span *span, idx N) noexcept nogil:
+cdef void input_product(const Instruction *ins, Run *run, int p, const fg_span *rows, idx N) noexcept nogil:
     """x part of phase p for the whole block: W x + biases."""
     cdef fg_act linear
     cdef fg_rows c
+    cdef fg_span span = rows[0]
     cdef idx m, width = N * run.kernels.item
     cdef char *x = run.recurrences[ins.state].x[p]
     linear.kind = 0
@@ -197,11 +272,13 @@ cdef void input_product(const Instruction *ins, Run *run, int p, const fg_span *
         part = slice_of(&ins.wx[p], run)
         c.data = x + part.column * run.kernels.item
         if part.matrix.panels > 0:
-            product(&part.matrix, shifted(ins.bx[p], part.column * run.kernels.item), &linear,
-                    &run.rows[ins.inputs[0]], &c, part.matrix.panels * part.matrix.gates * run.kernels.lanes, span, run)
+            product(&part.matrix, shifted(ins.bx[p], part.column * run.kernels.item), &linear, &run.rows[ins.inputs[0]],
+                    &c, part.matrix.panels * part.matrix.gates * run.kernels.lanes, rows, run)
         return
     if run.gemm == NULL:
-        product(&ins.wx[p], ins.bx[p], &linear, &run.rows[ins.inputs[0]], &c, N, span, run)
+        span.count = 0
+        while next_rows(ins, run, rows.count, &span):
+            product(&ins.wx[p], ins.bx[p], &linear, &run.rows[ins.inputs[0]], &c, N, &span, run)
         return
     for m in range(run.T * run.B):
         memcpy(x + m * width, ins.bx[p], width)
@@ -227,7 +304,7 @@ cdef void input_lookup(const Instruction *ins, Run *run, int p, const fg_span *s
 cdef inline bint runs_whole(const Instruction *ins, const Run *run) noexcept nogil:
     """Whether all steps of this block are one call of the kernel."""
     return (run.T > 0 and ins.n_phases == 1 and run.mask == NULL and ins.n_inputs != 2 and not ins.gated_output
-            and run.parts == 1 and run.gemm == NULL and ins.phase[0].u.format <= FG_FLOAT16)
+            and run.parts == 1 and run.gemm == NULL and ins.phase[0].u.format <= FG_FLOAT16 and run.B <= ins.slice)
 
 
 cdef inline bint makes_input(const Instruction *ins, const Run *run, int p) noexcept nogil:
@@ -239,6 +316,29 @@ cdef inline bint makes_input(const Instruction *ins, const Run *run, int p) noex
     return (run.B == 1 and run.gemm == NULL and ins.wx[p].data != NULL and ins.table[p] == NULL
             and ins.wx[p].format <= FG_FLOAT16 and ins.phase[p].u.format <= FG_FLOAT16
             and (run.T == 1 or (ins.wx[p].inner == 1 and runs_whole(ins, run))))
+
+
+cdef void run_steps(const Instruction *ins, Run *run, const fg_phase *phase, fg_step *s) noexcept nogil:
+    """One step or several in one call of the kernel; in several calls where that may take long."""
+    cdef fg_span rows = s.rows
+    cdef fg_step some
+    cdef idx count = s.count, most = max(1, ins.slice // max(1, rows.count))
+    if rows.count * count <= ins.slice or run.watch == NULL:
+        run.kernels.steps(phase, s)
+    elif count > 1:  # the kernel moves everything on but the place of the outputs
+        while count > 0 and not stopped(run):
+            s.count = min(most, count)
+            run.kernels.steps(phase, s)
+            count -= s.count
+            if s.out.data != NULL:
+                s.out.data = <char *>s.out.data + s.count * s.out.t_stride * run.kernels.item
+    else:
+        while s.rows.first < rows.first + rows.count and not stopped(run):
+            s.rows.count = min(ins.slice, rows.first + rows.count - s.rows.first)
+            some = s[0]
+            run.kernels.steps(phase, &some)
+            s.rows.first += s.rows.count
+        s.rows = rows
 
 
 cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) noexcept nogil:
@@ -271,7 +371,7 @@ cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) 
             return
         phase = &own
     if run.gemm == NULL and phase.u.format <= FG_FLOAT16:
-        run.kernels.steps(phase, s)
+        run_steps(ins, run, phase, s)
         return
     a.data = <void *>s.a
     a.b_stride = s.a_stride
@@ -291,6 +391,8 @@ cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) 
             run.narrow.product(&phase.u, bias, &linear, &a, &c, N, &s.rows, run.scratch)
             run.kernels.gates(phase, s)
             s.rows.first += s.rows.count
+            if s.rows.first // ins.slice != (s.rows.first - s.rows.count) // ins.slice and stopped(run):
+                break
         s.rows = span
         return
     memset(run.product, 0, run.B * N * item)
@@ -417,6 +519,8 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
                 if valid(run, own, t, b):
                     run.active[step.count] = <int32_t>b
                     step.count += 1
+        if i % LOOK_STEPS == LOOK_STEPS - 1 and stopped_together(run):
+            return
         step_cell(ins, run, t, step)
         if run.part == 0 and (not ins.last or masked or i == run.T - 1):
             write_outputs(ins, run, t, step, masked)
@@ -428,28 +532,29 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
 
 
 cdef void execute_dense(const Instruction *ins, Run *run) noexcept nogil:
-    cdef fg_span span = all_rows(ins, run)
+    cdef fg_span span = some_rows(run)
     cdef const fg_rows *x = &run.rows[ins.inputs[0]]
     cdef const fg_rows *y = &run.rows[ins.output]
-    cdef idx m, T = span.count // run.B
-    if run.gemm == NULL:
-        product(&ins.w, ins.shift, &ins.act, x, y, ins.size, &span, run)
-    else:
-        for m in range(span.count):
+    cdef idx m, count = count_rows(ins, run)
+    if run.gemm != NULL:
+        for m in range(count):
             memset(row(y, run.kernels.item, m // run.B, m % run.B), 0, ins.size * run.kernels.item)
-        multiply_rows(&ins.w, x, y, ins.size, T, run)
-        run.kernels.activate(&ins.act, ins.shift, y, y, ins.size, &span)
-    if ins.softmax:
-        run.kernels.softmax(y, y, ins.size, &span)
+        multiply_rows(&ins.w, x, y, ins.size, count // run.B, run)
+    while next_rows(ins, run, count, &span):
+        if run.gemm == NULL:
+            product(&ins.w, ins.shift, &ins.act, x, y, ins.size, &span, run)
+        else:
+            run.kernels.activate(&ins.act, ins.shift, y, y, ins.size, &span)
+        if ins.softmax:
+            run.kernels.softmax(y, y, ins.size, &span)
 
 
 cdef void execute_embedding(const Instruction *ins, Run *run) noexcept nogil:
     """Ids were checked against V before the call."""
     cdef idx m, item = run.kernels.item
-    cdef fg_span span = all_rows(ins, run)
     cdef int64_t key
     cdef char *y
-    for m in range(span.count):
+    for m in range(count_rows(ins, run)):
         key = (<int64_t *>row(&run.rows[ins.inputs[0]], 8, m // run.B, m % run.B))[0]
         y = row(&run.rows[ins.output], item, m // run.B, m % run.B)
         if ins.w.format == FG_NATIVE:
@@ -459,22 +564,25 @@ cdef void execute_embedding(const Instruction *ins, Run *run) noexcept nogil:
 
 
 cdef void execute_layer_norm(const Instruction *ins, Run *run) noexcept nogil:
-    cdef fg_span span = all_rows(ins, run)
-    run.kernels.layer_norm(ins.scale, ins.shift, ins.number, &run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size,
-                           &span)
+    cdef fg_span span = some_rows(run)
+    while next_rows(ins, run, count_rows(ins, run), &span):
+        run.kernels.layer_norm(ins.scale, ins.shift, ins.number, &run.rows[ins.inputs[0]], &run.rows[ins.output],
+                               ins.size, &span)
 
 
 cdef void execute_affine(const Instruction *ins, Run *run) noexcept nogil:
-    cdef fg_span span = all_rows(ins, run)
-    run.kernels.affine(ins.scale, ins.shift, &run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
+    cdef fg_span span = some_rows(run)
+    while next_rows(ins, run, count_rows(ins, run), &span):
+        run.kernels.affine(ins.scale, ins.shift, &run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
 
 
 cdef void execute_activate(const Instruction *ins, Run *run) noexcept nogil:
-    cdef fg_span span = all_rows(ins, run)
-    if ins.softmax:
-        run.kernels.softmax(&run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
-    else:
-        run.kernels.activate(&ins.act, NULL, &run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
+    cdef fg_span span = some_rows(run)
+    while next_rows(ins, run, count_rows(ins, run), &span):
+        if ins.softmax:
+            run.kernels.softmax(&run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
+        else:
+            run.kernels.activate(&ins.act, NULL, &run.rows[ins.inputs[0]], &run.rows[ins.output], ins.size, &span)
 
 
 cdef void execute_mask(const Instruction *ins, Run *run) noexcept nogil:
@@ -518,8 +626,7 @@ cdef void execute_reverse(const Instruction *ins, Run *run) noexcept nogil:
 cdef void execute_concat(const Instruction *ins, Run *run) noexcept nogil:
     cdef idx m, at, item = run.kernels.item
     cdef int i
-    cdef fg_span span = all_rows(ins, run)
-    for m in range(span.count):
+    for m in range(count_rows(ins, run)):
         at = 0
         for i in range(ins.n_inputs):
             memcpy(row(&run.rows[ins.output], item, m // run.B, m % run.B) + at,
@@ -530,19 +637,20 @@ cdef void execute_concat(const Instruction *ins, Run *run) noexcept nogil:
 
 cdef void execute_merge(const Instruction *ins, Run *run) noexcept nogil:
     """Add, multiply or average: the first input copied, then the others onto it, in order."""
-    cdef fg_span span = all_rows(ins, run)
+    cdef fg_span span = some_rows(run)
     cdef fg_act act
     cdef const fg_rows *y = &run.rows[ins.output]
     cdef int i
     act.kind = 0
-    run.kernels.activate(&act, NULL, &run.rows[ins.inputs[0]], y, ins.size, &span)
-    for i in range(1, ins.n_inputs):
-        if ins.op == MULTIPLY:
-            run.kernels.multiply(&run.rows[ins.inputs[i]], y, ins.size, &span)
-        else:
-            run.kernels.add(&run.rows[ins.inputs[i]], y, ins.size, &span)
-    if ins.op == AVERAGE:
-        run.kernels.activate(&ins.act, NULL, y, y, ins.size, &span)
+    while next_rows(ins, run, count_rows(ins, run), &span):
+        run.kernels.activate(&act, NULL, &run.rows[ins.inputs[0]], y, ins.size, &span)
+        for i in range(1, ins.n_inputs):
+            if ins.op == MULTIPLY:
+                run.kernels.multiply(&run.rows[ins.inputs[i]], y, ins.size, &span)
+            else:
+                run.kernels.add(&run.rows[ins.inputs[i]], y, ins.size, &span)
+        if ins.op == AVERAGE:
+            run.kernels.activate(&ins.act, NULL, y, y, ins.size, &span)
 
 
 include "_frames.pxi"

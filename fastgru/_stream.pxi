@@ -19,52 +19,57 @@ cdef class Stream:
     cdef readonly Plan plan
     cdef readonly object batch, model
     cdef readonly Py_ssize_t block
+    cdef readonly Py_ssize_t bytes  # of its memory, without what threads add
+    cdef readonly str largest       # the node that needs most of them, where they are only measured
     cdef idx B
-    cdef char *arena
-    cdef size_t arena_bytes, slots_at, slots_bytes  # the slots that values share lie together
+    cdef Layout layout
+    cdef Arena arena
     cdef Recurrence *recurrences
     cdef fg_rows *rows
     cdef Run run
     cdef Window *windows
-    cdef idx[32] max_steps     # of each clock in a block
-    cdef idx[32] due           # and in a call
+    cdef idx[32] due           # steps of each clock in a call
     cdef Part *parts           # of a call on several threads
     cdef int n_parts
     cdef fg_rows *second       # values of odd blocks, when layers run side by side
-    cdef char *second_arena
+    cdef Arena second_arena
+    cdef idx *counts           # of windows, for `counts_at`
+    cdef char *saved           # the state before a call that may not come to its end
     cdef readonly object threads
-    cdef bint busy
-    cdef idx widest, most_rows
+    cdef int busy              # 1: a call uses the stream
+    cdef idx steps             # of the inputs since the beginning; ENDED: the sequence has ended
     cdef int in_value, out_value   # the first input and output
     cdef bint several, single      # outputs; whether there is one input
     cdef list copies               # of inputs that an output overlaps
+    cdef list raised               # what a handler of a signal raised during a call
+    cdef list still                # the inputs without time of the last call, for `flush`
     cdef cnp.ndarray own_frame     # of a step: the one input where it was converted, (*frame) or (B, *frame)
 
-    def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None):
+    def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None, bint measure=False):
         self.plan, self.model, self.batch, self.threads = plan, model, batch, threads
         self.B = 1 if batch is None else batch
         self.block = block if block > 0 else plan.block(self.B)
+        self.copies, self.raised, self.still = [], [None], []
+        self.recurrences = <Recurrence *>allocate(plan.n_recurrences, sizeof(Recurrence))
+        self.rows = <fg_rows *>allocate(plan.n_values, sizeof(fg_rows))
+        self.windows = <Window *>allocate(plan.n_windows, sizeof(Window))
+        self.counts = <idx *>allocate(plan.n_windows, sizeof(idx))
+        self.describe()
+        self.measure()
+        if measure:
+            self.find_largest()
+            return
+        if self.bytes + plan.bytes > memory.get_memory_limit():
+            self.find_largest()
+            rows = "of one row" if batch is None else f"of {batch} rows"
+            steps = "" if block <= 0 else f" and {block} steps"
+            memory.check(self.bytes + plan.bytes, f"a stream {rows}{steps}", self.largest)
+        self.place_all()
         self.in_value = plan.inputs[0]
         self.out_value, self.several, self.single = plan.outputs[0], len(plan.outputs) > 1, len(plan.inputs) == 1
-        self.copies = []
         lead = () if batch is None else (self.B,)
         ids = plan.values[self.in_value].size == 0
         self.own_frame = np.zeros(lead + plan.shapes[self.in_value], np.int64 if ids else plan.dtype)
-        self.recurrences = <Recurrence *>PyMem_Malloc(max(1, plan.n_recurrences) * sizeof(Recurrence))
-        self.rows = <fg_rows *>PyMem_Malloc(plan.n_values * sizeof(fg_rows))
-        self.windows = <Window *>PyMem_Malloc(max(1, plan.n_windows) * sizeof(Window))
-        if self.recurrences == NULL or self.rows == NULL or self.windows == NULL:
-            raise MemoryError
-        memset(self.windows, 0, max(1, plan.n_windows) * sizeof(Window))
-        memset(self.recurrences, 0, max(1, plan.n_recurrences) * sizeof(Recurrence))
-        memset(self.rows, 0, plan.n_values * sizeof(fg_rows))
-        cdef size_t total = self.lay_out(NULL)
-        self.arena = <char *>aligned_alloc(ALIGN, total)
-        if self.arena == NULL:
-            raise MemoryError(f"a stream of batch {batch} needs {total} bytes")
-        self.arena_bytes = total
-        memset(self.arena, 0, total)  # the padding of a state must be finite: it meets zero weights
-        self.lay_out(self.arena)
         self.run.kernels, self.run.narrow = plan.kernels, plan.narrow
         self.run.gemm = NULL
         if plan.blas != NULL:
@@ -72,115 +77,83 @@ cdef class Stream:
         self.run.values, self.run.rows, self.run.recurrences = plan.values, self.rows, self.recurrences
         self.run.B = self.B
         self.run.instructions, self.run.n_instructions = plan.instructions, plan.n_instructions
-        self.run.n_values, self.run.arena, self.run.arena_bytes = plan.n_values, self.arena, total
-        self.run.part, self.run.parts, self.run.bad_id = 0, 1, 0
+        self.run.n_values, self.run.arena, self.run.arena_bytes = plan.n_values, self.arena.base, self.arena.at
+        self.run.part, self.run.parts, self.run.bad_id, self.run.watch = 0, 1, 0, NULL
         self.run.loop_begin, self.run.loop_end, self.run.mixed = plan.loop_begin, plan.loop_end, plan.framed
         self.run.loop_clock, self.run.windows = plan.loop_clock, self.windows
         self.initialise()
 
     def __dealloc__(self):
         self.free_parts()
-        free(self.second_arena)
+        free_arena(&self.second_arena)
         PyMem_Free(self.second)
-        free(self.arena)
+        free(self.saved)
+        free_arena(&self.arena)
+        PyMem_Free(self.counts)
         PyMem_Free(self.windows)
         PyMem_Free(self.recurrences)
         PyMem_Free(self.rows)
 
-    cdef size_t lay_out(self, char *base) noexcept:
-        """Place every buffer behind `base` (which may be NULL); returns the bytes needed."""
-        cdef size_t at = 0
-        cdef int i, slot
-        cdef const Instruction *ins
+    cdef void describe(self) noexcept:
+        """Say what is to be laid out."""
+        cdef Layout *to = &self.layout
         cdef Plan plan = self.plan
-        cdef char *data
-        cdef idx rows = self.B, steps = self.block, mask = 0
-        for i in range(plan.n_values):
-            self.rows[i].b_stride = max(1, plan.values[i].size)
-            self.rows[i].t_stride = self.B * self.rows[i].b_stride
-        self.max_steps[0] = self.block
-        for i in range(plan.n_instructions):
-            ins = &plan.instructions[i]
-            if WINDOW <= ins.op <= WAIT:
-                self.lay_out_window(base, &at, ins)
-            elif ins.op == RECURRENT:
-                self.lay_out_recurrence(base, &at, ins, self.max_steps[ins.clock], self.B)
-            elif ins.op == SCAN:
-                self.lay_out_recurrence(base, &at, ins.frame.layer, ins.frame.steps, ins.frame.rows)
-                rows = max(rows, ins.frame.rows)
-                mask = max(mask, ins.frame.steps * ins.frame.rows)
-        for i in range(plan.n_values):
-            if plan.values[i].slot < 0 and not plan.values[i].line and i not in plan.outputs and i not in plan.inputs:
-                self.rows[i].data = place(base, &at, self.value_bytes(i))
-        self.slots_at = at = (at + ALIGN - 1) // ALIGN * ALIGN
-        for slot in range(plan.n_slots):
-            members = [i for i in range(plan.n_values) if plan.values[i].slot == slot]
-            data = place(base, &at, max([self.value_bytes(i) for i in members]))
-            for i in members:
-                self.rows[i].data = data
-        self.slots_bytes = at - self.slots_at
-        self.run.index = <int32_t *>place(base, &at, max(self.block * self.B, mask) * 4)
-        self.run.active = <int32_t *>place(base, &at, rows * 4)
-        self.run.scan_mask = <uint8_t *>place(base, &at, mask)
-        self.run.scratch = place(base, &at, plan.scratch)
-        self.most_rows = rows
-        self.run.product = place(base, &at, self.product_bytes())
-        return at
+        to.instructions, to.n_instructions, to.values, to.n_values = (
+            plan.instructions, plan.n_instructions, plan.values, plan.n_values)
+        to.n_slots, to.n_recurrences, to.n_windows = plan.n_slots, plan.n_recurrences, plan.n_windows
+        to.item, to.lanes, to.narrow, to.unfused = plan.kernels.item, plan.kernels.lanes, plan.scratch, plan.unfused
+        to.apart, to.B, to.block = GUARDED, self.B, self.block
+        to.rows, to.recurrences, to.windows = self.rows, self.recurrences, self.windows
 
-    cdef void lay_out_recurrence(self, char *base, size_t *at, const Instruction *ins, idx T, idx B) noexcept:
-        """Room for one recurrence over blocks of T steps and B rows."""
-        cdef Recurrence *r = &self.recurrences[ins.state]
-        cdef idx item = self.plan.kernels.item, N
-        cdef int p
-        r.h[0] = place(base, at, B * ins.features_padded * item)
-        r.h[1] = place(base, at, B * ins.features_padded * item)
-        r.c = place(base, at, B * ins.units_padded * item)
-        r.s0 = place(base, at, B * ins.units_padded * item)
-        r.s1 = place(base, at, B * ins.units_padded * item)
-        r.y = place(base, at, B * ins.features_padded * item)
-        r.last = place(base, at, B * ins.features * item)
-        for p in range(ins.n_phases):
-            N = ins.phase[p].u.panels * ins.phase[p].u.gates * self.plan.kernels.lanes
-            self.widest = max(self.widest, N)
-            if ins.wx[p].data != NULL or ins.table[p] != NULL:
-                r.x[p] = place(base, at, T * B * N * item)
+    cdef void measure(self) noexcept:
+        """Count the bytes of the stream."""
+        cdef Arena arena = empty_arena()
+        lay_out(&self.layout, &arena)
+        lay_out_scratch(&self.layout, &arena, &self.run)
+        self.bytes = arena.at
 
-    cdef void lay_out_window(self, char *base, size_t *at, const Instruction *ins) noexcept:
-        """A line long enough for a block behind the steps it keeps, and the windows over it as a value's rows."""
-        cdef const Frame *frame = ins.frame
-        cdef Window *w = &self.windows[frame.window]
-        cdef fg_rows *rows = &self.rows[ins.output]
-        cdef int clock = self.plan.values[ins.output].clock
-        if ins.op == OVERLAP_ADD:
-            w.capacity = frame.kept
-            w.line = place(base, at, self.B * frame.kept * ins.size * self.plan.kernels.item)
-            self.max_steps[clock] = self.max_steps[ins.clock] * frame.stride_in_time + frame.after + frame.rest
-            return
-        if ins.op == MIRROR:
-            w.capacity = frame.kept
-            w.line = place(base, at, self.B * frame.kept * ins.size * self.plan.kernels.item)
-            self.max_steps[clock] = self.max_steps[ins.clock] + frame.kept + frame.before + frame.after
-            return
-        w.capacity = frame.kept + self.max_steps[ins.clock] + frame.after
-        if ins.op == WINDOW and clock != ins.clock:
-            self.max_steps[clock] = max(1, windows_due(frame, w.capacity))
-        elif frame.n_meeting:
-            self.max_steps[clock] = w.capacity
-        w.line = place(base, at, self.B * w.capacity * ins.size * self.plan.kernels.item)
-        rows.data, rows.t_stride, rows.b_stride = w.line, frame.stride_in_time * ins.size, w.capacity * ins.size
+    cdef int find_largest(self) except -1:
+        """Find the node whose buffer is the largest."""
+        cdef Arena arena = empty_arena()
+        cdef int mark
+        arena.marks = <Mark *>allocate(most_marks(&self.layout), sizeof(Mark))
+        lay_out(&self.layout, &arena)
+        mark = largest_mark(&arena)
+        self.largest = None if mark < 0 else self.plan.nodes[arena.marks[mark].node]
+        PyMem_Free(arena.marks)
+        return 0
 
-    cdef idx value_bytes(self, int value) noexcept:
-        """Bytes of a value's rows in one block."""
-        cdef const Value *v = &self.plan.values[value]
-        return (self.max_steps[v.clock] if v.time else 1) * self.B * self.rows[value].b_stride * v.item
+    cdef int place_all(self) except -1:
+        """Allocate the memory of the stream and place every buffer in it."""
+        self.arena = empty_arena()
+        fill_arena(&self.arena, self.bytes, most_marks(&self.layout))
+        lay_out(&self.layout, &self.arena)
+        lay_out_scratch(&self.layout, &self.arena, &self.run)
+        return 0
 
-    cdef idx product_bytes(self) noexcept:
-        return self.most_rows * self.widest * self.plan.kernels.item if self.plan.unfused else 0
+    cdef int check_guards(self) except -1:
+        """Raise SystemError if a guard byte of the arenas was written."""
+        cdef int i
+        self.check_arena(&self.arena)
+        for i in range(self.n_parts):
+            self.check_arena(&self.parts[i].arena)
+        return 0
+
+    cdef int check_arena(self, const Arena *arena) except -1:
+        cdef int mark = overwritten(arena)
+        if mark >= 0:
+            owner = arena.marks[mark].node
+            owner = "scratch" if owner == NO_NODE else f"node {self.plan.nodes[owner]!r}"
+            raise SystemError(
+                f"buffer {mark} of {arena.count} ({owner}, {arena.marks[mark].bytes} bytes) was written behind its end"
+            )
+        return 0
 
     cdef void initialise(self) noexcept:
         cdef idx b
         cdef int i
         cdef const Instruction *ins
+        self.steps = 0
         for b in range(self.B):
             self.initialise_row(b)
         for i in range(self.plan.n_instructions):
@@ -224,12 +197,21 @@ cdef class Stream:
 
     # Running -------------------------------------------------------------------------------------
 
-    def step(self, frame, out=None):
+    cdef int claim(self) except -1:
+        """Take the stream for a call, which ends with `release`."""
+        if not fg_claim(&self.busy):
+            raise RuntimeError("stream is in use: it can serve one call at a time, and another one is running")
+        return 0
+
+    cdef void release(self) noexcept:
+        fg_publish(&self.busy, 0)
+
+    def step(self, x, out=None):
         """Run one time step.
 
         Parameters
         ----------
-        frame : (I,) or (batch, I) array; ids: scalar or (batch,)
+        x : (I,) or (batch, I) array; ids: scalar or (batch,)
             Of a model with several inputs a tuple of them or a mapping of input name to array; (*frame) or
             (batch, *frame) where an input's frames have several axes.
         out : array, optional
@@ -244,16 +226,22 @@ cdef class Stream:
         ------
         ValueError, TypeError
             When an argument does not fit; the state is then untouched.
+        RuntimeError
+            When another call is running on this stream.
         """
-        if self.plan.n_windows:
-            self.check_stepwise()
-        if self.single and self.fits(self.in_value, frame, False):
-            return self.forward(frame, 1, out, False, NULL, 0, 0)
-        if self.single and self.takes(frame):
-            return self.forward(self.own_frame, 1, out, False, NULL, 0, 0)
-        if type(frame) is tuple and len(frame) == len(self.plan.inputs) and self.all_fit(frame):
-            return self.forward(frame, 1, out, False, NULL, 0, 0)
-        return self.forward(self.convert(frame, False), 1, out, False, NULL, 0, 0)
+        self.claim()
+        try:
+            if self.plan.n_windows:
+                self.check_stepwise()
+            if self.single and self.fits(self.in_value, x, False):
+                return self.forward(x, 1, out, False, NULL, 0, 0)
+            if self.single and self.takes(x):
+                return self.forward(self.own_frame, 1, out, False, NULL, 0, 0)
+            if type(x) is tuple and len(x) == len(self.plan.inputs) and self.all_fit(x):
+                return self.forward(x, 1, out, False, NULL, 0, 0)
+            return self.forward(self.convert(x, False), 1, out, False, NULL, 0, 0)
+        finally:
+            self.release()
 
     cdef int check_stepwise(self) except -1:
         """Raise unless the next step gives one step of every output."""
@@ -268,12 +256,13 @@ cdef class Stream:
                 )
         return 0
 
-    def process(self, chunk, out=None):
+    def process(self, x, out=None):
         """Run a chunk of any length: as many steps at once, with the same bits.
 
         Parameters
         ----------
-        chunk : (T, I) or (batch, T, I) array; ids: (T,) or (batch, T)
+        x : (T, I) or (batch, T, I) array; ids: (T,) or (batch, T)
+            Of a model with several inputs a tuple of them or a mapping of input name to array.
         out : array, optional
             Where to write the output.
 
@@ -281,30 +270,51 @@ cdef class Stream:
         -------
         array, or a tuple of arrays when the model has several outputs
             (T, O) or (batch, T, O); (O,) or (batch, O) where the model returns its last step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an argument does not fit; the state is then untouched.
+        RuntimeError
+            When another call is running on this stream.
+        KeyboardInterrupt
+            On Ctrl-C; the stream is then as it was before the call, and `out` may hold anything.
         """
-        cdef idx steps = self.fits(self.in_value, chunk, True) if self.single else 0
-        if steps:
-            return self.forward(chunk, steps, out, True, NULL, 0, 0)
-        arrays = self.convert(chunk, True)
-        return self.forward(arrays, self.steps_of(arrays), out, True, NULL, 0, 0)
+        cdef idx steps
+        self.claim()
+        try:
+            steps = self.fits(self.in_value, x, True) if self.single else 0
+            if steps:
+                return self.forward(x, steps, out, True, NULL, 0, 0)
+            arrays = self.convert(x, True)
+            return self.forward(arrays, self.steps_of(arrays), out, True, NULL, 0, 0)
+        finally:
+            self.release()
 
     def flush(self):
-        """End the sequence: what layers that look ahead still owe, as `process` would return it.
+        """End the sequence and return the steps that layers which look ahead still owe, as `process` would.
 
-        The stream then is as new. A model of layers that look at past steps alone owes nothing: no steps.
+        The stream then is as new. A model of layers that look at past steps alone owes nothing: no steps. Inputs
+        without time are those of the last call.
 
         Returns
         -------
         array, or a tuple of arrays when the model has several outputs
         """
-        shape = (() if self.batch is None else (self.B,))
-        empty = tuple([
-            np.zeros(shape + ((0,) if self.plan.sizes[v][1] else ()) + self.plan.shapes[v], self.plan.dtype)
-            for v in self.plan.inputs
-        ])
-        result = self.forward(empty, 0, None, True, NULL, 0, 0, True, True)
-        self.reset()
-        return result
+        self.claim()
+        try:
+            shape = (() if self.batch is None else (self.B,))
+            still = {v: array for v, array in self.still}
+            empty = tuple([
+                still.get(v, np.zeros(shape + ((0,) if self.plan.sizes[v][1] else ()) + self.plan.shapes[v],
+                                      self.plan.dtype))
+                for v in self.plan.inputs
+            ])
+            result = self.forward(empty, 0, None, True, NULL, 0, 0, True, True)
+            self.initialise()
+            return result
+        finally:
+            self.release()
 
     cdef int count_due(self, bint ends, bint rest) except -1:
         """The steps that each clock counts in this call."""
@@ -322,7 +332,7 @@ cdef class Stream:
             if ins.op == OVERLAP_ADD:
                 self.due[clock] = overlaps_due(frame, w, self.due[ins.clock], ends, rest)
                 continue
-            kept = held_before(w) + self.due[ins.clock]
+            kept = fg_plus(held_before(w), self.due[ins.clock])
             if ins.op == MIRROR:
                 if ends and 0 < kept < frame.reach:
                     raise ValueError(f"sequence to pad by node {self.node_of(frame.window)!r} must have at least "
@@ -330,7 +340,7 @@ cdef class Stream:
                 self.due[clock] = mirror_due(frame, w, self.due[ins.clock], ends)
                 continue
             if ins.op == WINDOW:
-                self.due[clock] = windows_due(frame, max(0, kept + (frame.after if ends else 0)))
+                self.due[clock] = windows_due(frame, max(0, fg_plus(kept, frame.after if ends else 0)))
                 continue
             if frame.n_meeting:
                 self.due[clock] = meeting_due(frame, self.windows, self.due)
@@ -377,8 +387,6 @@ cdef class Stream:
         """Whether an object is an id inside the table, or an array of real numbers of the frame's shape: it then lies
         in `own_frame`. That takes a fifth of what a conversion that knows nothing of either does."""
         cdef int i, number
-        if self.busy:
-            return False
         if type(x) is int or type(x) is np.int64:
             if self.batch is not None or self.plan.values[self.in_value].size:
                 return False
@@ -412,16 +420,15 @@ cdef class Stream:
         given = [x]
         if isinstance(x, dict):
             if x.keys() != set(names):
-                raise ValueError(f"inputs must be {names}, got {list(x)}")
+                raise ValueError(f"x must have the inputs {names}, got {list(x)}")
             given = [x[name] for name in names]
         elif len(names) > 1:
             if not isinstance(x, (tuple, list)) or len(x) != len(names):
                 got = f"{len(x)}" if isinstance(x, (tuple, list)) else type(x).__name__
-                raise ValueError(f"inputs must be a tuple or a mapping of {len(names)} arrays {names}, got {got}")
+                raise ValueError(f"x must be a tuple or a mapping of the {len(names)} inputs {names}, got {got}")
             given = x
-        alone = "chunk" if chunk else "frame"
         arrays = tuple([
-            self.converted(v, array, chunk, alone if len(names) == 1 else f"input {name!r}")
+            self.converted(v, array, chunk, "x" if len(names) == 1 else f"x[{name!r}]")
             for v, name, array in zip(self.plan.inputs, names, given)
         ])
         if chunk and len(arrays) > 1:
@@ -434,7 +441,7 @@ cdef class Stream:
     def converted(self, int value, x, bint chunk, str name):
         """One input, converted."""
         cdef bint ids = self.plan.values[value].size == 0
-        array = np.asarray(x)
+        array = as_array(x, name)
         shape = (() if self.batch is None else (self.B,)) + (("T",) if chunk and self.plan.values[value].time else ())
         shape += () if ids else self.plan.shapes[value]
         fits = array.ndim == len(shape) and all(e == "T" or e == a for e, a in zip(shape, array.shape))
@@ -465,9 +472,7 @@ cdef class Stream:
     cdef forward(self, inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b,
                  bint ends=False, bint rest=False):
         """Check or make the outputs, then run T steps in blocks; `ends` closes the sequence, `rest` gives what lies
-        behind its end, too."""
-        if self.busy:
-            raise RuntimeError("stream must be used by one thread at a time, got a second call while one is running")
+        behind its end, too. The state is as it was when this raises."""
         cdef Plan plan = self.plan
         cdef list arrays = None
         cdef cnp.ndarray y = None
@@ -485,28 +490,109 @@ cdef class Stream:
         if type(inputs) is tuple:
             for i in range(len(plan.inputs)):
                 self.place_input(plan.inputs[i], inputs[i], T, out is not None, y, arrays)
+            if plan.n_windows and not ends:
+                self.keep_still(inputs)
         else:
             self.place_input(self.in_value, inputs, T, out is not None, y, arrays)
         self.run.ends, self.run.rest = ends, rest
         self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
-        cdef int threads = default_threads if self.threads is None else self.threads
-        if threads > 1 and plan.macs * T * self.B >= PANEL_MACS:
-            self.run_threaded(T, threads)
-        elif plan.macs * T * self.B < RELEASE_MACS:
-            run_instructions(&self.run, T, self.block)
-        else:
-            self.busy = True
-            with nogil:
-                run_instructions(&self.run, T, self.block)
-            self.busy = False
+        result = tuple(arrays) if self.several else y
+        self.run_all(T)
         if out is not None and self.copies:
             self.copies.clear()
+        if plan.typed:
+            try:
+                result = self.typed(arrays if self.several else [y])
+            except BaseException:  # out of memory
+                self.restore()
+                raise
+        self.count_steps(T, ends)
+        return result
+
+    cdef int run_all(self, idx T) except -1:
+        """Run the instructions over T steps; restore the state where they can't come to their end."""
+        cdef Plan plan = self.plan
+        cdef int threads = default_threads if self.threads is None else self.threads
+        cdef idx work = fg_times(plan.work, fg_times(T, self.B))
+        cdef bint watched = work >= WATCH_WORK
+        cdef Watch watch
+        if watched or plan.looks_up or plan.typed:
+            self.save()
+        if watched:
+            watch.stop, watch.next, watch.raised = 0, fg_now() + WATCH_NS, <void *>self.raised
+            self.run.watch, self.run.listens = &watch, PyThread_get_thread_ident() == main_thread
+        try:
+            if threads > 1 and fg_times(plan.macs, fg_times(T, self.B)) >= PANEL_MACS:
+                self.run_threaded(T, threads)
+            elif work < RELEASE_WORK:
+                run_instructions(&self.run, T, self.block)
+            else:
+                with nogil:
+                    run_instructions(&self.run, T, self.block)
+        finally:
+            self.run.watch = NULL
+        if GUARDED:
+            self.check_guards()
+        if watched and watch.stop:
+            self.restore()
+            raised, self.raised[0] = self.raised[0], None
+            raise raised
         if self.run.bad_id:
             self.run.bad_id = 0
+            self.restore()
             raise ValueError("ids that the model looks up must lie inside their table, got others")
-        if plan.typed:
-            return self.typed(arrays if self.several else [y])
-        return tuple(arrays) if self.several else y
+        return 0
+
+    cdef idx state_bytes(self) noexcept:
+        """Bytes of what `save` keeps."""
+        return (self.layout.state_bytes + self.plan.n_recurrences * sizeof(Recurrence)
+                + self.plan.n_windows * sizeof(Window))
+
+    cdef int save(self) except -1:
+        """Keep the state, for `restore`."""
+        cdef char *to
+        if self.saved == NULL:
+            self.saved = <char *>calloc(1, max(1, self.state_bytes()))
+            if self.saved == NULL:
+                raise MemoryError(f"{self.state_bytes()} bytes to keep the state of a stream could not be allocated")
+        to = self.saved
+        memcpy(to, self.arena.base, self.layout.state_bytes)
+        to += self.layout.state_bytes
+        memcpy(to, self.recurrences, self.plan.n_recurrences * sizeof(Recurrence))
+        to += self.plan.n_recurrences * sizeof(Recurrence)
+        memcpy(to, self.windows, self.plan.n_windows * sizeof(Window))
+        return 0
+
+    cdef void restore(self) noexcept:
+        """Return to the state that `save` kept, and every buffer to its place."""
+        cdef const char *source = self.saved
+        memcpy(self.arena.base, source, self.layout.state_bytes)
+        source += self.layout.state_bytes
+        memcpy(self.recurrences, source, self.plan.n_recurrences * sizeof(Recurrence))
+        source += self.plan.n_recurrences * sizeof(Recurrence)
+        memcpy(self.windows, source, self.plan.n_windows * sizeof(Window))
+        self.place_rows()
+
+    cdef void place_rows(self) noexcept:
+        """Let every value in the arena begin where it was placed: a call that ends early leaves some moved on."""
+        cdef Arena arena = self.arena
+        arena.at, arena.count = 0, 0
+        lay_out(&self.layout, &arena)
+        lay_out_scratch(&self.layout, &arena, &self.run)
+
+    cdef void count_steps(self, idx T, bint ends) noexcept:
+        """Count the steps of a call that has come to its end."""
+        if self.plan.n_windows and self.steps != ENDED:
+            self.steps += T
+            if ends and self.counts_differ(self.steps):
+                self.steps = ENDED
+
+    cdef int keep_still(self, tuple inputs) except -1:
+        """Keep copies of inputs without time: `flush` needs them."""
+        self.still = [
+            (v, array.copy()) for v, array in zip(self.plan.inputs, inputs) if not self.plan.sizes[v][1]
+        ]
+        return 0
 
     cdef typed(self, list arrays):
         """The outputs, those of integers and truth values as such."""
@@ -552,6 +638,8 @@ cdef class Stream:
         for i in range(self.plan.values[value].rank):
             dims[n] = self.plan.values[value].dims[i]
             n += 1
+        if chunk and self.plan.n_windows:
+            self.check_output(value)
         if given is None:
             Py_INCREF(self.plan.descr)  # the array takes it over; by type number, NumPy would look it up
             return PyArray_NewFromDescr(cnp.ndarray, self.plan.descr, n, dims, NULL, NULL, 0, None)
@@ -569,14 +657,22 @@ cdef class Stream:
             )
         return y
 
+    cdef int check_output(self, int value) except -1:
+        """Raise where layers that give more steps than they take would give too many."""
+        cdef const Value *v = &self.plan.values[value]
+        cdef idx size = fg_times(bytes_of(self.due[v.clock], self.B, v.size), self.plan.kernels.item)
+        if size > memory.get_memory_limit():
+            memory.check(size, f"output {self.plan.names[value]!r} of this call", None)
+        return 0
+
     cdef int run_threaded(self, idx T, int threads) except -1:
         """Rows of the batch apart; else layers side by side; else the panels of large recurrences."""
         cdef Plan plan = self.plan
         cdef Job job
         cdef Tasks tasks
         cdef work_t work = run_part
-        cdef int i, parts = 1
-        cdef bint split = plan.macs * T * self.B >= SPLIT_MACS
+        cdef int i, error, parts = 1
+        cdef bint split = fg_times(plan.macs, fg_times(T, self.B)) >= SPLIT_MACS
         cdef bint rows = self.B > 1 and split and not plan.scans
         cdef bint wave = (not rows and split and not plan.framed and plan.n_recurrences > 1 and T > 1
                           and plan.n_instructions <= 256)
@@ -587,6 +683,10 @@ cdef class Stream:
             parts = min(threads, plan.n_recurrences)
         elif self.B == 1 and plan.macs >= PANEL_MACS and plan.blas == NULL and not plan.framed:
             parts = threads
+        if parts == 1:
+            with nogil:
+                run_instructions(&self.run, T, self.block)
+            return 0
         if wave:
             work = run_tasks
             if not plan.blockers:
@@ -595,18 +695,17 @@ cdef class Stream:
             job.second, job.tasks = self.second, &tasks
             memset(&tasks, 0, sizeof(tasks))
         self.make_parts(parts)
-        job.parts = self.parts
+        job.parts, job.running = self.parts, parts
         fg_barrier_init(&job.barrier, parts)
         for i in range(parts):
             self.fill_part(&self.parts[i], i, parts, rows, wave)
             self.parts[i].run.barrier = &job.barrier
-        cdef int error
-        self.busy = True
         with nogil:
             error = fg_pool_run(parts, work, &job)
-        self.busy = False
         if error:
-            raise RuntimeError(f"threads must be startable, got error {error} on starting {parts - 1}")
+            raise RuntimeError(f"threads could not be started: error {error} on starting {parts - 1}")
+        for i in range(parts):
+            self.run.bad_id = self.run.bad_id or self.parts[i].run.bad_id
         if not wave:
             for i in range(plan.n_recurrences):
                 self.recurrences[i].now = self.parts[0].recurrences[i].now
@@ -616,27 +715,34 @@ cdef class Stream:
         return 0
 
     cdef int make_parts(self, int parts) except -1:
-        """Room for so many threads' views, kept from call to call."""
+        """Make room for so many threads' views, kept from call to call."""
         cdef int i
-        cdef idx size = self.plan.scratch + self.product_bytes() + (self.block + 1) * self.B * 4 + 5 * ALIGN
-        size += self.slots_bytes
+        cdef Arena size = empty_arena()
+        cdef Run scratch
         if parts <= self.n_parts:
             return 0
         self.free_parts()
-        self.parts = <Part *>PyMem_Malloc(parts * sizeof(Part))
-        if self.parts == NULL:
-            raise MemoryError
-        memset(self.parts, 0, parts * sizeof(Part))
+        self.lay_out_part(&size, &scratch)
+        memory.check(fg_plus(fg_plus(self.bytes, self.plan.bytes), fg_times(parts, size.at)),
+                     f"a stream on {parts} threads", None)
+        self.parts = <Part *>allocate(parts, sizeof(Part))
         self.n_parts = parts
-        for i in range(parts):
-            self.parts[i].rows = <fg_rows *>PyMem_Malloc(self.plan.n_values * sizeof(fg_rows))
-            self.parts[i].recurrences = <Recurrence *>PyMem_Malloc(max(1, self.plan.n_recurrences) * sizeof(Recurrence))
-            self.parts[i].arena = <char *>aligned_alloc(ALIGN, (size + ALIGN - 1) // ALIGN * ALIGN)
-            self.parts[i].windows = <Window *>PyMem_Malloc(max(1, self.plan.n_windows) * sizeof(Window))
-            if (self.parts[i].rows == NULL or self.parts[i].recurrences == NULL or self.parts[i].arena == NULL
-                    or self.parts[i].windows == NULL):
-                raise MemoryError
+        try:
+            for i in range(parts):
+                self.parts[i].rows = <fg_rows *>allocate(self.plan.n_values, sizeof(fg_rows))
+                self.parts[i].recurrences = <Recurrence *>allocate(self.plan.n_recurrences, sizeof(Recurrence))
+                self.parts[i].windows = <Window *>allocate(self.plan.n_windows, sizeof(Window))
+                self.parts[i].arena = empty_arena()
+                fill_arena(&self.parts[i].arena, size.at, most_marks(&self.layout))
+        except MemoryError:
+            self.free_parts()
+            raise
         return 0
+
+    cdef char *lay_out_part(self, Arena *arena, Run *run) noexcept:
+        """Place what a thread needs for itself; returns where its copy of the shared slots begins."""
+        lay_out_scratch(&self.layout, arena, run)
+        return place(arena, self.layout.slots_bytes, NO_NODE)
 
     cdef void free_parts(self) noexcept:
         cdef int i
@@ -644,46 +750,53 @@ cdef class Stream:
             PyMem_Free(self.parts[i].rows)
             PyMem_Free(self.parts[i].recurrences)
             PyMem_Free(self.parts[i].windows)
-            free(self.parts[i].arena)
+            free_arena(&self.parts[i].arena)
         PyMem_Free(self.parts)
         self.parts, self.n_parts = NULL, 0
 
     cdef int make_second(self) except -1:
-        """A second buffer for every value of the arena, beside the first."""
+        """Make a second buffer for every value of the arena, beside the first."""
+        cdef int i
+        cdef fg_rows *second
         if self.second != NULL:
             return 0
-        self.second_arena = <char *>aligned_alloc(ALIGN, self.arena_bytes)
-        self.second = <fg_rows *>PyMem_Malloc(self.plan.n_values * sizeof(fg_rows))
-        if self.second_arena == NULL or self.second == NULL:
-            raise MemoryError
-        cdef int i
+        memory.check(fg_plus(fg_times(2, self.bytes), self.plan.bytes), "a stream on several threads", None)
+        second = <fg_rows *>allocate(self.plan.n_values, sizeof(fg_rows))
+        try:
+            self.second_arena.guard = 0
+            fill_arena(&self.second_arena, self.arena.at, 0)
+        except MemoryError:
+            PyMem_Free(second)
+            raise
         for i in range(self.plan.n_values):
-            self.second[i] = self.rows[i]
+            second[i] = self.rows[i]
             if inside(&self.run, &self.rows[i]):
-                self.second[i].data = self.second_arena + (<char *>self.rows[i].data - self.arena)
+                second[i].data = self.second_arena.base + (<char *>self.rows[i].data - self.arena.base)
+        self.second = second
         return 0
 
     cdef void fill_part(self, Part *part, int i, int parts, bint rows, bint wave) noexcept:
-        """Thread i's view of this call: its rows of every buffer, or all of them with scratch of its own."""
+        """Make thread i's view of this call: its rows of every buffer, or all of them with scratch of its own."""
         cdef Plan plan = self.plan
+        cdef Arena arena = part.arena
         cdef idx from_row = self.B * i // parts if rows else 0
         cdef idx to_row = self.B * (i + 1) // parts if rows else self.B
-        cdef idx item = plan.kernels.item, N
-        cdef size_t at = 0
+        cdef idx item = plan.kernels.item
         cdef int v, p
         cdef const Instruction *ins
         cdef Recurrence *r
         cdef Window *w
+        cdef char *slots
+        arena.at, arena.count = 0, 0
         part.run = self.run
+        part.run.listens = self.run.listens and i == 0
         part.run.rows, part.run.windows = part.rows, part.windows
         memcpy(part.windows, self.windows, plan.n_windows * sizeof(Window))
         part.run.B = to_row - from_row
         part.run.part = 0 if rows or wave else i
         part.run.parts = 1 if rows or wave else parts
-        part.run.scratch = place(part.arena, &at, plan.scratch)
-        part.run.product = place(part.arena, &at, self.product_bytes())
-        part.run.index = <int32_t *>place(part.arena, &at, self.block * self.B * 4)
-        part.run.active = <int32_t *>place(part.arena, &at, self.B * 4)
+        slots = self.lay_out_part(&arena, &part.run)
+        part.arena.count, part.arena.at = arena.count, arena.at
         if part.run.mask != NULL:
             part.run.mask += from_row * part.run.mask_b
         for v in range(plan.n_values):
@@ -691,10 +804,9 @@ cdef class Stream:
             part.rows[v].data = <char *>self.rows[v].data + from_row * self.rows[v].b_stride * plan.values[v].item
         if wave:
             return
-        cdef char *slots = <char *>place(part.arena, &at, self.slots_bytes)
         for v in range(plan.n_values):  # threads are not at the same instruction: one would write what another reads
-            if plan.values[v].slot >= 0:
-                part.rows[v].data = slots + (<char *>self.rows[v].data - self.arena - self.slots_at)
+            if plan.values[v].slot >= 0 and not self.layout.apart:
+                part.rows[v].data = slots + (<char *>self.rows[v].data - self.arena.base - self.layout.slots_at)
                 part.rows[v].t_stride = part.run.B * self.rows[v].b_stride
         part.run.recurrences = part.recurrences
         memcpy(part.recurrences, self.recurrences, plan.n_recurrences * sizeof(Recurrence))
@@ -715,8 +827,8 @@ cdef class Stream:
             r.last += from_row * ins.features * item
             for p in range(ins.n_phases):
                 if r.x[p] != NULL:
-                    N = ins.phase[p].u.panels * ins.phase[p].u.gates * plan.kernels.lanes
-                    r.x[p] += self.max_steps[ins.clock] * from_row * N * item
+                    r.x[p] += (self.layout.max_steps[ins.clock] * from_row
+                               * product_width(&ins.phase[p], plan.kernels.lanes) * item)
 
     def run_again(self, x, out):
         """A whole sequence from the initial state; NotImplemented unless `x` is an array that is read in place and a
@@ -725,7 +837,7 @@ cdef class Stream:
         cdef idx most = steps if self.plan.blockers else min(steps, self.plan.block(self.B))
         if steps == 0 or most != self.block or self.threads is not None or not self.plan.values[self.in_value].time:
             return NotImplemented
-        self.reset()
+        self.initialise()
         return self.forward(x, steps, out, True, NULL, 0, 0, True)
 
     def run_converted(self, tuple inputs, Py_ssize_t T, out, mask, bint chunk=True):
@@ -780,7 +892,7 @@ cdef class Stream:
         """A copy of a state, (B, *shape)."""
         cdef Window *w = &self.windows[recurrence]
         if name == "held":
-            return np.full(self.B, held_before(w), dtype=self.plan.dtype)
+            return np.full(self.B, held_before(w), dtype=np.int64)
         if name != "history":
             return self.view(recurrence, name, shape).copy()
         array = np.zeros((self.B, *shape), dtype=self.plan.dtype)
@@ -792,13 +904,14 @@ cdef class Stream:
     cdef put(self, int recurrence, str name, tuple shape, array):
         """Set a state; of a window op first its history, then how many steps of that there are."""
         cdef Window *w
+        cdef idx count
         if name == "history":
             flat = np.reshape(array, (self.B, shape[0], math.prod(shape[1:])))
             self.lines(recurrence, flat.shape[2])[:, :shape[0]] = flat
         elif name == "held":
             w = &self.windows[recurrence]
-            w.held = max(0, int(np.ravel(array)[0]))
-            w.drop = max(0, -int(np.ravel(array)[0]))
+            count = np.ravel(array)[0]
+            w.held, w.drop = max(0, count), max(0, -count)
         else:
             self.view(recurrence, name, shape)[...] = array
 
@@ -814,67 +927,166 @@ cdef class Stream:
         Layers that look at several steps have ``"<layer>.history"``, the steps that they keep, and
         ``"<layer>.held"``, how many of those there are: the same for all rows. Overlap-adds have ``"<layer>.sums"``,
         the steps not yet complete, and in ``"<layer>.held"`` 1 once they gave any, or minus the steps still to be cut.
+        A model with such layers also has ``"steps"``: how many steps the inputs had since the stream was new, from
+        which every ``held`` follows; -1 once the sequence has ended.
+
+        Setting it copies the arrays. A state that does not fit is refused with a ValueError (a TypeError if it is no
+        mapping) that lists everything found, and the stream stays as it was.
         """
+        self.claim()
+        try:
+            return self.taken_state()
+        finally:
+            self.release()
+
+    cdef dict taken_state(self):
+        """A copy of the state."""
         result = {}
         for key, recurrence, name, shape in self.plan.states:
             array = self.taken(recurrence, name, shape)
             result[key] = array[0] if self.batch is None else array
+        if self.plan.n_windows:
+            result[self.plan.steps_key] = np.int64(self.steps) if self.batch is None else np.full(self.B, self.steps)
         return result
 
     @state.setter
     def state(self, given):
+        self.claim()
+        try:
+            arrays = self.checked_state(given)
+            self.save()
+            try:
+                for key, recurrence, name, shape in self.plan.states:
+                    self.put(recurrence, name, shape, arrays[key])
+                if self.plan.n_windows:
+                    self.steps = np.ravel(arrays[self.plan.steps_key])[0]
+            except BaseException:  # out of memory in the middle
+                self.restore()
+                raise
+        finally:
+            self.release()
+
+    cdef dict checked_state(self, given):
+        """Copies of the arrays of a state, all of which fit."""
         problems, arrays = [], {}
         try:
             given = dict(given)
         except (TypeError, ValueError):
             raise TypeError(f"state must be a dict of arrays, got {type(given).__name__}") from None
-        sizes = {key: shape for key, _, _, shape in self.plan.states}
-        for key in sizes.keys() - given.keys():
+        rows = {key: (shape, name == "held") for key, _, name, shape in self.plan.states}
+        if self.plan.n_windows:
+            rows[self.plan.steps_key] = ((), True)
+        for key in rows.keys() - given.keys():
             problems.append(f"state must have the key {key!r}, got none")
-        for key in given.keys() - sizes.keys():
-            problems.append(f"key of state must be one of {list(sizes)}, got {key!r}")
-        for key in sizes.keys() & given.keys():
-            array = np.asarray(given[key])
-            shape = sizes[key] if self.batch is None else (self.B, *sizes[key])
+        for key in given.keys() - rows.keys():
+            problems.append(f"key of state must be one of {list(rows)}, got {key!r}")
+        for key in rows.keys() & given.keys():
+            shape = rows[key][0] if self.batch is None else (self.B, *rows[key][0])
+            array = as_array(given[key], f"state[{key!r}]")
             if array.shape != shape or array.dtype.kind not in "fiu":
                 got = f"{array.dtype} of shape {array.shape}"
                 problems.append(f"state[{key!r}] must be real of shape {shape}, got {got}")
-            arrays[key] = array
-        if not problems:
-            problems = self.wrong_counts(arrays)
+            elif rows[key][1]:
+                arrays[key] = self.checked_count(key, array, problems)
+            else:
+                with np.errstate(over="ignore"):
+                    arrays[key] = array.astype(self.plan.dtype)
+        if not problems and self.plan.n_windows:
+            self.check_counts(arrays, problems)
         if problems:
             raise ValueError("; ".join(sorted(problems)))
-        for key, recurrence, name, shape in self.plan.states:
-            self.put(recurrence, name, shape, arrays[key])
+        return arrays
 
-    cdef list wrong_counts(self, dict arrays):
-        """What is wrong with the numbers of steps that window ops are said to hold."""
-        found, most = [], {}
-        for key, recurrence, name, shape in self.plan.states:
-            if name == "history":
-                most[recurrence] = shape[0]
-            elif name == "held":
-                counts = np.unique(arrays[key])
-                if len(counts) != 1 or counts[0] != int(counts[0]) or counts[0] > most.get(recurrence, 1):
-                    got = ", ".join(f"{n:g}" for n in counts)
-                    found.append(f"state[{key!r}] must be one integer of at most {most.get(recurrence, 1)}, got {got}")
-        return found
+    cdef checked_count(self, key, array, list problems):
+        """A number of steps as int64, the same for all rows."""
+        counts = np.unique(array)
+        if len(counts) == 1 and -MOST_STEPS <= counts[0] <= MOST_STEPS and counts[0] == int(counts[0]):
+            return array.astype(np.int64)
+        got = ", ".join(f"{n:g}" for n in counts[:4]) + (", ..." if len(counts) > 4 else "")
+        problems.append(f"state[{key!r}] must be one integer of at most 2**53, got {got}")
+        return None
+
+    cdef int check_counts(self, dict arrays, list problems) except -1:
+        """Append a problem for every number of steps held that can't be after so many steps of the inputs."""
+        cdef idx steps = np.ravel(arrays[self.plan.steps_key])[0]
+        if steps < 0:
+            got = "that of a sequence that has ended" if steps == ENDED else f"{steps}"
+            problems.append(f"state[{self.plan.steps_key!r}] must be the steps of a sequence that goes on, got {got}")
+            return 0
+        self.counts_at(steps, self.counts)
+        for key, window, name, _ in self.plan.states:
+            if name == "held" and np.ravel(arrays[key])[0] != self.counts[<int>window]:
+                got = np.ravel(arrays[key])[0]
+                problems.append(f"state[{key!r}] must be {self.counts[<int>window]} after {steps} steps, got {got}")
+        return 0
+
+    cdef bint counts_differ(self, idx steps) noexcept:
+        """True unless every layer holds what it holds after so many steps of a sequence that goes on."""
+        cdef int i
+        cdef bint differ = False
+        self.counts_at(steps, self.counts)
+        for i in range(self.plan.n_windows):
+            differ = differ or held_before(&self.windows[i]) != self.counts[i]
+        return differ
+
+    cdef void counts_at(self, idx steps, idx *counts) noexcept:
+        """What every window, wait and overlap-add holds after so many steps of the inputs."""
+        cdef idx[32] totals  # steps that each clock counted
+        cdef const Instruction *ins
+        cdef const Frame *frame
+        cdef int i, j, clock
+        cdef idx taken
+        totals[0] = steps
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if not WINDOW <= ins.op <= WAIT:
+                continue
+            frame, clock, taken = ins.frame, self.plan.values[ins.output].clock, totals[ins.clock]
+            if ins.op == WINDOW:
+                counts[frame.window] = taken = fg_plus(frame.before, taken)
+                if steps > 0:
+                    counts[frame.window] -= windows_due(frame, taken) * frame.stride_in_time
+                if clock != ins.clock:
+                    totals[clock] = windows_due(frame, taken) if steps > 0 else 0
+            elif ins.op == MIRROR:
+                counts[frame.window] = min(taken, frame.reach)
+                totals[clock] = fg_plus(taken, frame.before) if taken >= frame.reach else 0
+            elif ins.op == OVERLAP_ADD:
+                totals[clock] = max(0, fg_times(taken, frame.stride_in_time) - frame.before)
+                counts[frame.window] = (-max(0, frame.before - fg_times(taken, frame.stride_in_time))
+                                        or <idx>(taken > 0))
+            else:
+                if frame.n_meeting:
+                    totals[clock] = taken
+                    for j in range(frame.n_meeting):
+                        totals[clock] = min(totals[clock], totals[frame.meeting_clocks[j]])
+                counts[frame.window] = taken - totals[clock]
 
     def reset(self, rows=None):
         """Return to the initial state: all rows, or those of a list of indices or a boolean mask (batch,)."""
+        self.claim()
+        try:
+            self.reset_rows(rows)
+        finally:
+            self.release()
+
+    cdef int reset_rows(self, rows) except -1:
         if rows is None:
             self.initialise()
-            return
-        index = np.asarray(rows)
+            return 0
+        index = as_array(rows, "rows")
         if index.dtype == bool and index.shape == (self.B,):
             index = np.flatnonzero(index)
         index = np.atleast_1d(index)
         if index.size and (index.ndim != 1 or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= self.B):
             raise ValueError(f"rows must be indices in 0..{self.B - 1} or a mask of shape ({self.B},), got {rows!r}")
-        if len(index) < self.B:
-            self.check_rows_apart()
+        if len(np.unique(index)) == self.B:
+            self.initialise()
+            return 0
+        self.check_rows_apart()
         for b in index:
             self.initialise_row(b)
+        return 0
 
     cdef int check_rows_apart(self) except -1:
         """Raise when a row that begins anew would have another number of steps in its windows than the others."""
@@ -898,8 +1110,18 @@ cdef class Stream:
 
     def copy(self):
         """A second stream in the same state, independent from here on."""
-        twin = Stream(self.plan, self.batch, model=self.model, block=self.block, threads=self.threads)
-        twin.state = self.state
+        cdef Stream twin = Stream(self.plan, self.batch, model=self.model, block=self.block, threads=self.threads)
+        cdef int i
+        self.claim()
+        try:
+            memcpy(twin.arena.base, self.arena.base, self.layout.state_bytes)
+            for i in range(self.plan.n_recurrences):
+                twin.recurrences[i].now = self.recurrences[i].now
+            for i in range(self.plan.n_windows):
+                twin.windows[i].held, twin.windows[i].drop = self.windows[i].held, self.windows[i].drop
+            twin.steps, twin.still = self.steps, list(self.still)
+        finally:
+            self.release()
         return twin
 
     __copy__ = copy
@@ -923,13 +1145,6 @@ def _restore(model, batch, state, threads):
     return stream
 
 
-cdef char *place(char *base, size_t *at, idx size) noexcept:
-    """The next `size` bytes of the arena, aligned."""
-    cdef char *here = NULL if base == NULL else base + at[0]
-    at[0] += (size + ALIGN - 1) // ALIGN * ALIGN
-    return here
-
-
 cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
     """Whether two C-contiguous arrays share memory."""
     return (a.data < b.data + cnp.PyArray_NBYTES(b)) and (b.data < a.data + cnp.PyArray_NBYTES(a))
@@ -941,6 +1156,41 @@ cdef bint overlaps(list arrays, cnp.ndarray b):
         if overlap(<cnp.ndarray>a, b):
             return True
     return False
+
+
+cdef void *allocate(idx count, size_t size) except NULL:
+    """Zeroed memory for an array, to be freed by PyMem_Free."""
+    cdef void *found = PyMem_Calloc(max(1, count), size)
+    if found == NULL:
+        raise MemoryError(f"{count * size} bytes could not be allocated")
+    return found
+
+
+cdef Arena empty_arena() noexcept:
+    """An arena that counts."""
+    cdef Arena arena
+    memset(&arena, 0, sizeof(Arena))
+    arena.guard = GUARD if GUARDED else 0
+    return arena
+
+
+cdef int fill_arena(Arena *arena, idx size, int marks) except -1:
+    """Give an empty arena zeroed memory: what pads a buffer must be finite, since it meets zero weights.
+
+    Pages of a large arena are zeroed when they are first used: of 300 MB, at once took 0.3 s that no signal could end.
+    """
+    if arena.guard:
+        arena.marks = <Mark *>allocate(marks, sizeof(Mark))
+    arena.block = calloc(1, size + ALIGN)
+    if arena.block == NULL:
+        raise MemoryError(f"{size} bytes for a stream could not be allocated")
+    arena.base = <char *>arena.block + (-<size_t>arena.block) % ALIGN
+    return 0
+
+
+cdef void free_arena(Arena *arena) noexcept:
+    free(arena.block)
+    PyMem_Free(arena.marks)
 
 
 cdef void fill(char *to, const void *source, idx size) noexcept:

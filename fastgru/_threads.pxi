@@ -8,6 +8,7 @@ cdef enum:
     PANEL_MACS = 300000
     TASK_BLOCKS = 16         # into how many blocks a sequence is cut that layers pass on to each other
     MAX_THREADS = 64
+    PAUSE_NS = 100000        # of a thread that waits for the others, between two looks at signals
 
 cdef int default_threads = 1
 
@@ -54,7 +55,7 @@ cdef struct Part:
     fg_rows *rows
     Recurrence *recurrences
     Window *windows           # counts of its own, over its rows of each line
-    char *arena               # scratch of its own
+    Arena arena               # scratch of its own
 
 cdef struct Tasks:
     int progress[256]         # blocks that each instruction has finished
@@ -69,6 +70,7 @@ cdef struct Job:
     const fg_rows *first      # of the caller and of even blocks
     const fg_rows *second     # of odd blocks
     const Run *whole
+    int running               # threads
 
 
 cdef void run_range(Run *run, int begin, int end) noexcept nogil:
@@ -77,6 +79,8 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
     cdef const Instruction *ins
     for i in range(begin, end):
         ins = &run.instructions[i]
+        if run.parts == 1 and stopped(run):
+            return
         if run.mixed:
             run.T = run.steps[ins.clock]
             if run.T == 0 and ins.op != RECURRENT and not WINDOW <= ins.op <= WAIT:
@@ -96,6 +100,8 @@ cdef void run_loop(Run *run) noexcept nogil:
         run_range(run, run.loop_begin, run.loop_end)
         if steps > 1:
             shift(run, 1)
+        if t % LOOK_STEPS == LOOK_STEPS - 1 and stopped(run):
+            return
     if steps > 1:
         shift(run, -steps)
     run.steps[run.loop_clock] = steps
@@ -124,7 +130,7 @@ cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
             run_loop(run)
         run_range(run, run.loop_end, run.n_instructions)
         done += steps
-        if T == 0:
+        if T == 0 or stopped_together(run):
             return
         if done < T:
             advance(run, steps)
@@ -151,6 +157,16 @@ cdef void advance(Run *run, idx steps) noexcept nogil:
 cdef void run_part(void *arg, int part) noexcept nogil:
     cdef Job *job = <Job *>arg
     run_instructions(&job.parts[part].run, job.T, job.block)
+    leave(job, &job.parts[part].run)
+
+
+cdef void leave(Job *job, Run *run) noexcept nogil:
+    """The thread that listens looks at signals until the last one is done."""
+    cdef int left = fg_add(&job.running, -1)
+    while run.watch != NULL and run.listens and left > 0:
+        fg_sleep(PAUSE_NS)
+        look(run)
+        left = fg_seen(&job.running)
 
 
 # Tasks: one instruction over one block. Layers follow each other through time as a wavefront, directions run side by
@@ -205,7 +221,7 @@ cdef void run_tasks(void *arg, int part) noexcept nogil:
     cdef int blocks = <int>((job.T + job.block - 1) // job.block)
     cdef int i, k
     cdef bint finished, worked
-    while True:
+    while not stopped(run):
         finished, worked = True, False
         for i in range(run.n_instructions):
             if fg_seen(&job.tasks.progress[i]) == blocks:

@@ -30,6 +30,10 @@ class IsaError(FastGruError, ValueError):
     """An instruction set is unknown, was not built, or is not supported by this machine."""
 
 
+class MemoryLimitError(FastGruError, MemoryError):
+    """A model or a stream would need more memory than the limit allows; the message names the node that needs most."""
+
+
 class MissingExtraError(FastGruError, ImportError):
     """An optional dependency is not installed."""
 

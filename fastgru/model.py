@@ -7,23 +7,26 @@ import os
 import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _engine
+from . import _engine, memory
+from ._arrays import as_array
 from .graph import Graph, chain, precision_of, tier_of
 from .isa import select_isa
-from .lowering import lower
+from .lowering import Lowered, lower
 from .passes import fused
+from .summary import Memory, Summary, summarise
 
 if TYPE_CHECKING:
     from ._engine import Stream
     from .selftest import SelfTest
-    from .summary import Summary
 
 DTYPES = ("float32", "float64")
 GEMMS = ("packed", "blas")
+MOST_ROWS = 2**31 - 1  # rows are numbered in 32 bits
 
 
 class Model:
@@ -47,6 +50,8 @@ class Model:
     Raises
     ------
     GraphError, IsaError, ValueError
+    MemoryLimitError
+        When the model and a stream of it would need more memory than `fastgru.set_memory_limit` allows.
 
     Examples
     --------
@@ -90,12 +95,10 @@ class Model:
             from . import _blas  # imports SciPy, which a packed model does not need
 
             blas = _blas.functions()
-        lowered = lower(fused(self._graph))
-        self._plan = _engine.Plan(
-            lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
-            isa=select_isa(isa), dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loop=lowered.loop,
-            clocks=lowered.clocks, loop_clock=lowered.loop_clock, latency=math.ceil(lowered.latency), gemm=blas,
-        )  # fmt: skip
+        plan = partial(_plan, lower(fused(self._graph)), select_isa(isa), dtype, blas)
+        self._memory = _needs(plan(measure=True))
+        memory.check(self._memory.plan + self._memory.stream, "the model and a stream of one row", self._memory.node)
+        self._plan = plan()
 
     @property
     def graph(self) -> Graph:
@@ -202,7 +205,7 @@ class Model:
         if len(plan.inputs) > 1 or isinstance(x, Mapping):
             timed = [i for i, v in enumerate(plan.inputs) if plan.sizes[v][1]]
             first = timed[0] if timed else 0
-            name = repr(plan.names[plan.inputs[first]])
+            name = f"x[{plan.names[plan.inputs[first]]!r}]"
             given = x
             if isinstance(x, Mapping):
                 x = x.get(plan.names[plan.inputs[first]])
@@ -211,8 +214,8 @@ class Model:
             if x is None:
                 names = ", ".join(repr(plan.names[v]) for v in plan.inputs)
                 got = list(given) if isinstance(given, Mapping) else type(given).__name__
-                raise ValueError(f"inputs must be a tuple or a mapping of the arrays {names}, got {got}")
-        shape, value = np.shape(x), plan.inputs[first]
+                raise ValueError(f"x must be a tuple or a mapping of the inputs {names}, got {got}")
+        shape, value = x.shape if isinstance(x, np.ndarray) else as_array(x, name).shape, plan.inputs[first]
         rank = 0 if plan.sizes[value][0] == 0 else len(plan.shapes[value])
         ranks = [rank] * self._only_rows + [rank + 1, rank + 2]
         if len(shape) not in ranks:
@@ -257,8 +260,9 @@ class Model:
         if self._plan.blockers:
             why = ", ".join(f"{name!r}, which {reason}" for name, reason in self._plan.blockers.items())
             raise ValueError(f"layers of a streaming model must all work step by step, got {why}")
-        if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int | np.integer) or batch < 1):
-            raise ValueError(f"batch must be None or a positive integer, got {batch!r}")
+        whole = isinstance(batch, int | np.integer) and not isinstance(batch, bool)
+        if batch is not None and not (whole and 1 <= batch <= MOST_ROWS):
+            raise ValueError(f"batch must be None or an integer from 1 to {MOST_ROWS}, got {batch!r}")
         threads = None if threads is None else _engine.checked_threads(threads)
         return _engine.Stream(self._plan, None if batch is None else int(batch), model=self, threads=threads)
 
@@ -352,9 +356,7 @@ class Model:
 
     def summary(self) -> Summary:
         """Layers, shapes, parameters, bytes and MACs per step; print it."""
-        from .summary import summarise
-
-        return summarise(self._graph, self.dtype)
+        return summarise(self._graph, self.dtype, self._memory)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a ``.fgru`` file, whole or not at all.
@@ -382,6 +384,29 @@ class Model:
         return f"<fastgru.Model {self._graph!r} dtype={self.dtype} isa={self.isa}{reduced}{faster}>"
 
 
+def memory_of(graph: Graph, dtype: str) -> Memory:
+    """Return what a model of `graph` would need, without making it."""
+    blas = None
+    if dtype != "float32":
+        from . import _blas
+
+        blas = _blas.functions()
+    return _needs(_plan(lower(fused(graph)), select_isa(None), dtype, blas, measure=True))
+
+
+def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> _engine.Plan:
+    return _engine.Plan(
+        lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
+        isa=isa, dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loop=lowered.loop,
+        clocks=lowered.clocks, loop_clock=lowered.loop_clock, latency=math.ceil(lowered.latency), gemm=gemm,
+        measure=measure,
+    )  # fmt: skip
+
+
+def _needs(plan: _engine.Plan) -> Memory:
+    return Memory(plan.bytes, *plan.stream_bytes())
+
+
 def _rebuild(graph: tuple[Any, ...], options: dict[str, Any]) -> Model:
     return Model(Graph(*graph), **options)
 
@@ -400,14 +425,14 @@ def _counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> An
         raise ValueError("lengths must be omitted when mask is given, got both")
     rows = 1 if batch is None else batch
     if lengths is not None:
-        array = np.asarray(lengths)
+        array = as_array(lengths, "lengths")
         expected: tuple[int, ...] = () if batch is None else (batch,)
         if array.shape != expected or array.dtype.kind not in "iu":
             raise ValueError(f"lengths must be integers of shape {expected}, got {array.dtype} of shape {array.shape}")
         if array.size and (array.min() < 0 or array.max() > steps):
             raise ValueError(f"lengths must lie in 0..{steps}, got {array.min()}..{array.max()}")
         return np.arange(steps) < array.reshape(rows, 1)
-    array = np.asarray(mask)
+    array = as_array(mask, "mask")
     expected = (steps,) if batch is None else (batch, steps)
     if array.shape != expected or array.dtype != bool:
         raise ValueError(f"mask must be bool of shape {expected}, got {array.dtype} of shape {array.shape}")

@@ -46,6 +46,24 @@ class Totals(NamedTuple):
     state_bytes: int
 
 
+class Memory(NamedTuple):
+    """Bytes that a model needs, known before any is allocated.
+
+    Attributes
+    ----------
+    plan : int
+        Of the packed weights; at most, where some are sparse.
+    stream : int
+        Of a stream of one row on one thread.
+    node : str or None
+        The node that needs most of the stream.
+    """
+
+    plan: int
+    stream: int
+    node: str | None
+
+
 class Summary(NamedTuple):
     """What `summarise` returns; ``str()`` of it is a plain-text table.
 
@@ -56,17 +74,25 @@ class Summary(NamedTuple):
         Name and shape of every input.
     rows : tuple of Row
     totals : Totals
+    memory : Memory
     """
 
     dtype: str
     inputs: tuple[str, ...]
     rows: tuple[Row, ...]
     totals: Totals
+    memory: Memory
 
     def __str__(self) -> str:
         head = f"input {', '.join(self.inputs)}; computes in {self.dtype}"
-        tail = f"state of one row: {self.totals.state_bytes:,} bytes"
-        return "\n".join([head, *plain_table(HEADINGS, self.cells(), self.total(), WORDS), tail])
+        return "\n".join([head, *plain_table(HEADINGS, self.cells(), self.total(), WORDS), self.sizes()])
+
+    def sizes(self) -> str:
+        """The memory that is needed, as a line of text."""
+        return (
+            f"state of one row: {self.totals.state_bytes:,} bytes; memory: packed weights {self.memory.plan:,} bytes, "
+            f"a stream of one row {self.memory.stream:,} bytes"
+        )
 
     def __repr__(self) -> str:
         return str(self)
@@ -82,16 +108,17 @@ class Summary(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """The same as plain values for JSON."""
         rows = [row._asdict() for row in self.rows]
-        return {"dtype": self.dtype, "inputs": list(self.inputs), "rows": rows, "totals": self.totals._asdict()}
+        return {"dtype": self.dtype, "inputs": list(self.inputs), "rows": rows, "totals": self.totals._asdict(),
+                "memory": self.memory._asdict()}  # fmt: skip
 
 
-def summarise(graph: Graph, dtype: str) -> Summary:
-    """The table of a graph whose weights are kept as `dtype`.
+def summarise(graph: Graph, dtype: str, memory: Memory) -> Summary:
+    """Return the table of a graph whose weights are kept as `dtype`, and which needs so much memory.
 
     Examples
     --------
     >>> from fastgru.graph import Dense, chain
-    >>> summarise(chain([Dense(np.ones((2, 3)))]), "float32").rows[0]
+    >>> summarise(chain([Dense(np.ones((2, 3)))]), "float32", Memory(96, 4096, "dense")).rows[0]
     Row(name='dense', kind='Dense', precision='float32', output='(B, T, 2)', parameters=6, bytes=24, macs=6)
     """
     item = np.dtype(dtype).itemsize
@@ -113,7 +140,7 @@ def summarise(graph: Graph, dtype: str) -> Summary:
         state_bytes=sum(slot.size for slot in graph.states()) * item,
     )
     inputs = tuple(f"{name} {spec}" for name, spec in graph.inputs.items())
-    return Summary(dtype, inputs, tuple(rows), totals)
+    return Summary(dtype, inputs, tuple(rows), totals, memory)
 
 
 def _shape(spec: Spec) -> str:

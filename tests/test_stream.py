@@ -118,9 +118,9 @@ def test_a_running_stream_allocates_nothing(model):
 
 
 BAD_FRAMES = [
-    (np.zeros(4, np.float32), r"frame must have shape \(5,\), got \(4,\)"),
-    (np.zeros((1, 5), np.float32), r"frame must have shape \(5,\), got \(1, 5\)"),
-    (np.float32(0), r"frame must have shape \(5,\), got \(\)"),
+    (np.zeros(4, np.float32), r"x must have shape \(5,\), got \(4,\)"),
+    (np.zeros((1, 5), np.float32), r"x must have shape \(5,\), got \(1, 5\)"),
+    (np.float32(0), r"x must have shape \(5,\), got \(\)"),
 ]
 
 
@@ -135,11 +135,11 @@ def test_a_bad_frame_leaves_the_state_untouched(model, frame, message):
 
 
 BAD_CALLS = [
-    ({"x": np.zeros((2, 0, 5), np.float32)}, ValueError, "chunk must have at least one step"),
+    ({"x": np.zeros((2, 0, 5), np.float32)}, ValueError, "x must have at least one step"),
     ({"x": np.zeros((0, 3, 5), np.float32)}, ValueError, "x must have at least one row"),
     ({"x": np.zeros(5, np.float32)}, ValueError, r"x must have 2 or 3 axes, got shape \(5,\)"),
-    ({"x": np.zeros((2, 3, 6), np.float32)}, ValueError, r"chunk must have shape \(2, T, 5\), got \(2, 3, 6\)"),
-    ({"x": np.zeros((3, 5), complex)}, TypeError, "chunk must be real numbers, got complex128"),
+    ({"x": np.zeros((2, 3, 6), np.float32)}, ValueError, r"x must have shape \(2, T, 5\), got \(2, 3, 6\)"),
+    ({"x": np.zeros((3, 5), complex)}, TypeError, "x must be real numbers, got complex128"),
     ({"x": X, "lengths": [1, 2, 3, 13]}, ValueError, r"lengths must lie in 0\.\.12, got 1\.\.13"),
     ({"x": X, "lengths": [1, 2]}, ValueError, r"lengths must be integers of shape \(4,\)"),
     ({"x": X, "lengths": [1.0] * 4}, ValueError, "lengths must be integers"),
@@ -175,7 +175,7 @@ def test_bad_states_and_rows(model):
         with pytest.raises(ValueError, match=r"rows must be indices in 0\.\.3"):
             stream.reset(rows=rows)
     assert all(np.array_equal(stream.state[k], before[k]) for k in before)
-    with pytest.raises(ValueError, match="batch must be None or a positive integer, got 0"):
+    with pytest.raises(ValueError, match="batch must be None or an integer from 1 to 2147483647, got 0"):
         model.stream(0)
 
 
@@ -222,7 +222,7 @@ def test_an_id_outside_of_the_table_is_refused_and_changes_nothing(wrong, error,
     stream = of_ids().stream()
     stream.step(2)
     before = stream.state
-    with pytest.raises(error, match=f"frame must .*got {got}"):
+    with pytest.raises(error, match=f"x must .*got {got}"):
         stream.step(wrong)
     assert all(np.array_equal(before[k], v) for k, v in stream.state.items())
 
@@ -230,9 +230,9 @@ def test_an_id_outside_of_the_table_is_refused_and_changes_nothing(wrong, error,
 def test_ids_of_a_batch_outside_of_the_table_are_refused():
     model = of_ids()
     stream = model.stream(batch=2)
-    with pytest.raises(ValueError, match=r"frame must have ids in 0\.\.6, got 9"):
+    with pytest.raises(ValueError, match=r"x must have ids in 0\.\.6, got 9"):
         stream.step(np.array([1, 9]))
-    with pytest.raises(ValueError, match=r"chunk must have ids in 0\.\.6, got -2"):
+    with pytest.raises(ValueError, match=r"x must have ids in 0\.\.6, got -2"):
         stream.process(np.array([[1, 2], [-2, 9]]))
     model(np.zeros((2, 3), int))
     with pytest.raises(ValueError, match=r"ids in 0\.\.6, got 7"):
@@ -267,7 +267,7 @@ def test_chunks_that_need_no_conversion_are_read_in_place():
         cut = [np.ascontiguousarray(part) for part in np.split(given, [1, 4, 17], axis=-2)]
         assert np.array_equal(np.concatenate([stream.process(part) for part in cut], axis=-2), whole)
         for wrong in (given[..., :4], given[..., :0, :], np.zeros((3, 3, 5), np.float32), given[0, 0]):
-            with pytest.raises(ValueError, match="chunk must have"):
+            with pytest.raises(ValueError, match="x must have"):
                 stream.process(np.ascontiguousarray(wrong))
 
 
@@ -291,6 +291,6 @@ def test_a_frame_that_does_not_fit_is_refused_and_changes_nothing(wrong):
     stream = Model([make_cell("gru-after", 5, 16)]).stream()
     stream.step(np.ones(5))
     before = stream.state["gru.h"].copy()
-    with pytest.raises((TypeError, ValueError), match="frame must"):
+    with pytest.raises((TypeError, ValueError), match="x must"):
         stream.step(wrong)
     assert np.array_equal(before, stream.state["gru.h"])

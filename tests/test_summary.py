@@ -7,7 +7,9 @@ import json
 import numpy as np
 
 from fastgru.graph import GRU, LSTM, Dense, Dropout, Embedding, chain
-from fastgru.summary import Row, Totals, summarise
+from fastgru.summary import Memory, Row, Totals, summarise
+
+NEEDS = Memory(plan=0, stream=0, node=None)
 
 EXPECTED = """\
 input x (B, T) int; computes in float32
@@ -19,7 +21,7 @@ dropout    Dropout               (B, T, 4)           0      0          0
 head       Dense      float16    (B, T, 2)          10     24          8
 ------------------------------------------------------------------------
 total                                              127    457         92
-state of one row: 16 bytes"""
+state of one row: 16 bytes; memory: packed weights 0 bytes, a stream of one row 0 bytes"""
 
 
 def make(dtype="float32", reduced=True):
@@ -27,7 +29,7 @@ def make(dtype="float32", reduced=True):
     ids, head = ("int8", "float16") if reduced else ("float32", "float32")
     head = Dense(np.ones((2, 4)), np.ones(2), precision=head)
     layers = [Embedding(np.ones((7, 3)), precision=ids), gru, Dropout(), head]
-    return summarise(chain(layers, names=[None, None, None, "head"]), dtype)
+    return summarise(chain(layers, names=[None, None, None, "head"]), dtype, NEEDS)
 
 
 def test_the_table():
@@ -44,13 +46,13 @@ def test_rows_and_totals():
 def test_bytes_follow_the_precision_of_the_matrices_alone():
     gru = GRU(np.ones((12, 3)), np.ones((12, 4)), np.ones(12), initial_h=np.ones(4))
     for precision, matrices in {"float32": 84 * 4, "float16": 84 * 2, "bfloat16": 84 * 2, "int8": 84 + 24 * 4}.items():
-        row = summarise(chain([gru.replace(precision=precision)]), "float32").rows[0]
+        row = summarise(chain([gru.replace(precision=precision)]), "float32", NEEDS).rows[0]
         assert (row.precision, row.bytes) == (precision, matrices + (12 + 4) * 4)
 
 
 def test_large_numbers_are_grouped_and_the_last_step_has_no_time():
     lstm = LSTM(np.ones((4096, 512)), np.ones((4096, 1024)), return_sequences=False)
-    text = str(summarise(chain([lstm]), "float32"))
+    text = str(summarise(chain([lstm]), "float32", NEEDS))
     assert "6,291,456" in text
     assert "(B, 1024)" in text
     assert "state of one row: 8,192 bytes" in text

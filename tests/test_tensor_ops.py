@@ -13,7 +13,7 @@ from fastgru import graph as g
 from fastgru import quantization
 from fastgru.errors import GraphError
 from fastgru.graph import GraphBuilder, Spec
-from fastgru.summary import summarise
+from fastgru.summary import Memory, summarise
 
 I, B = "int", "bool"
 
@@ -211,7 +211,7 @@ def test_work(op, inputs, macs):
 
 
 def test_the_summary_shows_frames_states_and_every_output():
-    summary = summarise(every_frame_op(), "float32")
+    summary = summarise(every_frame_op(), "float32", Memory(0, 0, None))
     rows = {row.name: row for row in summary.rows}
     assert rows["sweep"].output == "(B, T, 5, 4, 3), (B, T, 4, 3), (B, T, 4, 3)"
     assert (rows["conv"].macs, rows["conv"].parameters, rows["conv"].bytes) == (6 * 2 * 2 * 3 * 9, 78, 312)

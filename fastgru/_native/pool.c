@@ -111,7 +111,7 @@ static void set_arithmetic_mode(unsigned long mode) {
 #endif
 }
 
-static int64_t nanoseconds(void) {
+int64_t fg_now(void) {
   struct timespec t;
   clock_gettime(CLOCK_MONOTONIC, &t);
   return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
@@ -133,7 +133,7 @@ static int spin(atomic_uint *word, unsigned old) {
       if ((atomic_load_explicit(word, memory_order_acquire) & ~1u) != old) return 1;
       relax();
     }
-    int64_t now = nanoseconds();
+    int64_t now = fg_now();
     if (!start) start = now;
     if (now - start > FG_SPIN_NS) break;
   }
@@ -324,3 +324,8 @@ int fg_pool_threads(void) {
 }
 
 void fg_yield(void) { sched_yield(); }
+
+void fg_sleep(int64_t ns) {
+  const struct timespec t = {ns / 1000000000, ns % 1000000000};
+  nanosleep(&t, NULL);
+}

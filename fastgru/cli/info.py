@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import drawing, fileformat
+from ..model import memory_of
 from ..summary import Summary, summarise
 from . import _show
 
@@ -22,7 +23,7 @@ def info(
     contents = fileformat.read(model)
     if graph is not None:
         drawing.draw(contents.graph, graph)
-    summary = summarise(contents.graph, contents.dtype)
+    summary = summarise(contents.graph, contents.dtype, memory_of(contents.graph, contents.dtype))
     if as_json:
         print(json.dumps(_as_dict(contents, summary), indent=2))
         return
@@ -31,7 +32,7 @@ def info(
     console.print(_show.layers(summary))
     whole = contents.graph.not_streamable()
     streams = f"no: {', '.join(whole)} need the whole sequence" if whole else "yes"
-    console.print(f"streams: {streams}; state of one row: {summary.totals.state_bytes:,} bytes", markup=False)
+    console.print(f"streams: {streams}; {summary.sizes()}", markup=False)
     for key, value in contents.provenance.items():
         console.print(f"{key}: {value}", markup=False)
     test = contents.self_test

@@ -129,7 +129,7 @@ class Program:
 
     def emit(self, op: str, inputs: Sequence[int], output: int, **fields: Any) -> None:
         """Append an instruction."""
-        self.instructions.append({"op": op, "inputs": list(inputs), "output": output, **fields})
+        self.instructions.append({"op": op, "node": self.node, "inputs": list(inputs), "output": output, **fields})
 
     # Frames ----------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 #define FASTGRU_POOL_H
 
 #include <stdatomic.h>
+#include <stdint.h>
 
 /* Runs fn(arg, part) for part = 0 .. parts-1, each on a thread of its own, part 0 on the caller's, all with the
  * caller's rounding and treatment of subnormal numbers; returns when all have. Any thread may call, also from within a
@@ -28,7 +29,12 @@ static inline int fg_seen(const int *counter) { return __atomic_load_n(counter, 
 static inline void fg_publish(int *counter, int value) { __atomic_store_n(counter, value, __ATOMIC_RELEASE); }
 /* Whether the caller, and no other, now has what *taken (0 or 1) stands for. */
 static inline int fg_claim(int *taken) { return !__atomic_exchange_n(taken, 1, __ATOMIC_ACQUIRE); }
+/* Adds n to a counter; returns what it is then. */
+static inline int fg_add(int *counter, int n) { return __atomic_add_fetch(counter, n, __ATOMIC_ACQ_REL); }
 /* Lets others run that may have what the caller waits for. */
 void fg_yield(void);
+void fg_sleep(int64_t ns);
+/* Nanoseconds of a clock that only moves forward. */
+int64_t fg_now(void);
 
 #endif
