@@ -1071,6 +1071,8 @@ cdef class Stream:
             self.release()
 
     cdef int reset_rows(self, rows) except -1:
+        cdef cnp.ndarray numbers
+        cdef idx i
         if rows is None:
             self.initialise()
             return 0
@@ -1083,9 +1085,10 @@ cdef class Stream:
         if len(np.unique(index)) == self.B:
             self.initialise()
             return 0
+        numbers = np.ascontiguousarray(index, dtype=np.intp)
         self.check_rows_apart()
-        for b in index:
-            self.initialise_row(b)
+        for i in range(numbers.size):
+            self.initialise_row((<idx *>cnp.PyArray_DATA(numbers))[i])
         return 0
 
     cdef int check_rows_apart(self) except -1:
