@@ -281,7 +281,8 @@ cdef class Plan:
         dtype = np.dtype(dtype or self.dtype)
         if self.counted(np.size(array) * dtype.itemsize):
             return &NOTHING
-        a = np.ascontiguousarray(array, dtype=dtype)
+        with np.errstate(over="ignore"):  # a number beyond float32 is infinite there
+            a = np.ascontiguousarray(array, dtype=dtype)
         raw = np.empty(a.nbytes + ALIGN, dtype=np.uint8)
         cdef idx shift = -(<size_t>raw.data) % ALIGN
         memcpy(raw.data + shift, a.data, a.nbytes)

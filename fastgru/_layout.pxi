@@ -32,6 +32,8 @@ cdef struct Layout:
     fg_rows *rows
     Recurrence *recurrences
     Window *windows
+    idx *slot_bytes           # of each slot
+    char **slot_data
     idx[32] max_steps         # of each clock in a block
     idx state_bytes           # of what is carried from call to call: the first of the arena
     idx slots_at, slots_bytes  # of the values that share memory
@@ -87,9 +89,7 @@ cdef inline idx product_width(const fg_phase *phase, idx lanes) noexcept nogil:
 cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
     """Place every buffer: the state first, then values and scratch."""
     cdef int i, slot
-    cdef idx size
     cdef const Instruction *ins
-    cdef char *data
     l.widest, l.most_rows, l.scan_mask = 1, l.B, 0
     for i in range(l.n_values):
         l.rows[i].b_stride = max(1, l.values[i].size)
@@ -120,16 +120,24 @@ cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
         if not (l.values[i].line or l.values[i].given or l.values[i].state) and (l.apart or l.values[i].slot < 0):
             l.rows[i].data = place(arena, value_bytes(l, i), l.values[i].node)
     l.slots_at = arena.at
-    for slot in range(0 if l.apart else l.n_slots):
-        size = 0
-        for i in range(l.n_values):
-            if l.values[i].slot == slot:
-                size = max(size, value_bytes(l, i))
-        data = place(arena, size, NO_NODE)
-        for i in range(l.n_values):
-            if l.values[i].slot == slot:
-                l.rows[i].data = data
+    if not l.apart:
+        lay_out_slots(l, arena)
     l.slots_bytes = arena.at - l.slots_at
+
+
+cdef void lay_out_slots(Layout *l, Arena *arena) noexcept nogil:
+    """Place the memory that values share which are not alive at the same time."""
+    cdef int i, slot
+    memset(l.slot_bytes, 0, l.n_slots * sizeof(idx))
+    for i in range(l.n_values):
+        slot = l.values[i].slot
+        if slot >= 0:
+            l.slot_bytes[slot] = max(l.slot_bytes[slot], value_bytes(l, i))
+    for slot in range(l.n_slots):
+        l.slot_data[slot] = place(arena, l.slot_bytes[slot], NO_NODE)
+    for i in range(l.n_values):
+        if l.values[i].slot >= 0:
+            l.rows[i].data = l.slot_data[l.values[i].slot]
 
 
 cdef void lay_out_scratch(const Layout *l, Arena *arena, Run *run) noexcept nogil:

@@ -33,6 +33,8 @@ cdef class Stream:
     cdef int n_parts
     cdef fg_rows *second       # values of odd blocks, when layers run side by side
     cdef Arena second_arena
+    cdef idx *slot_bytes       # of the memory that values share
+    cdef char **slot_data
     cdef idx *counts           # of windows, for `counts_at`
     cdef char *saved           # the state before a call that may not come to its end
     cdef readonly object threads
@@ -54,6 +56,8 @@ cdef class Stream:
         self.rows = <fg_rows *>allocate(plan.n_values, sizeof(fg_rows))
         self.windows = <Window *>allocate(plan.n_windows, sizeof(Window))
         self.counts = <idx *>allocate(plan.n_windows, sizeof(idx))
+        self.slot_bytes = <idx *>allocate(plan.n_slots, sizeof(idx))
+        self.slot_data = <char **>allocate(plan.n_slots, sizeof(char *))
         self.describe()
         self.measure()
         if measure:
@@ -89,6 +93,8 @@ cdef class Stream:
         PyMem_Free(self.second)
         free(self.saved)
         free_arena(&self.arena)
+        PyMem_Free(self.slot_bytes)
+        PyMem_Free(self.slot_data)
         PyMem_Free(self.counts)
         PyMem_Free(self.windows)
         PyMem_Free(self.recurrences)
@@ -104,6 +110,7 @@ cdef class Stream:
         to.item, to.lanes, to.narrow, to.unfused = plan.kernels.item, plan.kernels.lanes, plan.scratch, plan.unfused
         to.apart, to.B, to.block = GUARDED, self.B, self.block
         to.rows, to.recurrences, to.windows = self.rows, self.recurrences, self.windows
+        to.slot_bytes, to.slot_data = self.slot_bytes, self.slot_data
 
     cdef void measure(self) noexcept:
         """Count the bytes of the stream."""
@@ -597,7 +604,8 @@ cdef class Stream:
     cdef typed(self, list arrays):
         """The outputs, those of integers and truth values as such."""
         cdef dict dtypes = self.plan.dtypes
-        arrays = [y.astype(dtypes[v]) if v in dtypes else y for y, v in zip(arrays, self.plan.outputs)]
+        with np.errstate(invalid="ignore"):  # what NaN and infinity become is up to the CPU
+            arrays = [y.astype(dtypes[v]) if v in dtypes else y for y, v in zip(arrays, self.plan.outputs)]
         return tuple(arrays) if self.several else arrays[0]
 
     cdef list all_outputs(self, out, bint chunk):

@@ -10,6 +10,7 @@ from frame_cases import CASES, TEMPORAL, WHOLE, w
 from fastgru import Model, reference
 from fastgru import graph as g
 from fastgru.graph import GraphBuilder, Op, Spec
+from fastgru.graph.activations import ACTIVATIONS
 from fastgru.lowering import lower
 
 TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
@@ -241,3 +242,19 @@ def test_an_embedding_that_others_read_stays():
     ids = np.random.default_rng(2).integers(0, 11, (3, 12))
     for got, wanted in zip(Model(graph)(ids), reference.run(graph, ids)[0], strict=True):
         assert np.abs(got - wanted).max() <= TOLERANCE["float32"]
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_runs_over_items_of_two_axes(name):
+    b = GraphBuilder()
+    graph = b.build(b.add(g.Activate(name), b.add(g.Unary("neg"), b.input("x", Spec((3, 5))))))
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 5)).astype(np.float32)
+    assert np.abs(Model(graph)(x) - reference.run(graph, x)[0][0]).max() < 3e-6
+
+
+def test_numbers_that_no_integer_has_and_weights_beyond_float32_run_without_a_warning():
+    b = GraphBuilder()
+    graph = b.build(
+        b.add(g.Cast("int"), b.add(g.Add(), b.input("x", Spec((3,))), b.add(g.Constant(np.full(3, 1e300)))))
+    )
+    assert Model(graph)(np.zeros((2, 3), np.float32)).dtype == np.int64

@@ -159,7 +159,9 @@ static void await(atomic_uint *word, unsigned old, unsigned *vain) {
   }
 }
 
-static _Thread_local unsigned vain; /* of the waits for other parts */
+/* Of the waits for other parts. In static memory of the thread: else its first use allocates, and glibc ends the process
+ * where that fails. */
+static _Thread_local unsigned vain __attribute__((tls_model("initial-exec")));
 
 void fg_barrier_init(fg_barrier *b, int parts) {
   b->parts = parts;

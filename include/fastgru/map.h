@@ -156,6 +156,8 @@ static micro_fn *const micros[FG_FUNCTIONS] = {
     [FG_LEAKY_RELU] = micro_activation,
     [FG_THRESHOLDED_RELU] = micro_activation,
     [FG_SCALED_TANH] = micro_activation,
+    [FG_FAST_SIGMOID] = micro_activation,
+    [FG_FAST_TANH] = micro_activation,
 };
 
 /* A running program. */
