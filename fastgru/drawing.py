@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from ._files import check_target, replace_file
 from .errors import FastGruError
 from .graph import Graph, Node, State
 
@@ -79,13 +80,16 @@ def draw(graph: Graph, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     FastGruError
-        When the suffix is another, graphviz is not installed, or it fails. Nothing is left half-written.
+        When the suffix is another, graphviz is not installed, or it fails.
+    OSError
+        When the file cannot be written. Nothing is left half-written.
     """
     path = Path(path)
     kind = path.suffix.removeprefix(".").lower()
     if kind not in FORMATS:
         raise FastGruError(f"file to draw into must end in one of {', '.join('.' + f for f in FORMATS)}, got {path}")
-    text = dot(graph).encode()
+    check_target(path)
+    text = dot(graph).encode(errors="backslashreplace")
     if kind != "dot":
         program = shutil.which("dot")
         if program is None:
@@ -99,6 +103,4 @@ def draw(graph: Graph, path: str | os.PathLike[str]) -> None:
         if done.returncode:
             raise FastGruError(f"graphviz must draw {path}, got: {done.stderr.decode(errors='replace').strip()}")
         text = done.stdout
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text)
-    part.replace(path)
+    replace_file(path, text)

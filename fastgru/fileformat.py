@@ -8,22 +8,20 @@ A reader trusts nothing: sizes are checked before anything is allocated or parse
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import secrets
 import stat
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from . import _header
 from ._attributes import expect, short
+from ._files import replace_file
 from ._header import FORMAT_VERSION, Array
 from .errors import FileFormatError
 from .graph import Graph
@@ -38,7 +36,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"), "U16": np.dtype("<u2"), "I8": np.dtype("i1"),
 }  # fmt: skip
 
-__all__ = ["FORMAT_VERSION", "SUFFIX", "Contents", "read", "replace_file", "write"]
+__all__ = ["FORMAT_VERSION", "SUFFIX", "Contents", "read", "write"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,23 +83,6 @@ def write(
     except FileFormatError as error:
         raise FileFormatError(f"{os.fspath(path)}: {error}") from error
     replace_file(path, data)
-
-
-def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Put `data` at `path` in one step: no reader, and no failure, ever sees a part of it."""
-    target = Path(os.path.realpath(path))
-    temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _dump(header: Any) -> str:
