@@ -66,17 +66,18 @@ def check_target(path: str | os.PathLike[str]) -> os.stat_result | None:
     if found is not None and not os.access(name, os.W_OK):
         raise _error(errno.EACCES, name)
     if found is None or not _is_descriptor(name):
-        _check_folder(os.path.dirname(os.path.realpath(name)))
+        real = os.path.realpath(name) if os.path.islink(name) else name
+        _check_folder(os.path.dirname(real) or os.curdir, found is not None)
     return found
 
 
-def _check_folder(folder: str) -> None:
+def _check_folder(folder: str, replaces: bool) -> None:
     """Raise OSError unless files can be made in `folder`."""
     if not os.path.isdir(folder):
         raise _error(errno.ENOTDIR if os.path.exists(folder) else errno.ENOENT, folder)
     if not os.access(folder, os.W_OK | os.X_OK):
-        reason = f"{os.strerror(errno.EACCES)}: a file is first written beside the one it replaces"
-        raise OSError(errno.EACCES, reason, folder)
+        why = ": the new file is first written beside the one it replaces" if replaces else ""
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES) + why, folder)
 
 
 def _error(number: int, path: str) -> OSError:
