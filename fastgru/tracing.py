@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from . import reference
+from ._arrays import as_array
 from ._samples import Input
-from .graph import Graph, Mask, Node
+from .graph import Graph, Mask, Node, State
 from .model import Model
 
 HEADINGS = ("node", "op", "output", "largest value", "error", "of it new")
@@ -31,7 +33,8 @@ class Row:
     error : float
         Largest absolute difference of the engine's from the reference's.
     new : float
-        The same where the reference is given the engine's inputs of this node: what the node itself adds.
+        The same where the reference is given the engine's inputs of this node: what the node itself adds, over all
+        steps where it keeps a state.
     """
 
     name: str
@@ -71,25 +74,28 @@ def trace(graph: Graph, x: Input, *, dtype: str = "float32", isa: str | None = N
     names = [value for _, value in shown]
     whole = Graph(graph.inputs, graph.nodes, names, graph.feedback)
     got = dict(zip(names, _as_tuple(Model(whole, dtype=dtype, isa=isa)(x)), strict=True))
-    feeds = x if isinstance(x, dict) else {next(iter(graph.inputs)): x}
-    known = {**{name: np.asarray(a) for name, a in feeds.items()}, **got}
+    feeds = x if isinstance(x, Mapping) else {next(iter(graph.inputs)): x}
+    known = {**{name: as_array(a, name) for name, a in feeds.items()}, **got}
     wanted = dict(zip(names, reference.run(whole, x)[0], strict=True))
-    return tuple(
-        Row(node.name, type(node.op).__name__, str(graph.specs[v]), magnitude(wanted[v]), difference(got[v], wanted[v]),
-            _new(graph, node, v, known))
-        for node, v in shown
-    )  # fmt: skip
+    masks = {value: node for node in graph.nodes for value in node.outputs if isinstance(node.op, Mask)}
+    rows = []
+    for node, v in shown:
+        error = difference(got[v], wanted[v])
+        new = _new(graph, node, v, known, masks) if node.inputs or isinstance(node.op, State) else error
+        rows.append(Row(node.name, type(node.op).__name__, str(graph.specs[v]), magnitude(wanted[v]), error, new))
+    return tuple(rows)
 
 
-def _new(graph: Graph, node: Node, value: str, known: dict[str, Any]) -> float:
-    """The error that a node adds; NaN where it also depends on steps before (states) or reads a mask."""
-    if node.op.states() or any(v not in known for v in node.inputs):
-        return float("nan")
-    if not node.inputs:
-        return 0.0
-    inputs = {name: graph.specs[name] for name in dict.fromkeys(node.inputs)}
-    alone = Graph(inputs, [node], node.outputs)
-    found = reference.run(alone, {name: known[name] for name in inputs})[0]
+def _new(graph: Graph, node: Node, value: str, known: Mapping[str, Any], masks: Mapping[str, Node]) -> float:
+    """The error that a node adds over the whole sequence, as its states begin alike in the engine and the reference."""
+    if isinstance(node.op, State):
+        fed = known[graph.feedback[value]]
+        held = np.broadcast_to(node.op.initial, (len(fed), 1, *node.op.initial.shape))
+        return difference(known[value], np.concatenate([held, fed], axis=1)[:, :-1])
+    before = list(dict.fromkeys(masks[v] for v in node.inputs if v in masks))  # the engine gives no masks as outputs
+    read = [v for n in (*before, node) for v in n.inputs if v not in masks]
+    alone = Graph({v: graph.specs[v] for v in read}, [*before, node], node.outputs)
+    found = reference.run(alone, {v: known[v] for v in alone.inputs})[0]
     return difference(known[value], found[node.outputs.index(value)])
 
 
