@@ -38,6 +38,10 @@ class MissingExtraError(FastGruError, ImportError):
     """An optional dependency is not installed."""
 
 
+class DataError(FastGruError, ValueError):
+    """An input or output of the command line does not fit; the message names file, line and column."""
+
+
 class OracleError(FastGruError, RuntimeError):
     """The source's own framework cannot be asked what a model computes; the message says why."""
 

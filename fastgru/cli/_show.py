@@ -6,8 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 from math import isnan
+from pathlib import Path
+from typing import Any, TextIO
 
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -17,19 +20,46 @@ from ..errors import VerificationError
 from ..model import Model
 from ..quantization import Report
 from ..summary import HEADINGS, WORDS, Summary
+from ._ending import escaped
 
 PIPE_WIDTH = 200  # columns of what is written to a file or a pipe: names of nodes may be long
 
 
-def stdout() -> Console:
+class Plain(Console):
+    """A console that takes text as it is: no markup and no emoji in it, and control characters as escapes."""
+
+    def __init__(self, file: TextIO, **options: Any) -> None:
+        super().__init__(file=file, highlight=False, markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print text and tables; see `rich.console.Console.print`."""
+        super().print(*(escaped(o) if isinstance(o, str) else o for o in objects), **options)
+
+
+def stdout() -> Plain:
     """Where results go."""
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(file=sys.stdout, highlight=False, soft_wrap=True, width=width)
+    return Plain(sys.stdout, soft_wrap=True, width=width)
 
 
-def stderr() -> Console:
-    """Where progress goes."""
-    return Console(file=sys.stderr, highlight=False)
+def progress(text: str) -> Status:
+    """Show on stderr what is being done, where that is a terminal."""
+    console = Plain(sys.stderr)
+    return console.status(Text(escaped(text)), spinner="dots" if _is_utf(console.encoding) else "line")
+
+
+def block() -> str:
+    """What bars are drawn with: a full block where stdout can show it."""
+    return "█" if _is_utf(sys.stdout.encoding) else "#"
+
+
+def sized(path: Path) -> str:
+    """A file and how large it is; the path alone of what is not a regular file."""
+    return f"{path} ({path.stat().st_size:,} bytes)" if path.is_file() else str(path)
+
+
+def _is_utf(encoding: str | None) -> bool:
+    return (encoding or "").lower().startswith("utf")
 
 
 def layers(summary: Summary) -> Table:
@@ -54,7 +84,7 @@ def traced(model: Model) -> Table:
 def compared(found: Comparison) -> Table:
     """What `fastgru.comparison.compare` found as a rich table, with what is compared above it."""
     rich = table(found.headings, [row.cells() for row in found.rows], [""] * len(found.headings), found.words)
-    rich.title, rich.title_justify, rich.show_footer = Text(found.title), "left", False
+    rich.title, rich.title_justify, rich.show_footer = Text(escaped(found.title)), "left", False
     return rich
 
 
@@ -76,5 +106,5 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequenc
             heading, Text(footer), justify="left" if i < words else "right", overflow="fold", no_wrap=0 < i < words
         )
     for row in rows:
-        rich.add_row(*map(Text, row))
+        rich.add_row(*(Text(escaped(cell)) for cell in row))
     return rich

@@ -15,9 +15,9 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from ..errors import DataError
 from ..selftest import make_input
 from . import _show
-from ._arrays import DataError
 
 if TYPE_CHECKING:
     from .. import Model
@@ -28,6 +28,7 @@ LONG = 100  # steps of the sequences that two models are compared on
 ROUNDS, STEPS_A_ROUND, SEQUENCES_A_ROUND = 20, 50, 3  # of `compare`
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 BINS, BAR = 16, 40
+MOST_CALLS, MOST_ROWS = 10_000_000, 1 << 24
 
 
 class Timing(NamedTuple):
@@ -51,9 +52,9 @@ class Timing(NamedTuple):
 
 def bench(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
-    batch: Annotated[int, typer.Option(min=1, help="Rows stepped together.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, max=10_000_000, help="Calls that are timed.")] = 5000,
-    warmup: Annotated[int, typer.Option(min=0, help="Calls before them that are not.")] = 500,
+    batch: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Rows stepped together.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, max=MOST_CALLS, help="Calls that are timed.")] = 5000,
+    warmup: Annotated[int, typer.Option(min=0, max=MOST_CALLS, help="Calls before them that are not.")] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Time single steps with the state carried on, one call at a time."""
@@ -70,11 +71,11 @@ def bench(
         return
     console = _show.stdout()
     setting = f"{loaded.dtype} on {loaded.isa}, {steps:,} calls"
-    console.print(f"{model}: one {what} of {batch} row(s), {setting}", markup=False)
+    console.print(f"{model}: one {what} of {batch} row(s), {setting}")
     console.print("  ".join(f"{name} {us:.2f} us" for name, us in timing.percentiles().items()))
     console.print(f"{timing.throughput():,.0f} steps/s (one timer read {timing.empty_ns / 1e3:.2f} us, included above)")
-    for row in histogram(timing.ns):
-        console.print(row, markup=False)
+    for row in histogram(timing.ns, _show.block()):
+        console.print(row)
 
 
 def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:
@@ -170,13 +171,13 @@ def _like(y: Any) -> Any:
     return tuple(map(np.empty_like, y)) if isinstance(y, tuple) else np.empty_like(y)
 
 
-def histogram(ns: Any) -> list[str]:
+def histogram(ns: Any, block: str = "█") -> list[str]:
     """Lines of a histogram over the logarithm of the time, from the fastest call to the slowest."""
     us = np.maximum(ns, 1) / 1e3
     edges = np.geomspace(us.min() * 0.999, us.max() * 1.001, BINS + 1)
     counts = np.histogram(us, edges)[0]
     bars = [max(1, round(BAR * n / counts.max())) if n else 0 for n in counts]
     return [
-        f"{low:10.2f} us |{'█' * bar:<{BAR}} {n:,}".rstrip()
+        f"{low:10.2f} us |{block * bar:<{BAR}} {n:,}".rstrip()
         for low, bar, n in zip(edges[:-1], bars, counts, strict=True)
     ]

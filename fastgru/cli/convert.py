@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import comparison, selftest
+from .._files import check_target
 from ..errors import ConvertError
 from ..graph import PRECISIONS, TIERS
 from . import _like, _show
@@ -16,15 +17,18 @@ from . import _like, _show
 
 def pairs(option: str, texts: list[str] | None, read: Callable[[str], Any]) -> dict[str, Any] | None:
     """``name=value`` texts as a dict, None where there are none."""
-    found = {}
+    found: dict[str, Any] = {}
     for text in texts or ():
-        name, equals, value = text.partition("=")
+        name, equals, word = text.partition("=")
         try:
             if not name or not equals:
                 raise ValueError
-            found[name] = read(value)
+            value = read(word)
         except ValueError:
             raise ConvertError(f"{option} must be NAME=VALUE, got {text!r}") from None
+        if name in found:
+            raise ConvertError(f"{option} must give each name once, got {name!r} twice")
+        found[name] = value
     return found or None
 
 
@@ -53,6 +57,7 @@ def convert(
     import fastgru
 
     console = _show.stdout()
+    check_target(output)
     described = [_like.parse(text) for text in like] if like else None
     if dtype not in fastgru.model.DTYPES:
         raise ConvertError(f"--dtype must be one of {', '.join(fastgru.model.DTYPES)}, got {dtype!r}")
@@ -71,20 +76,20 @@ def convert(
         "states": pairs("--state", state, str),
     }
     if trace:  # before a wrong import ends it
-        with _show.stderr().status(f"comparing {source} layer by layer"):
+        with _show.progress(f"comparing {source} layer by layer"):
             found = comparison.compare(str(source), like=described, dtype=dtype, **options)
         console.print(_show.compared(found))
-        console.print(_show.origin(found), markup=False)
-    with _show.stderr().status(f"importing {source}") as status:
+        console.print(_show.origin(found))
+    with _show.progress(f"importing {source}") as status:
         model = fastgru.convert(
             str(source), like=described, dtype=dtype, precision=precision, activations=activations, **options
         )
         status.update("replaying the self-test")
         report = selftest.verify(model)
-        status.update(f"writing {output}")
+        status.update("writing the file")
         model.save(output)
     console.print(_show.layers(model.summary()))
     why = model.provenance.get("unchecked")
     unchecked = f" (not {model.provenance.get('framework', 'the source')}: {why})" if why else ""
-    console.print(f"self-test {report}{unchecked}", markup=False)
-    console.print(f"wrote {output} ({output.stat().st_size:,} bytes)", markup=False)
+    console.print(f"self-test {report}{unchecked}")
+    console.print(f"wrote {_show.sized(output)}")

@@ -12,8 +12,8 @@ import typer
 from rich.table import Table
 
 from .. import selftest
-from ..errors import MissingExtraError, VerificationError, require
-from ..fileformat import replace_file
+from .._files import check_target, replace_file
+from ..errors import DataError, MissingExtraError, VerificationError, require
 from ..layers import GRU, Dense, like
 from . import _show, bench
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .. import Model
 
 TORCH_TOLERANCE = 1e-5  # float32 on both sides, normalised values of order 1, over 280 steps
+FORMATS = (".png", ".svg", ".pdf")
 CYCLE = 11  # years, for the baseline that repeats the last cycle
 
 
@@ -58,6 +59,9 @@ def demo(
     """Forecast sunspots with a GRU trained in PyTorch, and say how good that is."""
     import fastgru
 
+    if plot.suffix.lower() not in FORMATS:
+        raise DataError(f"plot must end in one of {', '.join(FORMATS)}, got {str(plot)!r}")
+    check_target(plot)
     console, series = _show.stdout(), load_series()
     with as_file(files("fastgru.data") / "sunspots.pt") as path:
         model = fastgru.convert(str(path), like=[like(GRU), like(Dense)])
@@ -74,9 +78,9 @@ def demo(
     console.print(f"one step of the stream: median {us['p50']:.2f} us, p99 {us['p99']:.2f} us ({model.isa})")
     try:
         draw(series, forecast, plot)
-        console.print(f"drew {plot.resolve()}", markup=False)
+        console.print(f"drew {plot.resolve()}")
     except MissingExtraError as missing:
-        console.print(f"no plot: {missing}", markup=False)
+        console.print(f"no plot: {missing}")
 
 
 def load_series() -> Series:
@@ -166,5 +170,5 @@ def draw(series: Series, forecast: Any, path: Path) -> None:
     axes.set(xlabel="year", ylabel="sunspot number", title="Yearly sunspots; years right of the line are held back")
     axes.legend(loc="upper left")
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=120, format=path.suffix[1:] or "png")
+    figure.savefig(buffer, dpi=120, format=path.suffix[1:].lower())
     replace_file(path, buffer.getvalue())

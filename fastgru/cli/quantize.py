@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .. import quantization, selftest
+from .._files import check_target
 from . import _arrays, _show, bench
 
 if TYPE_CHECKING:
@@ -34,10 +33,9 @@ def quantize(
     """Make the weights of a model smaller, or its gates faster; print errors, bytes and speed before and after."""
     import fastgru
 
-    if not output.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output.parent))
+    check_target(output)
     console, before = _show.stdout(), fastgru.load(model)
-    with _show.stderr().status("measuring") as status:
+    with _show.progress("measuring") as status:
         x = _input(before, calibration)
         with _arrays.naming(str(model)):
             wanted = _names(before, layers, precision)
@@ -49,22 +47,21 @@ def quantize(
         timings = bench.compare([before, after])
         status.update("replaying the self-test")
         replayed = selftest.verify(after)
-        status.update(f"writing {output}")
+        status.update("writing the file")
         after.save(output)
     console.print(_show.report(found))
     shapes = ", ".join(f"{n} {a.shape}" for n, a in x.items()) if isinstance(x, dict) else f"input {x.shape}"
     used = f"on {'the self-test' if calibration is None else calibration}, {shapes}"
-    console.print(f"{found.outputs()}, {used}", markup=False)
+    console.print(f"{found.outputs()}, {used}")
     if after.graph is before.graph and quantization.changes(before.graph, wanted, activations):
         what = precision if activations is None else f"{precision} with {activations} gates"
         console.print(f"no layer can be {what} within --max-error {max_error:g}: nothing was changed")
     elif len(kept) < len(wanted):
-        console.print(f"kept as they were: {', '.join(n for n in wanted if n not in kept)}", markup=False)
+        console.print(f"kept as they were: {', '.join(n for n in wanted if n not in kept)}")
     for what, (us, now) in timings.items():
         console.print(f"one {what}: median {us:.2f} us before, {now:.2f} us after ({after.isa})")
-    console.print(f"self-test {replayed}", markup=False)
-    sizes = f"{output.stat().st_size:,} bytes, {model} {model.stat().st_size:,}"
-    console.print(f"wrote {output} ({sizes})", markup=False)
+    console.print(f"self-test {replayed}")
+    console.print(f"wrote {_show.sized(output)}; {_show.sized(model)}")
 
 
 def _names(model: Model, layers: str | None, precision: str) -> dict[str, str]:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from ..cli._arrays import DataError
-from ..fileformat import replace_file
+from .._files import replace_file
+from ..errors import DataError
 
 if TYPE_CHECKING:
     from .. import Model

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cli._arrays import DataError
-from ..errors import require
-from ..fileformat import replace_file
+from .._files import replace_file
+from ..errors import DataError, require
 from ._audio import RATE, Audio
 
 FORMATS = (".png", ".svg", ".pdf")

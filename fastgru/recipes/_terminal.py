@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cli import guarded
+from ..cli._ending import one_line, open_standard
 
 SHADES = " ▁▂▃▄▅▆▇█"
 
 
 def application(command: Callable[..., None]) -> Any:
-    """`command` as a program: its errors are one line, and exit status 2."""
+    """`command` as a program whose errors are one line, with the exit statuses of ``fastgru``."""
     import typer
 
+    from ..cli._app import Command
+
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(guarded(command))
+    app.command(cls=Command)(command)
     return app
 
 
 def start(command: Callable[..., None]) -> None:
     """Run `command` on the arguments of the command line."""
-    application(command)()
+    open_standard()
+    with one_line():
+        app = application(command)
+    spec = sys.modules["__main__"].__spec__
+    app(prog_name=f"python -m {spec.name}" if spec else sys.argv[0])
 
 
 def strip(values: NDArray[Any], width: int) -> str:

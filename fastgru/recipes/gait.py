@@ -15,6 +15,7 @@ from rich.table import Table
 
 from .. import Model, convert
 from ..cli import _arrays, _show
+from ..errors import DataError
 from . import _graphs, _weights
 from ._terminal import ruler, start, strip
 
@@ -52,13 +53,13 @@ def read(path: Path) -> np.ndarray:
             lines = csv.DictReader(file, delimiter=";")
             missing = [name for name in COLUMNS if name not in (lines.fieldnames or [])]
             if missing:
-                raise _arrays.DataError(f"{path}: columns must have {', '.join(missing)}, got {lines.fieldnames}")
+                raise DataError(f"{path}: columns must have {', '.join(missing)}, got {lines.fieldnames}")
             for line in lines:
                 rows.append([_number(line[name], f"{path}: line {lines.line_num}, {name}") for name in COLUMNS])
         except (UnicodeDecodeError, csv.Error) as error:
-            raise _arrays.DataError(f"{path}: recording must be CSV, got another file: {error}") from error
+            raise DataError(f"{path}: recording must be CSV, got another file: {error}") from error
     if len(rows) < WINDOW:
-        raise _arrays.DataError(f"{path}: recording must have {WINDOW} lines or more, got {len(rows)}")
+        raise DataError(f"{path}: recording must have {WINDOW} lines or more, got {len(rows)}")
     return ((np.array(rows) - CENTRE) / SCALE).astype(np.float32)
 
 
@@ -68,7 +69,7 @@ def _number(text: str | None, where: str) -> float:
     except ValueError:
         value = np.nan
     if not abs(value) < 1e6:
-        raise _arrays.DataError(f"{where} must be a finite number below a million, got {str(text)[:40]!r}")
+        raise DataError(f"{where} must be a finite number below a million, got {str(text)[:40]!r}")
     return value
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from .. import Model, convert
 from ..cli import _arrays, _show
+from ..errors import DataError
 from ..graph import Spec
 from . import _graphs
 from ._terminal import ruler, start, strip
@@ -41,7 +42,7 @@ def main(
     x = _arrays.read(str(features), Spec((FEATURES,))).astype(np.float32)
     if x.ndim != 2 or x.shape[1] != FEATURES or not len(x) or not np.isfinite(x).all():
         values = "finite" if np.isfinite(x).all() else "some not finite"
-        raise _arrays.DataError(f"{features}: features must be (T, {FEATURES}), finite, got {x.shape}, {values}")
+        raise DataError(f"{features}: features must be (T, {FEATURES}), finite, got {x.shape}, {values}")
     write = _arrays.writer(out) if out else None
     stream = load(model).stream()
     steps = [stream.step(frame) for frame in x]  # as in a call, frame by frame

@@ -111,7 +111,7 @@ def main(
     console.print(f"probability of speech over {seconds:.2f} s", drawn, ruler(seconds, len(drawn)), sep="\n")
     if plot:
         _plot.timeline(plot, audio, {"speech": speech}, found)
-        console.print(f"drew {plot}", markup=False)
+        console.print(f"drew {plot}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import typer
 
 from .. import Model, convert
 from ..cli import _show
-from ..cli._arrays import DataError
+from ..errors import DataError
 from ..layers import LSTM, Concat, Dense, Embedding, Multiply, TimeReduce, TimeSoftmax, like
 from . import _weights
 from ._terminal import start
@@ -94,9 +94,9 @@ def main(
     """Print a text that goes on from a prompt, as it is made."""
     ids = load_vocabulary(model.with_name("textgenrnn_vocab.json") if model else None)
     network, console = load(model), _show.stdout()
-    console.print(prompt, end="", markup=False)
+    console.print(prompt, end="")
     for character in continuation(network, ids, prompt, length, temperature, seed):
-        console.print(character, end="", markup=False)
+        console.print(character, end="")
     console.print()
 
 
