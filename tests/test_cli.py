@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 import fastgru
 from fastgru import fileformat, quantization, selftest
-from fastgru.cli import COMMANDS, _arrays, _like, build
+from fastgru.cli import COMMANDS, _like, _tables, build
 from fastgru.graph import Add, Bidirectional, Dense, Embedding, GraphBuilder, Spec, chain
 from fastgru.layers import GRU
 
@@ -277,7 +277,7 @@ def test_several_inputs_come_from_npz_by_name(cli, tmp_path, monkeypatch):
 
 def test_a_row_of_csv_reads_back_exactly():
     row = np.array([0.1, 1e-30, -3.0, np.inf], dtype=np.float32)
-    np.testing.assert_array_equal(numbers(_arrays.line(row))[0], row)
+    np.testing.assert_array_equal(numbers(_tables.line(row))[0], row)
 
 
 def test_stream_answers_each_line_before_the_next(saved):

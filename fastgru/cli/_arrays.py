@@ -5,29 +5,33 @@ from __future__ import annotations
 import io
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FastGruError
-from ..fileformat import replace_file
+from .._files import check_target, replace_file
+from ..errors import DataError
 from ..graph import Spec
+from . import _tables
 
 Array = NDArray[Any]
 NPY_MAGIC = b"\x93NUMPY"
-ZIP_MAGIC = b"PK\x03\x04"
-# What NumPy raises for a file that is cut short, changed, or of something else.
-BROKEN = (
-    ValueError, EOFError, SyntaxError, OverflowError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second of an empty archive
+PLAIN = (
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+)  # what NumPy writes; others may hold more than 1,032 times their size
 
 
-class DataError(FastGruError, ValueError):
-    """An input or output of the command line does not fit; the message names file, line and column."""
+class Kept(NamedTuple):
+    """Cells of the input that go to the output: their names, where there is a header, and those of each row."""
+
+    names: list[str]
+    rows: list[list[str]]
 
 
 # In ----------------------------------------------------------------------------------------------
@@ -41,20 +45,38 @@ def read(source: str, spec: Spec) -> Array:
     DataError
         When it is empty, no array of numbers, or not as wide as `spec` says.
     """
-    name, data = shown(source), _bytes(source)
-    if not data.startswith((NPY_MAGIC, ZIP_MAGIC)):
-        rows = list(frames(io.BytesIO(data), name, spec))
-        if not rows:
-            raise DataError(f"{name}: input must have at least one row of numbers, got none")
-        return np.stack(rows)
-    with _whole(name, ".npy" if data.startswith(NPY_MAGIC) else ".npz"):
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-        if data.startswith(ZIP_MAGIC):
-            if len(array.files) != 1:
-                got = ", ".join(array.files) or "none"
-                raise DataError(f"{name}: input must be a .npz file of one array, got {got}")
-            array = array[array.files[0]]
-        return _numbers(array, spec, f"{name}: input")
+    return read_rows(source, spec, _tables.EVERYTHING)[0]
+
+
+def read_rows(source: str, spec: Spec, want: _tables.Wanted) -> tuple[Array, Kept]:
+    """As `read`, with the columns of `want` of a CSV, and those that it keeps.
+
+    Raises
+    ------
+    DataError
+        As `read`, when columns are not there, and when there are any to choose and `source` is no CSV.
+    """
+    name = shown(source)
+    with lines_of(source) as lines:
+        first = next(lines, b"")
+        if not first.startswith((NPY_MAGIC, *ZIP_MAGIC)):
+            table = _tables.Table(chain([first] if first else [], lines), name, spec, want)
+            rows = list(table)
+            if not rows:
+                raise DataError(f"{name}: input must have at least one row of numbers, got none")
+            return np.stack([row.values for row in rows]), Kept(table.kept, [row.kept for row in rows])
+        data = b"".join([first, *lines])
+    if want != _tables.EVERYTHING:
+        raise DataError(f"{name}: input must be CSV to choose columns from, got a NumPy file")
+    kind = ".npz" if data.startswith(ZIP_MAGIC) else ".npy"
+    with whole(f"{name}: input", f"a whole {kind} file of numbers"):
+        if data.startswith(NPY_MAGIC):
+            return _numbers(np.load(io.BytesIO(data), allow_pickle=False), spec, f"{name}: input"), Kept([], [])
+        archive = _archive(data, name)
+        if len(archive.files) != 1:
+            got = ", ".join(archive.files) or "none"
+            raise DataError(f"{name}: input must be a .npz file of one array, got {got}")
+        return _numbers(archive[archive.files[0]], spec, f"{name}: input"), Kept([], [])
 
 
 def read_inputs(source: str, inputs: Mapping[str, Spec]) -> Array | dict[str, Array]:
@@ -67,58 +89,62 @@ def read_inputs(source: str, inputs: Mapping[str, Spec]) -> Array | dict[str, Ar
     """
     if len(inputs) == 1:
         return read(source, *inputs.values())
-    name, data = shown(source), _bytes(source)
-    if not data.startswith(ZIP_MAGIC):
-        raise DataError(f"{name}: input must be a .npz file of the arrays {', '.join(inputs)}, got another file")
-    with _whole(name, ".npz"):
-        archive = np.load(io.BytesIO(data), allow_pickle=False)
+    name = shown(source)
+    with lines_of(source) as lines:
+        first = next(lines, b"")
+        if not first.startswith(ZIP_MAGIC):
+            raise DataError(f"{name}: input must be a .npz file of the arrays {', '.join(inputs)}, got another file")
+        data = b"".join([first, *lines])
+    with whole(f"{name}: input", "a whole .npz file of numbers"):
+        archive = _archive(data, name)
         if set(archive.files) != set(inputs):
             got = ", ".join(archive.files) or "none"
             raise DataError(f"{name}: input must be a .npz file of the arrays {', '.join(inputs)}, got {got}")
         return {key: _numbers(archive[key], spec, f"{name}: input {key!r}") for key, spec in inputs.items()}
 
 
+def _archive(data: bytes, name: str) -> Any:
+    """A .npz file, whose arrays are read when they are asked for."""
+    archive = np.load(io.BytesIO(data), allow_pickle=False)
+    other = [info.filename for info in archive.zip.infolist() if info.compress_type not in PLAIN]
+    if other:
+        raise DataError(f"{name}: arrays of a .npz file must be stored or deflated, got {other[0]!r} packed otherwise")
+    return archive
+
+
 @contextmanager
-def _whole(name: str, kind: str) -> Iterator[None]:
-    """What NumPy says of a damaged file, as an error that names it."""
+def whole(what: str, expected: str) -> Iterator[None]:
+    """Turn whatever NumPy raises for a file that is damaged, or of something else, into an error that names it."""
     try:
         yield
     except DataError:
         raise
-    except BROKEN as error:
-        raise DataError(f"{name}: input must be a whole {kind} file of numbers, got another: {error}") from error
+    except MemoryError as error:
+        raise DataError(f"{what} must fit into memory, got {error}") from error
+    except Exception as error:  # the header is Python, the archive a zip file: the list of what these raise is long
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DataError(f"{what} must be {expected}, got another: {error}") from error
 
 
 def _numbers(array: Any, spec: Spec, what: str) -> Array:
     """Of the kind that an input takes."""
     if not isinstance(array, np.ndarray):
         raise DataError(f"{what} must be a .npz file of arrays, got another file in it")
-    if array.dtype.kind not in ("iu" if spec.dtype == "int" else "fiu"):
-        kind = "integer ids" if spec.dtype == "int" else "real numbers"
-        raise DataError(f"{what} must be {kind}, got {array.dtype}")
+    kinds, expected = {"int": ("iu", "integer ids"), "bool": ("b", "bools")}.get(spec.dtype, ("fiu", "real numbers"))
+    if array.dtype.kind not in kinds:
+        raise DataError(f"{what} must be {expected}, got {array.dtype}")
     return array
 
 
-def frames(file: BinaryIO, name: str, spec: Spec) -> Iterator[Array]:
-    """One frame (I,) or one id () a line of CSV as it arrives; a first line of words is a heading."""
-    width = spec.shape[0] if spec.shape else 1
-    for number, line in enumerate(iter(file.readline, b""), 1):
-        try:
-            cells = line.decode("utf-8-sig" if number == 1 else "utf-8").strip().split(",")
-        except UnicodeDecodeError as error:
-            raise DataError(f"{name}: line {number} must be text in UTF-8, got {line[:20]!r}") from error
-        if cells == [""] or (number == 1 and not any(map(_is_number, cells))):
-            continue
-        if len(cells) != width:
-            raise DataError(f"{name}: line {number} must have {width} column(s), got {len(cells)}")
-        parse = int if spec.dtype == "int" else float
-        values = [_number(cell, parse, f"{name}: line {number}, column {i}") for i, cell in enumerate(cells, 1)]
-        yield np.array(values if spec.shape else values[0], dtype=np.int64 if spec.dtype == "int" else np.float64)
-
-
-def open_lines(source: str) -> BinaryIO:
-    """`source`, a path or ``-``, to be read line by line."""
-    return sys.stdin.buffer if source == "-" else open(source, "rb")
+@contextmanager
+def lines_of(source: str) -> Iterator[Iterator[bytes]]:
+    """The lines of `source`, a path or ``-``, each when it is asked for and none longer than `_tables.LONGEST`."""
+    if source == "-":
+        yield iter(lambda: sys.stdin.buffer.readline(_tables.LONGEST), b"")
+        return
+    with open(source, "rb") as file:
+        yield iter(lambda: file.readline(_tables.LONGEST), b"")
 
 
 @contextmanager
@@ -135,46 +161,32 @@ def shown(source: str) -> str:
     return "standard input" if source == "-" else source
 
 
-def _bytes(source: str) -> bytes:
-    with open_lines(source) as file:
-        return file.read()
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _number(cell: str, parse: Callable[[str], float], where: str) -> float:
-    try:
-        value = parse(cell)
-    except ValueError as error:
-        kind = "an integer id" if parse is int else "a number"
-        raise DataError(f"{where} must be {kind}, got {cell.strip()[:40]!r}") from error
-    if isinstance(value, int) and abs(value) >= 2**63:
-        raise DataError(f"{where} must be an integer id, got one of {len(cell)} digits")
-    return value
-
-
 # Out ---------------------------------------------------------------------------------------------
 
 
-def line(row: Array) -> str:
-    """A row (O,) as CSV: the shortest digits that read back as the same number of its type."""
-    return ",".join(map(str, np.atleast_1d(row)))
+def as_csv(outputs: dict[str, Array], kept: Kept | None = None) -> bytes:
+    """One output (O,), (T, O) or (1, T, O) as CSV, behind the cells of `kept` and under their names.
 
-
-def as_csv(outputs: dict[str, Array]) -> bytes:
-    """One output (O,), (T, O) or (1, T, O) as CSV."""
+    Raises
+    ------
+    DataError
+        When there are several outputs or sequences, or not a row of the output for each of `kept`.
+    """
     array = _only(outputs, "CSV")
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim > 2:
         raise DataError(f"output as CSV must have one row of sequences, got shape {array.shape}: name a .npy file")
-    return "".join(f"{line(row)}\n" for row in np.atleast_2d(array)).encode()
+    rows = np.atleast_2d(array)
+    if kept is None:
+        return "".join(f"{_tables.line(row)}\n" for row in rows).encode()
+    if len(rows) != len(kept.rows):
+        raise DataError(
+            f"output must have a row for each of the input to keep columns, got {len(rows)} of {len(kept.rows)}"
+        )
+    lines = [_tables.header(kept.names, next(iter(outputs)), rows.shape[1])] if kept.names else []
+    lines += [_tables.line(row, cells) for row, cells in zip(rows, kept.rows, strict=True)]
+    return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
 
 
 def as_npy(outputs: dict[str, Array]) -> bytes:
@@ -204,10 +216,18 @@ WRITERS: dict[str, Callable[[dict[str, Array]], bytes]] = {".csv": as_csv, ".npy
 
 
 def writer(target: str) -> Callable[[dict[str, Array]], bytes]:
-    """How `target` is written: CSV to ``-``, else by suffix."""
+    """How `target` is written: CSV to ``-``, else by suffix.
+
+    Raises
+    ------
+    DataError, OSError
+        When the suffix is another, or nothing can be written there.
+    """
     suffix = ".csv" if target == "-" else "." + target.rpartition(".")[2].lower()
     if suffix not in WRITERS:
         raise DataError(f"output must be - or end in one of {', '.join(WRITERS)}, got {target!r}")
+    if target != "-":
+        check_target(target)
     return WRITERS[suffix]
 
 

@@ -1,4 +1,4 @@
-"""``fastgru run``: a model over a file or a pipe, whole or frame by frame."""
+"""``fastgru run``: a model over a file or a pipe, whole or step by step."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from . import _arrays
+from ..errors import DataError
+from . import _arrays, _tables
 
 if TYPE_CHECKING:
     from .. import Model
+    from ..graph import Spec
 
 
 def run(
@@ -23,43 +25,102 @@ def run(
         ),
     ],
     output: Annotated[str, typer.Option("-o", "--output", help="Output: .csv, .npy, .npz, or - for CSV.")] = "-",
-    stream: Annotated[bool, typer.Option("--stream", help="Frame by frame: a line of CSV in, a line out.")] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(help="Columns of a CSV to feed, in order: names of its header, or numbers from 1 without one."),
+    ] = None,
+    keep: Annotated[
+        str | None, typer.Option(help="Columns of a CSV to copy in front of the output, e.g. a date.")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Step by step: a line of CSV in, a line out.")] = False,
 ) -> None:
     """Run a model over an input, and write its output."""
     import fastgru
 
-    encode = _arrays.writer(output)
+    encode, want = _arrays.writer(output), _tables.wanted(columns, keep)
+    if want.keep and encode is not _arrays.as_csv:
+        raise DataError(f"output must be CSV for --keep, got {output!r}")
     loaded = fastgru.load(model)
     if stream and output == "-":
-        for row in _step(loaded, source):
-            print(_arrays.line(row), flush=True)
+        for line in _lines(loaded, source, want):
+            _arrays.write("-", f"{line}\n".encode(errors="backslashreplace"))
         return
-    if stream:
-        rows = list(_step(loaded, source))
-        if not rows:
-            raise _arrays.DataError(f"{_arrays.shown(source)}: input must have at least one row, got none")
-        outputs = {loaded.graph.outputs[0]: np.stack(rows)}
+    outputs, kept = (_steps if stream else _whole)(loaded, source, want)
+    if encode is _arrays.as_csv:
+        data = _arrays.as_csv(_in_rows(loaded, outputs), kept if want.keep else None)
     else:
-        x = _arrays.read_inputs(source, loaded.graph.inputs)
-        with _arrays.naming(source):
-            y = loaded(x)
-        outputs = dict(zip(loaded.graph.outputs, y if isinstance(y, tuple) else (y,), strict=True))
-    _arrays.write(output, encode(outputs))
+        data = encode(outputs)
+    _arrays.write(output, data)
 
 
-def _step(model: Model, source: str) -> Iterator[Any]:
-    """One output row for every line of CSV, before the next line is read."""
-    if len(model.graph.inputs) > 1:
-        raise _arrays.DataError(f"model of --stream must have one input, got {', '.join(model.graph.inputs)}")
+def _whole(model: Model, source: str, want: _tables.Wanted) -> tuple[dict[str, Any], _arrays.Kept]:
+    """The outputs of one call, and the columns to keep."""
+    inputs = model.graph.inputs
+    x: Any
+    if len(inputs) == 1:
+        x, kept = _arrays.read_rows(source, next(iter(inputs.values())), want)
+    elif want != _tables.EVERYTHING:
+        raise DataError(f"model must have one input to choose columns of a CSV for, got {', '.join(inputs)}")
+    else:
+        x, kept = _arrays.read_inputs(source, inputs), _arrays.Kept([], [])
+    with _arrays.naming(source):
+        y = model(x)
+    return _named(model, y if isinstance(y, tuple) else (y,)), kept
+
+
+def _steps(model: Model, source: str, want: _tables.Wanted) -> tuple[dict[str, Any], _arrays.Kept]:
+    """The same of a stream that is fed step by step."""
+    with _arrays.lines_of(source) as lines:
+        table, steps = _step(model, source, lines, want)
+        rows = list(steps)
+    if not rows:
+        raise DataError(f"{_arrays.shown(source)}: input must have at least one row, got none")
+    kept = _arrays.Kept(table.kept, [cells for cells, _ in rows])
+    return _named(model, (np.stack([y for _, y in rows]),)), kept
+
+
+def _lines(model: Model, source: str, want: _tables.Wanted) -> Iterator[str]:
+    """A line of CSV for every line of `source`, before the next line is read."""
+    with _arrays.lines_of(source) as lines:
+        table, steps = _step(model, source, lines, want)
+        for i, (cells, y) in enumerate(steps):
+            if i == 0 and table.kept:
+                yield _tables.header(table.kept, model.graph.outputs[0], np.size(y))
+            yield _tables.line(y, cells)
+
+
+def _step(
+    model: Model, source: str, lines: Iterator[bytes], want: _tables.Wanted
+) -> tuple[_tables.Table, Iterator[tuple[list[str], Any]]]:
+    """The table of `lines`, and the cells to keep and the output of each of its rows."""
+    for what, names in (("input", list(model.graph.inputs)), ("output", model.graph.outputs)):
+        if len(names) > 1:
+            raise DataError(f"model of --stream must have one {what}, got {', '.join(names)}")
     (spec,) = model.graph.inputs.values()
-    name = _arrays.shown(source)
-    if len(model.graph.outputs) > 1:
-        raise _arrays.DataError(f"model of --stream must have one output, got {', '.join(model.graph.outputs)}")
     with _arrays.naming(source):
         stream = model.stream()
-    dtype = np.int64 if spec.dtype == "int" else model.dtype
-    with _arrays.open_lines(source) as file:
-        for frame in _arrays.frames(file, name, spec):
+    table = _tables.Table(lines, _arrays.shown(source), spec, want)
+
+    def steps() -> Iterator[tuple[list[str], Any]]:
+        for row in table:
             with _arrays.naming(source):
-                row = stream.step(frame.astype(dtype))
-            yield row
+                y = stream.step(_fed(row.values, spec, model.dtype))
+            yield row.kept, y
+
+    return table, steps()
+
+
+def _fed(values: Any, spec: Spec, dtype: str) -> Any:
+    """A row as the engine reads it."""
+    return values if spec.dtype == "int" else values.astype(dtype)
+
+
+def _named(model: Model, arrays: tuple[Any, ...]) -> dict[str, Any]:
+    """The outputs by name."""
+    return dict(zip(model.graph.outputs, arrays, strict=True))
+
+
+def _in_rows(model: Model, outputs: dict[str, Any]) -> dict[str, Any]:
+    """The outputs with a row a step, also where a step is one number."""
+    specs = model.graph.specs
+    return {name: y[..., None] if specs[name].time and not specs[name].shape else y for name, y in outputs.items()}

@@ -15,8 +15,8 @@ import typer
 from rich.table import Table
 
 from .. import Model
-from ..cli import _show
-from ..cli._arrays import BROKEN, DataError
+from ..cli import _arrays, _show
+from ..errors import DataError
 from ..layers import GRU, Dense, Embedding
 from . import _weights
 from ._terminal import start
@@ -40,11 +40,9 @@ ARRAYS = ("enc_emb", "dec_emb", "fc_w", "fc_b", *(f"{a}_{b}" for a in ("enc", "d
 def load(path: Path | None = None) -> tuple[Model, Model]:
     """The encoder (ids of letters to its last state) and the decoder (id of a phoneme to logits of the next)."""
     path = path or _weights.fetch(PACKAGE) / "checkpoint20.npz"
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            a = {name: file[name] for name in ARRAYS}
-    except BROKEN as error:
-        raise DataError(f"{path}: weights must be a .npz file of {', '.join(ARRAYS)}, got another: {error}") from error
+    expected = f"a .npz file of {', '.join(ARRAYS)}"
+    with _arrays.whole(f"{path}: weights", expected), np.load(path, allow_pickle=False) as file:
+        a = {name: file[name] for name in ARRAYS}
     encoder, decoder = (
         GRU.from_torch(*(a[f"{side}_{name}"] for name in ("w_ih", "w_hh", "b_ih", "b_hh")), return_sequences=whole)
         for side, whole in (("enc", False), ("dec", True))
