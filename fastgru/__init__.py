@@ -12,11 +12,11 @@ chunking gives the same bits.
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ._engine import Stream, get_num_threads, set_num_threads
 from .errors import (
     ConvertError,
     FastGruError,
@@ -28,9 +28,12 @@ from .errors import (
     OracleError,
     VerificationError,
 )
-from .isa import cpu_info
-from .memory import get_memory_limit, set_memory_limit
-from .model import Model
+
+if TYPE_CHECKING:
+    from ._engine import Stream, get_num_threads, set_num_threads
+    from .isa import cpu_info
+    from .memory import get_memory_limit, set_memory_limit
+    from .model import Model
 
 __version__ = "0.1.0"
 
@@ -85,6 +88,7 @@ def convert(
     """
     from . import selftest
     from .converters import to_graph
+    from .model import Model
     from .passes import canonical
 
     imported = to_graph(source, like=like, **options)
@@ -121,6 +125,7 @@ def load(
         When the replay does not reproduce the stored output.
     """
     from . import fileformat, selftest
+    from .model import Model
 
     contents = fileformat.read(path)
     model = Model(
@@ -134,6 +139,33 @@ def load(
 
 __all__ = [
     "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError", "MemoryLimitError",
-    "MissingExtraError", "Model", "Stream", "VerificationError", "convert", "cpu_info", "get_memory_limit",
-    "get_num_threads", "load", "set_memory_limit", "set_num_threads",
+    "MissingExtraError", "Model", "OracleError", "Stream", "VerificationError", "convert", "cpu_info",
+    "get_memory_limit", "get_num_threads", "load", "set_memory_limit", "set_num_threads",
 ]  # fmt: skip
+# Where names come from that are imported when they are first used: NumPy, SciPy and the engine take a third of a
+# second, in which the command line could not yet answer Ctrl-C.
+_HOMES = {
+    "_engine": ("Stream", "get_num_threads", "set_num_threads"),
+    "isa": ("cpu_info",),
+    "memory": ("get_memory_limit", "set_memory_limit"),
+    "model": ("Model",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name or a module of the package when it is first used."""
+    for home, names in _HOMES.items():
+        if name in names:
+            value = globals()[name] = getattr(importlib.import_module(f".{home}", __name__), name)
+            return value
+    if not name.startswith("_"):
+        try:
+            return importlib.import_module(f".{name}", __name__)
+        except ModuleNotFoundError as error:
+            if error.name != f"{__name__}.{name}":
+                raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
