@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import reference, selftest
+from ._arrays import as_array
 from ._samples import Input, id_bound
 from .errors import GraphError, listed
 from .graph import PRECISIONS, TIERS, Graph, Node, Recurrent, Spec, precision_of, tier_of
@@ -156,7 +157,7 @@ def calibration_input(graph: Graph, x: Any = None) -> Input:
 
 
 def _calibration(graph: Graph, name: str, spec: Spec, x: Any, what: str) -> Array:
-    array = np.asarray(x)
+    array = as_array(x, what)
     kinds, expected = {"int": ("iu", "integer ids"), "bool": ("b", "bools")}.get(spec.dtype, ("fiu", "real numbers"))
     if array.dtype.kind not in kinds:
         raise TypeError(f"{what} must be {expected}, got {array.dtype}")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import as_array
 from ..errors import GraphError
 
 Array = NDArray[Any]
@@ -38,12 +39,17 @@ def canonical(array: Array | None, cell: str, source: str) -> Array | None:
     """`array` with its gate blocks along axis 0 in canonical order; None stays None."""
     if array is None:
         return None
-    return reorder(np.asarray(array), GATE_ORDER[cell][source], CANONICAL[cell])
+    return reorder(array, GATE_ORDER[cell][source], CANONICAL[cell])
+
+
+def given(array: Any, name: str) -> Array | None:
+    """An optional array as one, or an error that names it; None stays None."""
+    return None if array is None else as_array(array, name)
 
 
 def as_2d(name: str, array: Any) -> Array:
     """`array` as a matrix, or an error that names it."""
-    matrix = np.asarray(array)
+    matrix = as_array(array, name)
     if matrix.ndim != 2:
         raise GraphError(f"{name} must be a matrix, got shape {matrix.shape}")
     return matrix
@@ -54,8 +60,8 @@ def from_torch(cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> dict[st
     return {
         "weight_x": canonical(as_2d("w_ih", w_ih), cell, "torch"),
         "weight_h": canonical(as_2d("w_hh", w_hh), cell, "torch"),
-        "bias": canonical(b_ih, cell, "torch"),
-        "bias_h": canonical(b_hh, cell, "torch"),
+        "bias": canonical(given(b_ih, "b_ih"), cell, "torch"),
+        "bias_h": canonical(given(b_hh, "b_hh"), cell, "torch"),
     }
 
 
@@ -63,7 +69,7 @@ def from_keras(cell: str, kernel: Any, recurrent_kernel: Any, bias: Any) -> dict
     """Canonical fields from Keras: kernels (I, G*H) and (R, G*H); bias (G*H,) or (2, G*H)."""
     b_x = b_h = None
     if bias is not None:
-        bias = np.asarray(bias)
+        bias = as_array(bias, "bias")
         if bias.ndim not in (1, 2) or (bias.ndim == 2 and bias.shape[0] != 2):
             raise GraphError(f"bias must have shape (G*H,) or (2, G*H), got {bias.shape}")
         b_x, b_h = (bias, None) if bias.ndim == 1 else bias
@@ -80,7 +86,7 @@ def from_onnx(cell: str, w: Any, r: Any, b: Any) -> dict[str, Any]:
     b_x = b_h = None
     w = as_2d("W", w)
     if b is not None:
-        b = np.asarray(b)
+        b = as_array(b, "B")
         if b.shape != (2 * w.shape[0],):
             raise GraphError(f"B must have shape ({2 * w.shape[0]},), got {b.shape}")
         b_x, b_h = np.split(b, 2)
@@ -110,7 +116,7 @@ def from_gates(gates: list[tuple[str, Any]], order: str) -> dict[str, Any]:
         split = np.split(w, [h if order == "hx" else k - h], axis=1)
         (u, v) = split if order == "hx" else split[::-1]
         bias = pair[1] if isinstance(pair[1], tuple) else (pair[1], None)
-        b = [np.zeros(h, w.dtype) if part is None else np.asarray(part) for part in bias]
+        b = [np.zeros(h, w.dtype) if part is None else as_array(part, f"bias of {name}") for part in bias]
         for what, part in zip(("bias", "recurrent bias"), b, strict=True):
             if part.shape != (h,):
                 raise GraphError(f"{what} of {name} must have shape ({h},), got {part.shape}")
@@ -146,5 +152,5 @@ def uncudnn(kernel: Any, recurrent_kernel: Any, bias: Any, *, gates: int) -> tup
     return (
         np.concatenate(blocks, axis=1),
         np.concatenate(transposed, axis=1),
-        np.asarray(bias).reshape(2, -1),
+        as_array(bias, "bias").reshape(2, -1),
     )

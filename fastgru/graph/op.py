@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._arrays import as_array
 from ..errors import GraphError, listed
 from .activations import SOFTMAX, Activation
 from .fields import KINDS
@@ -60,7 +61,7 @@ class Op:
             if field.metadata["optional"]:
                 return None
             raise GraphError(f"{what} must be an array of shape ({', '.join(axes)}), got None")
-        array = np.asarray(value)
+        array = as_array(value, what)
         fits = array.ndim >= len(axes) - 1 if axes[-1:] == (REST,) else array.ndim == len(axes)
         if array.dtype.kind not in "fiu" or not fits:
             raise GraphError(

@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 from math import prod
 from typing import Any, ClassVar
 
-import numpy as np
-
+from .._arrays import as_array
 from ..errors import GraphError, listed
 from . import dialects
 from .activations import Activation
@@ -200,6 +199,7 @@ def tier_of(op: Op) -> str:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fastgru.graph import RNN
     >>> tier_of(RNN(np.ones((2, 3)), np.ones((2, 2))))
     'exact'
@@ -222,6 +222,7 @@ class Bidirectional:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fastgru.graph import RNN
     >>> one = RNN(np.ones((2, 3)), np.ones((2, 2)))
     >>> Bidirectional(one, one, merge="sum").backward.reverse
@@ -268,15 +269,16 @@ def directions(cls: type[Any], build: Any, direction: str, arrays: dict[str, Any
     count = {"forward": 1, "reverse": 1, "bidirectional": 2}.get(direction)
     if count is None:
         raise GraphError(f"direction must be 'forward', 'reverse' or 'bidirectional', got {direction!r}")
+    given = {name: None if a is None else as_array(a, name) for name, a in arrays.items()}
     problems = [
-        f"{name} must have {count} direction(s) on its first axis, got shape {np.shape(a)}"
-        for name, a in arrays.items()
-        if a is not None and (np.ndim(a) == 0 or np.shape(a)[0] != count)
+        f"{name} must have {count} direction(s) on its first axis, got shape {a.shape}"
+        for name, a in given.items()
+        if a is not None and (a.ndim == 0 or a.shape[0] != count)
     ]
     if problems:
         raise GraphError(f"{cls.__name__}.from_onnx: {listed(problems)}")
     layers = [
-        build({n: None if a is None else np.asarray(a)[i] for n, a in arrays.items()}, reverse)
+        build({n: None if a is None else a[i] for n, a in given.items()}, reverse)
         for i, reverse in enumerate([direction == "reverse", True][:count])
     ]
     return Bidirectional(*layers) if count == 2 else layers[0]

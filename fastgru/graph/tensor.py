@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from .._arrays import as_array
 from ..errors import GraphError
 from .fields import one_of
 from .op import REST, Op, param
@@ -44,7 +45,7 @@ class Constant(Op):
     dtype: str = "float"
 
     def __post_init__(self) -> None:
-        value = np.asarray(self.value)
+        value = as_array(self.value, "Constant value")
         if value.dtype.kind in "biu":
             object.__setattr__(self, "value", value.astype(np.float64))
         super().__post_init__()
