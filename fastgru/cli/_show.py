@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from math import isnan
@@ -38,7 +39,8 @@ class Plain(Console):
 
 def stdout() -> Plain:
     """Where results go."""
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
+    asked = sys.stdout.isatty() or "COLUMNS" in os.environ
+    width = shutil.get_terminal_size((PIPE_WIDTH, 0)).columns if asked else PIPE_WIDTH
     return Plain(sys.stdout, soft_wrap=True, width=width)
 
 

@@ -178,10 +178,19 @@ def _records(lines: Iterator[bytes], name: str) -> Iterator[tuple[int, list[str]
         except StopIteration:
             return
         except csv.Error as error:
-            raise DataError(f"{name}: line {begin} must be a record of CSV, got another: {error}") from error
+            raise DataError(f"{name}: line {begin} {_broken(str(error))}") from error
         if cells and (len(cells) > 1 or cells[0].strip()):
             yield begin, cells
         begin = text.number + 1
+
+
+def _broken(said: str) -> str:
+    """What is wrong with a line that the csv module refuses."""
+    if "field limit" in said:
+        return f"must have cells of at most {csv.field_size_limit()} characters, got a longer one"
+    if "new-line" in said:
+        return "must end in LF or CRLF, got CR alone"
+    return f"must be CSV, got another: {said}"
 
 
 class _Text:
