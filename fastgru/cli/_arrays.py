@@ -182,7 +182,7 @@ def as_csv(outputs: dict[str, Array], kept: Kept | None = None) -> bytes:
         return "".join(f"{_tables.line(row)}\n" for row in rows).encode()
     if len(rows) != len(kept.rows):
         raise DataError(
-            f"output must have a row for each of the input to keep columns, got {len(rows)} of {len(kept.rows)}"
+            f"output must have a row for each row of the input to keep columns, got {len(rows)} of {len(kept.rows)}"
         )
     lines = [_tables.header(kept.names, next(iter(outputs)), rows.shape[1])] if kept.names else []
     lines += [_tables.line(row, cells) for row, cells in zip(rows, kept.rows, strict=True)]

@@ -138,8 +138,8 @@ class Table:
         if not places:
             near = difflib.get_close_matches(word.lower(), [title.lower() for title in header], NEAREST, 0.5)
             said = [title for title in header if title.lower() in near]
-            hint = f": nearest are {_listed(said)}" if said else f": it has {_listed(header)}"
-            raise DataError(f"{where} must be one of the header, got {word!r}{hint}")
+            hint = f"nearest: {_listed(said)}" if said else f"the header has {_listed(header)}"
+            raise DataError(f"{where} must be one of the header, got {word!r} ({hint})")
         return places[0]
 
     def __iter__(self) -> Iterator[Row]:
@@ -258,5 +258,5 @@ def header(kept: Sequence[str], output: str, width: int) -> str:
 def record(cells: Sequence[str]) -> str:
     """Cells as a line of CSV, quoted where they must be."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # cells with either of these are quoted
+    return text.getvalue().removesuffix("\r\n")

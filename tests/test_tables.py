@@ -1,0 +1,240 @@
+"""Tables of CSV as people have them: headers, columns chosen and kept, quotes, line ends, and their faults."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from cells import make_cell
+from typer.testing import CliRunner
+
+import fastgru
+from fastgru.cli import _tables, build
+from fastgru.cli._tables import Table, Wanted, header, line, wanted
+from fastgru.errors import DataError
+from fastgru.graph import Dense, Embedding, GraphBuilder, Reshape, Spec, TimeConv, chain
+
+TWO = Spec((2,))
+BOTH = (["store", "date"], [["a", "2026-01-01"], ["b", "2026-01-02"]])
+SALES = b"date,store,price,units\n2026-01-01,a,1.0,2\n2026-01-02,b,1.5,3\n"
+
+
+def table(data: bytes, columns: str | None = None, keep: str | None = None, spec: Spec = TWO) -> Table:
+    lines = io.BytesIO(data)
+    return Table(iter(lines.readline, b""), "in.csv", spec, wanted(columns, keep))
+
+
+def read(*args, **options):
+    found = table(*args, **options)
+    rows = list(found)
+    return [row.values.tolist() for row in rows], found.kept, [row.kept for row in rows]
+
+
+# Reading ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "columns", "keep", "values", "names", "kept"),
+    [
+        (b"1,2\n3,4\n", None, None, [[1, 2], [3, 4]], [], [[], []]),
+        (b"a,b\n1,2\n", None, None, [[1, 2]], [], [[]]),
+        (SALES, "price,units", None, [[1, 2], [1.5, 3]], [], [[], []]),
+        (SALES, "units,price", None, [[2, 1], [3, 1.5]], [], [[], []]),
+        (SALES, "price,units", "date", [[1, 2], [1.5, 3]], ["date"], [["2026-01-01"], ["2026-01-02"]]),
+        (SALES, "price,units", "store,date", [[1, 2], [1.5, 3]], *BOTH),
+        (SALES, None, "store,date", [[1, 2], [1.5, 3]], *BOTH),
+        (SALES, "price,units", "units", [[1, 2], [1.5, 3]], ["units"], [["2"], ["3"]]),
+        (b"x,1,2\ny,3,4\n", "3,2", "1", [[2, 1], [4, 3]], [], [["x"], ["y"]]),
+        (b"2019,2020\n1,2\n", "2019,2020", None, None, None, None),  # numbers alone are places
+        (b"day,2019,2020\n5,1,2\n", "day,2020", None, [[5, 2]], [], [[]]),
+        (b"\xef\xbb\xbfprice,units\r\n1,2\r\n\r\n3,4\r\n\r\n\r\n", "units,price", None, [[2, 1], [4, 3]], [], [[], []]),
+        (b"price , units\n 1 , 2 \n", "price,units", None, [[1, 2]], [], [[]]),
+        (b'"a, b",c,"say ""x"""\n"1",2,"t, u"\n', '"a, b",c', '"say ""x"""', [[1, 2]], ['say "x"'], [["t, u"]]),
+        (b'n,a,b\n"two\nlines",1,2\nx,3,4\n', "a,b", "n", [[1, 2], [3, 4]], ["n"], [["two\nlines"], ["x"]]),
+        (b"a,b,\n1,2,\n", "a,b", None, [[1, 2]], [], [[]]),
+        (b"a,b,\n1,2,\n", "1,2", None, None, None, None),
+        (b"nan,inf\n", None, None, None, None, None),
+    ],
+)  # fmt: skip
+def test_columns(data, columns, keep, values, names, kept):
+    if values is None:  # said to be wrong, or not comparable
+        if data == b"nan,inf\n":
+            np.testing.assert_array_equal(read(data)[0], [[np.nan, np.inf]])
+        else:
+            with pytest.raises(DataError, match=r"line 1: column of --columns must be"):
+                read(data, columns)
+        return
+    assert read(data, columns, keep) == (values, names, kept)
+
+
+def test_ids_and_scalars():
+    assert read(b"word,id\na,3\nb,4\n", "id", "word", spec=Spec((), dtype="int")) == ([3, 4], ["word"], [["a"], ["b"]])
+    assert read(b"1.5\n", spec=Spec(())) == ([1.5], [], [[]])
+    with pytest.raises(DataError, match=r"in.csv: input of shape \(T, 2, 3\) must be a .npy or .npz file, got CSV"):
+        table(b"1,2\n", spec=Spec((2, 3)))
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b" \r\n"])
+def test_no_lines_give_no_rows(data):
+    assert list(table(data)) == []
+    assert list(table(b"a,b\n" + data)) == []
+
+
+WRONG = [
+    (SALES, "price,unit", None, "line 1: column of --columns must be one of the header, got 'unit' (nearest: units)"),
+    (SALES, "price,UNITS", None, "got 'UNITS' (nearest: units)"),
+    (SALES, "price,zzz", None, "got 'zzz' (the header has date, store, price, units)"),
+    (SALES, "price,units", "dat", "line 1: column of --keep must be one of the header, got 'dat' (nearest: date)"),
+    (SALES, "3,4", None, "must be one of the header, got '3'"),
+    (SALES, "price", None, "--columns must be 2 column(s), as the model takes, got 1: price"),
+    (SALES, "date,price", None, "in.csv: line 2, column 'date' must be a number, got '2026-01-01'"),
+    (SALES, None, None, "line 1 must have 2 column(s), got 4: --columns chooses from date, store, price, units"),
+    (SALES, None, "date", "line 1 must have 2 column(s) and 1 to keep, got 4"),
+    (b"a,b,a\n1,2,3\n", "a,b", None, "must be in the header once, got 'a' as columns 1 and 3"),
+    (b"1,2\n", "1,3", None, "line 1: column of --columns must be in 1..2, got 3"),
+    (b"1,2\n", "0,1", None, "must be in 1..2, got 0"),
+    (b"a,b\n1,2\n3\n", "a,b", None, "in.csv: line 3 must have 2 column(s), got 1"),
+    (b'a,b\n"1\n",2\n3,4,5\n', "a,b", None, "in.csv: line 4 must have 2 column(s), got 3"),
+    (b"a,b\n1,\n", "a,b", None, "line 2, column 'b' must be a number, got ''"),
+    (b"1,2\n,\n", None, None, "line 2, column 1 must be a number, got ''"),
+    (b"1,2\n\n3,x\n", None, None, "line 3, column 2 must be a number, got 'x'"),
+    (b'1,2\n3,"4\n5,6\n', None, None, "line 2 must be CSV, got another: unexpected end of data"),
+    (b'1,2\n3,"4"5\n', None, None, "line 2 must be CSV, got another: "),
+    (b"1,2\r3,4\r", None, None, "line 1 must end in LF or CRLF, got CR alone"),
+    (b"1,2\n1," + b"9" * 200_000 + b"\n", None, None, "line 2 must have cells of at most 131072 characters"),
+    (b"1,2\n1,\xff\n", None, None, "line 2 must be text in UTF-8, got b'1,\\xff\\n'"),
+    (b"1,2\n1,\x002\n", None, None, "line 2"),
+    ("1,2\n".encode("utf-16"), None, None, "line 1 must be text in UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("data", "columns", "keep", "message"), WRONG)
+def test_what_is_wrong_is_named_by_line_and_column(data, columns, keep, message):
+    with pytest.raises(DataError) as caught:
+        list(table(data, columns, keep))
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(("in.csv: ", "--columns "))
+
+
+def test_an_endless_line_ends(monkeypatch):
+    monkeypatch.setattr(_tables, "LONGEST", 1000)
+    with pytest.raises(DataError, match="line 1 must be shorter than 1000 bytes, got a longer one"):
+        Table(iter([b"0" * 1000]), "in.csv", TWO)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "--columns must be names of columns separated by commas, got ''"),
+        (",", "separated by commas, got ','"),
+        ("a,,b", "separated by commas, got 'a,,b'"),
+        ('"a', "separated by commas, got '\"a'"),
+        ("a,b, a", "--columns must name each column once, got 'a' twice"),
+    ],
+)
+def test_what_is_asked_for_is_checked(text, message):
+    with pytest.raises(DataError) as caught:
+        wanted(text, None)
+    assert message in str(caught.value)
+    assert wanted("a", "b, c") == Wanted(("a",), ("b", "c"))
+
+
+def test_lines_read_back():
+    cells = ["2026-01-01", "a, b", 'say "x"', "two\nlines", "a\rb", ""]
+    text = f"{header(['date', 'x, y'], 'out', 2)}\n{line(np.float32([0.1, 2]), cells)}\n"
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [
+        ["date", "x, y", "out.1", "out.2"],
+        [*cells, "0.1", "2.0"],
+    ]
+    assert header([], "out", 1) == "out"
+
+
+# The command -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """Run a command; returns stdout, or the one line of an error where that is expected."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_bytes(SALES)
+
+    def invoke(*words, code=0, stdin=None):
+        result = CliRunner().invoke(build(), [str(w) for w in words], input=stdin)
+        assert result.exit_code == code, result.output
+        if code:
+            assert result.stderr.startswith("error: ")
+            assert len(result.stderr.splitlines()) == 1
+            return result.stderr.removeprefix("error: ").rstrip("\n")
+        return result.stdout
+
+    return invoke
+
+
+@pytest.fixture
+def model(tmp_path):
+    made = fastgru.Model(chain([make_cell("gru-after", 2, 8), Dense(np.full((2, 8), 0.5))]))
+    made.save(tmp_path / "m.fgru")
+    return made
+
+
+@pytest.mark.parametrize("stream", [[], ["--stream"]])
+@pytest.mark.parametrize("target", [[], ["-o", "out.csv"]])
+@pytest.mark.parametrize("source", ["in.csv", "-"])
+def test_run_keeps_columns_and_names_the_outputs(cli, model, tmp_path, stream, target, source):
+    text = cli("run", "m.fgru", source, "--columns", "price,units", "--keep", "date", *stream, *target, stdin=SALES)
+    if target:
+        assert text == ""
+        text = (tmp_path / "out.csv").read_text()
+    rows = list(csv.reader(io.StringIO(text)))
+    assert rows[0] == ["date", "dense.1", "dense.2"]
+    assert [row[0] for row in rows[1:]] == ["2026-01-01", "2026-01-02"]
+    got = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]], np.float32)
+    np.testing.assert_array_equal(got, model(np.array([[1.0, 2.0], [1.5, 3.0]], np.float32)), strict=True)
+    without = cli("run", "m.fgru", source, "--columns", "price,units", *stream, stdin=SALES)
+    assert without.splitlines() == [",".join(row[1:]) for row in rows[1:]]
+
+
+def test_the_output_of_one_run_is_the_input_of_the_next(cli, model, tmp_path):
+    (tmp_path / "in.csv").write_bytes(b'\xef\xbb\xbf"day, hour",a,b\r\n"1, 2",1,2\r\n"1, 3",3,4\r\n')
+    cli("run", "m.fgru", "in.csv", "--keep", '"day, hour"', "-o", "out.csv")
+    text = cli("run", "m.fgru", "out.csv", "--keep", '"day, hour"')
+    assert [row[0] for row in csv.reader(io.StringIO(text))] == ["day, hour", "1, 2", "1, 3"]
+
+
+def test_kept_columns_need_a_csv_a_row_a_step_and_one_input(cli, model, tmp_path):
+    keep = ("--columns", "price,units", "--keep", "date")
+    assert cli("run", "m.fgru", "in.csv", *keep, "-o", "y.npy", code=2) == "output must be CSV for --keep, got 'y.npy'"
+    np.save("x.npy", np.ones((3, 2)))
+    for stream in ([], ["--stream"]):
+        assert cli("run", "m.fgru", "x.npy", *keep, *stream, code=2).startswith("x.npy: ")
+    fastgru.Model(chain([TimeConv(np.ones((1, 2, 2)))])).save("shorter.fgru")
+    text = cli("run", "shorter.fgru", "in.csv", *keep, code=2)
+    assert text == "output must have a row for each row of the input to keep columns, got 1 of 2"
+    b = GraphBuilder()
+    graph = b.build(b.add(Dense(np.ones((1, 2))), b.input("x", TWO)), b.add(Dense(np.ones((1, 2))), b.input("z", TWO)))
+    fastgru.Model(graph).save("two.fgru")
+    text = cli("run", "two.fgru", "in.csv", *keep, code=2)
+    assert text == "model must have one input to choose columns of a CSV for, got x, z"
+
+
+def test_scalars_have_a_line_a_step(cli, tmp_path):
+    fastgru.Model(chain([Dense(np.ones((1, 1))), Reshape(())])).save("s.fgru")
+    for stream in ([], ["--stream"]):
+        assert cli("run", "s.fgru", "-", *stream, stdin="1\n2\n") == "1.0\n2.0\n"
+        text = cli("run", "s.fgru", "-", "--columns", "v", "--keep", "t", *stream, stdin="t,v\n5,1\n6,2\n")
+        assert text == "t,reshape\n5,1.0\n6,2.0\n"
+
+
+def test_ids_by_name(cli, tmp_path):
+    fastgru.Model(chain([Embedding(np.arange(10.0).reshape(5, 2))])).save("ids.fgru")
+    for stream in ([], ["--stream"]):
+        text = cli("run", "ids.fgru", "-", "--columns", "id", "--keep", "word", *stream, stdin="word,id\na,1\nb,4\n")
+        assert text == "word,embedding.1,embedding.2\na,2.0,3.0\nb,8.0,9.0\n"
+
+
+def test_a_header_alone_is_no_input(cli, model, tmp_path):
+    keep = ("--columns", "a,b", "--keep", "a")
+    assert "at least one row" in cli("run", "m.fgru", "-", *keep, stdin="a,b\n", code=2)
+    assert cli("run", "m.fgru", "-", *keep, "--stream", stdin="a,b\n") == ""
