@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from .._files import replace_file
+from .._files import check_target, replace_file
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def denoise(noisy: Path, clean: Path, enhance: Callable[[Audio], Audio]) -> None
 
     if clean.suffix.lower() != ".wav":
         raise DataError(f"recording to write must end in .wav, got {os.fspath(clean)!r}")
+    check_target(clean)
     audio = read(noisy)
     made, seconds = enhance(audio), audio.shape[1] / RATE
     if not np.isfinite(made).all():

@@ -10,11 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._files import replace_file
+from .._files import check_target, replace_file
 from ..errors import DataError, require
 from ._audio import RATE, Audio
 
 FORMATS = (".png", ".svg", ".pdf")
+
+
+def check(path: Path) -> None:
+    """Raise DataError or OSError unless a plot can be written to `path`."""
+    if path.suffix.lower() not in FORMATS:
+        raise DataError(f"plot must end in one of {', '.join(FORMATS)}, got {path.name!r}")
+    check_target(path)
 
 
 def timeline(path: Path, audio: Audio, curves: Mapping[str, NDArray[Any]], spans: Sequence[tuple[int, int]]) -> None:
@@ -27,8 +34,7 @@ def timeline(path: Path, audio: Audio, curves: Mapping[str, NDArray[Any]], spans
     MissingExtraError
         When matplotlib is not installed.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise DataError(f"plot must end in one of {', '.join(FORMATS)}, got {path.name!r}")
+    check(path)
     figure = require("matplotlib.figure", extra="plot", purpose="a plot").Figure((10, 4), layout="constrained")
     axes, seconds = figure.add_subplot(), len(audio) / RATE
     axes.plot(np.arange(len(audio)) / RATE, audio, color="silver", linewidth=0.5, label="samples")

@@ -1,4 +1,4 @@
-"""What recipes have in common on the command line: how they start, and small drawings in text."""
+"""The command lines of recipes: start them, and draw small pictures in text."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def fetch(package: Package) -> Path:
 
 
 def cache() -> Path:
-    """Where downloads are kept."""
+    """Return the folder in which downloads are kept."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or "")
     return (base if base.is_absolute() else Path.home() / ".cache") / "fastgru"
 

@@ -100,6 +100,8 @@ def main(
     plot: Annotated[Path | None, typer.Option(help="Where to draw the timeline: .png or .svg.")] = None,
 ) -> None:
     """Print the segments of speech in a recording and a timeline."""
+    if plot:
+        _plot.check(plot)
     audio = _audio.read(recording).mean(axis=0)  # of the channels
     speech = probabilities(load(model), audio)
     found = segments(speech, len(audio), threshold=threshold)
