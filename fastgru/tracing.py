@@ -1,4 +1,4 @@
-"""Where an error arises: every value of a graph by the engine and by the float64 reference, node by node."""
+"""Find where an error arises: compare the engine with the float64 reference, node by node."""
 
 from __future__ import annotations
 

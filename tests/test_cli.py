@@ -361,7 +361,7 @@ def test_fast_gates(cli, saved, tmp_path):
         (["--activations", "fast", "--layers", "dense"], "must include one with sigmoid or tanh gates, got dense"),
         (["--precision", "int4"], "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
         (["--layers", "gru,head"], "layer must be one with weight matrices .gru, dense., got 'head'"),
-        (["--max-error", "0"], "gru.fgru: max_error must be a positive number, got 0"),
+        (["--max-error", "0"], "--max-error must be a positive number, got 0"),
         (["--calibration", "nan.csv"], "nan.csv: calibration must be finite, got nan"),
         (["--calibration", "wide.npy"], r"wide.npy: calibration must have shape .T, 3. or .B, T, 3., got .4, 5."),
         (["--calibration", "two.npz"], "two.npz: input must be a .npz file of one array, got a, b"),

@@ -37,7 +37,7 @@ class _OneLine:
 
 
 def _said(error: Any) -> str:
-    """What a click error says, and where to read more."""
+    """Return the message of a click error, with the command whose help says more."""
     context = getattr(error, "ctx", None)
     hint = f" (see '{context.command_path} --help')" if context is not None else ""
     return f"{error.format_message().rstrip('.')}{hint}"

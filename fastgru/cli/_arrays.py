@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 
 
 def read(source: str, spec: Spec) -> Array:
-    """All of `source`, a path or ``-``: (T, I) from CSV, whatever it is from .npy or .npz; ids without I.
+    """Read all of `source`, a path or ``-``: (T, I) from CSV, any shape from .npy or .npz; ids without I.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def read(source: str, spec: Spec) -> Array:
 
 
 def read_rows(source: str, spec: Spec, want: _tables.Wanted) -> tuple[Array, Kept]:
-    """As `read`, with the columns of `want` of a CSV, and those that it keeps.
+    """Read `source` as `read` does, from the columns of `want` where it is CSV, and the columns to keep.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def read_rows(source: str, spec: Spec, want: _tables.Wanted) -> tuple[Array, Kep
 
 
 def read_inputs(source: str, inputs: Mapping[str, Spec]) -> Array | dict[str, Array]:
-    """What a model of these inputs is called with: of several, a .npz file with an array of each name.
+    """Read the input of a model: one array, or for several inputs a .npz file with an array of each name.
 
     Raises
     ------
@@ -128,7 +128,7 @@ def whole(what: str, expected: str) -> Iterator[None]:
 
 
 def _numbers(array: Any, spec: Spec, what: str) -> Array:
-    """Of the kind that an input takes."""
+    """Return `array` if its numbers are of the kind that an input takes."""
     if not isinstance(array, np.ndarray):
         raise DataError(f"{what} must be a .npz file of arrays, got another file in it")
     kinds, expected = {"int": ("iu", "integer ids"), "bool": ("b", "bools")}.get(spec.dtype, ("fiu", "real numbers"))
@@ -149,7 +149,7 @@ def lines_of(source: str) -> Iterator[Iterator[bytes]]:
 
 @contextmanager
 def naming(source: str) -> Iterator[None]:
-    """What is said to be wrong with an input, with the name of the input before it."""
+    """Put the name of the input in front of errors about it."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -157,7 +157,7 @@ def naming(source: str) -> Iterator[None]:
 
 
 def shown(source: str) -> str:
-    """How messages call `source`."""
+    """Return the name of `source` in messages."""
     return "standard input" if source == "-" else source
 
 
@@ -216,7 +216,7 @@ WRITERS: dict[str, Callable[[dict[str, Array]], bytes]] = {".csv": as_csv, ".npy
 
 
 def writer(target: str) -> Callable[[dict[str, Array]], bytes]:
-    """How `target` is written: CSV to ``-``, else by suffix.
+    """Return the encoder for `target`: CSV for ``-``, else by suffix.
 
     Raises
     ------

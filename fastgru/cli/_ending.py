@@ -1,4 +1,4 @@
-"""How a command ends: with a result, or with one line on stderr and an exit status."""
+"""End a command with a result, or with one line on stderr and an exit status."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def one_line() -> Iterator[None]:
 
 
 def message(error: BaseException) -> str:
-    """What an error says, on one line."""
+    """Return the message of an error on one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return printable(f"{os.fsdecode(error.filename)}: {error.strerror}")
     if isinstance(error, MemoryError):
@@ -56,7 +56,7 @@ def message(error: BaseException) -> str:
 
 
 def _fault(error: BaseException) -> str:
-    """What to say of an exception that should not have come this far."""
+    """Describe an exception that no command should raise."""
     said = f"{type(error).__name__}: {message(error)}"
     return f"fault of fastgru, please report it: {said[:300]} ({TRACEBACK}=1 shows where)"
 

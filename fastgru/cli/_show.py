@@ -1,4 +1,4 @@
-"""What several commands show: tables of layers, and where messages go."""
+"""Tables of layers and consoles, shared by the commands."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Plain(Console):
 
 
 def stdout() -> Plain:
-    """Where results go."""
+    """Return the console for results."""
     asked = sys.stdout.isatty() or "COLUMNS" in os.environ
     width = shutil.get_terminal_size((PIPE_WIDTH, 0)).columns if asked else PIPE_WIDTH
     return Plain(sys.stdout, soft_wrap=True, width=width)
@@ -51,7 +51,7 @@ def progress(text: str) -> Status:
 
 
 def block() -> str:
-    """What bars are drawn with: a full block where stdout can show it."""
+    """Return the character that bars are drawn with: a full block where stdout can show it."""
     return "█" if _is_utf(sys.stdout.encoding) else "#"
 
 
@@ -70,7 +70,7 @@ def layers(summary: Summary) -> Table:
 
 
 def report(found: Report) -> Table:
-    """What `fastgru.quantization.report` found as a rich table."""
+    """Show the result of `fastgru.quantization.report` as a rich table."""
     return table(quantization.HEADINGS, found.cells(), found.total(), quantization.WORDS)
 
 
@@ -84,14 +84,14 @@ def traced(model: Model) -> Table:
 
 
 def compared(found: Comparison) -> Table:
-    """What `fastgru.comparison.compare` found as a rich table, with what is compared above it."""
+    """Show the result of `fastgru.comparison.compare` as a rich table with a title."""
     rich = table(found.headings, [row.cells() for row in found.rows], [""] * len(found.headings), found.words)
     rich.title, rich.title_justify, rich.show_footer = Text(escaped(found.title)), "left", False
     return rich
 
 
 def origin(found: Comparison) -> str:
-    """Where most of the error arises."""
+    """Name the row in which most of the error arises."""
     row = found.origin
     if row is None:
         return "no error at any layer"

@@ -20,7 +20,7 @@ NEAREST = 3  # names that a message about an unknown column suggests
 
 
 class Wanted(NamedTuple):
-    """Which columns of a table are read.
+    """The columns of a table to read.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Table:
         return left
 
     def _place(self, word: str, header: list[str] | None, line: int, option: str) -> int:
-        """Where a wanted column is."""
+        """Return the index of a wanted column."""
         where = f"{self.name}: line {line}: column of {option}"
         if header is None:
             if not 1 <= int(word) <= self._width:
@@ -185,7 +185,7 @@ def _records(lines: Iterator[bytes], name: str) -> Iterator[tuple[int, list[str]
 
 
 def _broken(said: str) -> str:
-    """What is wrong with a line that the csv module refuses."""
+    """Describe the fault of a line that the csv module refuses."""
     if "field limit" in said:
         return f"must have cells of at most {csv.field_size_limit()} characters, got a longer one"
     if "new-line" in said:

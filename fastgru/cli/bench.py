@@ -100,7 +100,7 @@ def _inputs(model: Model) -> Inputs:
 
 
 def _given(model: Model, x: Inputs, part: Callable[[NDArray[Any]], NDArray[Any]]) -> Any:
-    """What a model of one input, or of several, is called with: `part` of those that have a time axis."""
+    """The argument to call a model with: `part` of the inputs that have a time axis, the others whole."""
     specs = model.graph.inputs
     arrays = tuple(np.ascontiguousarray(part(x[name]) if spec.time else x[name]) for name, spec in specs.items())
     return arrays[0] if len(arrays) == 1 else arrays
@@ -150,7 +150,7 @@ def _no_collection() -> Iterator[None]:
 
 
 def _call(model: Model, x: Inputs) -> tuple[Callable[[], Any], int]:
-    """What is timed, and how many steps it runs."""
+    """The call to time, and how many steps it runs."""
     if model.graph.not_streamable():
         return _sequence(model, x, SEQUENCE), SEQUENCE
     batch = len(next(iter(x.values())))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,31 +12,7 @@ from .._files import check_target
 from ..errors import ConvertError
 from ..graph import PRECISIONS, TIERS
 from . import _like, _show
-
-
-def pairs(option: str, texts: list[str] | None, read: Callable[[str], Any]) -> dict[str, Any] | None:
-    """``name=value`` texts as a dict, None where there are none."""
-    found: dict[str, Any] = {}
-    for text in texts or ():
-        name, equals, word = text.partition("=")
-        try:
-            if not name or not equals:
-                raise ValueError
-            value = read(word)
-        except ValueError:
-            raise ConvertError(f"{option} must be NAME=VALUE, got {text!r}") from None
-        if name in found:
-            raise ConvertError(f"{option} must give each name once, got {name!r} twice")
-        found[name] = value
-    return found or None
-
-
-def number(text: str) -> int | float:
-    """An integer where the text is one, else a float."""
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+from ._options import number, one_of, pairs
 
 
 def convert(
@@ -59,12 +34,9 @@ def convert(
     console = _show.stdout()
     check_target(output)
     described = [_like.parse(text) for text in like] if like else None
-    if dtype not in fastgru.model.DTYPES:
-        raise ConvertError(f"--dtype must be one of {', '.join(fastgru.model.DTYPES)}, got {dtype!r}")
-    if precision not in PRECISIONS:
-        raise ConvertError(f"--precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
-    if activations is not None and activations not in TIERS:
-        raise ConvertError(f"--activations must be one of {', '.join(TIERS)}, got {activations!r}")
+    one_of("--dtype", dtype, fastgru.model.DTYPES)
+    one_of("--precision", precision, PRECISIONS)
+    one_of("--activations", activations, TIERS)
     if dtype != "float32" and precision != "float32":
         raise ConvertError(f"--dtype must be float32 for --precision {precision}, got {dtype!r}")
     if dtype != "float32" and activations == "fast":

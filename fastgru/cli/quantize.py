@@ -9,7 +9,9 @@ import typer
 
 from .. import quantization, selftest
 from .._files import check_target
+from ..graph import PRECISIONS, TIERS
 from . import _arrays, _show, bench
+from ._options import one_of, positive
 
 if TYPE_CHECKING:
     from .. import Model
@@ -33,6 +35,9 @@ def quantize(
     """Make the weights of a model smaller, or its gates faster; print errors, bytes and speed before and after."""
     import fastgru
 
+    one_of("--precision", precision, PRECISIONS)
+    one_of("--activations", activations, TIERS)
+    positive("--max-error", max_error)
     check_target(output)
     console, before = _show.stdout(), fastgru.load(model)
     with _show.progress("measuring") as status:

@@ -69,7 +69,7 @@ def _whole(model: Model, source: str, want: _tables.Wanted) -> tuple[dict[str, A
 
 
 def _steps(model: Model, source: str, want: _tables.Wanted) -> tuple[dict[str, Any], _arrays.Kept]:
-    """The same of a stream that is fed step by step."""
+    """The outputs of a stream that is fed step by step, and the columns to keep."""
     with _arrays.lines_of(source) as lines:
         table, steps = _step(model, source, lines, want)
         rows = list(steps)
