@@ -18,7 +18,8 @@ SECONDS = 60  # what graphviz may take
 
 
 def quoted(text: str) -> str:
-    """A string of the dot language (https://graphviz.org/doc/info/lang.html)."""
+    """A string of the dot language (https://graphviz.org/doc/info/lang.html); control characters become escapes."""
+    text = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
@@ -89,7 +90,7 @@ def draw(graph: Graph, path: str | os.PathLike[str]) -> None:
     if kind not in FORMATS:
         raise FastGruError(f"file to draw into must end in one of {', '.join('.' + f for f in FORMATS)}, got {path}")
     check_target(path)
-    text = dot(graph).encode(errors="backslashreplace")
+    text = dot(graph).encode()
     if kind != "dot":
         program = shutil.which("dot")
         if program is None:

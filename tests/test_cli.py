@@ -246,6 +246,19 @@ def test_several_outputs_need_npz(cli, tmp_path):
     assert sorted(np.load(tmp_path / "y.npz")) == ["dense", "dense_1"]
 
 
+def test_outputs_of_any_printable_name_go_into_npz(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for names, fits in ((["file", "allow_pickle"], True), (["a", "b\0"], False), (["a", "bell\a"], False)):
+        b = GraphBuilder()
+        x = b.input("x", Spec((3,)))
+        fastgru.Model(b.build(*(b.add(Dense(np.ones((1, 3))), x, name=n) for n in names))).save("m.fgru")
+        text = cli("run", "m.fgru", "-", "-o", "y.npz", stdin="1,2,3\n", code=0 if fits else 2)
+        if fits:
+            assert {n: float(np.load("y.npz")[n][0, 0]) for n in names} == dict.fromkeys(names, 6.0)
+        else:
+            assert "name of an output in a .npz file must be printable, got " in text
+
+
 def test_several_inputs_come_from_npz_by_name(cli, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     b = GraphBuilder()

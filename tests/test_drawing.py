@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 
 import numpy as np
@@ -45,6 +46,15 @@ def test_a_file_of_text_needs_no_graphviz(tmp_path, monkeypatch):
     with pytest.raises(FastGruError, match=r"must end in one of .*got .*g\.bmp"):
         drawing.draw(looped(), tmp_path / "g.bmp")
     assert [p.name for p in tmp_path.iterdir()] == ["g.dot"]
+
+
+def test_any_name_can_be_drawn(tmp_path):
+    graph = chain([Dense(np.ones((1, 2)))], names=["nul\0 bell\a \udcff \\ \u202e"])
+    drawing.draw(graph, tmp_path / "g.dot")
+    assert r"nul\\x00 bell\\x07 \\udcff \\ \\u202e: Dense" in (tmp_path / "g.dot").read_text()
+    if shutil.which("dot"):
+        drawing.draw(graph, tmp_path / "g.svg")
+        assert r"nul\x00 bell" in html.unescape((tmp_path / "g.svg").read_text())
 
 
 @pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")

@@ -253,6 +253,16 @@ def test_an_interrupted_write_leaves_nothing(monkeypatch, where, error):
     assert Path("old").read_bytes() == b"old"
 
 
+def test_a_file_that_grows_too_large_leaves_nothing():
+    Path("old").write_bytes(b"old")
+    code = "import resource, signal\nfrom fastgru._files import replace_file\n"
+    code += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nreplace_file('old', bytes(5000))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large: 'old'"
+    assert os.listdir() == ["old"]
+    assert Path("old").read_bytes() == b"old"
+
+
 def test_a_target_can_be_checked_before_long_work():
     assert check_target("new") is None
     assert os.listdir() == []

@@ -197,12 +197,20 @@ def as_npy(outputs: dict[str, Array]) -> bytes:
 
 
 def as_npz(outputs: dict[str, Array]) -> bytes:
-    """Every output by its name as .npz."""
-    if "file" in outputs:
-        raise DataError("output in a .npz file must have another name than 'file', got that one")
+    """Every output by its name as .npz.
+
+    Raises
+    ------
+    DataError
+        When a name cannot be that of a file in an archive.
+    """
     buffer = io.BytesIO()
-    named: dict[str, Any] = dict(outputs)
-    np.savez(buffer, **named)
+    with zipfile.ZipFile(buffer, "w") as archive:  # NumPy's savez takes no array of the name of its own arguments
+        for name, array in outputs.items():
+            if not name.isprintable():
+                raise DataError(f"name of an output in a .npz file must be printable, got {name!r}")
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
     return buffer.getvalue()
 
 

@@ -108,5 +108,5 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequenc
             heading, Text(footer), justify="left" if i < words else "right", overflow="fold", no_wrap=0 < i < words
         )
     for row in rows:
-        rich.add_row(*(Text(escaped(cell)) for cell in row))
+        rich.add_row(*(Text(escaped(cell).replace("\n", "\\n")) for cell in row))
     return rich
