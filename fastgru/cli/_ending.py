@@ -49,7 +49,7 @@ def message(error: BaseException) -> str:
     """Return the message of an error on one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return printable(f"{os.fsdecode(error.filename)}: {error.strerror}")
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and not isinstance(error, FastGruError):
         said = str(error)
         return printable(f"memory must hold what the command needs, got too little{said and ': '}{said}")
     return printable(str(error)) or type(error).__name__
