@@ -201,7 +201,7 @@ def test_run_ids(cli, saved):
     for words in ([], ["--stream"]):
         np.testing.assert_array_equal(numbers(cli("run", saved / "ids.fgru", "-", *words, stdin="1\n4\n0\n")), expected)
     text = cli("run", saved / "ids.fgru", "-", stdin="1\n1.5", code=2)
-    assert "line 2, column 1 must be an integer id, got '1.5'" in text
+    assert "line 2, column 1 must be an integer id below 2**63, got '1.5'" in text
     assert "standard input: " in cli("run", saved / "ids.fgru", "-", stdin="7\n", code=2)
 
 

@@ -239,7 +239,9 @@ def test_names_are_shown_as_text_and_nothing_else(tmp_path, capsys):
 def interrupted(folder, words, after):
     """The status and stderr of a process that gets SIGINT once `after` says that it is at work."""
     env = {**os.environ, "PYTHONPATH": str(PACKAGE.parent)}
-    command = [sys.executable, "-m", "fastgru", *words]
+    # A shell ignores SIGINT for what it runs in the background: these tests too, perhaps.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); import fastgru.cli as c; c.main()"
+    command = [sys.executable, "-c", code, *words]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=folder, env=env, **pipes) as process:
         after(process)

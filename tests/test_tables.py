@@ -72,6 +72,9 @@ def test_columns(data, columns, keep, values, names, kept):
 def test_ids_and_scalars():
     assert read(b"word,id\na,3\nb,4\n", "id", "word", spec=Spec((), dtype="int")) == ([3, 4], ["word"], [["a"], ["b"]])
     assert read(b"1.5\n", spec=Spec(())) == ([1.5], [], [[]])
+    for id in ("1.5", "9" * 19, "-" + "9" * 5000):
+        with pytest.raises(DataError, match=r"in.csv: line 1, column 1 must be an integer id below 2\*\*63, got "):
+            read(f"{id}\n".encode(), spec=Spec((), dtype="int"))
     with pytest.raises(DataError, match=r"in.csv: input of shape \(T, 2, 3\) must be a .npy or .npz file, got CSV"):
         table(b"1,2\n", spec=Spec((2, 3)))
 

@@ -105,7 +105,8 @@ def test_a_fifo_without_a_reader_is_an_error(monkeypatch):
 
 def test_a_wait_for_a_reader_can_be_interrupted():
     os.mkfifo("pipe")
-    code = "from fastgru._files import *\nprint('now', flush=True)\nreplace_file('pipe', b'x')"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from fastgru._files import replace_file\nprint('now', flush=True)\nreplace_file('pipe', b'x')"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()

@@ -151,13 +151,19 @@ class Table:
     def _row(self, line: int, cells: list[str]) -> Row:
         if len(cells) != self._width:
             raise DataError(f"{self.name}: line {line} must have {self._width} column(s), got {len(cells)}")
-        ids = self.spec.dtype == "int"
-        values = [
-            _number(cells[i], int if ids else float, f"{self.name}: line {line}, {self._titles[i]}")
-            for i in self._columns
-        ]
-        array = np.array(values if self.spec.shape else values[0], dtype=np.int64 if ids else np.float64)
-        return Row(array, [cells[i] for i in self._kept])
+        parse, dtype = (int, np.int64) if self.spec.dtype == "int" else (float, np.float64)
+        try:
+            array = np.array([parse(cells[i]) for i in self._columns], dtype)
+        except (ValueError, OverflowError):
+            raise self._fault(line, cells, parse) from None
+        return Row(array if self.spec.shape else array[0], [cells[i] for i in self._kept])
+
+    def _fault(self, line: int, cells: list[str], parse: Callable[[str], float]) -> DataError:
+        """The error of the first cell that is no number."""
+        kind = "an integer id below 2**63" if parse is int else "a number"
+        wrong = next(i for i in self._columns if not _fits(cells[i], parse))
+        got = repr(cells[wrong].strip()[:40])
+        return DataError(f"{self.name}: line {line}, {self._titles[wrong]} must be {kind}, got {got}")
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
@@ -218,22 +224,16 @@ def _is_index(word: str) -> bool:
 
 
 def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return _fits(cell, float)
 
 
-def _number(cell: str, parse: Callable[[str], float], where: str) -> float:
+def _fits(cell: str, parse: Callable[[str], float]) -> bool:
+    """True if `cell` is a number, or an id that 64 bits hold."""
     try:
         value = parse(cell)
-    except ValueError as error:
-        kind = "an integer id" if parse is int else "a number"
-        raise DataError(f"{where} must be {kind}, got {cell.strip()[:40]!r}") from error
-    if isinstance(value, int) and abs(value) >= 2**63:
-        raise DataError(f"{where} must be an integer id, got one of {len(cell)} digits")
-    return value
+    except ValueError:
+        return False
+    return parse is float or abs(value) < 2**63
 
 
 # Out -----------------------------------------------------------------------------------------------
