@@ -163,6 +163,7 @@ cdef struct Frame:
     idx[2] write
     idx read_offset, write_offset
     bint over_time            # the nest is folded over all steps
+    bint some_steps           # of which there must be one
     # Windows over time: steps of a window and from one to the next, those of `fill` around the sequence.
     int window                # index into the stream's Window array
     idx reach, stride_in_time, before, after, kept

@@ -465,7 +465,7 @@ cdef class Plan:
             frame.function = d.get("function", 0)
             frame.last = d.get("last", False)
             frame.count, frame.stride = d.get("count", 0), d.get("stride", 0)
-            frame.over_time = d.get("over_time", False)
+            frame.over_time, frame.some_steps = d.get("over_time", False), d.get("some_steps", False)
             self.looks_up = self.looks_up or (ins.op == FRAME and frame.kernel == GATHER)
             return 0
         if WINDOW <= ins.op <= WAIT:

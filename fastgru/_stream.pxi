@@ -332,6 +332,9 @@ cdef class Stream:
         cdef const Window *w
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
+            if ends and ins.frame != NULL and ins.frame.some_steps and self.due[ins.clock] == 0:
+                raise ValueError(f"sequence to fold by node {self.plan.nodes[ins.node]!r} must have at least one step, "
+                                 "got none: give a longer one")
             if not WINDOW <= ins.op <= WAIT:
                 continue
             frame, clock = ins.frame, self.plan.values[ins.output].clock

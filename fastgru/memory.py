@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from .errors import MemoryLimitError
+from .errors import FastGruError, MemoryLimitError
 
 __all__ = ["check", "get_memory_limit", "parse_size", "set_memory_limit"]
 
@@ -95,7 +95,10 @@ def shown(size: int) -> str:
 
 def _default() -> int:
     if text := os.environ.get(VARIABLE, ""):
-        return parse_size(text, VARIABLE)
+        try:
+            return parse_size(text, f"environment variable {VARIABLE}")
+        except ValueError as error:
+            raise FastGruError(str(error)) from error
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):  # not a POSIX system

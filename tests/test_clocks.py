@@ -194,3 +194,23 @@ def test_a_recurrence_between_strides_on_threads_gives_the_same_bits(threads):
     whole = model(x)
     for _ in range(5):
         assert np.array_equal(model(x, threads=threads), whole)
+
+
+@pytest.mark.parametrize("function", ["sum", "mean", "max", "min", "l2"])
+def test_a_fold_of_no_steps_is_refused(function):
+    b = GraphBuilder()
+    pooled = b.add(g.TimePool("max", 2, stride=2), b.input("x", Spec((4,))))
+    model = Model(b.build(b.add(g.TimeReduce(function), pooled), pooled))
+    x = np.ones((3, 2, 4), np.float32)
+    whole = model(x)
+    with pytest.raises(
+        ValueError, match="sequence to fold by node 'time_reduce' must have at least one step, got none"
+    ):
+        model(x[:, :1])
+    assert all(map(np.array_equal, model(x), whole))
+
+
+def test_a_softmax_over_no_steps_has_none():
+    b = GraphBuilder()
+    pooled = b.add(g.TimePool("max", 2, stride=2), b.input("x", Spec((4,))))
+    assert Model(b.build(b.add(g.TimeSoftmax(), pooled)))(np.ones((3, 1, 4), np.float32)).shape == (3, 0, 4)

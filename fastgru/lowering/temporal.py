@@ -146,11 +146,11 @@ def _overlap_add(p: Program, op: Any, x: Value) -> Value:
 # Folds of the whole sequence ------------------------------------------------------------------------
 
 
-def fold_time(p: Program, x: Value, name: str) -> View:
-    """Every element folded over all steps."""
+def fold_time(p: Program, x: Value, name: str, *, some: bool = True) -> View:
+    """Fold every element over all steps, of which there must be `some` where the result is an output's."""
     view = p.view(x)
     to = p.new(view.shape, 0)
-    p.nest("reduce", to, [view], function=FOLDS[name], over_time=True)
+    p.nest("reduce", to, [view], function=FOLDS[name], over_time=True, some_steps=some)
     return to
 
 
@@ -173,9 +173,9 @@ TIME_FOLDS: dict[str, Callable[[Program, Value], Value]] = {
 
 def _time_softmax(p: Program, op: Any, x: Value) -> Value:
     view = p.view(x)
-    lowered = p.expression(FUNCTIONS["sub"], [view, fold_time(p, view, "max")])
+    lowered = p.expression(FUNCTIONS["sub"], [view, fold_time(p, view, "max", some=False)])
     raised = p.view(p.expression(FUNCTIONS["exp"], [lowered]))
-    return p.expression(FUNCTIONS["div"], [raised, fold_time(p, raised, "sum")])
+    return p.expression(FUNCTIONS["div"], [raised, fold_time(p, raised, "sum", some=False)])
 
 
 TEMPORAL: dict[type[g.Op], Lowering] = {
