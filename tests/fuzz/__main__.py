@@ -1,0 +1,51 @@
+"""The command line of the fuzzers."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from .formats import FORMATS, mutant_of
+from .runner import Run
+from .worker import prepare
+
+
+def main() -> int:
+    """Run a fuzzer and print its figures; 1 if a mutant failed."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("format", choices=[*FORMATS], help="what is mutated")
+    parser.add_argument("--seconds", type=float, help="end after so many seconds (60 without --mutants)")
+    parser.add_argument("--mutants", type=int, help="end after so many mutants")
+    parser.add_argument("--seed", type=int, default=0, help="of all choices")
+    parser.add_argument("--begin", type=int, default=0, help="number of the first mutant")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    parser.add_argument("--only", type=int, help="run this mutant alone, in this process")
+    parser.add_argument("--save", type=Path, default=Path(tempfile.gettempdir()) / "fastgru-fuzz", help="reproducers")
+    given = parser.parse_args()
+    os.environ.setdefault("FASTGRU_MEMORY_LIMIT", "256M")
+    if given.only is not None:
+        return only(given.format, given.seed, given.only)
+    seconds = given.seconds or (60.0 if given.mutants is None else float("inf"))
+    stop = None if given.mutants is None else given.begin + given.mutants
+    run = Run(given.format, given.seed, seconds=seconds, mutants=stop, jobs=given.jobs, save=given.save)
+    figures = run.run(begin=given.begin)
+    print(figures.report(given.format, given.seed, run.elapsed))
+    return 1 if figures.failures else 0
+
+
+def only(name: str, seed: int, number: int) -> int:
+    """Run one mutant in this process, with whatever it raises."""
+    fuzzer = prepare(name)
+    mutant = mutant_of(name, fuzzer.seeds(), seed, number)
+    started = time.perf_counter()
+    accepted = fuzzer.attempt(mutant)
+    print(f"mutant {number}: {'accepted' if accepted else 'refused'} in {time.perf_counter() - started:.3f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
