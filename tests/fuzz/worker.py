@@ -37,6 +37,10 @@ class Verdict(NamedTuple):
     details: str = ""
 
 
+class Refused(Exception):
+    """A mutant was refused by the error that is the argument, and what followed held."""
+
+
 class Task(NamedTuple):
     """The mutants of one worker: every `step`-th number from `first` to before `stop`, which None leaves open."""
 
@@ -76,6 +80,8 @@ def run_one(fuzzer: Any, mutant: Any) -> tuple[str, str, str]:
     """Try a mutant: verdict, kind of error and, of a failure, its traceback."""
     try:
         return (ACCEPTED if fuzzer.attempt(mutant) else REFUSED), "", ""
+    except Refused as refused:
+        return REFUSED, kind_of(refused.args[0]), ""
     except (FastGruError, MemoryError) as error:
         return REFUSED, kind_of(error), ""
     except Exception as error:
