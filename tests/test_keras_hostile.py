@@ -65,8 +65,12 @@ ROW, ROWS = (None, 4), (None, 4, 4)
 # name -> the config, and the error; None where the file is sound after all
 COSTLY: dict[str, tuple[Any, str | None]] = {
     "features": (
-        lambda: sequential(NORM, shape=(None, None, 10**12)),
+        lambda: sequential(NORM, shape=(None, None, 10**9)),
         "features of layer 'layer_0' .* must be at most",
+    ),
+    "features-beyond-32-bits": (
+        lambda: sequential(NORM, shape=(None, None, 10**12)),
+        "shape of input .*: frame must have at most",
     ),
     "input": (lambda: sequential(TANH, shape=WIDE), None),
     "input-frame": (lambda: sequential(("Flatten", {}), TANH, shape=WIDE), "frame must have at most"),

@@ -29,7 +29,7 @@ LSTM = (ones(8, 3), ones(8, 2))
 
 def test_frames_of_too_many_elements_are_refused():
     with pytest.raises(
-        GraphError, match=r"node 'y' must have frames of at most 2147483647 elements, got \(B, T, 65536"
+        GraphError, match=r"node 'y' \(Expand\): frame must have at most 2147483647 elements, got \(65536"
     ):
         graph_of(g.Expand((2**16, 2**15)), Spec(()))
 

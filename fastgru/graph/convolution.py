@@ -9,14 +9,16 @@ from typing import ClassVar
 
 from ..errors import GraphError
 from .activations import Activation
-from .fields import at_least, one_of
+from .fields import integer, one_of
 from .op import REST, Op, check_shape, no_softmax, param
 from .precision import Array
 from .spec import FLOAT, Spec, take
 
 POOL_MODES = ("max", "average")
 MAX_SPATIAL = 3
-# Fields with an entry per spatial axis -> the entry where none is given, and the least there may be.
+MAX_ROOM = 2**24  # elements of a padded or spread frame, where those are more than GROWTH times the frame's own
+GROWTH = 16
+# Fields with an entry per spatial axis -> the entry where none is given.
 PER_AXIS = {"strides": 1, "dilations": 1, "before": 0, "after": 0, "output_padding": 0}
 
 
@@ -57,9 +59,8 @@ class _Windowed(Op):
         window = self.window()
         if not 1 <= len(window) <= MAX_SPATIAL:
             found.append(f"kernel must have 1 to {MAX_SPATIAL} axes, got {window}")
-        for name, least in PER_AXIS.items():
+        for name in PER_AXIS:
             value = getattr(self, name, ())
-            at_least(found, least, **{name: value})
             if value and len(value) != len(window):
                 found.append(f"{name} must have one entry per axis of the kernel {window}, got {value}")
         return found
@@ -99,10 +100,10 @@ class Conv(_Windowed):
     kind: ClassVar[str] = "conv"
     weight: Array = param("O", "C/groups", REST)
     bias: Array | None = param("O", optional=True)
-    strides: tuple[int, ...] = ()
-    dilations: tuple[int, ...] = ()
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
+    strides: tuple[int, ...] = integer(1, default=())
+    dilations: tuple[int, ...] = integer(1, default=())
+    before: tuple[int, ...] = integer(0, default=())
+    after: tuple[int, ...] = integer(0, default=())
     groups: int = 1
     activation: Activation = "linear"  # type: ignore[assignment]
 
@@ -141,11 +142,11 @@ class ConvTranspose(_Windowed):
     kind: ClassVar[str] = "conv_transpose"
     weight: Array = param("C", "O/groups", REST)
     bias: Array | None = param("O", optional=True)
-    strides: tuple[int, ...] = ()
-    dilations: tuple[int, ...] = ()
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
-    output_padding: tuple[int, ...] = ()
+    strides: tuple[int, ...] = integer(1, default=())
+    dilations: tuple[int, ...] = integer(1, default=())
+    before: tuple[int, ...] = integer(0, default=())
+    after: tuple[int, ...] = integer(0, default=())
+    output_padding: tuple[int, ...] = integer(0, default=())
     groups: int = 1
     activation: Activation = "linear"  # type: ignore[assignment]
 
@@ -168,6 +169,8 @@ class ConvTranspose(_Windowed):
             )
         )  # fmt: skip
         _check_sizes(sizes, x)
+        room = [max(n, n + b + a) for n, b, a in zip(sizes, self.before, self.after, strict=True)]
+        _check_room(x, x.shape[0] * prod(room), x.shape[0] * prod(sizes))
         return (Spec((self.weight.shape[1] * self.groups, *sizes), x.time),)
 
     def macs_for(self, inputs: tuple[Spec, ...]) -> int:
@@ -196,11 +199,11 @@ class Pool(_Windowed):
 
     kind: ClassVar[str] = "pool"
     mode: str
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...] = ()
-    dilations: tuple[int, ...] = ()
-    before: tuple[int, ...] = ()
-    after: tuple[int, ...] = ()
+    kernel: tuple[int, ...] = integer(1)
+    strides: tuple[int, ...] = integer(1, default=())
+    dilations: tuple[int, ...] = integer(1, default=())
+    before: tuple[int, ...] = integer(0, default=())
+    after: tuple[int, ...] = integer(0, default=())
     count_padding: bool = False
 
     def window(self) -> tuple[int, ...]:
@@ -209,7 +212,6 @@ class Pool(_Windowed):
     def problems(self) -> list[str]:
         found = super().problems()
         one_of(found, "mode", self.mode, POOL_MODES)
-        at_least(found, 1, kernel=self.kernel)
         if found:
             return found
         reach = tuple(map(extent, self.kernel, self.dilations or (1,) * len(self.kernel)))
@@ -235,9 +237,17 @@ def _sizes(op: Conv | Pool, x: Spec) -> tuple[int, ...]:
         )
     )
     _check_sizes(sizes, x)
+    padded = [b + n + a for b, n, a in zip(op.before, x.shape[1:], op.after, strict=True)]
+    _check_room(x, x.shape[0] * prod(padded), prod(x.shape))
     return sizes
 
 
 def _check_sizes(sizes: tuple[int, ...], x: Spec) -> None:
     if min(sizes) < 1:
         raise GraphError(f"output must have at least 1 element along every spatial axis, got {sizes} from {x}")
+
+
+def _check_room(x: Spec, room: int, elements: int) -> None:
+    """Raise unless a padded or spread frame, which is held in memory, is of a size that follows from the frame's."""
+    if room > (most := max(MAX_ROOM, GROWTH * elements)):
+        raise GraphError(f"frame with its padding must have at most {most} elements, got {room} from {x}")

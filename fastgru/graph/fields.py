@@ -1,12 +1,38 @@
-"""The plain fields of ops: one row per annotation, so that every op holds ints, bools and tuples of them alone."""
+"""The plain fields of ops: one row per annotation, and a range for every integer.
+
+So every op holds ints, bools, floats and tuples of them alone, and none that the engine could not count with.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Container, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
+
+MAX_INT = 2**31 - 1  # of every integer of an op, and of the elements of a frame
+MAX_STEPS = 2**24  # that an op reaches over, skips, adds or leaves out: more than four minutes of audio samples
+MAX_ENTRIES = 32  # of a tuple; a frame has fewer axes
+
+
+class Range(NamedTuple):
+    """The least and the largest that an integer, or each of a tuple of them, may be."""
+
+    least: int = -MAX_INT
+    most: int = MAX_INT
+
+
+def integer(least: int = -MAX_INT, most: int = MAX_INT, *, default: Any = dataclasses.MISSING) -> Any:
+    """A dataclass field that holds an integer, None or a tuple of integers, each in a range.
+
+    Examples
+    --------
+    >>> integer(1).metadata["range"]
+    Range(least=1, most=2147483647)
+    """
+    return dataclasses.field(default=default, metadata={"range": Range(least, most)})
 
 
 class Kind(NamedTuple):
@@ -28,6 +54,12 @@ def _bool(value: Any) -> bool:
     return bool(value)
 
 
+def _float(value: Any) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError
+    return float(value)
+
+
 def _str(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
@@ -36,7 +68,7 @@ def _str(value: Any) -> str:
 
 def _tuple_of(make: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
     def build(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, tuple | list | np.ndarray):
+        if not isinstance(value, tuple | list | np.ndarray) or len(value) > MAX_ENTRIES:
             raise TypeError
         return tuple(make(item) for item in value)
 
@@ -47,22 +79,39 @@ KINDS: dict[str, Kind] = {
     "int": Kind(_int, "an int"),
     "int | None": Kind(lambda value: None if value is None else _int(value), "an int or None"),
     "bool": Kind(_bool, "a bool"),
-    "tuple[int, ...]": Kind(_tuple_of(_int), "a tuple of ints"),
-    "tuple[str, ...]": Kind(_tuple_of(_str), "a tuple of strings"),
+    "float": Kind(_float, "a number"),
+    "float | None": Kind(lambda value: None if value is None else _float(value), "a number or None"),
+    "str": Kind(_str, "a string"),
+    "tuple[int, ...]": Kind(_tuple_of(_int), f"a tuple of at most {MAX_ENTRIES} ints"),
+    "tuple[str, ...]": Kind(_tuple_of(_str), f"a tuple of at most {MAX_ENTRIES} strings"),
 }
+
+
+def short(value: Any) -> str:
+    """Return `value` as text of bounded length.
+
+    Examples
+    --------
+    >>> short("a" * 1000)[-5:]
+    'aa...'
+    """
+    text = repr(value) if not isinstance(value, int) or abs(value) < 10**60 else "an integer of more than 60 digits"
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def within(problems: list[str], name: str, value: Any, allowed: Range) -> None:
+    """Append a problem when `value`, an int, None or a tuple of ints, leaves the range."""
+    numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+    if min(numbers, default=allowed.least) < allowed.least:
+        problems.append(f"{name} must be at least {allowed.least}, got {short(value)}")
+    if max(numbers, default=allowed.most) > allowed.most:
+        problems.append(f"{name} must be at most {allowed.most}, got {short(value)}")
 
 
 def one_of(problems: list[str], name: str, value: Any, allowed: Iterable[str]) -> None:
     """Append a problem when `value` is none of `allowed`."""
     if value not in (names := tuple(allowed)):
-        problems.append(f"{name} must be one of {', '.join(names)}, got {value!r}")
-
-
-def at_least(problems: list[str], least: int, **values: int | tuple[int, ...]) -> None:
-    """Append a problem for each of `values`, an int or a tuple of them, with one below `least`."""
-    for name, value in values.items():
-        if min(value if isinstance(value, tuple) else (value,), default=least) < least:
-            problems.append(f"{name} must be at least {least}, got {value}")
+        problems.append(f"{name} must be one of {', '.join(names)}, got {short(value)}")
 
 
 def finite(problems: list[str], **values: float) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from ..errors import GraphError
 from .convolution import windows
-from .fields import at_least
+from .fields import MAX_STEPS, integer
 from .spec import Spec
 from .temporal import Temporal
 
@@ -23,17 +23,12 @@ class Framing(Temporal):
     """
 
     kind: ClassVar[str] = "framing"
-    size: int
-    hop: int
+    size: int = integer(1, MAX_STEPS)
+    hop: int = integer(1, MAX_STEPS)
 
     @property
     def stepwise(self) -> bool:
         return self.size == self.hop == 1
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, size=self.size, hop=self.hop)
-        return found
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         x = self.whole(inputs)
@@ -71,22 +66,19 @@ class OverlapAdd(Temporal):
     """
 
     kind: ClassVar[str] = "overlap_add"
-    size: int
-    hop: int
-    skip: int = 0
-    tail: int | None = None
+    size: int = integer(1, MAX_STEPS)
+    hop: int = integer(1, MAX_STEPS)
+    skip: int = integer(0, MAX_STEPS, default=0)
+    tail: int | None = integer(-MAX_STEPS, MAX_STEPS, default=None)
 
     @property
     def stepwise(self) -> bool:
         return self.hop == 1 and self.skip == 0 and self.tail in (None, 0)
 
     def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, size=self.size, hop=self.hop)
-        at_least(found, 0, skip=self.skip)
         if self.tail is None and self.hop > self.size:
-            found.append(f"hop must be at most size {self.size} without a tail, got {self.hop}")
-        return found
+            return [f"hop must be at most size {self.size} without a tail, got {self.hop}"]
+        return []
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         x = self.whole(inputs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from .fields import at_least, finite
+from .fields import finite, integer
 from .op import Op
 from .spec import ANY, INT, Spec, check_axis, joint_time, take
 
@@ -40,14 +40,13 @@ class OneHot(Op):
     """
 
     kind: ClassVar[str] = "one_hot"
-    depth: int
-    axis: int
+    depth: int = integer(1)
+    axis: int = integer(0)
     on: float = 1.0
     off: float = 0.0
 
     def problems(self) -> list[str]:
         found: list[str] = []
-        at_least(found, 1, depth=self.depth)
         finite(found, on=self.on, off=self.off)
         return found
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any, NamedTuple
 
 from ..errors import GraphError, listed
@@ -15,7 +14,6 @@ from .recurrent import Bidirectional
 from .spec import Spec
 from .tensor import State
 
-MAX_FRAME = 2**31 - 1  # elements
 MERGE_OPS: dict[str, type[Op]] = {"concat": Concat, "sum": Add, "mul": Multiply, "ave": Average}
 
 
@@ -110,11 +108,6 @@ class Graph:
         if len(specs) != len(node.outputs):
             return [f"node {node.name!r} must have {len(specs)} outputs, got {len(node.outputs)}"]
         problems = [f"value must be written once, got {v!r} again" for v in node.outputs if v in self.specs]
-        problems += [
-            f"node {node.name!r} must have frames of at most {MAX_FRAME} elements, got {spec}"
-            for spec in specs
-            if prod(spec.shape) > MAX_FRAME
-        ]
         self.specs.update(zip(node.outputs, specs, strict=True))
         return problems
 

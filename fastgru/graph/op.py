@@ -11,11 +11,12 @@ import numpy as np
 from .._arrays import as_array
 from ..errors import GraphError, listed
 from .activations import SOFTMAX, Activation
-from .fields import KINDS
+from .fields import KINDS, Range, short, within
 from .precision import PRECISIONS, Array, rounded
 from .spec import Spec
 
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
+ANY_INT = Range()
 REST = "..."  # the last of a `param`'s axes: any number of further ones
 
 
@@ -48,9 +49,15 @@ class Op:
                 object.__setattr__(self, field.name, Activation.of(value))
             elif kind := KINDS.get(str(field.type)):
                 try:
-                    object.__setattr__(self, field.name, kind.make(value))
+                    object.__setattr__(self, field.name, made := kind.make(value))
                 except TypeError:
-                    problems.append(f"{field.name} must be {kind.expected}, got {value!r}")
+                    problems.append(f"{field.name} must be {kind.expected}, got {short(value)}")
+                    continue
+                except OverflowError:  # an integer for a float
+                    problems.append(f"{field.name} must be finite, got {short(value)}")
+                    continue
+                if "int" in str(field.type):
+                    within(problems, field.name, made, field.metadata.get("range", ANY_INT))
         problems = problems or [*self._round(), *self.problems()]
         if problems:
             raise GraphError(f"{type(self).__name__}: {listed(problems)}")

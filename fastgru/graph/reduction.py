@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import GraphError
-from .fields import at_least, distinct, one_of
+from .fields import distinct, integer, one_of
 from .op import Op
 from .spec import FLOAT, NUMBER, Spec, check_axis, take
 
@@ -91,14 +91,9 @@ class TopK(Op):
     """
 
     kind: ClassVar[str] = "top_k"
-    k: int
-    axis: int
+    k: int = integer(1)
+    axis: int = integer(0)
     largest: bool = True
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, k=self.k)
-        return found
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         (x,) = take(inputs, NUMBER)

@@ -7,7 +7,7 @@ from math import prod
 from typing import ClassVar
 
 from ..errors import GraphError
-from .fields import at_least, finite, one_of
+from .fields import finite, integer, one_of
 from .op import Op
 from .spec import ANY, NUMBER, Spec, check_rank, joint_shape, take
 
@@ -19,12 +19,7 @@ class Reshape(Op):
     """The same elements in C order, as a frame of another shape."""
 
     kind: ClassVar[str] = "reshape"
-    shape: tuple[int, ...]
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, shape=self.shape)
-        return found
+    shape: tuple[int, ...] = integer(1)
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         (x,) = take(inputs, ANY)
@@ -111,15 +106,14 @@ class Pad(Op):
     """
 
     kind: ClassVar[str] = "pad"
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+    before: tuple[int, ...] = integer(0)
+    after: tuple[int, ...] = integer(0)
     mode: str = "constant"
     value: float = 0.0
 
     def problems(self) -> list[str]:
         found: list[str] = []
         one_of(found, "mode", self.mode, PAD_MODES)
-        at_least(found, 0, before=self.before, after=self.after)
         finite(found, value=self.value)
         return found
 
@@ -142,12 +136,7 @@ class Expand(Op):
     """The frame broadcast to `shape`."""
 
     kind: ClassVar[str] = "expand"
-    shape: tuple[int, ...]
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, shape=self.shape)
-        return found
+    shape: tuple[int, ...] = integer(1)
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         (x,) = take(inputs, ANY)
@@ -161,12 +150,7 @@ class Tile(Op):
     """The frame repeated along every axis."""
 
     kind: ClassVar[str] = "tile"
-    repeats: tuple[int, ...]
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, repeats=self.repeats)
-        return found
+    repeats: tuple[int, ...] = integer(1)
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         (x,) = take(inputs, ANY)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import GraphError
+from .fields import MAX_INT, short
 
+MAX_AXES = 16  # of a frame
 FLOAT, INT, BOOL = ("float",), ("int",), ("bool",)
 NUMBER = FLOAT + INT
 ANY = NUMBER + BOOL
@@ -25,11 +27,34 @@ class Spec:
     time : bool
         Whether the value is (B, T, \\*shape) or (B, \\*shape).
     dtype : {"float", "int", "bool"}
+
+    Raises
+    ------
+    GraphError
+        When the shape is not of positive integers, or has more axes or elements than the engine counts.
     """
 
     shape: tuple[int, ...]
     time: bool = True
     dtype: str = "float"
+
+    def __post_init__(self) -> None:
+        shape = self.shape
+        if not isinstance(shape, tuple | list) or len(shape) > MAX_AXES:
+            raise GraphError(f"shape must be a tuple of at most {MAX_AXES} positive integers, got {short(shape)}")
+        elements = 1
+        for n in shape:
+            if isinstance(n, bool | np.bool_) or not isinstance(n, int | np.integer) or n < 1:
+                raise GraphError(f"shape must be a tuple of positive integers, got {short(shape)}")
+            elements *= int(n)
+        if elements > MAX_INT:
+            raise GraphError(f"frame must have at most {MAX_INT} elements, got {short(shape)}")
+        if not isinstance(self.time, bool | np.bool_):
+            raise GraphError(f"time must be a bool, got {short(self.time)}")
+        if self.dtype not in ANY:
+            raise GraphError(f"dtype must be one of {', '.join(ANY)}, got {short(self.dtype)}")
+        if type(shape) is not tuple or not all(type(n) is int for n in shape):
+            object.__setattr__(self, "shape", tuple(int(n) for n in shape))
 
     def __str__(self) -> str:
         axes = ["B"] + ["T"] * self.time + [str(n) for n in self.shape]

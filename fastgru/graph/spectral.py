@@ -6,19 +6,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import GraphError
-from .fields import at_least
+from .fields import integer
 from .op import Op, features
 from .spec import FLOAT, Spec, take
+
+MAX_LENGTH = 2**20  # of a transform
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class _Fourier(Op):
-    n: int
-
-    def problems(self) -> list[str]:
-        found: list[str] = []
-        at_least(found, 1, n=self.n)
-        return found
+    n: int = integer(1, MAX_LENGTH)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

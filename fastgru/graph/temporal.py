@@ -8,7 +8,7 @@ from typing import ClassVar
 from ..errors import GraphError
 from .activations import Activation
 from .convolution import POOL_MODES, extent, group_problems, windows
-from .fields import at_least, finite, one_of
+from .fields import MAX_STEPS, finite, integer, one_of
 from .op import Op, check_shape, no_softmax, param
 from .precision import Array
 from .spec import FLOAT, Spec, take, whole
@@ -56,10 +56,10 @@ class TimeConv(Temporal):
     kind: ClassVar[str] = "time_conv"
     weight: Array = param("O", "C/groups", "K")
     bias: Array | None = param("O", optional=True)
-    stride: int = 1
-    dilation: int = 1
-    before: int = 0
-    after: int = 0
+    stride: int = integer(1, MAX_STEPS, default=1)
+    dilation: int = integer(1, MAX_STEPS, default=1)
+    before: int = integer(0, MAX_STEPS, default=0)
+    after: int = integer(0, MAX_STEPS, default=0)
     groups: int = 1
     activation: Activation = "linear"  # type: ignore[assignment]
 
@@ -74,8 +74,8 @@ class TimeConv(Temporal):
 
     def problems(self) -> list[str]:
         found = group_problems(self.weight, self.groups, 0)
-        at_least(found, 1, stride=self.stride, dilation=self.dilation)
-        at_least(found, 0, before=self.before, after=self.after)
+        if self.extent > MAX_STEPS:
+            found.append(f"window must reach over at most {MAX_STEPS} steps, got {self.extent}")
         check_shape(found, "bias", self.bias, self.weight.shape[:1])
         no_softmax(found, "activation", self.activation)
         return found
@@ -112,10 +112,10 @@ class TimePool(Temporal):
 
     kind: ClassVar[str] = "time_pool"
     mode: str
-    size: int
-    stride: int
-    before: int = 0
-    after: int = 0
+    size: int = integer(1, MAX_STEPS)
+    stride: int = integer(1, MAX_STEPS)
+    before: int = integer(0, MAX_STEPS, default=0)
+    after: int = integer(0, MAX_STEPS, default=0)
     count_padding: bool = False
 
     @property
@@ -125,8 +125,6 @@ class TimePool(Temporal):
     def problems(self) -> list[str]:
         found: list[str] = []
         one_of(found, "mode", self.mode, POOL_MODES)
-        at_least(found, 1, size=self.size, stride=self.stride)
-        at_least(found, 0, before=self.before, after=self.after)
         for name in ("before", "after"):
             if getattr(self, name) >= self.size:
                 found.append(f"{name} must be less than size {self.size}, got {getattr(self, name)}")
@@ -159,8 +157,8 @@ class TimePad(Temporal):
     """
 
     kind: ClassVar[str] = "time_pad"
-    before: int = 0
-    after: int = 0
+    before: int = integer(0, MAX_STEPS, default=0)
+    after: int = integer(0, MAX_STEPS, default=0)
     value: float = 0.0
     outside: str = "value"
 
@@ -175,7 +173,6 @@ class TimePad(Temporal):
 
     def problems(self) -> list[str]:
         found: list[str] = []
-        at_least(found, 0, before=self.before, after=self.after)
         finite(found, value=self.value)
         one_of(found, "outside", self.outside, OUTSIDE)
         return found

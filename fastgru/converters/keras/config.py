@@ -153,7 +153,10 @@ class _Input(NamedTuple):
         if wrong:
             name = self.layer.name
             raise ConvertError(f"features of input {name!r} must be a positive number, got {wrong[0]!r}")
-        return Spec(tuple(n for n in frame if n is not None), time, "int" if ids else "float")
+        try:
+            return Spec(tuple(n for n in frame if n is not None), time, "int" if ids else "float")
+        except GraphError as error:
+            raise ConvertError(f"shape of input {self.layer.name!r}: {error}") from error
 
 
 def _ids(work: Program) -> set[int]:
