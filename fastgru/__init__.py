@@ -128,10 +128,13 @@ def load(
     from .model import Model
 
     contents = fileformat.read(path)
-    model = Model(
-        contents.graph, dtype=contents.dtype, isa=isa, gemm=gemm, provenance=contents.provenance,
-        self_test=contents.self_test,
-    )  # fmt: skip
+    try:
+        model = Model(
+            contents.graph, dtype=contents.dtype, isa=isa, gemm=gemm, provenance=contents.provenance,
+            self_test=contents.self_test,
+        )  # fmt: skip
+    except GraphError as error:
+        raise FileFormatError(f"{os.fspath(path)}: graph must be one that the engine runs, got: {error}") from error
     if verify:
         selftest.verify(model)
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import _matrices
 from ._attributes import ATTRIBUTES, entries, expect, fields_of, short, written
+from ._samples import MOST_ID, id_bound
 from .errors import FileFormatError, GraphError
 from .graph import OPS, PRECISIONS, Graph, Node, Op, Spec, precision_of
 from .selftest import SelfTest
@@ -19,6 +21,7 @@ Array = NDArray[Any]
 FORMAT_VERSION = 1
 MODEL_DTYPES = ("float32", "float64")
 SPEC_DTYPES = ("float", "int", "bool")
+REQUIRED = dataclasses.MISSING  # the default of a field that has none
 MAX_NODES = 10_000
 MAX_AXES = 6  # of an input's frame: a tensor of the file has up to 8
 INPUT_TYPES = {"float": _matrices.FLOATS, "int": ("int64",), "bool": ("int8",)}
@@ -202,7 +205,11 @@ def _decode_input(item: Any) -> tuple[str, Spec]:
         raise FileFormatError(f"shape {where} must be up to {MAX_AXES} positive integers, got {short(shape)}")
     if parts["dtype"] not in SPEC_DTYPES:
         raise FileFormatError(f"dtype {where} must be one of {', '.join(SPEC_DTYPES)}, got {short(parts['dtype'])}")
-    return name, Spec(tuple(shape), expect(parts["time"], bool, f"time {where}"), parts["dtype"])
+    time = expect(parts["time"], bool, f"time {where}")
+    try:
+        return name, Spec(tuple(shape), time, parts["dtype"])
+    except GraphError as error:
+        raise FileFormatError(f"shape {where} must fit a frame, got: {error}") from error
 
 
 def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
@@ -220,6 +227,9 @@ def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
         row = ATTRIBUTES[annotations[field]]
         if not row.accepts(value):
             raise FileFormatError(f"{field} of {where} must be {row.expected}, got {short(value)}")
+    required = [f.name for f in dataclasses.fields(OPS[kind]) if f.name in annotations and f.default is REQUIRED]
+    if missing := [field for field in required if field not in fields]:
+        raise FileFormatError(f"attributes of {where} must have {', '.join(required)}, got no {', '.join(missing)}")
     precision = fields.get("precision", "float32")
     if precision not in PRECISIONS:
         raise FileFormatError(f"precision of {where} must be one of {', '.join(PRECISIONS)}, got {short(precision)}")
@@ -261,6 +271,7 @@ def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:
         counts = f"{len(graph.inputs)} input and {len(graph.outputs)} outputs"
         raise FileFormatError(f"self_test must be of {counts}, got {len(given)} and {len(names)}")
     inputs = {name: _decode_test_input(name, spec, given[name], tensors) for name, spec in graph.inputs.items()}
+    _check_test_ids(graph, inputs)
     outputs = tuple(tensors.take(name, f"output {i} of self_test") for i, name in enumerate(names))
     _check_test_shapes(graph, inputs, outputs)
     x = inputs if len(inputs) > 1 else next(iter(inputs.values()))
@@ -270,11 +281,20 @@ def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:
 def _decode_test_input(name: str, spec: Spec, tensor: Any, tensors: _Tensors) -> Array:
     what = f"input {short(name)} of self_test"
     x = tensors.take(tensor, what, INPUT_TYPES[spec.dtype])
-    if spec.dtype == "int" and np.abs(x).max() > 2**31:
-        raise FileFormatError(f"ids of {what} must be small, got {int(x.max())}")
+    if spec.dtype == "int" and not (x.min() >= -(2**31) and x.max() <= 2**31):
+        raise FileFormatError(f"ids of {what} must be small, got {int(x.min())}..{int(x.max())}")
     if spec.dtype == "bool" and not np.isin(x, (0, 1)).all():
         raise FileFormatError(f"{what} must be 0 and 1, got {int(x.max())}")
     return x.astype(bool) if spec.dtype == "bool" else x
+
+
+def _check_test_ids(graph: Graph, inputs: Mapping[str, Array]) -> None:
+    """Raise unless ids lie inside the tables that look them up by the input itself."""
+    for name, x in inputs.items():
+        bound = id_bound(graph, name, MOST_ID) if graph.inputs[name].dtype == "int" else MOST_ID
+        if bound < MOST_ID and not (x.min() >= -bound and x.max() < bound):
+            got = f"{int(x.min())}..{int(x.max())}"
+            raise FileFormatError(f"ids of input {short(name)} of self_test must be below {bound}, got {got}")
 
 
 def _check_test_shapes(graph: Graph, inputs: Mapping[str, Array], outputs: tuple[Array, ...]) -> None:

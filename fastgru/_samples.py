@@ -37,6 +37,7 @@ Input = Array | dict[str, Array]
 BATCH, STEPS, MASKED = 2, 16, 5  # rows, steps, and steps masked at the end of the last row where a graph masks
 FEWEST = 4  # steps of any value with time
 MOST = 1 << 20  # steps of the input
+MOST_ID = 1 << 31
 PASSED_ON = (Dropout, Reshape, Transpose, Slice, Expand, Tile, Concat)  # ops whose output holds the numbers they read
 
 
@@ -61,9 +62,15 @@ def _draw(graph: Graph, name: str, spec: Spec, steps: int, rng: np.random.Genera
         x = rng.integers(0, id_bound(graph, name, 2), size=shape, dtype=np.int64)
         x = x.astype(bool) if spec.dtype == "bool" else x
     for node in readers(graph, name):
-        if isinstance(node.op, Mask):
-            x[-1, -MASKED:] = node.op.value
+        if isinstance(node.op, Mask) and (spec.dtype == "float" or _is_id(node.op.value, graph, name)):
+            with np.errstate(over="ignore"):  # a number beyond float32 masks nothing
+                x[-1, -MASKED:] = node.op.value
     return x
+
+
+def _is_id(value: float, graph: Graph, name: str) -> bool:
+    """True if an id of that input can have the value that a mask leaves out."""
+    return value.is_integer() and 0 <= value < id_bound(graph, name, MOST_ID)
 
 
 def _steps(graph: Graph) -> int:

@@ -62,23 +62,19 @@ TANH = ("Activation", {"activation": "tanh"})
 WIDE = (None, 1 << 20, 1 << 20)
 POOL = {"strides": 1, "padding": "valid"}
 ROW, ROWS = (None, 4), (None, 4, 4)
-# name -> the config, and the error; None where the file is sound after all
-COSTLY: dict[str, tuple[Any, str | None]] = {
+# name -> the config, and the error
+COSTLY: dict[str, tuple[Any, str]] = {
     "features": (
         lambda: sequential(NORM, shape=(None, None, 10**9)),
         "features of layer 'layer_0' .* must be at most",
     ),
-    "features-beyond-32-bits": (
-        lambda: sequential(NORM, shape=(None, None, 10**12)),
-        "shape of input .*: frame must have at most",
-    ),
-    "input": (lambda: sequential(TANH, shape=WIDE), None),
+    "input": (lambda: sequential(TANH, shape=WIDE), "shape of input 'x': frame must have at most"),
     "input-frame": (lambda: sequential(("Flatten", {}), TANH, shape=WIDE), "frame must have at most"),
-    "repeat": (lambda: sequential(("RepeatVector", {"n": 2**31}), shape=ROW), "frame must have at most"),
+    "repeat": (lambda: sequential(("RepeatVector", {"n": 2**30}), shape=ROW), "frame must have at most"),
     "repeat-large": (lambda: sequential(("RepeatVector", {"n": 10**30}), shape=ROW), "n of layer .* must be a whole"),
     "upsampling": (lambda: sequential(("UpSampling1D", {"size": 2**30}), shape=ROWS), "frame must have at most"),
     "padding": (
-        lambda: sequential(("ZeroPadding1D", {"padding": [2**31, 0]}), ("Flatten", {}), shape=ROWS),
+        lambda: sequential(("ZeroPadding1D", {"padding": [2**24, 0]}), ("Flatten", {}), shape=ROWS),
         "frame must have at most",
     ),
     "cropping": (lambda: sequential(("Cropping1D", {"cropping": [2**30, 0]})), "cropping of layer .* must be small"),
@@ -97,12 +93,9 @@ COSTLY: dict[str, tuple[Any, str | None]] = {
 
 @pytest.mark.parametrize("case", COSTLY)
 def test_costly_config(case, tmp_path):
-    """Refused, or imported, before anything large is made."""
+    """Refused before anything large is made."""
     build, message = COSTLY[case]
     path = written(tmp_path / "costly.h5", build())
-    if message is None:
-        assert to_graph(path).graph.nodes
-        return
     with pytest.raises(ConvertError, match=f"costly.h5: (.|\n)*{message}"):
         to_graph(path)
 

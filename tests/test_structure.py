@@ -34,7 +34,7 @@ ALLOWED = {
     "quantization": ("graph", "reference", "selftest", "summary", "_samples"),
     "selftest": ("graph", "model", "_samples", "_tolerances"),
     "_tolerances": ("graph", "reference", "_samples"),
-    "_header": ("graph", "selftest", "_matrices", "_attributes"),
+    "_header": ("graph", "selftest", "_matrices", "_attributes", "_samples"),
     "_attributes": ("graph",),
     "_samples": ("graph",),
 }

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
+import numpy as np
+
 from ..errors import GraphError
 from .activations import SOFTMAX, Activation
 from .op import Op, check_shape, features, one_float_row, param
@@ -101,8 +103,9 @@ class BatchNorm(Op):
 
     def problems(self) -> list[str]:
         found = [] if self.eps >= 0 else [f"eps must not be negative, got {self.eps!r}"]
-        if not (self.variance + self.eps > 0).all():
-            found.append(f"variance + eps must be positive, got {float((self.variance + self.eps).min())!r}")
+        total = self.variance.astype(np.float64) + self.eps
+        if not (total > 0).all():
+            found.append(f"variance + eps must be positive, got {float(total.min())!r}")
         for name in ("variance", "scale", "shift"):
             check_shape(found, name, getattr(self, name), self.mean.shape)
         return found

@@ -68,7 +68,7 @@ def _str(value: Any) -> str:
 
 def _tuple_of(make: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
     def build(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, tuple | list | np.ndarray) or len(value) > MAX_ENTRIES:
+        if not isinstance(value, tuple | list | np.ndarray):
             raise TypeError
         return tuple(make(item) for item in value)
 
@@ -82,8 +82,8 @@ KINDS: dict[str, Kind] = {
     "float": Kind(_float, "a number"),
     "float | None": Kind(lambda value: None if value is None else _float(value), "a number or None"),
     "str": Kind(_str, "a string"),
-    "tuple[int, ...]": Kind(_tuple_of(_int), f"a tuple of at most {MAX_ENTRIES} ints"),
-    "tuple[str, ...]": Kind(_tuple_of(_str), f"a tuple of at most {MAX_ENTRIES} strings"),
+    "tuple[int, ...]": Kind(_tuple_of(_int), "a tuple of ints"),
+    "tuple[str, ...]": Kind(_tuple_of(_str), "a tuple of strings"),
 }
 
 
@@ -100,8 +100,11 @@ def short(value: Any) -> str:
 
 
 def within(problems: list[str], name: str, value: Any, allowed: Range) -> None:
-    """Append a problem when `value`, an int, None or a tuple of ints, leaves the range."""
-    numbers = value if isinstance(value, tuple) else () if value is None else (value,)
+    """Append a problem when an int of `value`, an op's field, leaves the range, or a tuple has too many entries."""
+    entries = value if isinstance(value, tuple) else (value,)
+    if len(entries) > MAX_ENTRIES:
+        problems.append(f"{name} must have at most {MAX_ENTRIES} entries, got {len(entries)}")
+    numbers = [n for n in entries if type(n) is int]
     if min(numbers, default=allowed.least) < allowed.least:
         problems.append(f"{name} must be at least {allowed.least}, got {short(value)}")
     if max(numbers, default=allowed.most) > allowed.most:

@@ -152,6 +152,10 @@ class Graph:
             lengths = sorted({found[value] for value in node.inputs if value in found})
             if len(lengths) > 1:
                 problems.append(f"inputs of node {node.name!r} must have one number of steps, got {lengths}")
+            if lengths and 0 < lengths[-1] < node.op.fewest:
+                problems.append(
+                    f"input of node {node.name!r} must have at least {node.op.fewest} steps, got {lengths[-1]}"
+                )
             timed = [value for value in node.outputs if self.specs[value].time]
             found.update(dict.fromkeys(timed, node.op.output_length(lengths[-1])) if lengths else {})
         return problems

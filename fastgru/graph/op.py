@@ -41,6 +41,7 @@ class Op:
 
     def __post_init__(self) -> None:
         problems: list[str] = []
+        ranges: list[str] = []
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if "axes" in field.metadata:
@@ -56,9 +57,8 @@ class Op:
                 except OverflowError:  # an integer for a float
                     problems.append(f"{field.name} must be finite, got {short(value)}")
                     continue
-                if "int" in str(field.type):
-                    within(problems, field.name, made, field.metadata.get("range", ANY_INT))
-        problems = problems or [*self._round(), *self.problems()]
+                within(ranges, field.name, made, field.metadata.get("range", ANY_INT))
+        problems = problems or [*ranges, *self._round(), *self.problems()]
         if problems:
             raise GraphError(f"{type(self).__name__}: {listed(problems)}")
 
@@ -132,6 +132,11 @@ class Op:
     def stepwise(self) -> bool:
         """Whether the output has a step for each step of the inputs, made of none after it."""
         return True
+
+    @property
+    def fewest(self) -> int:
+        """Steps that there must be where there are any."""
+        return 0
 
     def output_length(self, length: int) -> int:
         """Steps of the output for `length` steps of the inputs."""

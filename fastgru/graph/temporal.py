@@ -164,7 +164,7 @@ class TimePad(Temporal):
 
     @property
     def fewest(self) -> int:
-        """How many steps there must be for any to be given."""
+        """Steps that there must be where there are any."""
         return {"value": 0, "edge": 1, "reflect": max(self.before, self.after) + 1}[self.outside]
 
     @property

@@ -43,7 +43,7 @@ def _results(graph: Graph, node: Node, arrays: Sequence[Any]) -> list[Constant] 
     try:
         values = on_frames(node.op, *given)
         return [_constant(y, graph.specs[v].dtype) for y, v in zip(values, node.outputs, strict=True)]
-    except (GraphError, IndexError):
+    except GraphError:
         return None
 
 

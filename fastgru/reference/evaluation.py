@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import graph as g
+from ..errors import GraphError
 from ..graph.activations import F64
 from .cells import State, f64, initial_state, run_recurrent
 from .tensor import ALIGNED, DTYPES, LEAD, Array, Formula, aligned
@@ -75,7 +76,7 @@ class _Run:
         arrays = [values[v] for v in node.inputs]
         steps = {x.shape[1] for v, x in zip(node.inputs, arrays, strict=True) if self.graph.specs[v].time}
         if len(steps) > 1:
-            raise ValueError(f"inputs of node {node.name!r} must have one number of steps, got {sorted(steps)}")
+            raise GraphError(f"inputs of node {node.name!r} must have one number of steps, got {sorted(steps)}")
         lead = np.broadcast_shapes((1, 1), *(x.shape[:LEAD] for x in arrays))
         return [np.broadcast_to(x, (*lead, *x.shape[LEAD:])) for x in arrays]
 
@@ -86,7 +87,15 @@ class _Run:
         elif _keeps_state(node.op):
             self.recur(node, self.values, self.values, self.start(node), self.mask)
         else:
-            self.values.update(zip(node.outputs, apply(node.op, self.inputs(node, self.values)), strict=True))
+            self.values.update(zip(node.outputs, self.applied(node, self.values), strict=True))
+
+    def applied(self, node: g.Node, values: Mapping[str, Array]) -> tuple[Array, ...]:
+        """The outputs of a node that keeps no state, for these values."""
+        inputs = self.inputs(node, values)
+        try:
+            return apply(node.op, inputs)
+        except GraphError as error:
+            raise GraphError(f"node {node.name!r}: {error}") from error
 
     def delay(self, node: g.Node, op: g.State) -> None:
         """A State outside of loops: what feeds it, one step later."""
@@ -129,7 +138,7 @@ class _Run:
         timed = {v for v in read if self.graph.specs[v].time}
         lengths = sorted({self.values[v].shape[1] for v in timed})
         if len(lengths) > 1:
-            raise ValueError(
+            raise GraphError(
                 f"values read by the loop of {nodes[0].name!r} must have one number of steps, got {lengths}"
             )
         past = {v: [np.zeros((self.batch, 0, *spec.shape), DTYPES[spec.dtype])] for v, spec in written.items()}
@@ -156,7 +165,7 @@ class _Run:
         values = now
         if isinstance(node.op, g.Temporal):
             values = {v: np.concatenate([*past[v], now[v]], axis=1) for v in node.inputs}
-        outputs = apply(node.op, self.inputs(node, values))
+        outputs = self.applied(node, values)
         now.update({v: self.full(y[:, -1:]) for v, y in zip(node.outputs, outputs, strict=True)})
 
 
@@ -187,9 +196,16 @@ def run(
     outputs : tuple of arrays
     state : dict
         The final states, keyed like `state`.
+
+    Raises
+    ------
+    GraphError
+        When ids lie outside of what they index, or the number of steps does not fit, naming the node.
     """
     feeds = x if isinstance(x, Mapping) else {next(iter(graph.inputs)): x}
     work = _Run(graph, feeds, state or {}, mask)
-    work.all()
-    outputs = {name: work.full(work.values[name]) for name in graph.outputs}
-    return tuple(y if graph.specs[name].time else y[:, 0] for name, y in outputs.items()), work.final
+    with np.errstate(all="ignore"):  # infinities and NaN are values like others
+        work.all()
+    outputs = [work.full(work.values[name]) for name in graph.outputs]
+    timed = [graph.specs[name].time for name in graph.outputs]
+    return tuple(y if time else y[:, 0] for y, time in zip(outputs, timed, strict=True)), work.final

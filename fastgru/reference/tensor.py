@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import graph as g
+from ..errors import GraphError
 from ..graph.activations import F64
 from .cells import f64, product, scan
 
@@ -44,9 +45,14 @@ def _mask(op: g.Mask, x: Any) -> Any:
     return different.any(axis=-1) if x.ndim == 3 else different
 
 
+def _check_ids(ids: Array, least: int, count: int) -> None:
+    """Raise unless all ids lie in least..count - 1."""
+    if ids.size and not least <= ids.min() <= ids.max() < count:
+        raise GraphError(f"ids must be in {least}..{count - 1}, got {ids.min()}..{ids.max()}")
+
+
 def _embedding(op: g.Embedding, ids: Array) -> F64:
-    if ids.size and not 0 <= ids.min() <= ids.max() < op.weight.shape[0]:
-        raise IndexError(f"ids must be in 0..{op.weight.shape[0] - 1}, got {ids.min()}..{ids.max()}")
+    _check_ids(ids, 0, op.weight.shape[0])
     return f64(op.weight)[ids]
 
 
@@ -144,6 +150,7 @@ def _pad(op: g.Pad, x: Array) -> Array:
 
 def _gather(op: g.Gather, data: Array, ids: Array) -> Array:
     axis, rank = LEAD + op.axis, ids.ndim - LEAD
+    _check_ids(ids, -data.shape[axis], data.shape[axis])
     rows, steps = (i.reshape(*i.shape, *(1,) * rank) for i in np.ogrid[: ids.shape[0], : ids.shape[1]])
     picked = np.moveaxis(data, axis, LEAD)[rows, steps, ids]
     return np.moveaxis(picked, range(LEAD, LEAD + rank), range(axis, axis + rank))

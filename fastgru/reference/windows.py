@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import graph as g
+from ..errors import GraphError
 from ..graph.activations import F64
 from ..graph.convolution import extent, windows
 from .cells import f64
@@ -116,7 +117,7 @@ def _time_pool(op: g.TimePool, x: F64) -> F64:
 def _time_pad(op: g.TimePad, x: F64) -> F64:
     if op.outside != "value":
         if x.shape[1] < op.fewest:
-            raise ValueError(f"sequence to pad must have at least {op.fewest} steps, got {x.shape[1]}")
+            raise GraphError(f"sequence to pad must have at least {op.fewest} steps, got {x.shape[1]}")
         widths = [(0, 0), (op.before, op.after), *[(0, 0)] * (x.ndim - LEAD)]
         return np.pad(x, widths, mode=op.outside)  # type: ignore[call-overload, no-any-return]
     return _time_back(_padded(_time_last(x), (op.before,), (op.after,), op.value))

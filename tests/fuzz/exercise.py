@@ -16,6 +16,7 @@ import numpy as np
 
 import fastgru
 from fastgru import FastGruError, Model, VerificationError, selftest
+from fastgru import graph as g
 from fastgru._samples import id_bound
 
 STEPS = (1, 2, 5, 11, 24)
@@ -104,9 +105,14 @@ def exercise(model: Model, rng: random.Random) -> None:
         quantized(model, feeds if whole is not None else None)
 
 
+def loose(model: Model) -> bool:
+    """True if flushing a stream gives steps that a whole sequence has not."""
+    return any(isinstance(node.op, g.OverlapAdd) and node.op.tail is None for node in model.graph.nodes)
+
+
 def streamed(model: Model, feeds: Mapping[str, Any], whole: Any, rng: random.Random, steps: int, batch: Any) -> None:
     """Compare a stream fed by chunks and by steps with the whole call."""
-    if model.graph.not_streamable():
+    if model.graph.not_streamable() or not any(spec.time for spec in model.graph.inputs.values()):
         return
     axis = 0 if batch is None else 1
     timed = {name: spec.time for name, spec in model.graph.inputs.items()}
@@ -118,7 +124,8 @@ def streamed(model: Model, feeds: Mapping[str, Any], whole: Any, rng: random.Ran
         for a, b in itertools.pairwise(edges):
             parts.append(outputs(stream.process(cut(a, b))))
         parts.append(outputs(stream.flush()))
-        joined(model, parts, whole, axis)
+        if not loose(model):
+            joined(model, parts, whole, axis)
     stream = model.stream(batch, threads=2)
     for t in range(min(steps, 3)):
         frame = {n: np.take(x, t, axis) if timed[n] else x for n, x in feeds.items()}

@@ -330,7 +330,7 @@ def mutate(rng: random.Random, seed: Content) -> bytes:
         (change,) = rng.choices(CHANGES, WEIGHTS)
         try:
             change[1](draft)
-        except (AttributeError, TypeError, KeyError, IndexError):  # an earlier change left no such place
+        except (AttributeError, TypeError, KeyError, IndexError, ValueError):  # an earlier change left no such place
             continue
     header = draft.header
     if isinstance(header, dict) and rng.random() > 0.03:
