@@ -195,13 +195,14 @@ class GraphBuilder:
         self._inputs: dict[str, Spec] = {}
         self._nodes: list[Node] = []
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}  # of each stem: the last that was tried
 
     def unique(self, stem: str) -> str:
         """`stem`, or `stem` with the first free number behind it."""
-        name, i = stem, 0
+        name = stem
         while name in self._taken:
-            i += 1
-            name = f"{stem}_{i}"
+            self._numbers[stem] = self._numbers.get(stem, 0) + 1
+            name = f"{stem}_{self._numbers[stem]}"
         self._taken.add(name)
         return name
 

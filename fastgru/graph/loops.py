@@ -14,16 +14,40 @@ if TYPE_CHECKING:
 Links = dict[str, list[str]]  # node -> nodes
 
 
-def _reached(start: str, links: Links) -> set[str]:
-    """All nodes at the end of one or more links from `start`."""
-    found: set[str] = set()
-    waiting = [start]
-    while waiting:
-        for name in links[waiting.pop()]:
-            if name not in found:
-                found.add(name)
-                waiting.append(name)
+def _components(links: Links) -> list[list[str]]:
+    """The sets of nodes that all reach each other, each node in one (Tarjan, doi:10.1137/0201010)."""
+    found: list[list[str]] = []
+    number: dict[str, int] = {}  # in order of discovery
+    lowest: dict[str, int] = {}  # of what a node reaches and no set has yet
+    open_: dict[str, None] = {}  # nodes in no set yet, in order
+    for start in links:
+        trail = [] if start in number else [(start, iter(links[start]))]
+        while trail:
+            name, following = trail[-1]
+            if name not in number:
+                number[name] = lowest[name] = len(number)
+                open_[name] = None
+            for other in following:
+                if other not in number:
+                    trail.append((other, iter(links[other])))
+                    break
+                if other in open_:
+                    lowest[name] = min(lowest[name], number[other])
+            else:
+                trail.pop()
+                if trail:
+                    lowest[trail[-1][0]] = min(lowest[trail[-1][0]], lowest[name])
+                if lowest[name] == number[name]:
+                    found.append(_taken(open_, name))
     return found
+
+
+def _taken(open_: dict[str, None], last: str) -> list[str]:
+    """Take names from the end, down to `last`."""
+    taken: list[str] = []
+    while not taken or taken[-1] != last:
+        taken.append(open_.popitem()[0])
+    return taken
 
 
 def loops(nodes: Sequence[Node], feedback: Mapping[str, str]) -> tuple[tuple[Node, ...], ...]:
@@ -31,27 +55,25 @@ def loops(nodes: Sequence[Node], feedback: Mapping[str, str]) -> tuple[tuple[Nod
 
     A state that is only a delay, fed by what does not depend on it, is in none.
     """
+    if not feedback:
+        return ()
     makers = {value: node.name for node in nodes for value in node.outputs}
     behind: Links = {}
-    ahead: Links = {node.name: [] for node in nodes}
     for node in nodes:
         reads = [*node.inputs, *(feedback[v] for v in node.outputs if v in feedback)]
         behind[node.name] = [makers[v] for v in reads if v in makers]
-        for maker in behind[node.name]:
-            ahead[maker].append(node.name)
-    found: list[tuple[Node, ...]] = []
-    placed: set[str] = set()
-    for value in feedback:
-        if (state := makers[value]) not in placed:
-            members = _reached(state, behind) & _reached(state, ahead)
-            placed |= members
-            found.append(tuple(node for node in nodes if node.name in members))
-    return tuple(members for members in found if members)
+    place = {node.name: i for i, node in enumerate(nodes)}
+    found: dict[str, tuple[Node, ...]] = {}
+    for names in _components(behind):
+        if len(names) > 1 or names[0] in behind[names[0]]:
+            members = tuple(nodes[i] for i in sorted(place[name] for name in names))
+            found.update(dict.fromkeys(names, members))
+    return tuple(dict.fromkeys(found[name] for value in feedback if (name := makers[value]) in found))
 
 
 def problems(nodes: Sequence[Node], specs: Mapping[str, Spec], feedback: Mapping[str, str]) -> list[str]:
     """What is wrong with the feedback of a graph whose nodes and specs are sound."""
-    states = [value for node in nodes if isinstance(node.op, State) for value in node.outputs]
+    states = {value: None for node in nodes if isinstance(node.op, State) for value in node.outputs}
     found = [f"feedback must name a value for the state {v!r}, got none" for v in states if v not in feedback]
     found += [f"feedback must be of a State node, got {v!r}" for v in feedback if v not in states]
     known = {v: source for v, source in feedback.items() if v in states}
