@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..errors import GraphError, listed
 from . import loops
 from .basic import Add, Average, Concat, Multiply
+from .loops import Unit
 from .op import Op
 from .recurrent import Bidirectional
 from .spec import Spec
@@ -119,6 +120,10 @@ class Graph:
         """The nodes of each feedback loop, in execution order."""
         return loops.loops(self.nodes, self.feedback)
 
+    def units(self) -> list[Unit]:
+        """Single nodes and whole feedback loops, each behind those whose values it reads or is fed."""
+        return loops.units(self.nodes, self.feedback)
+
     def has_state_nodes(self) -> bool:
         """Whether any node is a `State`."""
         return any(isinstance(node.op, State) for node in self.nodes)
@@ -131,24 +136,24 @@ class Graph:
         GraphError
             Naming the nodes whose inputs have different numbers of steps, and the states fed another number.
         """
-        known: dict[str, int] = {}  # of states: what their feedback has, where that is known
-        while True:
-            found = {name: length for name, spec in self.inputs.items() if spec.time} | known
-            problems = self._count_steps(found)
-            fed = {value: found[source] for value, source in self.feedback.items() if source in found}
-            if fed == known:  # what is left are loops that read no input: they run along with them all
-                fed = dict.fromkeys(self.feedback, length) | fed
-            if fed == known:
-                break
-            known = fed
+        found = {name: length for name, spec in self.inputs.items() if spec.time}
+        problems = []
+        for unit in self.units():
+            states = [value for node in unit.nodes for value in node.outputs if value in self.feedback]
+            reads = [*(v for node in unit.nodes for v in node.inputs), *(self.feedback[v] for v in states)]
+            steps = max(
+                (found[v] for v in reads if v in found), default=length
+            )  # as many as the inputs where none is read
+            found.update(dict.fromkeys(states, steps))
+            problems += self._count_steps(unit.nodes, found)
         if problems:
             raise GraphError(listed(problems))
         return found
 
-    def _count_steps(self, found: dict[str, int]) -> list[str]:
-        """Write the steps of every value that can be known from those in `found`, or say where they differ."""
+    def _count_steps(self, nodes: Sequence[Node], found: dict[str, int]) -> list[str]:
+        """Write the steps of what these nodes give from those in `found`, or say where they differ."""
         problems = []
-        for node in self.nodes:
+        for node in nodes:
             lengths = sorted({found[value] for value in node.inputs if value in found})
             if len(lengths) > 1:
                 problems.append(f"inputs of node {node.name!r} must have one number of steps, got {lengths}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .spec import Spec
 from .tensor import State
@@ -50,25 +50,38 @@ def _taken(open_: dict[str, None], last: str) -> list[str]:
     return taken
 
 
-def loops(nodes: Sequence[Node], feedback: Mapping[str, str]) -> tuple[tuple[Node, ...], ...]:
-    """The sets of nodes of which each makes, steps later, what all of a set read; in execution order.
+class Unit(NamedTuple):
+    """Nodes that are evaluated together, in execution order: those of a feedback loop, or one alone."""
 
-    A state that is only a delay, fed by what does not depend on it, is in none.
+    nodes: tuple[Node, ...]
+    is_loop: bool
+
+
+def units(nodes: Sequence[Node], feedback: Mapping[str, str]) -> list[Unit]:
+    """All nodes, each unit behind those whose values it reads or is fed.
+
+    A state that is only a delay, fed by what does not depend on it, is in no loop.
     """
     if not feedback:
-        return ()
+        return [Unit((node,), False) for node in nodes]
     makers = {value: node.name for node in nodes for value in node.outputs}
     behind: Links = {}
     for node in nodes:
         reads = [*node.inputs, *(feedback[v] for v in node.outputs if v in feedback)]
         behind[node.name] = [makers[v] for v in reads if v in makers]
     place = {node.name: i for i, node in enumerate(nodes)}
-    found: dict[str, tuple[Node, ...]] = {}
-    for names in _components(behind):
-        if len(names) > 1 or names[0] in behind[names[0]]:
-            members = tuple(nodes[i] for i in sorted(place[name] for name in names))
-            found.update(dict.fromkeys(names, members))
-    return tuple(dict.fromkeys(found[name] for value in feedback if (name := makers[value]) in found))
+    return [
+        Unit(
+            tuple(nodes[i] for i in sorted(map(place.__getitem__, names))),
+            len(names) > 1 or names[0] in behind[names[0]],
+        )
+        for names in _components(behind)
+    ]
+
+
+def loops(nodes: Sequence[Node], feedback: Mapping[str, str]) -> tuple[tuple[Node, ...], ...]:
+    """The sets of nodes of which each makes, steps later, what all of a set read; in execution order."""
+    return tuple(unit.nodes for unit in units(nodes, feedback) if unit.is_loop) if feedback else ()
 
 
 def problems(nodes: Sequence[Node], specs: Mapping[str, Spec], feedback: Mapping[str, str]) -> list[str]:

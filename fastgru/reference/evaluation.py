@@ -54,20 +54,9 @@ class _Run:
         self.length = max((self.values[n].shape[1] for n, spec in graph.inputs.items() if spec.time), default=1)
 
     def all(self) -> None:
-        """Evaluate every node, each loop as a whole, in an order in which what they read is there."""
-        whole = {node.name: nodes for nodes in self.graph.loops() for node in nodes}
-        pending = dict.fromkeys(whole.get(node.name, (node,)) for node in self.graph.nodes)
-        while pending:
-            for nodes in list(pending):
-                if not self.missing(nodes):
-                    del pending[nodes]
-                    self.loop(nodes) if nodes[0].name in whole else self.alone(nodes[0])
-
-    def missing(self, nodes: Sequence[g.Node]) -> bool:
-        """Whether these nodes read a value that none of them writes and that is not known yet."""
-        feedback = self.graph.feedback
-        reads = {v for node in nodes for v in (*node.inputs, *(feedback[o] for o in node.outputs if o in feedback))}
-        return not reads <= {*self.values, *(v for node in nodes for v in node.outputs)}
+        """Evaluate every node, each loop as a whole."""
+        for unit in self.graph.units():
+            self.loop(unit.nodes) if unit.is_loop else self.alone(unit.nodes[0])
 
     # Single nodes -------------------------------------------------------------------------------
 
