@@ -97,9 +97,9 @@ def convert(
     try:
         if imported.oracle is None:
             raise OracleError(imported.missing)
-        test = selftest.make(graph, imported.oracle, provenance)
+        test = selftest.make(graph, imported.oracle, provenance, dtype=dtype)
     except OracleError as why:
-        test = selftest.make(graph, None, provenance)
+        test = selftest.make(graph, None, provenance, dtype=dtype)
         provenance = {**provenance, "unchecked": str(why)}
     model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=provenance, self_test=test)
     if precision is None and activations is None:

@@ -24,6 +24,10 @@ Oracle = Callable[[Any], tuple[Array, ...]]
 SEED = 0
 WHERE = "fastgru.comparison.compare, or fastgru convert --trace,"
 REFERENCE_SOURCE = "fastgru float64 reference"
+# What is tried of the input drawn, until all outputs are finite.
+CHANGES: tuple[Callable[[Array], Array], ...] = (
+    lambda x: x, np.abs, lambda x: x / 2, lambda x: np.abs(x) / 8, lambda x: x / 64,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +107,7 @@ class Runnable(Protocol):
 # Making ------------------------------------------------------------------------------------------
 
 
-def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> SelfTest:
+def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, dtype: str = "float32") -> SelfTest:
     """Make the self-test of a graph, checking the import on the way.
 
     Parameters
@@ -114,6 +118,8 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> 
         the order of the outputs. Its attribute `source`, where it has one, is then `SelfTest.source`.
     provenance : mapping
         ``"framework"`` is that of an oracle without.
+    dtype : {"float32", "float64"}
+        What the model computes in: its outputs must be finite in that.
 
     Raises
     ------
@@ -128,9 +134,9 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str]) -> 
     >>> test.input.shape, test.outputs[0].shape, test.source
     ((2, 16, 3), (2, 16, 2), 'fastgru float64 reference')
     """
-    x, expected = finite_input(graph)
+    x, expected = finite_input(graph, dtype)
     for name, y in zip(graph.outputs, expected, strict=True):
-        _check_finite(name, y, graph.specs[name], REFERENCE_SOURCE)
+        _check_finite(name, y, graph.specs[name], REFERENCE_SOURCE, dtype)
     if oracle is None:
         return SelfTest(SEED, x, expected, REFERENCE_SOURCE)
     outputs = tuple(_as_float(y) for y in oracle(copied(x)))
@@ -165,17 +171,24 @@ def make_input(graph: Graph) -> Input:
     return draw(graph, np.random.default_rng(SEED))
 
 
-def finite_input(graph: Graph) -> tuple[Input, tuple[Array, ...]]:
+def finite_input(graph: Graph, dtype: str = "float32") -> tuple[Input, tuple[Array, ...]]:
     """The input of the self-test and the reference's float64 outputs for it.
 
-    That of `make_input`, or its magnitudes where outputs would not be finite: of a root or a logarithm, perhaps.
+    That of `make_input`, or its magnitudes where outputs would not be finite (of a root or a logarithm, perhaps), or
+    smaller numbers where outputs would be too large for `dtype`.
     """
-    x = make_input(graph)
-    expected = outputs_of(graph, x)
-    if not all(np.isfinite(y).all() for y in expected):
-        x = each(x, lambda _, array: np.abs(array) if array.dtype.kind == "f" else array)
+    drawn = make_input(graph)
+    for change in CHANGES:
+        x = each(drawn, lambda _, array, change=change: change(array) if array.dtype.kind == "f" else array)  # type: ignore[misc]
         expected = outputs_of(graph, x)
+        if all(_finite(y, dtype).all() for y in expected):
+            break
     return x, expected
+
+
+def _finite(y: Array, dtype: str) -> NDArray[np.bool_]:
+    """True where a number is finite in a dtype."""
+    return np.asarray(np.abs(y) <= np.finfo(dtype).max)
 
 
 def source_of(oracle: Oracle, provenance: Mapping[str, str]) -> str:
@@ -195,14 +208,16 @@ def _check_oracle(graph: Graph, outputs: tuple[Array, ...], expected: tuple[Arra
     for name, got, wanted in zip(graph.outputs, outputs, expected, strict=True):
         if got.shape != wanted.shape:
             raise ConvertError(f"output {name!r} of {source} must have shape {wanted.shape}, got {got.shape}")
-        _check_finite(name, got, graph.specs[name], source)
+        _check_finite(name, got, graph.specs[name], source, str(got.dtype))
 
 
-def _check_finite(name: str, y: Array, spec: Spec, source: str) -> None:
-    if not np.isfinite(y).all():
-        where = np.argwhere(~np.isfinite(y))[0]
-        place = _place(where, spec)
-        raise ConvertError(f"output {name!r} of {source} must be finite, got {y[tuple(where)]} at {place}")
+def _check_finite(name: str, y: Array, spec: Spec, source: str, dtype: str) -> None:
+    finite = _finite(y, dtype)
+    if not finite.all():
+        where = np.argwhere(~finite)[0]
+        value, place = y[tuple(where)], _place(where, spec)
+        kind = f"finite in {dtype}" if np.isfinite(value) else "finite"
+        raise ConvertError(f"output {name!r} of {source} must be {kind}, got {value} at {place}")
 
 
 def _place(where: Any, spec: Spec) -> str:

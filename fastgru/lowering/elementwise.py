@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import graph as g
 from ..reference import f64
-from .program import FUNCTIONS, Program, Value
+from .program import FUNCTIONS, MAX_OPERANDS, Program, Value
 from .views import View
 
 Lowering = Callable[..., Any]
@@ -23,7 +23,14 @@ def activation(p: Program, act: g.Activation, x: Value) -> Value:
 
 
 def chain(p: Program, name: str, values: tuple[Value, ...]) -> Value:
-    """A two-argument function over any number of values, from the left."""
+    """A two-argument function over any number of values: from the left, and of more than `MAX_OPERANDS` in halves.
+
+    The rounding of a long sum then grows with the logarithm of its length.
+    """
+    if len(values) > MAX_OPERANDS:
+        half = (len(values) + 1) // 2
+        parts = [p.view(chain(p, name, part)) for part in (values[:half], values[half:])]
+        return p.expression(FUNCTIONS[name], parts)
     result = values[0]
     for value in values[1:]:
         result = p.expression(FUNCTIONS[name], [result, value])
