@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import heapq
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,7 +36,8 @@ def order(instructions: Instructions, states: Iterable[int]) -> tuple[Instructio
             needed.update(ins["inputs"])
     before = [ins for i, ins in enumerate(instructions) if i not in following]
     loop = [ins for i, ins in enumerate(instructions) if i in inside]
-    behind = [ins for i, ins in enumerate(instructions) if i in following - inside]
+    rest = following - inside
+    behind = [ins for i, ins in enumerate(instructions) if i in rest]
     return [*before, *loop, *behind], len(before), len(before) + len(loop)
 
 
@@ -51,16 +54,29 @@ def slots(instructions: Instructions, sizes: Sequence[int], fixed: Iterable[int]
             span[0] = begin
     result = [-1] * len(sizes)
     kept = set(fixed)
-    room: list[list[int]] = []  # of each slot: the last instruction that needs it, and its size
+    room: list[int] = []  # the size of each slot
+    busy: list[tuple[int, int]] = []  # a heap of the last instruction that needs a slot, and the slot
+    free: list[tuple[int, int]] = []  # sizes and slots, in order
     for v in sorted(life, key=lambda v: life[v][0]):
         if v in kept:
             continue
-        free = [s for s, (last, _) in enumerate(room) if last < life[v][0]]
+        while busy and busy[0][0] < life[v][0]:
+            slot = heapq.heappop(busy)[1]
+            bisect.insort(free, (room[slot], slot))
         if free:
-            best = min(free, key=lambda s: abs(room[s][1] - sizes[v]))
-            room[best] = [life[v][1], max(room[best][1], sizes[v])]
+            slot = free.pop(_nearest(free, sizes[v]))[1]
+            room[slot] = max(room[slot], sizes[v])
         else:
-            best = len(room)
-            room.append([life[v][1], sizes[v]])
-        result[v] = best
+            slot = len(room)
+            room.append(sizes[v])
+        heapq.heappush(busy, (life[v][1], slot))
+        result[v] = slot
     return result
+
+
+def _nearest(free: Sequence[tuple[int, int]], size: int) -> int:
+    """The place of the slot whose size is nearest, the first of equals."""
+    above = bisect.bisect_left(free, (size, -1))
+    below = bisect.bisect_left(free, (free[above - 1][0], -1)) if above else above
+    places = [i for i in (below, above) if i < len(free)]
+    return min(places, key=lambda i: (abs(free[i][0] - size), free[i][1]))
