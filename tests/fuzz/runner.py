@@ -15,7 +15,7 @@ from typing import Any
 
 from .figures import Figures
 from .formats import FORMATS, mutant_of
-from .worker import FAILED, Task, Verdict, work
+from .worker import FAILED, READY, Task, Verdict, work
 
 SAVED = 3  # reproducers of each kind of failure
 BEGIN = 120.0  # seconds that a worker may take before its first mutant
@@ -43,9 +43,11 @@ class Worker:
         data = os.read(self.pipe, 1 << 16)
         self.ended = not data
         *lines, self.rest = (self.rest + data).split(b"\n")
-        found = [Verdict(*json.loads(line)) for line in lines]
+        if lines:
+            self.begun, self.heard = True, time.monotonic()
+        found = [Verdict(*json.loads(line)) for line in lines if line != READY]
         if found:
-            self.next, self.begun, self.heard = found[-1].number + self.task.step, True, time.monotonic()
+            self.next = found[-1].number + self.task.step
         return found
 
     def late(self) -> bool:

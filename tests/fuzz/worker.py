@@ -23,6 +23,7 @@ from .formats import FORMATS, mutant_of
 
 LIFE = 50_000  # mutants of one process
 KIND = 160  # characters of a kind of error
+READY = b"ready"  # the line before the first verdict
 ACCEPTED, REFUSED, FAILED = "accepted", "refused", "failed"
 
 
@@ -141,6 +142,7 @@ def _work(task: Task, seeds: Sequence[Any], verdicts: int) -> int:
         limit = _address_space() + 4 * (row.megabytes << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _write(verdicts, READY + b"\n")
     for number in task.numbers():
         started = time.perf_counter()
         verdict, kind, details = run_one(fuzzer, mutant_of(task.name, seeds, task.seed, number))
