@@ -30,11 +30,13 @@ from .graph import (
     TimePool,
     Transpose,
 )
+from .reference import check_memory
 
 Array = NDArray[Any]
 Input = Array | dict[str, Array]
 
 BATCH, STEPS, MASKED = 2, 16, 5  # rows, steps, and steps masked at the end of the last row where a graph masks
+RUNS = 3  # of the reference whose values tolerances hold at once
 FEWEST = 4  # steps of any value with time
 MOST = 1 << 20  # steps of the input
 MOST_ID = 1 << 31
@@ -49,6 +51,7 @@ def each(x: Input, change: Callable[[str, Array], Array]) -> Input:
 def draw(graph: Graph, rng: np.random.Generator) -> Input:
     """The input of `selftest.make_input`."""
     steps = _steps(graph) if any(spec.time for spec in graph.inputs.values()) else 0
+    check_memory(graph, BATCH, steps, RUNS)
     arrays = {name: _draw(graph, name, spec, steps, rng) for name, spec in graph.inputs.items()}
     return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 

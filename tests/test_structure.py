@@ -21,7 +21,8 @@ ALLOWED = {
     "graph": (),
     "isa": ("_engine",),
     "layers": ("graph",),
-    "reference": ("graph",),
+    "memory": (),
+    "reference": ("graph", "memory"),
     "fileformat": ("graph", "selftest", "_header", "_attributes", "_files"),
     "_matrices": ("graph",),
     "converters": ("graph", "reference", "layers"),
@@ -36,7 +37,7 @@ ALLOWED = {
     "_tolerances": ("graph", "reference", "_samples"),
     "_header": ("graph", "selftest", "_matrices", "_attributes", "_samples"),
     "_attributes": ("graph",),
-    "_samples": ("graph",),
+    "_samples": ("graph", "reference"),
 }
 
 

@@ -16,6 +16,7 @@ from .spec import Spec
 from .tensor import State
 
 MERGE_OPS: dict[str, type[Op]] = {"concat": Concat, "sum": Add, "mul": Multiply, "ave": Average}
+LAST_AT_EVERY_STEP = "reads at every step what is known only at the end of the sequence; give whole sequences"
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,17 @@ class Graph:
 
     def not_streamable(self) -> dict[str, str]:
         """The nodes that need the whole sequence by name, and why."""
-        return {node.name: node.op.blocker for node in self.nodes if not node.op.streamable}
+        found: dict[str, str] = {}
+        final: set[str] = set()  # values that a sequence has only at its end
+        for node in self.nodes:
+            if not node.op.streamable:
+                found[node.name] = node.op.blocker
+            timed = any(self.specs[value].time for value in node.outputs)
+            if timed and final.intersection(node.inputs):
+                found.setdefault(node.name, LAST_AT_EVERY_STEP)
+            elif not timed and any(self.specs[value].time or value in final for value in node.inputs):
+                final.update(node.outputs)
+        return found
 
     def __repr__(self) -> str:
         ops = ", ".join(f"{n.name}: {type(n.op).__name__}" for n in self.nodes)

@@ -7,6 +7,6 @@ T = 1, one that depends on no input B = 1.
 """
 
 from .cells import State, Step, f64, initial_state, run_recurrent
-from .evaluation import FORMULAS, on_frames, run
+from .evaluation import FORMULAS, check_memory, on_frames, run
 
-__all__ = ["FORMULAS", "State", "Step", "f64", "initial_state", "on_frames", "run", "run_recurrent"]
+__all__ = ["FORMULAS", "State", "Step", "check_memory", "f64", "initial_state", "on_frames", "run", "run_recurrent"]

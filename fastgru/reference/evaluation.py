@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import graph as g
+from .. import memory
 from ..errors import GraphError
 from ..graph.activations import F64
 from .cells import State, f64, initial_state, run_recurrent
@@ -162,6 +164,16 @@ def _keeps_state(op: g.Op) -> bool:
     return bool(op.states())
 
 
+def check_memory(graph: g.Graph, batch: int, steps: int, runs: int = 1) -> None:
+    """Raise MemoryLimitError if the values of all nodes, which `runs` evaluations hold, need more than the limit."""
+    try:
+        lengths = graph.lengths(steps)
+    except GraphError:
+        return  # the evaluation says so and names the node
+    needed = {v: batch * lengths.get(v, 1) * math.prod(spec.shape) * 8 for v, spec in graph.specs.items()}
+    memory.check(runs * sum(needed.values()), "the float64 reference", max(needed, key=needed.__getitem__))
+
+
 def run(
     graph: g.Graph,
     x: Any,
@@ -190,8 +202,13 @@ def run(
     ------
     GraphError
         When ids lie outside of what they index, or the number of steps does not fit, naming the node.
+    MemoryLimitError
+        When the values would need more than `fastgru.memory` allows.
     """
     feeds = x if isinstance(x, Mapping) else {next(iter(graph.inputs)): x}
+    shapes = [np.shape(feeds[name]) for name in graph.inputs]
+    steps = [shape[1] for shape, spec in zip(shapes, graph.inputs.values(), strict=True) if spec.time]
+    check_memory(graph, shapes[0][0], max(steps, default=1))
     work = _Run(graph, feeds, state or {}, mask)
     with np.errstate(all="ignore"):  # infinities and NaN are values like others
         work.all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -26,7 +25,6 @@ def main() -> int:
     parser.add_argument("--only", type=int, help="run this mutant alone, in this process")
     parser.add_argument("--save", type=Path, default=Path(tempfile.gettempdir()) / "fastgru-fuzz", help="reproducers")
     given = parser.parse_args()
-    os.environ.setdefault("FASTGRU_MEMORY_LIMIT", "256M")
     if given.only is not None:
         return only(given.format, given.seed, given.only)
     seconds = given.seconds or (60.0 if given.mutants is None else float("inf"))

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from fastgru import FastGruError
+from fastgru import FastGruError, memory
 
 from .formats import FORMATS, mutant_of
 
@@ -94,6 +94,7 @@ def run_one(fuzzer: Any, mutant: Any) -> tuple[str, str, str]:
 def prepare(name: str) -> Any:
     """The module of a format, ready to try mutants in this process."""
     fuzzer = FORMATS[name].load()
+    memory.set_memory_limit(os.environ.get("FASTGRU_MEMORY_LIMIT", "256M"))
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", RuntimeWarning)
     if hasattr(fuzzer, "prepare"):
