@@ -333,7 +333,7 @@ class Model:
             raise ValueError("calibration must be omitted without max_error, got one")
         graph = quantization.apply(self._graph, wanted, activations)
         unchanged = graph is self._graph and self._self_test is not None
-        test = self._self_test if unchanged else selftest.make(graph, None, self._provenance)
+        test = self._self_test if unchanged else selftest.make(graph, None, self._provenance, dtype=self.dtype)
         return Model(
             graph, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm, provenance=self._provenance, self_test=test
         )
@@ -365,7 +365,7 @@ class Model:
         """
         from . import fileformat, selftest
 
-        test = self._self_test or selftest.make(self._graph, None, self._provenance)
+        test = self._self_test or selftest.make(self._graph, None, self._provenance, dtype=self.dtype)
         fileformat.write(path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=test)
 
     def __reduce__(self) -> tuple[Any, ...]:
