@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+MOST_LISTED = 50
+
 
 class FastGruError(Exception):
     """Base class of the package's own errors."""
@@ -65,7 +67,9 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 
 
 def listed(problems: list[str]) -> str:
-    """One message out of all problems found: a single line, or a numbered list."""
+    """One message out of all problems found: a single line, or a numbered list of the first."""
     if len(problems) == 1:
         return problems[0]
-    return f"{len(problems)} problems:\n" + "\n".join(f"  {i}. {p}" for i, p in enumerate(problems, 1))
+    rows = [f"  {i}. {p}" for i, p in enumerate(problems[:MOST_LISTED], 1)]
+    more = [f"  and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
+    return "\n".join([f"{len(problems)} problems:", *rows, *more])

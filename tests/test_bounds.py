@@ -120,3 +120,9 @@ def test_models_with_large_integers_end_in_a_model_or_an_error_of_ours(name, op,
                     Model(b.build(*outputs))
                 except (FastGruError, MemoryError):
                     continue
+
+
+def test_a_list_of_problems_is_of_bounded_length():
+    nodes = [g.Node(f"n{i}", g.Add(), (f"missing{i}",), (f"n{i}",)) for i in range(1_000)]
+    with pytest.raises(GraphError, match=r"(?s)^1000 problems:\n  1\. node 'n0' .*\n  50\. .*\n  and 950 more$"):
+        g.Graph({"x": Spec((2,))}, nodes, ["n0"])
