@@ -179,3 +179,13 @@ def test_the_memory_of_a_self_test_is_limited(tmp_path):
     graph = b.build(b.add(g.Reduce("sum", (0, 1), keepdims=False), wide))
     with pytest.raises(MemoryLimitError, match=r"memory of the float64 reference must be .*node 'wide' needs most"):
         selftest.make(graph, None, {})
+
+
+@pytest.mark.parametrize("function", g.TIME_REDUCTIONS)
+def test_a_fold_of_no_steps_is_refused_by_the_reference(function):
+    b = GraphBuilder()
+    frames = b.add(g.Framing(8, 4), b.input("x", Spec(())))
+    graph = b.build(b.add(g.TimeReduce(function), frames))
+    with pytest.raises(GraphError, match="node 'time_reduce': sequence to fold must have at least one step, got none"):
+        reference.run(graph, normal(2, 7))
+    assert reference.run(graph, normal(2, 8))[0][0].shape == (2, 8)

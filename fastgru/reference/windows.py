@@ -123,6 +123,12 @@ def _time_pad(op: g.TimePad, x: F64) -> F64:
     return _time_back(_padded(_time_last(x), (op.before,), (op.after,), op.value))
 
 
+def _time_reduce(op: g.TimeReduce, x: F64) -> F64:
+    if x.shape[1] == 0:
+        raise GraphError("sequence to fold must have at least one step, got none")
+    return np.asarray(TIME_REDUCTIONS[op.function](x, axis=1, keepdims=True))
+
+
 TIME_REDUCTIONS: dict[str, Callable[..., Any]] = {
     "sum": np.sum, "mean": np.mean, "max": np.max, "min": np.min, "l2": lambda x, **how: np.sqrt(np.sum(x * x, **how)),
 }  # fmt: skip
@@ -155,8 +161,8 @@ FORMULAS: dict[type[g.Op], Formula] = {
     g.TimeConv: _time_conv,
     g.TimePool: _time_pool,
     g.TimePad: _time_pad,
-    g.TimeReduce: lambda op, x: TIME_REDUCTIONS[op.function](x, axis=1, keepdims=True),
-    g.TimeSoftmax: lambda op, x: softmax(x, 1),
+    g.TimeReduce: _time_reduce,
+    g.TimeSoftmax: lambda op, x: softmax(x, 1) if x.shape[1] else x,
     g.Framing: _framing,
     g.OverlapAdd: _overlap_add,
     g.RFFT: _rfft,

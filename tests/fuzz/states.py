@@ -92,7 +92,8 @@ def _with(rng: random.Random, x: Any, value: Any) -> Any:
     x = np.array(x, order="C")
     if x.size:
         if x.dtype.kind != "f":
-            value = min(max(value, np.iinfo(x.dtype).min), np.iinfo(x.dtype).max) if x.dtype.kind in "iu" else True
+            limits = np.iinfo(x.dtype) if x.dtype.kind in "iu" else np.iinfo(np.int8)
+            value = min(max(0 if value != value else value, limits.min), limits.max)
         x.reshape(-1)[rng.randrange(x.size)] = value
     return x
 
