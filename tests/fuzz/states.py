@@ -163,7 +163,10 @@ def odd(rng: random.Random, x: Any) -> Any:
             x[key] = odd(rng, x[key])
         return x
     with np.errstate(all="ignore"):
-        return rng.choice(SAME + OTHER + OTHER)(rng, x)
+        try:
+            return rng.choice(SAME + OTHER + OTHER)(rng, x)
+        except (ValueError, TypeError):  # NumPy makes no such array
+            return x
 
 
 def another_form(rng: random.Random, x: Any) -> Any:
@@ -313,7 +316,7 @@ def _odd_state(s: Scene, rng: random.Random, state: dict[str, Any]) -> Any:
         del state[key]
     elif which < 0.2:
         state[rng.choice((f"{key}x", "", 1, "held"))] = state[key]
-    elif which < 0.6 and isinstance(state[key], np.ndarray):
+    elif which < 0.6 and isinstance(state[key], np.ndarray) and state[key].dtype.kind in "fiub":
         extremes = (*values.FLOATS, *(float(n) for n in values.INTS), -1.0, -2.0, 2.0, 3.0, 4.0, 5.0, -3.0)
         with np.errstate(all="ignore"):
             if rng.random() < 0.7:
