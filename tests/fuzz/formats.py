@@ -38,7 +38,7 @@ class Format(NamedTuple):
     seconds : float
         Limit of one mutant, by the clock on the wall.
     megabytes : int
-        Limit of resident memory. The address space may grow by four times as much.
+        By which resident memory may grow. The address space may grow by four times as much.
     """
 
     module: str

@@ -143,16 +143,17 @@ def _work(task: Task, seeds: Sequence[Any], verdicts: int) -> int:
         limit = _address_space() + 4 * (row.megabytes << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    most = resident() + row.megabytes
     _write(verdicts, READY + b"\n")
     for number in task.numbers():
         started = time.perf_counter()
         verdict, kind, details = run_one(fuzzer, mutant_of(task.name, seeds, task.seed, number))
         seconds, megabytes = time.perf_counter() - started, resident()
-        if megabytes > row.megabytes and verdict != FAILED:
+        if megabytes > most and verdict != FAILED:
             verdict, kind = FAILED, f"memory over {row.megabytes} MB ({verdict}{': ' * bool(kind)}{kind})"
         line = json.dumps(Verdict(number, verdict, kind, round(seconds, 4), round(megabytes, 1), details[-4000:]))
         _write(verdicts, line.encode() + b"\n")
-        if megabytes > row.megabytes:
+        if megabytes > most:
             break  # a new process begins with little memory
     return 0
 
