@@ -131,7 +131,7 @@ def archive_with(target: Path, **members: bytes | None) -> Path:
     [
         ({"config_json": None}, "archive must hold config.json"),
         ({"model_weights_h5": None}, "archive must hold model.weights.h5"),
-        ({"config_json": b"{"}, "must be an undamaged Keras file"),
+        ({"config_json": b"{"}, "config.json must be undamaged JSON"),
         ({"config_json": b"[]"}, "config.json must be a JSON object, got list"),
         ({"config_json": b"[" * 100_000}, "sane depth"),
         ({"config_json": b"\xff"}, "undamaged"),

@@ -9,6 +9,7 @@ import numpy as np
 
 from ...errors import ConvertError
 from ...graph import Dense, MatMul, Reshape
+from ..tensors.values import room
 from .formulas import Formula, act, add, affine, binary, emit, mul, reduce, reshape, softmax, transpose, where
 from .masking import known_mask
 from .rows import Row, shaped, take, untimed
@@ -45,6 +46,7 @@ def _flag(layer: Layer, key: str) -> bool:
 def _causal(layer: Layer, query: Value, value: Value, ctx: Context) -> Value:
     """The mask (Q, S) of values no later than the query."""
     untimed(layer, query)
+    room(query.frame[0], value.frame[0])
     keep = np.tril(np.ones((query.frame[0], value.frame[0]), dtype=bool))
     return ctx.constant(keep, name=f"{layer.name}.causal", dtype="bool")
 

@@ -236,6 +236,8 @@ def _layer(layer: Layer, operands: list[Any], lookup: Lookup, ctx: Context) -> l
             raise ConvertError(f"mask of {layer} must be one for each of {len(operands)} inputs, got {len(given)}")
         operands = [x if m is None else x.masked(steps_mask(layer, m)) for x, m in zip(operands, given, strict=True)]
     own = keras_custom.hook(ctx, *keras_custom.names_of(layer)) is not None
+    if not own and layer.class_name not in LAYERS:  # an operation on masks
+        raise ConvertError(f"inputs of {layer} must be masks, got outputs of layers")
     made = keras_custom.convert if own else LAYERS[layer.class_name].convert
     values: list[Any] = _located(layer, lambda: list(made(layer, lookup(layer), operands, ctx)))
     return values

@@ -11,6 +11,7 @@ from ...errors import ConvertError
 from ...graph import Add, Conv, ConvTranspose, Dense, Op, Reshape, TimeConv, Transpose
 from ...graph.convolution import extent
 from ..tensors.transposed import Along, over_time
+from ..tensors.values import room
 from .activations import apply, finish, fits
 from .rows import LORA, Row, one, shaped, take
 from .values import AcrossTime, Array, Context, Layer, Value
@@ -117,6 +118,7 @@ def _windows(frame: tuple[int, ...], size: int, stride: int, dilation: int, side
     """Frames (C, *rest) to (C * size, *rest): the steps of a window as channels, those of a channel side by side."""
     channels, *rest = frame
     n = channels * prod(rest)
+    room(n, size, size)
     yield Reshape((n,))
     yield TimeConv(np.tile(np.eye(size)[:, None], (n, 1, 1)), None, stride, dilation, *sides, n)
     yield Reshape((channels, prod(rest), size))

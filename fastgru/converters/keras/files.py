@@ -12,9 +12,10 @@ from typing import Any
 from ...errors import ConvertError, require
 from ...graph import Like
 from .. import Imported
+from ..damage import RATIO, SLACK, ZIPPED, naming
 from .config import graph_of
 from .custom import checked
-from .hdf5 import RATIO, SLACK, Group, read, reading
+from .hdf5 import Group, read
 from .like import graph_like
 from .loaded import FileOracle
 from .nodes import as_model
@@ -22,6 +23,7 @@ from .stored import Stored, by_name, by_nesting, by_number
 from .values import Context, Version
 from .weights import Weights, from_names, from_numbers, lookup
 
+SOUND = "a Keras file whose config and weights are of the kinds that Keras writes"
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
@@ -41,9 +43,8 @@ def import_archive(
     """
     require("h5py", extra="keras", purpose="reading Keras weights")
     name, hooks = Path(path).name, checked(custom)
-    with reading(name):
-        with zipfile.ZipFile(path) as archive:
-            parts = {part: _member(archive, part) for part in (CONFIG, METADATA, WEIGHTS)}
+    with naming(name, SOUND):
+        parts = _members(path)
         version = _json(parts[METADATA], METADATA).get("keras_version")
         weights = read(parts[WEIGHTS])
         if like is not None:
@@ -69,7 +70,7 @@ def import_hdf5(
     """
     require("h5py", extra="keras", purpose="reading Keras weights")
     name, hooks = Path(path).name, checked(custom)
-    with reading(name):
+    with naming(name, SOUND):
         file = read(path)
         weights = file.groups.get("model_weights", file)
         version = file.attributes.get("keras_version", weights.attributes.get("keras_version"))
@@ -105,6 +106,25 @@ def _layers(weights: Group) -> list[Stored]:
     return by_nesting(weights)
 
 
+def _members(path: str | os.PathLike[str]) -> dict[str, bytes]:
+    """The parts of an archive that are read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check_sizes(archive, Path(path).stat().st_size)
+            return {part: _member(archive, part) for part in (CONFIG, METADATA, WEIGHTS)}
+    except (ConvertError, FileNotFoundError, PermissionError):
+        raise
+    except ZIPPED as error:
+        raise ConvertError(f"file must be an undamaged archive, got {type(error).__name__}: {error}") from error
+
+
+def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:
+    """Refuse an archive whose entries, all of which Keras unpacks when it is asked, take far more than the file."""
+    unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > RATIO * size + SLACK:
+        raise ConvertError(f"archive must unpack to at most {RATIO} times its {size} bytes, got {unpacked}")
+
+
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     """A member's content.
 
@@ -128,10 +148,14 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _json(text: Any, where: str) -> dict[str, Any]:
+    if not isinstance(text, str | bytes):
+        raise ConvertError(f"{where} must be JSON text, got {type(text).__name__}")
     try:
         value = json.loads(text)
     except RecursionError as error:
         raise ConvertError(f"{where} must be JSON of sane depth, got too many levels") from error
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise ConvertError(f"{where} must be undamaged JSON, got {error}") from error
     if not isinstance(value, dict):
         raise ConvertError(f"{where} must be a JSON object, got {type(value).__name__}")
     return value

@@ -1,29 +1,30 @@
-"""Reading HDF5 into plain dicts of NumPy arrays, bounded and without following links out of the file."""
+"""Reading HDF5 into plain dicts of NumPy arrays: by a process of its own, whose memory and time the file's size bounds.
+
+`hdf5_child` says what is read, and within which limits.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
+import json
 import os
-import zipfile
-import zlib
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from ...errors import ConvertError, GraphError, require
+from ...errors import ConvertError, require
+from . import hdf5_child
+from .hdf5_child import OBJECTS
 from .values import Array, shortened
 
-DEPTH = 24  # of groups; Keras nests about six
-OBJECTS = 100_000
-# Keras does not compress. Arrays that others compressed shrink little; only a hostile file unpacks to more.
-RATIO = 64
-SLACK = 1 << 20
-TRAINING = ("optimizer", "optimizer_weights", "_optimizer")
-ATTRIBUTES = ("name", "layer_names", "weight_names", "model_config", "keras_version", "backend")
+# Seconds by the clock: so many, and one more for as many bytes. The child's processor time has a tighter bound.
+PATIENCE, BYTES_PER_SECOND = 60, 1 << 20
 
 
 @dataclass
@@ -64,22 +65,6 @@ class Group:
         raise ConvertError(f"{attribute} must be a list of strings, got {shortened(whole)}")
 
 
-@contextlib.contextmanager
-def reading(name: str) -> Iterator[None]:
-    """Turn what h5py and zipfile raise on damaged files into a ConvertError that names the file."""
-    try:
-        yield
-    except (FileNotFoundError, PermissionError):
-        raise
-    except (ConvertError, GraphError) as error:
-        raise ConvertError(f"{name}: {error}") from error
-    except (
-        OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, EOFError, zlib.error, zipfile.BadZipFile,
-        MemoryError,
-    ) as error:  # fmt: skip
-        raise ConvertError(f"{name} must be an undamaged Keras file, got {type(error).__name__}: {error}") from error
-
-
 def read(source: str | os.PathLike[str] | bytes) -> Group:
     """All of an HDF5 file except the optimizer's state.
 
@@ -91,77 +76,120 @@ def read(source: str | os.PathLike[str] | bytes) -> Group:
     Raises
     ------
     ConvertError
-        When the file holds links, foreign storage, other than numbers, or unpacks to far more than its size.
+        When the file is damaged, holds links, foreign storage, other than numbers, or unpacks to far more than its
+        size; when reading it takes more memory or time than its size allows.
     MissingExtraError
         When h5py is not installed.
     """
-    h5py = require("h5py", extra="keras", purpose="reading Keras weights")
+    require("h5py", extra="keras", purpose="reading Keras weights")
     size = len(source) if isinstance(source, bytes) else Path(source).stat().st_size
-    with h5py.File(io.BytesIO(source) if isinstance(source, bytes) else os.fspath(source), "r") as file:
-        return _Reader(h5py, budget=RATIO * size + SLACK).group(file)
-
-
-class _Reader:
-    """Walks a file and keeps count of what it has read."""
-
-    def __init__(self, h5py: Any, *, budget: int) -> None:
-        self.h5py, self.budget, self.objects = h5py, budget, OBJECTS
-
-    def group(self, source: Any, depth: int = 0) -> Group:
-        if depth > DEPTH:
-            raise ConvertError(f"groups must be nested at most {DEPTH} deep, got more at {source.name!r}")
-        result = Group(attributes=_attributes(source))
-        for name in source:
-            if depth == 0 and name in TRAINING:
-                continue
-            self.objects -= 1
-            if self.objects < 0:
-                raise ConvertError(f"file must hold at most {OBJECTS} objects, got more")
-            link = source.get(name, getlink=True)
-            if not isinstance(link, self.h5py.HardLink):
-                raise ConvertError(f"{name!r} must be stored in the file itself, got a {type(link).__name__}")
-            item = source[name]
-            # TensorFlow on Windows wrote whole paths with backslashes as one name.
-            *parents, leaf = name.split("\\")
-            here = result
-            for part in parents:
-                here = here.groups.setdefault(part, Group())
-            if isinstance(item, self.h5py.Group):
-                _merge(here.groups.setdefault(leaf, Group()), self.group(item, depth + 1))
-            elif isinstance(item, self.h5py.Dataset):
-                here.arrays[leaf] = self.array(item)
-        return result
-
-    def array(self, item: Any) -> Array:
-        if item.is_virtual or item.external:
-            raise ConvertError(f"array {item.name!r} must be stored in the file itself, got external storage")
-        if item.dtype.kind not in "fiub":
-            raise ConvertError(f"array {item.name!r} must hold numbers, got {item.dtype}")
-        self.budget -= item.dtype.itemsize * int(np.prod(item.shape or (1,), dtype=object))
-        if self.budget < 0:
-            limit = f"{RATIO} times the file's size"
-            raise ConvertError(f"arrays must take at most {limit}, got more at {item.name!r} of shape {item.shape}")
-        return np.asarray(item[()])
-
-
-def _merge(target: Group, source: Group) -> None:
-    target.groups.update(source.groups)
-    target.arrays.update(source.arrays)
-    target.attributes.update(source.attributes)
-
-
-def _attributes(source: Any) -> dict[str, Any]:
-    """The attributes of `ATTRIBUTES` (or numbered parts of them), as str or list of str."""
-    return {
-        key: _text(source.attrs[key])
-        for key in source.attrs
-        if key in ATTRIBUTES or (key.rstrip("0123456789") in ("layer_names", "weight_names"))
+    request = {
+        "path": [str(folder) for folder in sys.path],
+        "file": None if isinstance(source, bytes) else os.path.abspath(source),
     }
+    content = json.dumps(request).encode() + b"\n" + (source if isinstance(source, bytes) else b"")
+    with _started() as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        clock = threading.Timer(PATIENCE + size // BYTES_PER_SECOND, process.kill)
+        clock.start()
+        try:
+            _send(process.stdin, content)
+            return Answer(process.stdout, lambda: _ended(process.wait(), size)).group()
+        finally:
+            process.kill()
+            clock.cancel()
+            clock.join()
 
 
-def _text(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8")
-    if isinstance(value, np.ndarray):
-        return [_text(v) for v in value.tolist()] if value.ndim else _text(value.item())
-    return value
+def _started() -> subprocess.Popen[bytes]:
+    """The child, waiting for its request."""
+    if getattr(sys, "frozen", False) or not sys.executable:
+        raise ConvertError(
+            "HDF5 must be read by a Python interpreter apart, got a program that has none: convert first"
+        )
+    command = [sys.executable, "-I", "-S", "-B", hdf5_child.__file__]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # whose threads would count as memory
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment
+        )
+    except OSError as error:
+        raise ConvertError(f"process that reads HDF5 could not be started: {error}") from error
+
+
+def _send(stream: IO[bytes], content: bytes) -> None:
+    """Give the child its request; if it has ended, reading its answer says why."""
+    try:
+        with stream:
+            stream.write(content)
+    except BrokenPipeError:
+        return
+
+
+def _ended(status: int, size: int) -> str:
+    """Why the child ended before its answer did."""
+    if status in (-signal.SIGKILL, -getattr(signal, "SIGXCPU", 0)):
+        return f"file must be read in the time that its {size} bytes allow, got a reader that had to be ended"
+    return f"file must be undamaged HDF5, got one that ended its reader with status {status}"
+
+
+class Answer:
+    """What the child writes.
+
+    Parameters
+    ----------
+    stream : binary file
+    ended : callable
+        Tells why it has ended too early.
+    """
+
+    def __init__(self, stream: IO[bytes], ended: Callable[[], str]) -> None:
+        self.stream, self.ended = stream, ended
+
+    def group(self) -> Group:
+        """The whole file."""
+        root = Group()
+        while True:
+            line = self.line()
+            if "group" in line:
+                _place(root, line["group"]).attributes.update(line["attributes"])
+            elif "array" in line:
+                *parents, name = line["array"]
+                *above, leaf = name.split("\\")
+                _place(root, [*parents, *above]).arrays[leaf] = self.array(line)
+            elif "refused" in line:
+                raise ConvertError(line["refused"])
+            elif "damaged" in line:
+                raise ConvertError(f"file must be undamaged HDF5, got {line['damaged']}")
+            else:
+                return root
+
+    def line(self) -> dict[str, Any]:
+        """The next line."""
+        text = self.stream.readline()
+        if not text.endswith(b"\n"):
+            raise ConvertError(self.ended())
+        line: dict[str, Any] = json.loads(text)
+        return line
+
+    def array(self, line: dict[str, Any]) -> Array:
+        """The array that a line announces."""
+        array: Array = np.empty(line["shape"], line["dtype"])
+        flat = array.reshape(-1).view(np.uint8)
+        at = 0
+        while at < flat.size:
+            count = self.stream.readinto(flat[at:].data)  # type: ignore[attr-defined]
+            if not count:
+                raise ConvertError(self.ended())
+            at += count
+        return array
+
+
+def _place(root: Group, path: list[str]) -> Group:
+    """The group at a path, made where it is missing; TensorFlow on Windows wrote paths with backslashes as one name."""
+    here = root
+    for name in path:
+        for part in name.split("\\"):
+            here = here.groups.setdefault(part, Group())
+    return here

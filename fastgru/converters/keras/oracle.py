@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..damage import asking
 from .values import Array
 
 
@@ -42,7 +43,7 @@ class Oracle:
         single = structure is None or not isinstance(structure, list | tuple | dict)
         given = arrays[0] if single else self.keras.tree.pack_sequence_as(structure, arrays)
         self._reset()
-        with self.keras.device("cpu:0"):
+        with asking("Keras"), self.keras.device("cpu:0"):
             outputs = self.forward(given, arrays)
         self._reset()
         return tuple(np.asarray(self.keras.ops.convert_to_numpy(y)) for y in outputs)

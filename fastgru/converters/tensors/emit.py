@@ -26,9 +26,16 @@ class Start:
 
 
 class Emitter:
-    """Collects nodes, names them, and knows the spec of every value."""
+    """Collects nodes, names them, and knows the spec of every value.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    budget : int, optional
+        Bytes that the weights of all nodes may take.
+    """
+
+    def __init__(self, budget: int | None = None) -> None:
+        self.budget = budget
         self.inputs: dict[str, Spec] = {}
         self.specs: dict[str, Spec] = {}
         self.producers: dict[str, Node] = {}
@@ -57,7 +64,10 @@ class Emitter:
         ------
         GraphError
             When the op does not take these inputs.
+        ConvertError
+            When a value is too large, or weights are beyond the budget.
         """
+        self._spend(op)
         specs = op.infer(tuple(self.specs[v] for v in inputs))
         stem, name = name, self.unique(name)
         self.stems[name] = stem
@@ -69,6 +79,16 @@ class Emitter:
         self.producers.update(dict.fromkeys(outputs, node))
         self.order.append(node)
         return outputs
+
+    def _spend(self, op: Op) -> None:
+        """Count the weights of an op, which may be made from sizes, or be the same ones again."""
+        if self.budget is None:
+            return
+        self.budget -= sum(array.nbytes for array in op.weights().values())
+        if self.budget < 0:
+            raise ConvertError(
+                "weights must not multiply beyond what the file holds, got nodes that make or repeat more"
+            )
 
     @staticmethod
     def _bounded(name: str, spec: Spec) -> None:

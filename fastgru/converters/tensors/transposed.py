@@ -9,7 +9,7 @@ import numpy as np
 
 from ...graph import ConvTranspose, Dense, Op, OverlapAdd, Reshape, TimeConv, Transpose
 from ...graph.convolution import extent
-from .values import Array
+from .values import Array, room
 
 
 class Along(NamedTuple):
@@ -48,6 +48,7 @@ def over_time(weight: Array, along: Along, rest: Sequence[Along], groups: int, f
         yield _turned(weight, along, groups)
         return
     if along.dilation > 1:  # steps that no tap reaches get zeros
+        room(channels, each, size, *weight.shape[3:])
         spread = np.zeros((channels, each, size, *weight.shape[3:]), dtype=weight.dtype)
         spread[:, :, :: along.dilation] = weight
         weight = spread

@@ -20,6 +20,7 @@ from ...graph import Spec
 from .steps import parted
 
 BATCH, TIME = "B", "T"
+MOST_MADE = 2**25  # elements of an array that is made from sizes alone
 Atom = str | int
 Axis = tuple[Atom, ...]
 Array = NDArray[Any]
@@ -197,3 +198,15 @@ def plain(sizes: Iterable[Size]) -> Array:
 def elements(shape: Iterable[int]) -> int:
     """How many numbers an array of this shape holds."""
     return prod(int(n) for n in shape)
+
+
+def room(*shape: int) -> None:
+    """Refuse to make an array of this shape out of sizes alone, which a file of a few bytes may declare.
+
+    Raises
+    ------
+    ConvertError
+        When it is larger than `MOST_MADE`.
+    """
+    if elements(shape) > MOST_MADE:
+        raise ConvertError(f"array made from sizes must have at most {MOST_MADE} elements, got shape {shape}")
