@@ -83,6 +83,11 @@ class Attributes:
         self._read.add(name)
         if name not in self._given:
             return default
+        declared: Any = self._schema.attributes.get(name) if self._schema else None
+        kind = self._given[name].type
+        if declared is not None and declared.type.value != kind:
+            wanted, got = declared.type.name.lower(), AttributeProto.AttributeType.Name(kind).lower()
+            raise ConvertError(f"attribute {name!r} must be of type {wanted}, got {got}")
         return self._value(self._given[name])
 
     def graph(self, name: str) -> GraphProto:

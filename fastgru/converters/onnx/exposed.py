@@ -10,7 +10,7 @@ from typing import NamedTuple
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from ..tensors.values import Tensor, Value
-from .reading import Source
+from .reading import Source, needed_by
 
 
 class Seen(NamedTuple):
@@ -88,6 +88,31 @@ def exposed(source: Source, taken: Mapping[str, str], names: Sequence[str]) -> M
     returned = {o.name for o in graph.output}
     graph.output.extend(ValueInfoProto(name=n) for n in dict.fromkeys(names) if n not in returned)
     return model
+
+
+def reduced(source: Source, taken: Mapping[str, str]) -> ModelProto | None:
+    """The model without what its outputs do not need, which may be as costly as a file likes; None where all is needed.
+
+    Branches that are taken are in place of Ifs.
+    """
+    graph = source.proto.graph
+    parts = [(graph.node, [o.name for o in graph.output]), *((f.node, f.output) for f in source.proto.functions)]
+    if not taken and not any(_dead(*part) for part in parts):
+        return None
+    model = exposed(source, taken, ())
+    for part in (model.graph, *model.functions):
+        outputs = [o if isinstance(o, str) else o.name for o in part.output]
+        dead = _dead(part.node, outputs)
+        kept = [node for i, node in enumerate(part.node) if i not in dead]
+        del part.node[:]
+        part.node.extend(kept)
+    return model
+
+
+def _dead(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> set[int]:
+    """Numbers of the nodes that outputs do not depend on."""
+    needed = needed_by(nodes, outputs)
+    return {i for i, node in enumerate(nodes) if needed.isdisjoint(node.output)}
 
 
 def _stored(tensor: TensorProto, source: Source) -> TensorProto:

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TypeProto, helper
 
-from ...errors import ConvertError
+from ...errors import ConvertError, GraphError
+from ..damage import MALFORMED
 from ..tensors.emit import Emitter
 from ..tensors.values import Array, Dim, Tensor, Unavailable, Value, is_symbolic
 from . import symbols
@@ -18,13 +19,10 @@ from .call import Attributes, Call
 from .exposed import Trail
 from .folding import Folder
 from .operators import OPERATORS, file_for
-from .reading import DEEPEST, DEFAULT_DOMAINS, Source
+from .reading import DEEPEST, DEFAULT_DOMAINS, Source, needed_by
 
 MOST_NODES = 50_000  # functions may call functions: what a small file can unfold to has no other bound
 MOST_PROBLEMS = 100
-
-# What arithmetic, NumPy and onnx raise on attributes and inputs that do not fit an operator.
-MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 Scope = ChainMap[str, Value]
 
@@ -60,7 +58,7 @@ class Translator:
     def graph(self, graph: GraphProto, scope: Scope) -> list[Value]:
         """The outputs of a graph whose inputs, and outer values, are in `scope`, which its own values join."""
         outputs = [output.name for output in graph.output]
-        needed = _needed(graph.node, outputs)
+        needed = needed_by(graph.node, outputs)
         for tensor in graph.initializer:
             if tensor.name in needed and tensor.name not in scope:
                 scope[tensor.name] = self._initializer(tensor)
@@ -94,9 +92,8 @@ class Translator:
         for node in nodes:
             if needed.isdisjoint(node.output):
                 continue
-            self._nodes += 1
-            if self._nodes > MOST_NODES:
-                raise TooLarge(f"model must have at most {MOST_NODES} nodes when unfolded, got more")
+            if not depth:
+                self._spend(1)
             if node.domain in DEFAULT_DOMAINS and node.domain:
                 copy = NodeProto()
                 copy.CopyFrom(node)
@@ -109,6 +106,12 @@ class Translator:
             outputs += [Unavailable(f"output {i} of {node.op_type} is not computed") for i in
                         range(len(outputs), len(node.output))]  # fmt: skip
             scope.update((n, v) for n, v in zip(node.output, outputs, strict=False) if n)
+
+    def _spend(self, nodes: int) -> None:
+        """Count nodes that are looked at, of functions and branches all of them."""
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            raise TooLarge(f"model must have at most {MOST_NODES} nodes when unfolded, got more")
 
     def _checked(
         self, node: NodeProto, name: str, inputs: list[Value], scope: Scope, opsets: Mapping[str, int], depth: int
@@ -123,7 +126,7 @@ class Translator:
             outputs = self._evaluate(node, name, inputs, scope, opsets, depth)
         except TooLarge:
             raise
-        except ConvertError as error:
+        except (ConvertError, GraphError) as error:
             self.problems.append(f"node {name!r} ({node.op_type}): {error}")
             self.variable |= getattr(error, "inputs", frozenset())
             return failed
@@ -181,9 +184,10 @@ class Translator:
             raise ConvertError("condition must be constant, got sizes of batch or time")
         branch = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
         graph = call.attributes.graph(branch)
+        self._spend(len(graph.node))
         inner = scope.new_child()
         names = [output.name for output in graph.output]
-        needed = _needed(graph.node, names)
+        needed = needed_by(graph.node, names)
         inner.update((t.name, self._initializer(t)) for t in graph.initializer if t.name in needed)
         with self.trail.branch(call.node, branch):
             self.nodes(graph.node, needed, inner, opsets, depth + 1)
@@ -193,37 +197,17 @@ class Translator:
         self, function: FunctionProto, node: NodeProto, inputs: list[Value], depth: int, name: str
     ) -> list[Value]:
         """The outputs of a function called by `node`."""
+        self._spend(len(function.node))
         scope: Scope = ChainMap(dict.fromkeys(function.input))
         scope.update(zip(function.input, inputs, strict=False))
         given = {a.name: a for a in function.attribute_proto} | {a.name: a for a in node.attribute}
         opsets = {("" if o.domain in DEFAULT_DOMAINS else o.domain): o.version for o in function.opset_import}
         body = [_with_attributes(n, given) for n in function.node]
-        needed = _needed(body, [n for n, o in zip(function.output, node.output, strict=False) if o])
+        needed = needed_by(body, [n for n, o in zip(function.output, node.output, strict=False) if o])
         with self.trail.function():
             self.nodes(body, needed, scope, {**self.source.opsets, **opsets}, depth + 1, name)
         wanted = [n if o else "" for n, o in zip(function.output, node.output, strict=False)]
         return [self._found(scope, n, "output of a function") if n else None for n in wanted]
-
-
-def _needed(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> set[str]:
-    """The values that `outputs` depend on, by the nodes of one graph and the graphs within them."""
-    needed = set(outputs)
-    for node in reversed(nodes):
-        if not needed.isdisjoint(node.output):
-            needed.update(_reads(node))
-    return needed
-
-
-def _reads(node: NodeProto) -> set[str]:
-    """What a node may read, including what the graphs in its attributes take from outside."""
-    found, waiting = set(node.input), [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
-    while waiting:
-        graph = waiting.pop()
-        found.update(o.name for o in graph.output)
-        for inner in graph.node:
-            found.update(inner.input)
-            waiting += [a.g for a in inner.attribute if a.type == AttributeProto.GRAPH]
-    return found
 
 
 def _constant(call: Call) -> Array:

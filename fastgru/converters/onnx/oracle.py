@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from onnx import helper
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
+from onnx import ModelProto, helper
 
 from ...errors import OracleError
 from .. import LayerOutput
+from ..damage import asking, line_of
 from ..tensors.values import BATCH, Array, Atom, Tensor, is_time
-from .exposed import exposed
+from .exposed import exposed, reduced
 from .reading import Source
 
 if TYPE_CHECKING:
@@ -23,9 +25,26 @@ if TYPE_CHECKING:
 def oracles(path: str | os.PathLike[str], source: Source, found: Translation) -> tuple[Any, Any, str]:
     """Those of the outputs and of the values inside, or None twice; and why there are none."""
     try:
-        return OnnxOracle(session(os.fspath(path)), found), OnnxLayers(source, found), ""
+        model = reduced(source, found.trail.taken)
+        own = os.fspath(path) if model is None else serialized(model)
+        return OnnxOracle(session(own), found), OnnxLayers(source, found), ""
     except OracleError as why:
         return None, None, str(why)
+
+
+def serialized(model: ModelProto) -> bytes:
+    """The bytes of a model.
+
+    Raises
+    ------
+    OracleError
+        When it has more than protobuf takes.
+    """
+    try:
+        data: bytes = model.SerializeToString()
+    except (EncodeError, ValueError) as error:
+        raise OracleError(f"model must be small enough for onnxruntime: {line_of(error)}") from error
+    return data
 
 
 def session(model: str | bytes) -> Any:
@@ -43,11 +62,12 @@ def session(model: str | bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
+    # As the file says it: optimised, a product with int8 weights takes its other operand as int8, too.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no other base; such as operator sets that it does not know yet
-        first = (str(error).strip().splitlines() or [""])[0][:200]
-        raise OracleError(f"onnxruntime does not take the model: {first}") from error
+        raise OracleError(f"onnxruntime does not take the model: {line_of(error)[:200]}") from error
 
 
 class OnnxLayers:
@@ -66,7 +86,7 @@ class OnnxLayers:
     def __call__(self, x: Any) -> tuple[LayerOutput, ...]:
         seen = {each.output: each for each in self.found.trail.seen if each.tensor.spec.dtype == "float"}
         model = exposed(self.source, self.found.trail.taken, list(seen))
-        oracle = OnnxOracle(session(model.SerializeToString()), self.found, {n: s.tensor for n, s in seen.items()})
+        oracle = OnnxOracle(session(serialized(model)), self.found, {n: s.tensor for n, s in seen.items()})
         emit = self.found.emit
         told = [(s, emit.told(s.tensor.value, y)) for s, y in zip(seen.values(), oracle(x), strict=True)]
         return tuple(LayerOutput(each.name, each.kind, *found) for each, found in told if found is not None)
@@ -90,7 +110,7 @@ class OnnxOracle:
         self.outputs = found.outputs if outputs is None else outputs
         self.timed = any(is_time(a) for layout in found.layouts.values() for a in layout)
         self.batched = any(a == BATCH for layout in found.layouts.values() for a in layout)
-        self.types = {v.name: helper.tensor_dtype_to_np_dtype(_ELEMENTS[v.type]) for v in session.get_inputs()}
+        self.types = {v.name: _dtype(v) for v in session.get_inputs()}
 
     def __call__(self, x: Any) -> tuple[Array, ...]:
         graph = self.found.graph
@@ -130,7 +150,9 @@ class OnnxOracle:
                 shape = [a if isinstance(a, int) else batch for a in layout]
                 feeds[name] = states.get(name, np.full(shape, length if lengths else 0))
         feeds = {n: np.ascontiguousarray(a, dtype=self.types[n]) for n, a in feeds.items()}
-        results = dict(zip([o.name for o in self.session.get_outputs()], self.session.run(None, feeds), strict=True))
+        with asking("onnxruntime"):
+            values = self.session.run(None, feeds)
+        results = dict(zip([o.name for o in self.session.get_outputs()], values, strict=True))
         outputs = [_from_onnx(results[n], y, batch) for n, y in self.outputs.items()]
         return outputs, {name: results[output] for name, output in found.states.items()}
 
@@ -162,3 +184,10 @@ _ELEMENTS = {
     "tensor(int32)": 6, "tensor(int64)": 7, "tensor(bool)": 9, "tensor(float16)": 10, "tensor(double)": 11,
     "tensor(uint32)": 12, "tensor(uint64)": 13,
 }  # fmt: skip
+
+
+def _dtype(value: Any) -> Any:
+    """The NumPy type of an input of a session."""
+    if value.type not in _ELEMENTS:
+        raise OracleError(f"onnxruntime must be given numbers of a type that NumPy has, got {value.type}")
+    return helper.tensor_dtype_to_np_dtype(_ELEMENTS[value.type])

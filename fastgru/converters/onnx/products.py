@@ -45,6 +45,8 @@ def multiply(call: Call, a: Tensor, b: Tensor) -> Tensor:
 def _matrices(call: Call, a: Tensor, b: Tensor) -> Tensor:
     """The product of stacks of matrices; rows or columns that are batch or time become axes of the stack."""
     if not b.is_frame(b.rank - 1):
+        if not a.is_frame(a.rank - 2):
+            raise ConvertError(f"product must have rows or columns of fixed number, got {a} and {b}")
         return _exchanged(_matrices(call, _exchanged(b), _exchanged(a)))
     single = not a.is_frame(a.rank - 2)
     if single:

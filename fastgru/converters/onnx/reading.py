@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +152,27 @@ def _name_problems(graph: GraphProto, where: str) -> list[str]:
 
 def _name(node: NodeProto) -> str:
     return node.name or next(iter(node.output), node.op_type)
+
+
+def needed_by(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> set[str]:
+    """The values that `outputs` depend on, by the nodes of one graph and the graphs within them."""
+    needed = set(outputs)
+    for node in reversed(nodes):
+        if not needed.isdisjoint(node.output):
+            needed.update(_reads(node))
+    return needed
+
+
+def _reads(node: NodeProto) -> set[str]:
+    """What a node may read, including what the graphs in its attributes take from outside."""
+    found, waiting = set(node.input), [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
+    while waiting:
+        graph = waiting.pop()
+        found.update(o.name for o in graph.output)
+        for inner in graph.node:
+            found.update(inner.input)
+            waiting += [a.g for a in inner.attribute if a.type == AttributeProto.GRAPH]
+    return found
 
 
 # Tensors -----------------------------------------------------------------------------------------

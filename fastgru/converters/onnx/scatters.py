@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import ConvertError
 from ...graph import Concat, Gather
-from ..tensors.values import Array, Tensor, elements
+from ..tensors.values import Array, Tensor, elements, room
 from ..tensors.views import in_order
 from .call import Call, Translator
 from .gathers import _fixed
@@ -22,6 +22,7 @@ def scatter_nd(call: Call) -> Tensor:
     block = elements(shape[depth:])
     ids = _within(ids.reshape(-1, depth), shape[:depth])
     first = np.ravel_multi_index(tuple(ids.T), shape[:depth]) if depth else np.zeros(len(ids), np.int64)
+    room(len(first), block)
     places = (first[:, None] * block + np.arange(block)).reshape(-1)
     return _written(call, data, places, updates)
 

@@ -7,7 +7,7 @@ import numpy as np
 from ...errors import ConvertError
 from ...graph import IRFFT, RFFT, Dense, Framing, Gather, Multiply, Pad
 from ..tensors.steps import windowed
-from ..tensors.values import Tensor
+from ..tensors.values import Tensor, room
 from ..tensors.views import in_order, ordered, renumbered, without
 from .call import Call, Translator
 
@@ -107,6 +107,7 @@ def _frames(call: Call, x: Tensor, n: int, step: int) -> Tensor:
     count = (x.spec.shape[frame] - n) // step + 1
     if count < 1:
         raise ConvertError(f"signal must have at least {n} samples, got {x}")
+    room(count, n)
     ids = np.arange(count)[:, None] * step + np.arange(n)
     value = call.add(Gather(frame), x.value, call.constant(ids, "int"))
     return call.result(value, [x.axes[0], (frame,), (frame + 1,)], x.elem)

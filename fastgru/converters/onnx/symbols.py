@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,8 @@ import numpy as np
 from ...errors import ConvertError
 from ..tensors.values import Array, Dim, Size, is_symbolic, product, quotient
 from .call import Call
+
+MOST = 2**20  # elements of all inputs, multiplied: more than any result has
 
 
 def evaluate(call: Call) -> list[Array] | None:
@@ -23,6 +26,10 @@ def evaluate(call: Call) -> list[Array] | None:
     handler = HANDLERS.get(call.node.op_type)
     if handler is None:
         return None
+    arrays = [v for v in call.inputs if isinstance(v, np.ndarray)]
+    if math.prod(max(1, a.size) for a in arrays) > MOST:
+        shapes = ", ".join(str(a.shape) for a in arrays)
+        raise ConvertError(f"sizes must be few where they are computed, got arrays of shapes {shapes}")
     return [_settled(array) for array in handler(call)]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import ConvertError
 from ...graph import Op, OverlapAdd, Recurrent, Reverse, State, Temporal, TimeConv, TimePad
 from ..tensors.steps import shifted
-from ..tensors.values import Array, Axis, Tensor, describe
+from ..tensors.values import Array, Axis, Tensor, describe, room
 
 if TYPE_CHECKING:
     from .call import Call
@@ -33,6 +33,7 @@ def unfolded(
     """Windows of steps as channels: (C, \\*rest) to (C * taps, \\*rest), the steps of a channel side by side."""
     frame = call.shape(value)
     count = int(np.prod(frame))
+    room(count, taps, taps)
     weight = np.tile(np.eye(taps, dtype=np.float32)[:, None], (count, 1, 1))
     op = TimeConv(weight, stride=stride, dilation=dilation, before=before, after=after, groups=count)
     y = call.reshape(call.add(op, call.reshape(value, (count,))), (*frame, taps))

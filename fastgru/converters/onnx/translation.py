@@ -18,6 +18,7 @@ from ..tensors.views import in_order
 from .axes import Declared, Layout, candidates, declared, declared_inputs, layouts_shown
 from .call import Call, NotConstant
 from .exposed import Trail
+from .folding import ALLOWANCE
 from .graph import Translator
 from .reading import Source, read
 from .states import FinalState, absorb, ends_only, pair
@@ -131,10 +132,16 @@ class _Attempt:
         pairs: dict[str, str],
     ) -> None:  # fmt: skip
         self.source, self.inputs, self.layouts, self.fixed, self.pairs = source, inputs, layouts, fixed, pairs
-        self.emit = Emitter()
+        self.emit = Emitter(ALLOWANCE + 16 * source.size)
         self.timed = any(is_time(a) for layout in layouts.values() for a in layout)
 
     def run(self) -> Translation:
+        try:
+            return self.translated()
+        except GraphError as error:
+            raise ConvertError(str(error)) from error
+
+    def translated(self) -> Translation:
         translator = Translator(self.source, self.emit)
         scope: ChainMap[str, Value] = ChainMap({**self.fixed, **{n: self.input(n) for n in self.inputs}})
         values = translator.graph(self.source.proto.graph, scope)
@@ -143,11 +150,7 @@ class _Attempt:
         if problems:
             raise NotConstant(listed(problems), translator.variable)
         outputs = {n: self.output(n, v) for n, v in zip(names, values, strict=True)}
-        try:
-            found = self.finish(outputs, {n: scope[n] for n in self.pairs})
-            return replace(found, trail=translator.trail)
-        except GraphError as error:
-            raise ConvertError(str(error)) from error
+        return replace(self.finish(outputs, {n: scope[n] for n in self.pairs}), trail=translator.trail)
 
     def input(self, name: str) -> Tensor:
         """The value of an input, which is a state where it is paired."""
