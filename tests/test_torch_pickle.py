@@ -226,3 +226,11 @@ def test_plain_containers_round_trip(file: Path) -> None:
         with zipfile.ZipFile(file, "w") as archive:
             archive.writestr("x/data.pkl", pickle.dumps(nested, protocol))
         assert read_checkpoint(file) == nested
+
+
+def test_deep_values_are_named_in_short(file: Path) -> None:
+    """Nesting has no limit in a pickle, Python's own text of it has."""
+    deep = b"N" + b"\x85" * 20_000
+    for body in (deep + b")R", GLOBAL_TENSOR + b"(" + storage() + numbers(0)[1:-1] + deep + deep + b"\x89}tR"):
+        write(file, body)
+        assert len(refused(file)) < 1000

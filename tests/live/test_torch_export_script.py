@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -258,6 +259,15 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.jit"
     path.write_bytes(b"PK\x03\x04 and nothing else")
     with pytest.raises(ConvertError, match=r"file must be one of torch\.jit\.save"):
+        to_graph(path, example_inputs=ROWS)
+
+
+def test_a_file_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.jit"
+    torch.jit.script(Tagger()).save(str(path))
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("large/data", bytes(100 << 20))
+    with pytest.raises(ConvertError, match=r"large\.jit' must unpack to at most 64 times its"):
         to_graph(path, example_inputs=ROWS)
 
 

@@ -12,6 +12,7 @@ from .layers import Array, Arrays
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which checkpoints keep a state_dict
 PREFIXES = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
+MOST_PREFIXES = 8  # one within the other
 IGNORED = ("num_batches_tracked",)  # a counter of training
 
 
@@ -41,7 +42,10 @@ def unwrap(nested: Any, what: str) -> dict[str, Array]:
             f"got something else under {', '.join(others[:8])}"
         )
     names = dict(nested)
-    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in names)), None):
+    for _ in range(MOST_PREFIXES):
+        prefix = next((p for p in PREFIXES if all(n.startswith(p) for n in names)), None)
+        if prefix is None:
+            break
         names = {name.removeprefix(prefix): array for name, array in names.items()}
     return names
 

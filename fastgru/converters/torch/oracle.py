@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from ..damage import asking
+
 Array = NDArray[Any]
 Path = tuple[Any, ...]  # an output's layout, then the keys that lead to it in what forward returns
 
@@ -51,7 +53,7 @@ class ModuleOracle:
     def __call__(self, x: Any) -> tuple[Array, ...]:
         """x: (B, T, I) or ids (B, T). A module of rows (B, I) is given every step as a row of its own."""
         steps = x.shape[:2]
-        with evaluating(self.module):
+        with evaluating(self.module), asking("PyTorch"):
             result = self.module(*self.arguments(x))
         outputs = []
         for layout, *keys in self.paths:
@@ -85,7 +87,7 @@ class CellOracle:
         """x: (B, T, I) to (B, T, H)."""
         state: Any = None
         outputs = []
-        with evaluating(self.module):
+        with evaluating(self.module), asking("PyTorch"):
             for frame in to_tensor(self.module, x).unbind(1):
                 state = self.module(frame, state)
                 outputs.append(state[0] if isinstance(state, tuple) else state)

@@ -11,6 +11,7 @@ import io
 import math
 import os
 import pickletools
+import reprlib
 import struct
 import warnings
 import zipfile
@@ -162,7 +163,7 @@ class _Machine:
         """Replace a function and its arguments by the result."""
         function, arguments = self.pop(2)
         if not isinstance(function, _Global) or function.name not in _CALLS or type(arguments) is not tuple:
-            raise TypeError(f"a call of {function!r:.60}")
+            raise TypeError(f"a call of {reprlib.repr(function)}")
         self.stack.append(_CALLS[function.name](self, *arguments))
 
     def build(self) -> None:
@@ -198,7 +199,7 @@ def _tensor(machine: _Machine, storage: Any, offset: Any, shape: Any, strides: A
     if any(type(n) is not int or not 0 <= n < 2**62 for n in numbers) or not len(shape) == len(strides) <= MAX_AXES:
         raise ConvertError(
             f"shape and strides of a tensor of {machine.what} must be at most {MAX_AXES} counts each, "
-            f"got {str(shape)[:200]} and {str(strides)[:200]}"
+            f"got {reprlib.repr(shape)} and {reprlib.repr(strides)}"
         )
     elements = storage.elements
     machine.archive.spend(math.prod(max(n, 1) for n in shape) * elements.itemsize, shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import fx
 
-from ...errors import ConvertError
+from ...errors import ConvertError, OracleError
 from .. import LayerOutput
 from ..tensors.values import Tensor
 from ..torch.inside import Recorder
@@ -41,7 +41,10 @@ class ExportLayers:
     def __call__(self, x: Any) -> tuple[LayerOutput, ...]:
         own = self.oracle
         tensors = {key: tensor for key, _, tensor in self._seen()}
-        arrays = ExportOracle(own.module, self._start, own.ports, tensors, own.whole)(x)
+        try:
+            arrays = ExportOracle(own.module, self._start, own.ports, tensors, own.whole)(x)
+        except OracleError as error:
+            raise OracleError(f"its layers do not run one by one: {error}") from error
         told = [self.found.emit.told(t.value, array) for t, array in zip(tensors.values(), arrays, strict=True)]
         return tuple(
             LayerOutput(name_of(node), _kind(node), *values)

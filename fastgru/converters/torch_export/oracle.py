@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..damage import asking
 from ..tensors.values import BATCH, Array, Atom, Tensor, is_time
 from ..torch.oracle import evaluating, to_array
 from .axes import Labels
@@ -64,7 +65,7 @@ class ExportOracle:
         with evaluating(self.module):
             parts = []
             for group in groups:
-                with self.start() as call:
+                with asking("PyTorch"), self.start() as call:
                     parts.append(self._rows(call, {n: a[group] for n, a in feeds.items()}))
         return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
 

@@ -16,8 +16,8 @@ from torch.nn.utils import rnn as packing
 from torch.overrides import TorchFunctionMode
 
 from ...errors import ConvertError
+from ..damage import line_of
 from ..torch.oracle import evaluating
-from .source import line_of
 from .table import find
 
 # The exporter unrolls PyTorch's own recurrent operators over time, which fixes the number of steps: these stand in.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from ...errors import ConvertError
 from ...graph import Like, Spec
 from .. import Imported
+from ..damage import MALFORMED, RATIO, SLACK, ZIPPED, line_of
 from ..tensors.emit import Emitter
 from ..tensors.values import BATCH, TIME, Size, Tensor
 from .axes import Layout
@@ -23,7 +25,7 @@ from .call import Session, kind_of
 from .exported import import_program
 from .script_graph import Attributes, ScriptInterpreter
 from .sizes import Sizes
-from .source import Source, line_of
+from .source import Source
 
 Key = tuple[str, str]
 
@@ -77,9 +79,19 @@ def import_script(
 
 
 def _load(path: Any) -> Any:
+    """The module of a file, whose entries may not take far more than the file."""
+    size = os.path.getsize(path)
     try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(info.file_size for info in archive.infolist())
+        if unpacked > RATIO * size + SLACK:
+            raise ConvertError(
+                f"{os.fspath(path)!r} must unpack to at most {RATIO} times its {size} bytes, got {unpacked}"
+            )
         return torch.jit.load(os.fspath(path), map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError, OSError) as error:
+    except ConvertError:
+        raise
+    except (*ZIPPED, *MALFORMED) as error:
         raise ConvertError(f"file must be one of torch.jit.save, got {os.fspath(path)!r}: {line_of(error)}") from error
 
 

@@ -12,6 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from ...errors import ConvertError
+from ..damage import line_of
 from ..torch.oracle import evaluating
 from .axes import Argument, Layout, shown
 
@@ -152,12 +153,6 @@ def result_names(tree: Any) -> list[str]:
     """Names of the leaves of what a module returns: their keys and places; ``"0"`` for a single tensor."""
     paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(tree.num_leaves)), tree))
     return [".".join(map(_key, path)) or "0" for path, _ in paths]
-
-
-def line_of(error: BaseException) -> str:
-    """The line of an error's message that says most: the first, or the last where TorchScript shows its own trace."""
-    lines = [line for line in str(error).strip().splitlines() if line.strip()] or [""]
-    return lines[-1 if "TorchScript interpreter" in lines[0] else 0][:500]
 
 
 def _attributes(module: Any) -> dict[tuple[str, str], torch.Tensor]:
