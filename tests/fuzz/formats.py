@@ -53,6 +53,10 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     "fgru": Format("fgru"),
     "states": Format("states"),
+    "onnx": Format("onnx_files"),
+    "keras": Format("keras_files", seconds=30.0),
+    "torch": Format("torch_files"),
+    "safetensors": Format("safetensors_files"),
 }
 
 
