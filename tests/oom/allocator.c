@@ -1,14 +1,14 @@
-/* The allocator of a child of tests/test_oom.py, preloaded: it counts what the thread that armed it allocates, fails
- * chosen allocations, and counts the blocks that are alive. Needs glibc. */
+/* The allocator of a child of tests/test_oom.py, preloaded: it counts and fails the allocations that one thread makes
+ * in given extension modules, and counts the blocks that are alive. Needs glibc. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
-#include <execinfo.h>
 #include <link.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unwind.h>
 
 extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
@@ -16,77 +16,88 @@ extern void *__libc_realloc(void *, size_t);
 extern void *__libc_memalign(size_t, size_t);
 extern void __libc_free(void *);
 
-#define FRAMES 400
 #define RANGES 256
 
-static struct { uintptr_t begin, end; } spared[RANGES]; /* code whose allocations never fail */
-static int ranges;
-static const char *names;
+typedef struct {
+  uintptr_t begin, end;
+  int ours;
+} range;
+
+static range ranges[RANGES]; /* extension modules, and the interpreter's loop */
+static int n_ranges;
+static const char *wanted;
 static volatile int armed;
 static int looking, persistent;
-static long count, chosen, failures, live;
+static long count, chosen, live;
 static pthread_t thread;
-static char owner[512]; /* whose call the last failure was: a path, or nothing */
+static char owner[512]; /* the module whose call failed last */
 
-static int add_ranges(struct dl_phdr_info *object, size_t size, void *unused) {
-  (void)size, (void)unused;
+static void add_range(uintptr_t begin, size_t size, int ours) {
+  if (n_ranges < RANGES) ranges[n_ranges++] = (range){begin, begin + size, ours};
+}
+
+static int is_wanted(const char *path) {
   char list[512];
-  strncpy(list, names, sizeof list - 1);
+  strncpy(list, wanted, sizeof list - 1);
   list[sizeof list - 1] = 0;
   for (char *rest = list, *name; (name = strsep(&rest, ","));)
-    for (int i = 0; strstr(object->dlpi_name, name) && i < object->dlpi_phnum && ranges < RANGES; i++)
-      if (object->dlpi_phdr[i].p_type == PT_LOAD) {
-        spared[ranges].begin = object->dlpi_addr + object->dlpi_phdr[i].p_vaddr;
-        spared[ranges].end = spared[ranges].begin + object->dlpi_phdr[i].p_memsz;
-        ranges++;
-      }
+    if (strstr(path, name)) return 1;
   return 0;
 }
 
-/* From now on this thread's allocation `n`, counted from 1, fails; with `all` every later one, too. None does for 0.
- * Those made, however indirectly, by objects that have one of `objects` in their path are counted but spared. */
-void oom_arm(long n, int all, const char *objects) {
-  void *warm[4];
-  backtrace(warm, 4); /* its first call loads a library */
-  ranges = 0, names = objects;
-  dl_iterate_phdr(add_ranges, NULL);
-  count = failures = 0, chosen = n, persistent = all, thread = pthread_self();
+static int add_module(struct dl_phdr_info *module, size_t size, void *unused) {
+  (void)size, (void)unused;
+  if (!strstr(module->dlpi_name, ".cpython-") && !strstr(module->dlpi_name, ".abi3.")) return 0;
+  for (int i = 0; i < module->dlpi_phnum; i++)
+    if (module->dlpi_phdr[i].p_type == PT_LOAD)
+      add_range(module->dlpi_addr + module->dlpi_phdr[i].p_vaddr, module->dlpi_phdr[i].p_memsz,
+                is_wanted(module->dlpi_name));
+  return 0;
+}
+
+/* From now on the thread's allocation `n` in `modules` (parts of their paths), counted from 1, fails; none for 0. With
+ * `all` every later one fails, too. An allocation is a module's if no other module and no Python code is between. */
+void oom_arm(long n, int all, const char *modules) {
+  Dl_info info;
+  const ElfW(Sym) *symbol = NULL;
+  void *loop = dlsym(RTLD_DEFAULT, "_PyEval_EvalFrameDefault");
+  n_ranges = 0, wanted = modules, owner[0] = 0;
+  if (loop && dladdr1(loop, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol)
+    add_range((uintptr_t)loop, symbol->st_size, 0);
+  dl_iterate_phdr(add_module, NULL);
+  count = 0, chosen = n, persistent = all, thread = pthread_self();
   armed = 1;
 }
 
-/* The allocations since `oom_arm`. */
+/* The modules' allocations since `oom_arm`. */
 long oom_disarm(void) {
   armed = 0;
   return count;
 }
 
-/* The object file whose call the last failure was: the innermost that is neither CPython nor a C library. */
 const char *oom_owner(void) { return owner; }
-
 long oom_live(void) { return __atomic_load_n(&live, __ATOMIC_RELAXED); }
 
-static int is_extension(const char *path) { return strstr(path, ".cpython-") || strstr(path, ".abi3."); }
-
-static int is_spared(void) {
-  void *frames[FRAMES];
-  Dl_info object;
-  looking = 1;
-  const int depth = backtrace(frames, FRAMES);
-  looking = 0;
-  owner[0] = 0;
-  for (int i = 0; i < depth && !owner[0]; i++)
-    if (dladdr(frames[i], &object) && object.dli_fname && is_extension(object.dli_fname))
-      strncpy(owner, object.dli_fname, sizeof owner - 1);
-  for (int i = 0; i < depth; i++)
-    for (int j = 0; j < ranges; j++)
-      if ((uintptr_t)frames[i] >= spared[j].begin && (uintptr_t)frames[i] < spared[j].end) return 1;
-  return 0;
+/* Stops at the innermost frame that a range has. */
+static _Unwind_Reason_Code look(struct _Unwind_Context *frame, void *found) {
+  const uintptr_t at = _Unwind_GetIP(frame);
+  for (int i = 0; i < n_ranges; i++)
+    if (at >= ranges[i].begin && at < ranges[i].end) {
+      *(uintptr_t *)found = ranges[i].ours ? at : 0;
+      return _URC_END_OF_STACK;
+    }
+  return _URC_NO_REASON;
 }
 
 static int fails(void) {
   if (!armed || looking || !pthread_equal(thread, pthread_self())) return 0;
-  if (++count < chosen || !chosen || (failures && !persistent) || is_spared()) return 0;
-  failures++;
+  uintptr_t found = 0;
+  looking = 1; /* the unwinder may allocate */
+  _Unwind_Backtrace(look, &found);
+  looking = 0;
+  if (!found || ++count < chosen || !chosen || (count > chosen && !persistent)) return 0;
+  Dl_info module;
+  if (dladdr((void *)found, &module) && module.dli_fname) strncpy(owner, module.dli_fname, sizeof owner - 1);
   errno = ENOMEM;
   return 1;
 }
