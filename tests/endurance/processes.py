@@ -1,4 +1,4 @@
-"""Fork in every state of the pool, exit beside running threads, and spawn: each in a fresh child, which must end well."""
+"""Fork in every state of the pool, exit beside running threads, spawn: each in a fresh child, which must end well."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ def works(threads):
 def busy(threads, stop):
     while not stop.is_set():
         assert (model(x, threads=threads) == y).all()
+
+def beside(run, threads):
+    stop = threading.Event()
+    other = threading.Thread(target=busy, args=(threads, stop))
+    other.start()
+    run()
+    stop.set()
+    other.join()
 """
 LONG = """
 long = np.ones((4, 200_000, 128), np.float32)
@@ -57,10 +65,8 @@ FORKS = {
     "beside idle workers": "model(x, threads=3); forked(lambda: works(3)); forked(lambda: works(1)); "
     "assert (model(x, threads=2) == y).all()",
     "in a child of a child": "model(x, threads=2); forked(lambda: works(2) and forked(lambda: works(2)) is None)",
-    "while a thread runs on one": "stop = threading.Event(); t = threading.Thread(target=busy, args=(1, stop)); t.start()\n"
-    "for _ in range(20): forked(lambda: works(1)); forked(lambda: works(2))\nstop.set(); t.join()",
-    "while a thread runs on three": "stop = threading.Event(); t = threading.Thread(target=busy, args=(3, stop)); t.start()\n"
-    "for _ in range(20): forked(lambda: works(1)); forked(lambda: works(3))\nstop.set(); t.join()",
+    "while a thread runs on one": "beside(lambda: [forked(lambda: works(n)) for n in (1, 2) * 20], 1)",
+    "while a thread runs on three": "beside(lambda: [forked(lambda: works(n)) for n in (1, 3) * 20], 3)",
     "of a stream in use": "s = model.stream(4, threads=2); a = s.process(x[:, :50]); "
     "forked(lambda: (s.process(x[:, 50:]) == y[:, 50:]).all()); assert (s.process(x[:, 50:]) == y[:, 50:]).all()",
 }

@@ -19,8 +19,8 @@ import fastgru
 
 from .operations import OPERATIONS, Operation, states
 
-# Whose allocations fail: the engine's, and NumPy's. What CPython allocates for Python code is its own to answer for, and
-# so is safetensors' (Rust, which ends the process).
+# Whose allocations fail: the engine's, and NumPy's. What CPython allocates for Python code is its own to answer for,
+# and so is what safetensors does (Rust, which ends the process).
 MODULES = b"fastgru/_,numpy/"
 REPEATS = 8  # runs of a batch: a leak is a block and more each time, batch after batch, than calls leave that succeed
 BATCHES = 12

@@ -96,7 +96,7 @@ class Operation:
 
     make: Callable[[], Any]
     call: Callable[[Any], Any]
-    look: Callable[[Any], list[Any]] = lambda result: [result]  # noqa: E731
+    look: Callable[[Any], list[Any]] = lambda result: [result]
 
 
 def threaded(model: fastgru.Model, x: np.ndarray) -> Operation:
