@@ -1,26 +1,30 @@
 #!/usr/bin/env bash
 # Build the engine and all kernels with a sanitizer, from a clean clone in a throw-away environment, and run tests:
 #   bash tests/sanitize.sh address|undefined|thread [--short] [pytest arguments]
+#   bash tests/sanitize.sh address --run -m tests.fuzz fgru --mutants 100000   (any arguments of Python)
 # Before the tests it proves that the sanitizer sees into every kernel object: each must have its symbols, and faults
 # planted from C (tests/planted.c) and, of threads, from Python (tests/planted_race.py) must be reported.
-# FASTGRU_ISAS=avx512 builds fewer kernels.
+# FASTGRU_ISAS=avx512 builds fewer kernels; FASTGRU_PACKAGES="onnx keras" installs what the run needs besides.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 kind=${1:-address}
 shift || true
-engine=(engine bitwise graphs stream frames clocks threads narrow transforms quantization recipe_parts tensor_ops selftest
-        fileformat)
+engine=(sweep engine bitwise graphs stream frames clocks threads narrow transforms quantization recipe_parts tensor_ops
+        selftest fileformat)
 case $kind in
-  address) flags=address symbols=__asan_ library=asan short=(stream frames clocks threads) ;;
-  undefined) flags=undefined,float-cast-overflow symbols=__ubsan_ library=ubsan short=(stream frames clocks threads) ;;
-  thread) flags=thread symbols=__tsan_ library=tsan short=(threads) engine=(threads stream frames clocks) ;;
+  address) flags=address symbols=__asan_ library=asan short=(sweep stream frames clocks threads) ;;
+  undefined) flags=undefined,float-cast-overflow symbols=__ubsan_ library=ubsan short=(sweep stream frames clocks threads) ;;
+  thread) flags=thread symbols=__tsan_ library=tsan short=(threads sweep) engine=(threads sweep stream frames clocks) ;;
   *) echo "sanitizer must be address, undefined or thread, got $kind" >&2; exit 2 ;;
 esac
 names=("${engine[@]}")
 if [ "${1:-}" = --short ]; then names=("${short[@]}"); shift; fi
-tests=("$@")
-if [ $# -eq 0 ]; then tests=("${names[@]/#/tests/test_}") tests=("${tests[@]/%/.py}"); fi
+names=("${names[@]/#/tests/test_}")
+run=(-m pytest -q -p no:cacheprovider)
+if [ "${1:-}" = --run ]; then run=("${@:2}")
+elif [ $# -gt 0 ]; then run+=("$@")
+else run+=("${names[@]/%/.py}"); fi
 
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
@@ -34,7 +38,7 @@ project = tomllib.load(open("pyproject.toml", "rb"))
 lists = project["build-system"]["requires"], project["project"]["dependencies"], project["project"]["optional-dependencies"]["test"]
 print("\n".join(sum(lists, [])))
 END
-python -m pip install -qq --disable-pip-version-check -r "$build/needs"
+python -m pip install -qq --disable-pip-version-check -r "$build/needs" ${FASTGRU_PACKAGES:-}
 FASTGRU_SANITIZE=$flags CFLAGS=-w python setup.py -q build_ext --inplace
 python -c "import site; print(site.getsitepackages()[0])" >"$build/site"
 echo "$PWD" >"$(cat "$build/site")/fastgru.pth" # also for tests that run an isolated Python
@@ -66,5 +70,5 @@ if [ "$kind" = thread ]; then
   grep -m 1 'WARNING: ThreadSanitizer: data race' "$build/reports"
 fi
 
-echo "== tests =="
-LD_PRELOAD=$preload "$build/venv/bin/python" -m pytest -q -p no:cacheprovider "${tests[@]}"
+echo "== python ${run[*]} =="
+LD_PRELOAD=$preload python "${run[@]}"
