@@ -71,4 +71,13 @@ if [ "$kind" = thread ]; then
 fi
 
 echo "== python ${run[*]} =="
-LD_PRELOAD=$preload python "${run[@]}"
+# pytest holds back what is written to the terminal, and children have exit codes of their own: reports go to files.
+for options in ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS; do export $options="${!options}:log_path=$build/report"; done
+code=0
+LD_PRELOAD=$preload python "${run[@]}" || code=$?
+if compgen -G "$build/report.*" >/dev/null; then
+  head -n 80 "$build"/report.*
+  echo "$kind: $(cat "$build"/report.* | grep -c '^SUMMARY') reports" >&2
+  exit 1
+fi
+exit $code
