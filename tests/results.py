@@ -1,8 +1,12 @@
-"""The figures of long runs: written by the commands that run them, read by `tests.figures`."""
+"""The figures of long runs: written by the commands that run them, read by `tests.figures`.
+
+    python -m tests.results KIND NAME KEY=VALUE ...     for commands that are no Python
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -22,3 +26,8 @@ def record(kind: str, name: str, figures: dict[str, object]) -> None:
     results.setdefault(kind, {})[name] = {**rounded, "date": date.today().isoformat()}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    kind, name, *pairs = sys.argv[1:]
+    record(kind, name, dict(pair.split("=", 1) for pair in pairs))

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Build the engine and all kernels with a sanitizer, from a clean clone in a throw-away environment, and run tests:
-#   bash tests/sanitize.sh address|undefined|thread [--short] [pytest arguments]
-#   bash tests/sanitize.sh address --run -m tests.fuzz fgru --mutants 100000   (any arguments of Python)
+#   bash tests/sanitize.sh address|undefined|thread [--short] [--record] [pytest arguments]
+#   bash tests/sanitize.sh address --run -m tests.fuzz fgru --mutants 100000     (any arguments of Python)
 # Before the tests it proves that the sanitizer sees into every kernel object: each must have its symbols, and faults
 # planted from C (tests/planted.c) and, of threads, from Python (tests/planted_race.py) must be reported.
-# FASTGRU_ISAS=avx512 builds fewer kernels; FASTGRU_PACKAGES="onnx keras" installs what the run needs besides.
+# --record writes the last line of the tests to docs/testing.json. FASTGRU_ISAS=avx512 builds fewer kernels;
+# FASTGRU_PACKAGES="onnx keras" installs what the run needs besides.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,6 +21,8 @@ case $kind in
 esac
 names=("${engine[@]}")
 if [ "${1:-}" = --short ]; then names=("${short[@]}"); shift; fi
+page=
+if [ "${1:-}" = --record ]; then page=$PWD; shift; fi
 names=("${names[@]/#/tests/test_}")
 run=(-m pytest -q -p no:cacheprovider)
 if [ "${1:-}" = --run ]; then run=("${@:2}")
@@ -74,10 +77,11 @@ echo "== python ${run[*]} =="
 # pytest holds back what is written to the terminal, and children have exit codes of their own: reports go to files.
 for options in ASAN_OPTIONS UBSAN_OPTIONS TSAN_OPTIONS; do export $options="${!options}:log_path=$build/report"; done
 code=0
-LD_PRELOAD=$preload python "${run[@]}" || code=$?
+LD_PRELOAD=$preload "$build/venv/bin/python" "${run[@]}" | tee "$build/log" || code=$?
 if compgen -G "$build/report.*" >/dev/null; then
   head -n 80 "$build"/report.*
   echo "$kind: $(cat "$build"/report.* | grep -c '^SUMMARY') reports" >&2
   exit 1
 fi
-exit $code
+[ $code -eq 0 ] || exit $code
+[ -z "$page" ] || { cd "$page" && python3 -m tests.results sanitizers "$kind" "result=$(tail -n 1 "$build/log")"; }
