@@ -1,6 +1,6 @@
 """The figures of long runs: written by the commands that run them, read by `tests.figures`.
 
-    python -m tests.results KIND NAME KEY=VALUE ...     for commands that are no Python
+python -m tests.results KIND NAME KEY=VALUE ...     for commands that are no Python
 """
 
 from __future__ import annotations

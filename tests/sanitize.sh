@@ -7,6 +7,7 @@
 # --record writes the last line of the tests to docs/testing.json. FASTGRU_ISAS=avx512 builds fewer kernels;
 # FASTGRU_PACKAGES="onnx keras" installs what the run needs besides.
 set -euo pipefail
+{ # read whole before it runs: the file may be edited meanwhile
 cd "$(dirname "$0")/.."
 
 kind=${1:-address}
@@ -85,3 +86,5 @@ if compgen -G "$build/report.*" >/dev/null; then
 fi
 [ $code -eq 0 ] || exit $code
 [ -z "$page" ] || { cd "$page" && python3 -m tests.results sanitizers "$kind" "result=$(tail -n 1 "$build/log")"; }
+exit
+}
