@@ -1010,7 +1010,7 @@ cdef class Stream:
 
     cdef checked_count(self, key, array, list problems):
         """A number of steps as int64, the same for all rows."""
-        counts = np.unique(array)
+        counts = np.unique(array).tolist()
         if len(counts) == 1 and -MOST_STEPS <= counts[0] <= MOST_STEPS and counts[0] == int(counts[0]):
             return array.astype(np.int64)
         got = ", ".join(f"{n:g}" for n in counts[:4]) + (", ..." if len(counts) > 4 else "")
@@ -1098,9 +1098,29 @@ cdef class Stream:
             return 0
         numbers = np.ascontiguousarray(index, dtype=np.intp)
         self.check_rows_apart()
+        self.settle()
         for i in range(numbers.size):
             self.initialise_row((<idx *>cnp.PyArray_DATA(numbers))[i])
         return 0
+
+    cdef void settle(self) noexcept:
+        """Move the steps that windows and waits keep to the beginning of their lines, where those of a row that begins
+        anew lie."""
+        cdef idx b, kept, width, item = self.plan.kernels.item
+        cdef int i
+        cdef char *line
+        cdef const Instruction *ins
+        cdef Window *w
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if ins.op != WINDOW and ins.op != WAIT:
+                continue
+            w = &self.windows[ins.frame.window]
+            kept, width = max(0, held_before(w)), ins.size * item
+            for b in range(self.B if w.drop > 0 else 0):
+                line = w.line + b * w.capacity * width
+                memmove(line, line + w.drop * width, kept * width)
+            w.held, w.drop = kept, max(0, w.drop - w.held)
 
     cdef int check_rows_apart(self) except -1:
         """Raise when a row that begins anew would have another number of steps in its windows than the others."""

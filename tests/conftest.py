@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from cells import ISAS
 
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # for bench and tests; what is installed goes first
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 os.environ.setdefault("KERAS_BACKEND", "torch")  # for tests/live, before anything imports Keras
 

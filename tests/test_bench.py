@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: what is installed goes before the checkout
 
 from bench import __main__ as command
 from bench import cases, engines, measure, network, real, report, roofline

@@ -188,6 +188,36 @@ def test_inputs_without_time_are_those_of_the_last_call_when_a_sequence_ends():
     assert np.array_equal(np.concatenate(parts), whole)
 
 
+def test_a_row_that_begins_anew_leaves_the_others_alone():
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    seen = b.add(g.TimeConv(w(3, 3, 5), before=4), x)
+    model = Model(b.build(b.add(g.Add(), seen, b.add(g.TimePool("max", 3, 1, before=2), x))))
+    a, c = steps(model, 20, 3), steps(model, 20, 3)[:, ::-1].copy()
+    for cut in (1, 2, 3, 4, 7, 20):
+        stream = model.stream(3)
+        stream.process(a[:, :cut])
+        stream.reset([1])
+        got = stream.process(c)
+        for row in (0, 2):
+            whole = model(np.concatenate([a[row, :cut], c[row]]))
+            assert np.array_equal(got[row], whole[cut:])
+        assert np.array_equal(got[1], model(c[1]))
+
+
+def test_the_last_step_outlives_copies():
+    model = Model([GRU.from_torch(w(12, 3), w(12, 4), return_sequences=False)])
+    stream = model.stream()
+    last = stream.process(steps_of(7))
+    for twin in (stream.copy(), pickle.loads(pickle.dumps(stream))):
+        assert np.array_equal(twin.flush(), last)
+    assert np.array_equal(stream.flush(), last)
+
+
+def steps_of(count: int) -> np.ndarray:
+    return np.random.default_rng(1).normal(size=(count, 3)).astype(np.float32)
+
+
 # A running stream ---------------------------------------------------------------------------------
 
 

@@ -249,7 +249,7 @@ class Lowerer:
         self.values[name] = View(output, spec.shape, contiguous(spec.shape), 0, time)
         if isinstance(op, g.Recurrent):
             sizes = dict(op.states())
-            if len(node.inputs) == 2:  # a masked stream must remember its last valid output
+            if len(node.inputs) == 2 or not op.return_sequences:  # the last valid output is given again later
                 sizes["y"] = op.output_size
             p.states += [(f"{node.name}.{n}", self.recurrences, n, (size,)) for n, size in sizes.items()]
             self.recurrences += 1

@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..results import record
 from .formats import FORMATS, mutant_of
 from .runner import Run
 from .worker import prepare
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--only", type=int, help="run this mutant alone, in this process")
     parser.add_argument("--save", type=Path, default=Path(tempfile.gettempdir()) / "fastgru-fuzz", help="reproducers")
+    parser.add_argument("--record", action="store_true", help="write the figures to docs/testing.json")
     given = parser.parse_args()
     if given.only is not None:
         return only(given.format, given.seed, given.only)
@@ -32,6 +34,8 @@ def main() -> int:
     run = Run(given.format, given.seed, seconds=seconds, mutants=stop, jobs=given.jobs, save=given.save)
     figures = run.run(begin=given.begin)
     print(figures.report(given.format, given.seed, run.elapsed))
+    if given.record:
+        record("fuzz", given.format, figures.as_dict())
     return 1 if figures.failures else 0
 
 

@@ -34,6 +34,10 @@ class Figures:
         """Mutants counted."""
         return sum(self.verdicts.values())
 
+    def as_dict(self) -> dict[str, object]:
+        """Mutants by verdict."""
+        return {"mutants": self.total, **{verdict: self.verdicts[verdict] for verdict in (ACCEPTED, FAILED)}}
+
     def report(self, name: str, seed: int, seconds: float) -> str:
         """All of it as text."""
         n = self.total

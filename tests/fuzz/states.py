@@ -104,6 +104,7 @@ def _read_only(x: Any) -> Any:
     return x
 
 
+LARGE = 1 << 20  # elements of what is not made odd once more: it may be one number broadcast
 TYPES = ("f2", "f8", "i4", "i8", "u8", "bool", "c8", "S3", "U2", "M8[s]", "m8[s]", "i1")
 NO_ARRAYS = (None, 0, 1.5, "x", b"x", {}, [], (), [[]], object(), float("nan"), 10**30, -1, True, {1})
 SAME = (  # the same numbers in another form: where they are accepted, nothing may differ
@@ -146,7 +147,7 @@ OTHER = (  # other numbers, shapes and types
 
 def odd(rng: random.Random, x: Any) -> Any:
     """A sound argument made odd; what is odd already stays so."""
-    if not x if isinstance(x, dict) else not (isinstance(x, np.ndarray) and x.dtype.kind in "fiub"):
+    if not x if isinstance(x, dict) else not (isinstance(x, np.ndarray) and x.dtype.kind in "fiub" and x.size < LARGE):
         return x
     if isinstance(x, dict):
         which, x = rng.random(), dict(x)
@@ -310,7 +311,7 @@ def _odd_state(s: Scene, rng: random.Random, state: dict[str, Any]) -> Any:
         return rng.choice((None, {}, 1, "x", [], {"x": 1}, {None: 1}, [(1, 2, 3)]))
     if which < 0.08:
         return model_of(rng.randrange(len(GRAPHS))).stream(s.batch).state
-    counts = [key for key in state if str(key).endswith(".held")]
+    counts = [key for key in state if str(key).endswith((".held", "steps"))]
     key = rng.choice(counts if counts and rng.random() < 0.5 else list(state))
     if which < 0.14:
         del state[key]
