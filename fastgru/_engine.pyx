@@ -23,7 +23,7 @@ import threading
 import numpy as np
 
 from . import memory
-from ._arrays import as_array
+from ._arrays import as_array, is_masked
 from .errors import GraphError
 from .graph import PRECISIONS
 
@@ -140,6 +140,7 @@ cdef class Plan:
     cdef readonly bint measure
     cdef idx work              # of a step of one row, in multiply-adds
     cdef str steps_key         # in a state that has counts: how many steps the inputs had
+    cdef list still            # inputs without time that a stream keeps, since flushing it needs them, and their keys
     cdef list nodes            # names, of `Instruction.node`
     cdef int typenum
     cdef cnp.dtype descr       # of outputs
@@ -181,7 +182,8 @@ cdef class Plan:
         self.dtypes = {i: v["dtype"] for i, v in enumerate(values) if "dtype" in v}
         self.typed = len(self.dtypes) > 0
         keys = {state[0] for state in states}
-        self.steps_key = next(k for k in ("steps", *(f"steps.{i}" for i in range(len(keys)))) if k not in keys)
+        self.steps_key = unused("steps", keys)
+        self.still = []
         if clocks > MAX_CLOCKS:
             raise GraphError(
                 f"layers that change the number of steps must be fewer than {MAX_CLOCKS}, got {clocks - 1}"
@@ -217,6 +219,8 @@ cdef class Plan:
             for output in (d["output"], *d.get("outputs", ())):
                 self.values[output].node = numbers[d["node"]]
             self.count_work(&self.instructions[i])
+        if self.n_windows:
+            self.still = [(v, unused(f"{self.names[v]}.last", keys)) for v in inputs if not self.sizes[v][1]]
         if self.framed:
             self.largest = max(v["size"] for v in values)
 
@@ -571,6 +575,11 @@ cdef class Plan:
         widest = max(self.widest, self.largest)
         rows = max(1 if self.framed else BLOCK_ROWS, BLOCK_BYTES // (widest * self.kernels.item))
         return max(1, rows // batch)
+
+
+cdef str unused(str key, set keys):
+    """`key`, or one like it that is not among `keys`."""
+    return next(k for k in (key, *[f"{key}.{i}" for i in range(len(keys))]) if k not in keys)
 
 
 cdef idx matrix_work(const fg_matrix *w, idx lanes) noexcept:

@@ -110,7 +110,7 @@ cdef void execute_store(const Instruction *ins, Run *run) noexcept nogil:
         run_nest(ins, run, 0, 1, 0, run.B)
         return
     for b in range(run.B):
-        if run.mask[b * run.mask_b]:
+        if valid(run, ins.clock, NULL, 0, b):
             run_nest(ins, run, 0, 1, b, 1)
 
 

@@ -39,6 +39,7 @@ cdef struct Layout:
     idx slots_at, slots_bytes  # of the values that share memory
     idx widest, most_rows     # of the products that are not fused
     idx scan_mask             # steps and rows of the largest recurrence inside an item
+    idx index                 # and of the largest recurrence at all
 
 
 cdef char *place(Arena *arena, idx size, int node) noexcept nogil:
@@ -90,13 +91,11 @@ cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
     """Place every buffer: the state first, then values and scratch."""
     cdef int i, slot
     cdef const Instruction *ins
-    l.widest, l.most_rows, l.scan_mask = 1, l.B, 0
+    l.widest, l.most_rows, l.scan_mask, l.index = 1, l.B, 0, 0
     for i in range(l.n_values):
         l.rows[i].b_stride = max(1, l.values[i].size)
         l.rows[i].t_stride = fg_times(l.B, l.rows[i].b_stride)
     l.max_steps[0] = l.block
-    if bytes_of(l.block, l.B, 1) > INT32_MAX:
-        arena.at = FG_TOO_LARGE  # rows of a block are numbered in 32 bits
     for i in range(l.n_instructions):
         ins = &l.instructions[i]
         if WINDOW <= ins.op <= WAIT:
@@ -111,14 +110,18 @@ cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
         ins = &l.instructions[i]
         if ins.op == RECURRENT:
             lay_out_recurrence(l, arena, ins, l.max_steps[ins.clock], l.B)
+            l.index = max(l.index, fg_times(l.max_steps[ins.clock], l.B))
         elif ins.op == SCAN:
             lay_out_recurrence_state(l, arena, ins.frame.layer, ins.frame.rows)
             lay_out_recurrence(l, arena, ins.frame.layer, ins.frame.steps, ins.frame.rows)
             l.most_rows = max(l.most_rows, ins.frame.rows)
             l.scan_mask = max(l.scan_mask, fg_times(ins.frame.steps, ins.frame.rows))
+            l.index = max(l.index, l.scan_mask)
     for i in range(l.n_values):
         if not (l.values[i].line or l.values[i].given or l.values[i].state) and (l.apart or l.values[i].slot < 0):
             l.rows[i].data = place(arena, value_bytes(l, i), l.values[i].node)
+    if l.index > INT32_MAX:
+        arena.at = FG_TOO_LARGE  # its steps and rows are numbered in 32 bits
     l.slots_at = arena.at
     if not l.apart:
         lay_out_slots(l, arena)
@@ -142,8 +145,7 @@ cdef void lay_out_slots(Layout *l, Arena *arena) noexcept nogil:
 
 cdef void lay_out_scratch(const Layout *l, Arena *arena, Run *run) noexcept nogil:
     """Place what a thread needs for itself while it runs."""
-    run.index = <int32_t *>place(arena, bytes_of(max(bytes_of(l.block, l.B, 1), l.scan_mask), 1, sizeof(int32_t)),
-                                 NO_NODE)
+    run.index = <int32_t *>place(arena, bytes_of(l.index, 1, sizeof(int32_t)), NO_NODE)
     run.active = <int32_t *>place(arena, bytes_of(l.most_rows, 1, sizeof(int32_t)), NO_NODE)
     run.scan_mask = <uint8_t *>place(arena, l.scan_mask, NO_NODE)
     run.scratch = place(arena, l.narrow, NO_NODE)

@@ -65,9 +65,10 @@ cdef struct Run:
     size_t arena_bytes
     fg_rows *rows             # of each value
     idx T, B
-    const uint8_t *mask       # (T, B) with the strides below, or NULL
+    const uint8_t *mask       # (T, B) of the whole call, with the strides below, or NULL
+    idx[32] done              # steps of each clock in the blocks before, where there is a mask
     idx mask_t, mask_b
-    int32_t *index            # (block * B) scratch: active rows of a block
+    int32_t *index            # (T * B) scratch: active rows of a block
     int32_t *active           # (B) scratch: active rows of a step
     Recurrence *recurrences
     char *product             # (B, panels, G, L) where the recurrent product is not fused with its gates
@@ -75,6 +76,7 @@ cdef struct Run:
     int loop_begin, loop_end  # instructions that run step by step
     int loop_clock
     idx[32] steps             # of each clock in this block
+    int clocks
     Window *windows
     bint ends                 # the sequence ends with this call
     bint rest                 # and what lies behind its end is wanted
@@ -161,9 +163,9 @@ cdef inline bint next_rows(const Instruction *ins, Run *run, idx count, fg_span 
     return True
 
 
-cdef inline bint valid(const Run *run, const fg_rows *own, idx t, idx b) noexcept nogil:
-    """Whether step t of row b counts, by the caller's mask and the graph's."""
-    if run.mask != NULL and not run.mask[t * run.mask_t + b * run.mask_b]:
+cdef inline bint valid(const Run *run, int clock, const fg_rows *own, idx t, idx b) noexcept nogil:
+    """True if step t of row b counts, by the caller's mask and the graph's."""
+    if run.mask != NULL and not run.mask[(run.done[clock] + t) * run.mask_t + b * run.mask_b]:
         return False
     return own == NULL or (<uint8_t *>row(own, 1, t, b))[0] != 0
 
@@ -499,7 +501,7 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
         span.count, span.index, step.index = 0, run.index, run.active
         for t in range(run.T):
             for b in range(run.B):
-                if valid(run, own, t, b):
+                if valid(run, ins.clock, own, t, b):
                     run.index[span.count] = <int32_t>(t * run.B + b)
                     span.count += 1
     for p in range(ins.n_phases):
@@ -516,7 +518,7 @@ cdef void execute_recurrent(const Instruction *ins, Run *run) noexcept nogil:
         if masked:
             step.count = 0
             for b in range(run.B):
-                if valid(run, own, t, b):
+                if valid(run, ins.clock, own, t, b):
                     run.active[step.count] = <int32_t>b
                     step.count += 1
         if i % LOOK_STEPS == LOOK_STEPS - 1 and stopped_together(run):

@@ -39,6 +39,7 @@ BATCH, STEPS, MASKED = 2, 16, 5  # rows, steps, and steps masked at the end of t
 RUNS = 3  # of the reference whose values tolerances hold at once
 FEWEST = 4  # steps of any value with time
 MOST = 1 << 20  # steps of the input
+LONG = 1 << 12  # steps from which on no more are taken than needed
 MOST_ID = 1 << 31
 PASSED_ON = (Dropout, Reshape, Transpose, Slice, Expand, Tile, Concat)  # ops whose output holds the numbers they read
 
@@ -88,11 +89,24 @@ def _steps(graph: Graph) -> int:
     while steps <= MOST:
         try:
             if min(graph.lengths(steps).values()) >= FEWEST:
-                return steps
+                return _fewer(graph, unit, steps)
         except GraphError as error:
             problem = str(error)
         steps *= 2
     raise ConvertError(f"graph must have a number of steps that fits it, got none up to {MOST}: {problem}")
+
+
+def _fewer(graph: Graph, unit: int, steps: int) -> int:
+    """Fewer steps than `steps` where that are many: a window of as many would otherwise be run as often."""
+    below = steps // 2
+    while steps > LONG and steps - below > unit:
+        middle = below + (steps - below) // 2 // unit * unit
+        try:
+            fits = min(graph.lengths(middle).values()) >= FEWEST
+        except GraphError:
+            fits = False
+        below, steps = (below, middle) if fits else (middle, steps)
+    return steps
 
 
 def readers(graph: Graph, name: str) -> list[Node]:

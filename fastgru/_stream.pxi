@@ -44,14 +44,14 @@ cdef class Stream:
     cdef bint several, single      # outputs; whether there is one input
     cdef list copies               # of inputs that an output overlaps
     cdef list raised               # what a handler of a signal raised during a call
-    cdef list still                # the inputs without time of the last call, for `flush`
+    cdef dict still                # the inputs without time of the last call, for `flush`: zeros before one
     cdef cnp.ndarray own_frame     # of a step: the one input where it was converted, (*frame) or (B, *frame)
 
     def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None, bint measure=False):
         self.plan, self.model, self.batch, self.threads = plan, model, batch, threads
         self.B = 1 if batch is None else batch
         self.block = block if block > 0 else plan.block(self.B)
-        self.copies, self.raised, self.still = [], [None], []
+        self.copies, self.raised, self.still = [], [None], {}
         self.recurrences = <Recurrence *>allocate(plan.n_recurrences, sizeof(Recurrence))
         self.rows = <fg_rows *>allocate(plan.n_values, sizeof(fg_rows))
         self.windows = <Window *>allocate(plan.n_windows, sizeof(Window))
@@ -74,6 +74,8 @@ cdef class Stream:
         lead = () if batch is None else (self.B,)
         ids = plan.values[self.in_value].size == 0
         self.own_frame = np.zeros(lead + plan.shapes[self.in_value], np.int64 if ids else plan.dtype)
+        for v, _ in plan.still:
+            self.still[v] = np.zeros(lead + plan.shapes[v], plan.dtype if plan.sizes[v][0] else np.int64)
         self.run.kernels, self.run.narrow = plan.kernels, plan.narrow
         self.run.gemm = NULL
         if plan.blas != NULL:
@@ -84,7 +86,7 @@ cdef class Stream:
         self.run.n_values, self.run.arena, self.run.arena_bytes = plan.n_values, self.arena.base, self.arena.at
         self.run.part, self.run.parts, self.run.bad_id, self.run.watch = 0, 1, 0, NULL
         self.run.loop_begin, self.run.loop_end, self.run.mixed = plan.loop_begin, plan.loop_end, plan.framed
-        self.run.loop_clock, self.run.windows = plan.loop_clock, self.windows
+        self.run.loop_clock, self.run.windows, self.run.clocks = plan.loop_clock, self.windows, plan.clocks
         self.initialise()
 
     def __dealloc__(self):
@@ -161,6 +163,8 @@ cdef class Stream:
         cdef int i
         cdef const Instruction *ins
         self.steps = 0
+        for array in self.still.values():
+            array.fill(0)
         for b in range(self.B):
             self.initialise_row(b)
         for i in range(self.plan.n_instructions):
@@ -311,10 +315,8 @@ cdef class Stream:
         self.claim()
         try:
             shape = (() if self.batch is None else (self.B,))
-            still = {v: array for v, array in self.still}
             empty = tuple([
-                still.get(v, np.zeros(shape + ((0,) if self.plan.sizes[v][1] else ()) + self.plan.shapes[v],
-                                      self.plan.dtype))
+                self.still[v] if v in self.still else np.zeros((*shape, 0, *self.plan.shapes[v]), self.plan.dtype)
                 for v in self.plan.inputs
             ])
             result = self.forward(empty, 0, None, True, NULL, 0, 0, True, True)
@@ -394,9 +396,10 @@ cdef class Stream:
         return steps
 
     cdef bint takes(self, x) except -1:
-        """Whether an object is an id inside the table, or an array of real numbers of the frame's shape: it then lies
-        in `own_frame`. That takes a fifth of what a conversion that knows nothing of either does."""
-        cdef int i, number
+        """True if an object is an id inside the table, or an array of numbers of the frame's shape: it then lies in
+        `own_frame`. About five times faster than the generic conversion."""
+        cdef idx i
+        cdef int number
         if type(x) is int or type(x) is np.int64:
             if self.batch is not None or self.plan.values[self.in_value].size:
                 return False
@@ -412,7 +415,12 @@ cdef class Stream:
             if cnp.PyArray_DIM(x, i) != cnp.PyArray_DIM(self.own_frame, i):
                 return False
         number = cnp.PyArray_TYPE(x)
-        if not (cnp.PyTypeNum_ISFLOAT(number) or cnp.PyTypeNum_ISINTEGER(number) or cnp.PyTypeNum_ISBOOL(number)):
+        if number == cnp.NPY_DOUBLE and self.plan.typenum == cnp.NPY_FLOAT and cnp.PyArray_ISCARRAY_RO(x):
+            for i in range(cnp.PyArray_SIZE(x)):  # NumPy would warn of a number beyond float32
+                (<float *>cnp.PyArray_DATA(self.own_frame))[i] = <float>(<double *>cnp.PyArray_DATA(x))[i]
+            return True
+        if not (number == cnp.NPY_FLOAT16 or number == cnp.NPY_FLOAT or cnp.PyTypeNum_ISINTEGER(number)
+                or cnp.PyTypeNum_ISBOOL(number)):
             return False
         cnp.PyArray_CopyInto(self.own_frame, x)
         return True
@@ -470,7 +478,8 @@ cdef class Stream:
             return numbers
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must be real numbers, got {array.dtype}")
-        return np.ascontiguousarray(array, dtype=self.plan.dtype)
+        with np.errstate(over="ignore"):  # a number beyond float32 is infinite there
+            return np.ascontiguousarray(array, dtype=self.plan.dtype)
 
     def steps_of(self, arrays):
         """T of converted inputs."""
@@ -500,12 +509,13 @@ cdef class Stream:
         if type(inputs) is tuple:
             for i in range(len(plan.inputs)):
                 self.place_input(plan.inputs[i], inputs[i], T, out is not None, y, arrays)
-            if plan.n_windows and not ends:
-                self.keep_still(inputs)
         else:
             self.place_input(self.in_value, inputs, T, out is not None, y, arrays)
         self.run.ends, self.run.rest = ends, rest
         self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
+        memset(self.run.done, 0, plan.clocks * sizeof(idx))
+        if mask != NULL and plan.n_windows:
+            self.check_masked(T)
         result = tuple(arrays) if self.several else y
         self.run_all(T)
         if out is not None and self.copies:
@@ -517,7 +527,25 @@ cdef class Stream:
                 self.restore()
                 raise
         self.count_steps(T, ends)
+        if plan.still and not ends:
+            for v, array in zip(plan.inputs, inputs):
+                if v in self.still:
+                    self.still[v][...] = array
         return result
+
+    cdef int check_masked(self, idx T) except -1:
+        """Raise where a mask of T steps would meet a layer that runs over another number of steps."""
+        cdef const Instruction *ins
+        cdef int i
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if (ins.op == RECURRENT or ins.op == STORE) and self.due[ins.clock] != T:
+                raise ValueError(
+                    f"lengths and mask must be omitted where a layer runs over other steps than the input: "
+                    f"{self.plan.nodes[ins.node]!r} over {self.due[ins.clock]}, x has {T}; "
+                    "call the model with rows of one length"
+                )
+        return 0
 
     cdef int run_all(self, idx T) except -1:
         """Run the instructions over T steps; restore the state where they can't come to their end."""
@@ -597,13 +625,6 @@ cdef class Stream:
             if ends and self.counts_differ(self.steps):
                 self.steps = ENDED
 
-    cdef int keep_still(self, tuple inputs) except -1:
-        """Keep copies of inputs without time: `flush` needs them."""
-        self.still = [
-            (v, array.copy()) for v, array in zip(self.plan.inputs, inputs) if not self.plan.sizes[v][1]
-        ]
-        return 0
-
     cdef typed(self, list arrays):
         """The outputs, those of integers and truth values as such."""
         cdef dict dtypes = self.plan.dtypes
@@ -616,8 +637,14 @@ cdef class Stream:
         cdef Plan plan = self.plan
         if out is not None and (not isinstance(out, (tuple, list)) or len(out) != len(plan.outputs)):
             raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
-        return [self.output(v, None if out is None else out[i], chunk, f"out[{i}]")
-                for i, v in enumerate(plan.outputs)]
+        cdef list arrays = [self.output(v, None if out is None else out[i], chunk, f"out[{i}]")
+                            for i, v in enumerate(plan.outputs)]
+        cdef int j
+        for i in range(len(arrays) if out is not None else 0):
+            for j in range(i):
+                if overlap(<cnp.ndarray>arrays[i], <cnp.ndarray>arrays[j]):
+                    raise ValueError(f"out[{i}] must not share memory with out[{j}], got arrays that overlap")
+        return arrays
 
     cdef void place_output(self, int value, cnp.ndarray y) noexcept:
         cdef fg_rows *rows = &self.rows[value]
@@ -654,7 +681,7 @@ cdef class Stream:
         if given is None:
             Py_INCREF(self.plan.descr)  # the array takes it over; by type number, NumPy would look it up
             return PyArray_NewFromDescr(cnp.ndarray, self.plan.descr, n, dims, NULL, NULL, 0, None)
-        cdef bint fits = isinstance(given, cnp.ndarray)
+        cdef bint fits = isinstance(given, cnp.ndarray) and (type(given) is cnp.ndarray or not is_masked(given))
         if fits:
             y = <cnp.ndarray>given
             fits = (cnp.PyArray_TYPE(y) == self.plan.typenum and cnp.PyArray_ISCARRAY(y) and cnp.PyArray_NDIM(y) == n)
@@ -939,7 +966,8 @@ cdef class Stream:
         ``"<layer>.held"``, how many of those there are: the same for all rows. Overlap-adds have ``"<layer>.sums"``,
         the steps not yet complete, and in ``"<layer>.held"`` 1 once they gave any, or minus the steps still to be cut.
         A model with such layers also has ``"steps"``: how many steps the inputs had since the stream was new, from
-        which every ``held`` follows; -1 once the sequence has ended.
+        which every ``held`` follows; -1 once the sequence has ended. Inputs without time are ``"<input>.last"`` there,
+        as the last call had them: what is given when the sequence ends needs them.
 
         Setting it copies the arrays. A state that does not fit is refused with a ValueError (a TypeError if it is no
         mapping) that lists everything found, and the stream stays as it was.
@@ -958,6 +986,8 @@ cdef class Stream:
             result[key] = array[0] if self.batch is None else array
         if self.plan.n_windows:
             result[self.plan.steps_key] = np.int64(self.steps) if self.batch is None else np.full(self.B, self.steps)
+        for v, key in self.plan.still:
+            result[key] = self.still[v].copy()
         return result
 
     @state.setter
@@ -971,6 +1001,8 @@ cdef class Stream:
                     self.put(recurrence, name, shape, arrays[key])
                 if self.plan.n_windows:
                     self.steps = np.ravel(arrays[self.plan.steps_key])[0]
+                for v, key in self.plan.still:
+                    self.still[v][...] = arrays[key]
             except BaseException:  # out of memory in the middle
                 self.restore()
                 raise
@@ -985,6 +1017,8 @@ cdef class Stream:
         except (TypeError, ValueError):
             raise TypeError(f"state must be a dict of arrays, got {type(given).__name__}") from None
         rows = {key: (shape, name == "held") for key, _, name, shape in self.plan.states}
+        inputs = {key: v for v, key in self.plan.still}
+        rows.update({key: ((), False) for key in inputs})
         if self.plan.n_windows:
             rows[self.plan.steps_key] = ((), True)
         for key in rows.keys() - given.keys():
@@ -992,6 +1026,9 @@ cdef class Stream:
         for key in given.keys() - rows.keys():
             problems.append(f"key of state must be one of {list(rows)}, got {key!r}")
         for key in rows.keys() & given.keys():
+            if key in inputs:
+                arrays[key] = self.checked_input(inputs[key], given[key], key, problems)
+                continue
             shape = rows[key][0] if self.batch is None else (self.B, *rows[key][0])
             array = as_array(given[key], f"state[{key!r}]")
             if array.shape != shape or array.dtype.kind not in "fiu":
@@ -1007,6 +1044,14 @@ cdef class Stream:
         if problems:
             raise ValueError("; ".join(sorted(problems)))
         return arrays
+
+    cdef checked_input(self, int value, given, key, list problems):
+        """An input without time, converted."""
+        try:
+            return self.converted(value, given, False, f"state[{key!r}]")
+        except (TypeError, ValueError) as error:
+            problems.append(str(error))
+        return None
 
     cdef checked_count(self, key, array, list problems):
         """A number of steps as int64, the same for all rows."""
@@ -1153,7 +1198,9 @@ cdef class Stream:
                 twin.recurrences[i].now = self.recurrences[i].now
             for i in range(self.plan.n_windows):
                 twin.windows[i].held, twin.windows[i].drop = self.windows[i].held, self.windows[i].drop
-            twin.steps, twin.still = self.steps, list(self.still)
+            twin.steps = self.steps
+            for v, array in self.still.items():
+                twin.still[v][...] = array
         finally:
             self.release()
         return twin

@@ -83,8 +83,9 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
             return
         if run.mixed:
             run.T = run.steps[ins.clock]
-            if run.T == 0 and ins.op != RECURRENT and not WINDOW <= ins.op <= WAIT:
-                continue
+            if run.T == 0 and ins.op != RECURRENT and not WINDOW <= ins.op <= WAIT and (
+                    run.values[ins.output].time or (ins.frame != NULL and ins.frame.over_time)):
+                continue  # what has no time is made of what has none: it is there at the end, too
         if (run.final or run.mixed or run.values[ins.output].time or ins.op == RECURRENT) and (
                 run.part == 0 or ins.op == RECURRENT):
             EXECUTE[ins.op](ins, run)
@@ -108,13 +109,12 @@ cdef void run_loop(Run *run) noexcept nogil:
 
 
 cdef void shift(Run *run, idx steps) noexcept nogil:
-    """Let step 0 of every value, and of the mask, be the one `steps` further on."""
+    """Let step 0 of every value of the loop be the one `steps` further on."""
     cdef int i
     for i in range(run.n_values):
         if run.values[i].time and run.values[i].clock == run.loop_clock and not run.values[i].stays:
             run.rows[i].data = <char *>run.rows[i].data + steps * run.rows[i].t_stride * run.values[i].item
-    if run.mask != NULL:
-        run.mask += steps * run.mask_t
+    run.done[run.loop_clock] += steps
 
 
 cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
@@ -150,8 +150,8 @@ cdef void advance(Run *run, idx steps) noexcept nogil:
         if run.values[i].time and run.values[i].slot < 0 and not inside(run, rows):
             rows.data = (<char *>rows.data + (run.steps[run.values[i].clock] if run.mixed else steps) * rows.t_stride
                          * run.values[i].item)
-    if run.mask != NULL:
-        run.mask += steps * run.mask_t
+    for i in range(run.clocks):
+        run.done[i] += run.steps[i]
 
 
 cdef void run_part(void *arg, int part) noexcept nogil:

@@ -95,6 +95,7 @@ class Model:
             from . import _blas  # imports SciPy, which a packed model does not need
 
             blas = _blas.functions()
+        check_items(self._graph, dtype)
         plan = partial(_plan, lower(fused(self._graph)), select_isa(isa), dtype, blas)
         self._memory = _needs(plan(measure=True))
         memory.check(self._memory.plan + self._memory.stream, "the model and a stream of one row", self._memory.node)
@@ -177,10 +178,10 @@ class Model:
             if y is not NotImplemented:
                 return y
         batch, steps = self._extent(x)
-        counted = _counted_steps(lengths, mask, batch, 1 if steps is None else steps)
         length = 1 if steps is None else steps
         whole = length if self._plan.blockers else min(length, self._plan.block(batch or 1))
         stream = self._borrow(batch, max(1, whole), None if threads is None else _engine.checked_threads(threads))
+        counted = _counted_steps(lengths, mask, batch, length)
         arrays = stream.convert(x, steps is not None)
         if state is not None:
             stream.state = {**stream.state, **_as_state(state)}
@@ -384,8 +385,17 @@ class Model:
         return f"<fastgru.Model {self._graph!r} dtype={self.dtype} isa={self.isa}{reduced}{faster}>"
 
 
+def check_items(graph: Graph, dtype: str) -> None:
+    """Raise MemoryLimitError where one step of one value alone is too large, before anything is made of it."""
+    largest = max(graph.specs, key=lambda value: math.prod(graph.specs[value].shape))
+    node = next((n.name for n in graph.nodes if largest in n.outputs), largest)
+    needed = math.prod(graph.specs[largest].shape) * np.dtype(dtype).itemsize
+    memory.check(needed, f"one step of {largest!r}", node)
+
+
 def memory_of(graph: Graph, dtype: str) -> Memory:
     """Return what a model of `graph` would need, without making it."""
+    check_items(graph, dtype)
     blas = None
     if dtype != "float32":
         from . import _blas

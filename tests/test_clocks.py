@@ -214,3 +214,45 @@ def test_a_softmax_over_no_steps_has_none():
     b = GraphBuilder()
     pooled = b.add(g.TimePool("max", 2, stride=2), b.input("x", Spec((4,))))
     assert Model(b.build(b.add(g.TimeSoftmax(), pooled)))(np.ones((3, 1, 4), np.float32)).shape == (3, 0, 4)
+
+
+def same_convolution(layer: g.Op) -> g.Graph:
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    return b.build(b.add(layer, b.add(g.TimeConv(w(4, 3, 5), before=2, after=2), x)))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        g.GRU(w(12, 4), w(12, 4)),
+        g.LSTM(w(20, 4), w(20, 5), mask_output="carry"),
+        g.GRU(w(12, 4), w(12, 4), reverse=True),
+    ],
+)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_lengths_count_the_steps_of_layers_behind_windows(layer, threads):
+    """Their steps come later than those of the input, which is run in many blocks."""
+    graph, rng = same_convolution(layer), np.random.default_rng(3)
+    model, steps = Model(graph), 30_000
+    x = rng.normal(size=(3, steps, 3)).astype(np.float32)
+    assert steps > 2 * model._plan.block(3)
+    lengths = np.array([steps, 17_001, 5])
+    mask = np.arange(steps) < lengths[:, None]
+    wanted = reference.run(graph, x, mask=mask)[0][0]
+    assert np.abs(model(x, lengths=lengths, threads=threads) - wanted).max() <= TOLERANCE
+    holes = rng.random((3, steps)) < 0.5
+    wanted = reference.run(graph, x, mask=holes)[0][0]
+    assert np.abs(model(x, mask=holes, threads=threads) - wanted).max() <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    "op", [g.TimePad(2, 0), g.TimePad(0, 3), g.TimePool("max", 2, 2), g.TimePad(3, 3, outside="reflect")]
+)
+def test_lengths_are_refused_where_a_layer_runs_over_other_steps(op):
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    model = Model(b.build(b.add(g.GRU(w(12, 3), w(12, 4)), b.add(op, x))))
+    with pytest.raises(ValueError, match=r"lengths and mask must be omitted where .*: 'gru' over \d+, x has 8"):
+        model(np.zeros((2, 8, 3), np.float32), lengths=[3, 8])
+    assert model(np.zeros((2, 8, 3), np.float32)).shape[0] == 2

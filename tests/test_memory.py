@@ -11,7 +11,7 @@ import pytest
 from frame_cases import w
 
 import fastgru
-from fastgru import FastGruError, MemoryLimitError, Model, fileformat, memory
+from fastgru import FastGruError, GraphError, MemoryLimitError, Model, fileformat, memory
 from fastgru import graph as g
 from fastgru.graph import GraphBuilder, Spec
 from fastgru.layers import LSTM, Dense
@@ -51,6 +51,22 @@ def test_what_needs_too_much_is_refused_by_name_before_it_is_allocated(graph, li
     limit("16M")
     with pytest.raises(MemoryLimitError, match=r"must be at most 16 MiB, got .*node 'culprit' needs most"):
         Model(graph)
+
+
+@pytest.mark.parametrize("mode", ["edge", "constant"])
+def test_an_item_that_is_too_large_is_refused_before_anything_is_made_of_it(mode, limit):
+    limit("256M")
+    graph = one(g.Pad((0, 2**28), (2, 0), mode), Spec((2, 2)))
+    with pytest.raises(MemoryLimitError, match="memory of one step of 'culprit' must be at most 256 MiB, got 4 GiB"):
+        Model(graph)
+
+
+def test_windows_over_what_follows_from_states_alone_are_refused():
+    b = GraphBuilder()
+    x, state = b.input("x", Spec((3,))), b.add(g.State(np.zeros(3)))
+    pooled = b.add(g.TimePool("average", 4, 2, before=1, after=1), b.add(g.Unary("neg"), state))
+    with pytest.raises(GraphError, match="what follows from states alone must give a step for every step"):
+        Model(b.build(pooled, feedback={state: x}))
 
 
 def test_sizes_that_multiply_stop_before_they_overflow(limit):

@@ -176,16 +176,34 @@ def test_a_node_called_steps_keeps_its_name():
     assert stream.state["steps.0"] == 4
 
 
-def test_inputs_without_time_are_those_of_the_last_call_when_a_sequence_ends():
+def conditioned() -> Model:
+    """A sequence, a gain and a word: what layers that look ahead still owe is made of all three."""
     b = GraphBuilder()
     x, gain = b.input("x", Spec((2,))), b.input("gain", Spec((2,), time=False))
+    word = b.input("word", Spec((), False, "int"))
     seen = b.add(g.TimeConv(w(2, 2, 5), before=2, after=2), x)
-    model = Model(b.build(b.add(g.Multiply(), seen, gain)))
-    xs, gains = steps(model, 30), np.array([2.0, -3.0], np.float32)
-    whole = model((xs, gains))
+    return Model(b.build(b.add(g.Multiply(), seen, b.add(g.Add(), gain, b.add(g.Embedding(w(7, 2)), word)))))
+
+
+def test_inputs_without_time_are_those_of_the_last_call_when_a_sequence_ends():
+    model, gain = conditioned(), np.array([2.0, -3.0], np.float32)
+    xs = np.random.default_rng(5).normal(size=(30, 2)).astype(np.float32)
+    whole = model((xs, gain, 5))
     stream = model.stream()
-    parts = [stream.process((xs[:13], gains)), stream.process((xs[13:], gains)), stream.flush()]
-    assert np.array_equal(np.concatenate(parts), whole)
+    parts = [stream.process((xs[:13], gain, 5)), stream.process((xs[13:], gain, 5))]
+    twins = [stream.copy(), pickle.loads(pickle.dumps(stream)), model.stream()]
+    twins[2].state = stream.state
+    with pytest.raises(ValueError, match="must have ids in"):
+        stream.process((xs[:3], gain + 1, 7))
+    ends = [each.flush() for each in (stream, *twins)]
+    assert np.array_equal(np.concatenate([*parts, ends[0]]), whole)
+    assert all(np.array_equal(end, ends[0]) for end in ends)
+    assert not stream.flush().any()  # of a new stream, whose gain is 0
+    state = stream.state
+    for key, wrong in (("word.last", 7), ("word.last", 1.5), ("gain.last", np.zeros(3)), ("gain.last", "x")):
+        with pytest.raises((ValueError, TypeError), match=rf"state\['{key}'\] must"):
+            stream.state = {**state, key: wrong}
+    assert same(stream.state, state)
 
 
 def test_a_row_that_begins_anew_leaves_the_others_alone():

@@ -11,6 +11,8 @@ import pytest
 from cells import make_cell
 
 from fastgru import Model
+from fastgru import graph as g
+from fastgru.graph import GraphBuilder, Spec
 from fastgru.layers import Bidirectional, Dense, Embedding
 
 X = np.random.default_rng(6).normal(size=(4, 12, 5)).astype(np.float32)
@@ -294,3 +296,30 @@ def test_a_frame_that_does_not_fit_is_refused_and_changes_nothing(wrong):
     with pytest.raises((TypeError, ValueError), match="x must"):
         stream.step(wrong)
     assert np.array_equal(before, stream.state["gru.h"])
+
+
+def test_outputs_that_overlap_or_are_masked_are_refused():
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    model = Model(b.build(b.add(g.Unary("neg"), x), b.add(g.Unary("abs"), x)))
+    xs, out = np.ones((4, 3), np.float32), np.empty((8, 3), np.float32)
+    for wrong in ((out[:4], out[:4]), (out[:4], out[2:6])):
+        with pytest.raises(ValueError, match=r"out\[1\] must not share memory with out\[0\]"):
+            model(xs, out=wrong)
+    with pytest.raises(ValueError, match=r"out\[0\] must be a writable"):
+        model(xs, out=(np.ma.masked_array(out[:4], mask=True), out[4:]))
+    assert model(xs, out=(out[:4], out[4:]))[1] is not None
+    assert np.array_equal(out, np.concatenate([-xs, xs]))
+
+
+@pytest.mark.parametrize(
+    "make", [np.array, lambda x: np.array(x, np.longdouble), lambda x: np.array(x)[:, ::-1][:, ::-1]]
+)
+def test_numbers_beyond_float32_are_infinite_without_a_warning(make):
+    b = GraphBuilder()
+    model = Model(b.build(b.add(g.Activate("linear"), b.input("x", Spec((3,))))))
+    x = make([[1e300, -1e300, 1.0]] * 3)
+    wanted = np.array([np.inf, -np.inf, 1.0], np.float32)
+    assert np.array_equal(model(x)[0], wanted)
+    assert np.array_equal(model.stream().step(x[0]), wanted)
+    assert np.array_equal(model.stream().process(x)[0], wanted)

@@ -92,6 +92,8 @@ class Program:
 
     def clock(self, time: int) -> Clock:
         """The clock of values with this `time`."""
+        if time == ANY_CLOCK:
+            raise GraphError("layers over what follows from states alone must give a step for every step")
         return self.clocks[time - 1]
 
     def new_window(self, states: dict[str, tuple[int, ...]]) -> int:

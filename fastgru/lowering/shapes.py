@@ -81,21 +81,21 @@ def _tile(p: Program, op: Any, x: Value) -> Value:
 RUN = 16  # ids that follow each other evenly, about, from which copying them is cheaper than looking up each
 
 
-def even_runs(ids: Sequence[int]) -> list[tuple[int, int, int]]:
-    """Ids as runs of (first, step, how many), each as long as it can be.
+def even_runs(ids: np.ndarray, most: int) -> list[tuple[int, int, int]]:
+    """Return ids as runs of (first, step, how many), each as long as it can be; none where there are more than `most`.
 
-    >>> even_runs([0, 1, 2, 3, 2, 1, 1, 1])
+    >>> even_runs(np.array([0, 1, 2, 3, 2, 1, 1, 1]), 3)
     [(0, 1, 4), (2, -1, 2), (1, 0, 2)]
     """
+    steps = np.diff(ids)
+    turns = np.append(np.flatnonzero(np.diff(steps)) + 1, len(steps))  # where the step is another than before
     found: list[tuple[int, int, int]] = []
-    for i in ids:
-        if found:
-            first, step, n = found[-1]
-            if n == 1 or i == first + n * step:
-                found[-1] = (first, i - first if n == 1 else step, n + 1)
-                continue
-        found.append((i, 1, 1))
-    return found
+    start = 0
+    while start < len(ids) and len(found) <= most:
+        end = int(turns[np.searchsorted(turns, start, side="right")]) if start < len(steps) else start
+        found.append((int(ids[start]), int(steps[start]) if end > start else 1, end - start + 1))
+        start = end + 1
+    return found if len(found) <= most else []
 
 
 def picked(source: View, axis: int, first: int, step: int, n: int) -> View:
@@ -109,8 +109,8 @@ def take(p: Program, source: View, index: View, axis: int) -> View:
     """Elements of `source` along an axis, by ids that may be known only when the model runs."""
     count = source.shape[axis]
     if index.buffer == CONSTANT and index.rank == 1 and index.size and (np.abs(index.numbers() + 0.5) < count).all():
-        runs = even_runs([int(i) % count for i in index.numbers()])
-        if len(runs) == 1 or len(runs) * RUN <= index.size:
+        runs = even_runs(index.numbers().astype(np.int64) % count, max(1, index.size // RUN))
+        if runs:
             parts = [picked(source, axis, *run) for run in runs]
             return parts[0] if len(parts) == 1 else join(p, parts, axis)
     shape = (*source.shape[:axis], *index.shape, *source.shape[axis + 1 :])
