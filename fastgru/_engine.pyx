@@ -32,7 +32,7 @@ cdef extern from "numpy/arrayobject.h":  # cnp leaves it out; it takes over a re
 
 cnp.import_array()
 
-cdef idx MOST_STEPS = <idx>1 << 53
+cdef idx MOST_STEPS = <idx>1 << 59
 
 cdef unsigned long main_thread = threading.main_thread().ident  # the one that handles signals
 

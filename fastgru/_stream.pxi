@@ -495,6 +495,8 @@ cdef class Stream:
         cdef Plan plan = self.plan
         cdef list arrays = None
         cdef cnp.ndarray y = None
+        if self.steps > MOST_STEPS - T:
+            raise ValueError("stream must be reset: it counts at most 2**59 steps")
         cdef int i
         self.due[0] = T
         if plan.n_windows:
@@ -1059,7 +1061,7 @@ cdef class Stream:
         if len(counts) == 1 and -MOST_STEPS <= counts[0] <= MOST_STEPS and counts[0] == int(counts[0]):
             return array.astype(np.int64)
         got = ", ".join(f"{n:g}" for n in counts[:4]) + (", ..." if len(counts) > 4 else "")
-        problems.append(f"state[{key!r}] must be one integer of at most 2**53, got {got}")
+        problems.append(f"state[{key!r}] must be one integer of at most 2**59, got {got}")
         return None
 
     cdef int check_counts(self, dict arrays, list problems) except -1:

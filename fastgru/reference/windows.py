@@ -42,6 +42,17 @@ def _views(x: F64, window: Ints, strides: Ints, dilations: Ints) -> dict[tuple[i
     }
 
 
+def _seen(x: F64, window: Ints, strides: Ints, dilations: Ints) -> F64:
+    """Windows over the last axes of x (..., *sizes) as a view (..., *counts, *window)."""
+    lead = x.ndim - len(window)
+    counts = [max(0, windows(*each)) for each in zip(x.shape[lead:], window, strides, dilations, strict=True)]
+    from_next = [n * s for n, s in zip(x.strides[lead:], strides, strict=True)]
+    inside = [n * d for n, d in zip(x.strides[lead:], dilations, strict=True)]
+    return np.lib.stride_tricks.as_strided(
+        x, (*x.shape[:lead], *counts, *window), (*x.strides[:lead], *from_next, *inside), writeable=False
+    )
+
+
 def _blocks(x: F64, groups: int) -> F64:
     """(B, T, C, *spatial) as (B, T, G, C / G, positions)."""
     return x.reshape(*x.shape[:LEAD], groups, x.shape[LEAD] // groups, int(np.prod(x.shape[SPATIAL:])))
@@ -86,14 +97,13 @@ def _pooled(
     op: g.Pool | g.TimePool, x: F64, window: Ints, strides: Ints, dilations: Ints, pads: tuple[Ints, Ints]
 ) -> F64:
     """The largest or the mean of windows over the last axes of x."""
-    maximum = op.mode == "max"
-    views = _views(_padded(x, *pads, value=-np.inf if maximum else 0.0), window, strides, dilations)
+    maximum, places = op.mode == "max", tuple(range(-len(window), 0))
+    seen = _seen(_padded(x, *pads, value=-np.inf if maximum else 0.0), window, strides, dilations)
     if maximum:
-        return np.asarray(np.max(list(views.values()), axis=0))
+        return np.asarray(seen.max(axis=places))
     counted = 1.0 if op.count_padding else 0.0
     ones = _padded(np.ones(x.shape[x.ndim - len(window) :]), *pads, value=counted)
-    counts = sum(_views(ones, window, strides, dilations).values())
-    return np.asarray(sum(views.values()) / counts)
+    return np.asarray(seen.sum(axis=places) / _seen(ones, window, strides, dilations).sum(axis=places))
 
 
 def _time_last(x: Array) -> Array:
