@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,8 @@ class Program:
         self.instructions: list[dict[str, Any]] = []
         self.clocks: list[Clock] = [Clock()]  # of `time` 1, 2, ...
         self.states: list[tuple[str, int, str, tuple[int, ...]]] = []
+        self._keys: set[str] = set()  # of the first `_counted` states
+        self._counted = 0
         self.windows = 0
         self.node = ""  # the name of the one being lowered
 
@@ -98,9 +101,10 @@ class Program:
 
     def new_window(self, states: dict[str, tuple[int, ...]]) -> int:
         """The number of a line of steps kept from call to call, shown as these states of the node."""
-        taken = {key for key, *_ in self.states}
-        stems = (self.node, *(f"{self.node}.{i}" for i in range(1, len(taken) + 1)))
-        stem = next(s for s in stems if all(f"{s}.{name}" not in taken for name in states))
+        self._keys.update(key for key, *_ in self.states[self._counted :])
+        self._counted = len(self.states)
+        stems = chain((self.node,), (f"{self.node}.{i}" for i in count(1)))
+        stem = next(s for s in stems if all(f"{s}.{name}" not in self._keys for name in states))
         self.states += [(f"{stem}.{name}", self.windows, name, shape) for name, shape in states.items()]
         self.windows += 1
         return self.windows - 1

@@ -7,6 +7,7 @@ operations leave no trace in an expression.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,13 +31,14 @@ from ..graph import (
 )
 from ..graph.activations import F64
 from ..reference import f64
-from .elements import Elements, Ids
+from .elements import MOVES, Elements, Ids
 
 Key = bytes  # of a vector: its numbers
 Term = tuple[Key, ...]  # the vectors of one product, sorted
 Sum = dict[Term, F64]  # product -> its coefficient for each element
 MOST_TERMS = 64  # of a sum that is expanded
 MOST_FACTORS = 8  # of a term
+STRAIGHT = ("linear", "affine")  # activations that are arithmetic
 DEEPEST = 100  # operations on the way to a vector that is expanded
 
 
@@ -46,6 +48,11 @@ class Product(NamedTuple):
     weight: F64
     bias: F64
     inputs: Ids
+
+
+def _bends(node: Node) -> bool:
+    """True for an activation that is no arithmetic."""
+    return isinstance(node.op, Activate) and node.op.activation.name not in STRAIGHT
 
 
 def key_of(ids: Ids) -> Key:
@@ -100,6 +107,49 @@ class Algebra:
         frame = self.graph.specs[node.outputs[0]].shape
         return np.asarray(np.broadcast_to(self.elements.of(node.inputs[index]), frame).reshape(-1)[places])
 
+    # Who reads what ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _readers(self) -> dict[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.graph.nodes:
+            for value in dict.fromkeys(node.inputs):
+                found.setdefault(value, []).append(node)
+        return found
+
+    @cached_property
+    def _states_fed(self) -> dict[str, list[tuple[int, str]]]:
+        """For each value the states that it feeds, numbered in their order."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for i, (state, value) in enumerate(self.graph.feedback.items()):
+            found.setdefault(value, []).append((i, state))
+        return found
+
+    def fed_by(self, value: str) -> list[str]:
+        """The states, in order, that may be fed a value times a vector, activated or projected once each at most.
+
+        The elements of a value are followed through moves and arithmetic to what reads them; an LSTM that hundreds
+        follow is not compared with the states of them all.
+        """
+        owners = np.unique(self.elements.owners(self.elements.flat(value)))
+        starts = [self.elements.owner_name(number) for number in owners.tolist() if number >= 0]
+        waiting = [(start, True, True) for start in starts]
+        seen, found = set(waiting), set(self._states_fed.get(value, []))
+        while waiting:
+            read, may_bend, may_project = waiting.pop()
+            found.update(self._states_fed.get(read, []))
+            for node in self._readers.get(read, []):
+                bends, projects = _bends(node), type(node.op) in PRODUCTS
+                if not (isinstance(node.op, MOVES) or type(node.op) in ARITHMETIC or projects):
+                    continue
+                if (bends and not may_bend) or (projects and not may_project):
+                    continue
+                step = (node.outputs[0], may_bend and not bends, may_project and not projects)
+                if step not in seen:
+                    seen.add(step)
+                    waiting.append(step)
+        return [state for _, state in sorted(found)]
+
     # Sums of products -------------------------------------------------------------------------------
 
     def expand(self, ids: Ids, stops: Sequence[Key] = (), depth: int = 0) -> Sum:
@@ -147,7 +197,7 @@ Read = Callable[[int], Sum]
 
 def _activate(node: Node, places: Ids, read: Read, graph: Graph) -> Sum | None:
     activation = node.op.activation  # type: ignore[attr-defined]
-    if activation.name not in ("linear", "affine"):
+    if activation.name not in STRAIGHT:
         return None
     slope, shift = activation.parameters if activation.name == "affine" else (1.0, 0.0)
     return total(scaled(read(0), slope), _fixed(np.full(places.size, shift)))

@@ -32,7 +32,7 @@ def match(algebra: Algebra, state: str) -> Iterator[Match]:
     feedback, flat = algebra.graph.feedback, algebra.elements.flat
     c, new_c = key_of(flat(state)), flat(feedback[state])
     roles = roles_of(algebra.expand(new_c, [c]), c)
-    for other in feedback if roles else ():
+    for other in algebra.fed_by(feedback[state]) if roles else ():
         output = _output(algebra, flat(feedback[other]), key_of(new_c)) if other != state else None
         if roles and output:
             found = _layer(algebra, roles, output, {"h": other, "c": state})

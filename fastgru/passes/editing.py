@@ -28,13 +28,14 @@ class Draft:
         self.feedback = dict(graph.feedback)
         self._instead: dict[str, str] = {}
         self._taken = {*graph.inputs, *self.nodes, *(v for node in graph.nodes for v in node.outputs)}
+        self._numbers: dict[str, int] = {}  # of each stem: the last that was tried
 
     def unique(self, stem: str) -> str:
         """`stem`, or `stem` with the first free number behind it; free as the name of a node and of a value."""
-        name, i = stem, 0
+        name = stem
         while name in self._taken:
-            i += 1
-            name = f"{stem}_{i}"
+            self._numbers[stem] = self._numbers.get(stem, 0) + 1
+            name = f"{stem}_{self._numbers[stem]}"
         self._taken.add(name)
         return name
 
@@ -72,11 +73,11 @@ class Draft:
 
     def build(self, *, keep_states: bool = True) -> Graph:
         """The graph of what its outputs need; `keep_states` keeps all that has a state as well."""
-        names = self._output_names()
+        names, final = self._output_names(), self._resolved()
         nodes = [
             replace(
                 node,
-                inputs=tuple(names.get(v, v) for v in map(self.resolve, node.inputs)),
+                inputs=tuple(names.get(w, w) for v in node.inputs for w in [final.get(v, v)]),
                 outputs=tuple(names.get(v, v) for v in node.outputs),
             )
             for node in self.nodes.values()
@@ -85,9 +86,9 @@ class Draft:
         nodes += [
             Node(self.unique(f"{o}.view"), Reshape(self.graph.specs[o].shape), (names.get(w, w),), (o,))
             for o in dict.fromkeys(self.graph.outputs)
-            if (w := self.resolve(o)) != o and o not in made
+            if (w := final.get(o, o)) != o and o not in made
         ]
-        known = {v: names.get(w, w) for v, source in self.feedback.items() for w in [self.resolve(source)]}
+        known = {v: names.get(w, w) for v, source in self.feedback.items() for w in [final.get(source, source)]}
         feedback = {names.get(v, v): source for v, source in known.items()}
         roots = [node for node in nodes if keep_states and node.op.states()]
         kept = live(nodes, self.graph.outputs, feedback, roots)
@@ -96,15 +97,27 @@ class Draft:
             self.graph.inputs, kept, self.graph.outputs, {v: source for v, source in feedback.items() if v in left}
         )
 
+    def _resolved(self) -> dict[str, str]:
+        """For each value that is replaced the one read in its place, each link of a chain followed once."""
+        found: dict[str, str] = {}
+        for value in self._instead:
+            trail = []
+            while value in self._instead and value not in found:
+                trail.append(value)
+                value = self._instead[value]
+            found.update(dict.fromkeys(trail, found.get(value, value)))
+        return found
+
     def _output_names(self) -> dict[str, str]:
         """New names of values: those that stand for an output get its name, and what had it another."""
         names: dict[str, str] = {}
+        fixed = {*self.graph.inputs, *self.graph.outputs}
         for output in dict.fromkeys(self.graph.outputs):
             value = self.resolve(output)
             if value == output:
                 continue
             names[output] = self.unique(output)
-            if value not in (*self.graph.inputs, *self.graph.outputs) and value not in names:
+            if value not in fixed and value not in names:
                 names[value] = output
         return names
 
@@ -116,16 +129,17 @@ def live(
     nodes = list(nodes)
     makers = {value: node for node in nodes for value in node.outputs}
     needed = {node.name for node in roots}
-    waiting = [*outputs, *(v for node in roots for v in _reads(node, feedback))]
+    waiting = [*outputs, *(v for node in roots for v in reads_of(node, feedback))]
     while waiting:
         node = makers.get(waiting.pop())
         if node is not None and node.name not in needed:
             needed.add(node.name)
-            waiting += _reads(node, feedback)
+            waiting += reads_of(node, feedback)
     return list(_ordered([node for node in nodes if node.name in needed], makers))
 
 
-def _reads(node: Node, feedback: Mapping[str, str]) -> list[str]:
+def reads_of(node: Node, feedback: Mapping[str, str]) -> list[str]:
+    """Return what a node reads, and what its states are fed."""
     return [*node.inputs, *(feedback[v] for v in node.outputs if v in feedback)]
 
 

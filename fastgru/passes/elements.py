@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -53,6 +54,7 @@ class Elements:
             else:
                 for value in node.outputs:
                     self._number(value)
+        self._bounds = np.array(self._starts, np.int64)
 
     def _number(self, value: str) -> None:
         self._first[value] = self._count
@@ -109,7 +111,7 @@ class Elements:
 
     def owners(self, ids: Ids) -> NDArray[np.int64]:
         """For every element a number that tells its owner; `NOTHING` for padding."""
-        return np.asarray(np.where(ids < 0, NOTHING, np.searchsorted(self._starts, ids, side="right") - 1))
+        return np.asarray(np.where(ids < 0, NOTHING, np.searchsorted(self._bounds, ids, side="right") - 1))
 
     def owner_name(self, number: int) -> str:
         """The value that a number of `owners` tells."""
@@ -123,7 +125,46 @@ class Elements:
 
     def same(self, ids: Ids) -> list[str]:
         """The values that hold just these elements in this order, in whatever frame."""
-        return [
-            v for v in self.values()
-            if prod(self.graph.specs[v].shape) == ids.size and np.array_equal(self.flat(v), ids.ravel())
-        ]  # fmt: skip
+        ids = ids.ravel()
+        found = self.owner(ids)
+        whole = found is not None and prod(self.graph.specs[found[0]].shape) == ids.size
+        first = [found[0]] if found and whole and np.array_equal(found[1], np.arange(ids.size)) else []
+        return first + [v for v in self._by_numbers.get(_hash(ids), []) if np.array_equal(self.flat(v), ids)]
+
+    @cached_property
+    def _by_numbers(self) -> dict[int, list[str]]:
+        """The values that only move elements, by a hash of the numbers that they hold."""
+        found: dict[int, list[str]] = {}
+        for value, ids in self.moved.items():
+            found.setdefault(_hash(ids), []).append(value)
+        return found
+
+    @cached_property
+    def _readings(self) -> dict[int, list[tuple[str, str]]]:
+        """For each owner the values with elements of it that more than a move reads, each with the state it feeds.
+
+        The state is "" where the value is read by a node or is an output.
+        """
+        graph = self.graph
+        nodes = (v for node in graph.nodes if node.outputs[0] not in self.moved for v in node.inputs)
+        read = [(v, "") for v in dict.fromkeys((*nodes, *graph.outputs))]
+        read += [(v, state) for state, v in graph.feedback.items()]
+        owners: dict[str, list[int]] = {}
+        found: dict[int, list[tuple[str, str]]] = {}
+        for value, state in read:
+            if value not in owners:
+                owners[value] = np.unique(self.owners(self.flat(value))).tolist() if value in self.moved else []
+                if value in self.graph.feedback and value not in self.moved:
+                    owners[value] = [int(self.owners(self.flat(value)[:1])[0])]
+            for number in owners[value]:
+                found.setdefault(number, []).append((value, state))
+        return found
+
+    def read_of(self, state: str) -> list[str]:
+        """The values with elements of a State's that more than a move reads, but for what only feeds it itself."""
+        number = int(self.owners(self.flat(state)[:1])[0])
+        return list(dict.fromkeys(v for v, fed in self._readings.get(number, []) if fed != state))
+
+
+def _hash(ids: Ids) -> int:
+    return hash(np.ascontiguousarray(ids).tobytes())

@@ -68,10 +68,11 @@ def drop_identities(graph: Graph) -> Graph:
     >>> drop_identities(chain([Dense([[1.0]]), Dropout()], names=["dense", "dropout"]))
     Graph([dense: Dense])
     """
-    draft, fixed = Draft(graph), {*graph.inputs, *graph.outputs}
+    draft, outputs = Draft(graph), set(graph.outputs)
+    fixed = outputs.union(graph.inputs)
     for node in graph.nodes:
         if is_identity(graph, node):
             (x,), (y,) = node.inputs, node.outputs
-            if not (y in graph.outputs and draft.resolve(x) in fixed):
+            if not (y in outputs and draft.resolve(x) in fixed):
                 draft.use(x, of=y)
     return draft.build() if draft.changed else graph

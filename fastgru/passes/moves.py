@@ -25,6 +25,8 @@ def cancel_moves(graph: Graph) -> Graph:
     """
     elements, draft = Elements(graph), Draft(graph)
     first: dict[tuple[bytes, Spec], str] = {}  # hash of numbers, in a row -> the value that had them first
+    outputs = set(graph.outputs)
+    fixed = outputs.union(graph.inputs)
     changed = False
     for value in elements.values():
         spec, node = graph.specs[value], elements.makers.get(value)
@@ -35,7 +37,7 @@ def cancel_moves(graph: Graph) -> Graph:
         if source == value or node is None or value not in elements.moved:
             continue
         if graph.specs[source].shape == spec.shape:
-            if not (value in graph.outputs and source in (*graph.inputs, *graph.outputs)):
+            if not (value in outputs and source in fixed):
                 draft.use(source, of=value)
                 changed = True
         elif not (isinstance(node.op, Reshape) and node.inputs == (source,)):

@@ -58,7 +58,6 @@ class _Split:
         self.node = node
         self.state = node.outputs[0]
         self.own = elements.flat(self.state)
-        self.draft = Draft(self.graph)
         self.parts: list[Part] = []
         self.part_at = np.full(self.own.size, NOTHING)  # the part of every element
         self.place_at = np.zeros(self.own.size, np.int64)  # and its place in that
@@ -68,6 +67,7 @@ class _Split:
         groups = self.groups()
         if len(groups) == 1 and len(groups[0]) == self.own.size:
             return None
+        self.draft = Draft(self.graph)
         for i, places in enumerate(groups):
             self.add_part(i, places)
         try:
@@ -94,14 +94,17 @@ class _Split:
     def groups(self) -> list[Places]:
         """The elements that one op writes, those together that are only ever read together; none that nobody reads."""
         labels = self.writers()
-        readers: dict[int, frozenset[str]] = {}
-        for label in dict.fromkeys(labels.tolist()):
-            mine = self.own[labels == label]
-            readers[label] = frozenset(v for v, ids in self.reads() if np.isin(mine, ids).any())
-        found: dict[frozenset[str], list[int]] = {}
-        for label, values in readers.items():
-            found.setdefault(values, []).append(label)
-        return [np.flatnonzero(np.isin(labels, same)) for values, same in found.items() if values]
+        readers: dict[int, set[str]] = {label: set() for label in dict.fromkeys(labels.tolist())}
+        for value, ids in self.reads():
+            for label in np.unique(labels[ids[self.mine(ids)] - self.own[0]]).tolist():
+                readers[label].add(value)
+        found: dict[frozenset[str], int] = {}
+        group = {label: found.setdefault(frozenset(values), len(found)) for label, values in readers.items()}
+        known, of_label = np.unique(labels, return_inverse=True)
+        groups = np.array([group[label] for label in known.tolist()])[of_label.reshape(-1)]
+        order, sizes = np.argsort(groups, kind="stable"), np.bincount(groups)
+        places = np.split(order, np.cumsum(sizes)[:-1])
+        return [places[number] for values, number in found.items() if values]
 
     def writers(self) -> NDArray[np.int64]:
         """For each element which value writes it in the end, through however many steps within the state."""
@@ -114,14 +117,8 @@ class _Split:
 
     def reads(self) -> Iterator[tuple[str, Places]]:
         """The values with elements of the state that more than a move reads, and their elements."""
-        elements, graph = self.elements, self.graph
-        read = [v for node in graph.nodes if node.outputs[0] not in elements.moved for v in node.inputs]
-        read += [*graph.outputs, *(v for state, v in graph.feedback.items() if state != self.state)]
-        for value in dict.fromkeys(read):
-            if value == self.state or value in elements.moved:
-                ids = elements.flat(value)
-                if self.mine(ids).any():
-                    yield value, ids
+        for value in self.elements.read_of(self.state):
+            yield value, self.elements.flat(value)
 
     # Their states -----------------------------------------------------------------------------------
 
