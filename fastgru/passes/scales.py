@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graph import GRU, LSTM, RNN, Conv, ConvTranspose, Dense, Embedding, Graph, Op, TimeConv
+from ..graph import GRU, LSTM, RNN, Conv, ConvTranspose, Dense, Embedding, Graph, Node, Op, TimeConv
 from ..graph.activations import F64
 from ..reference import f64
 from .affine import Affine, affine_of
@@ -113,48 +113,101 @@ def fold_scales(graph: Graph) -> Graph:
     >>> fold_scales(chain([Dense(np.ones((2, 3))), norm], names=["dense", "norm"]))
     Graph([dense: Dense])
     """
-    around, draft = Neighbours(graph), Draft(graph)
-    touched: set[str] = set()
-    for node in graph.nodes:
-        found = affine_of(around.elements, node)
-        if found is None:
-            continue
-        for fold in (_into_behind, _into_ahead):
-            changed = fold(around, found, node.outputs[0])
-            if changed is not None and changed[0] not in touched:
-                name, op = changed
-                touched |= {name, node.name}
-                draft.put(replace(draft.nodes[name], op=op))
-                draft.use(found.x, of=node.outputs[0])
-                break
-    return draft.build() if touched else graph
+    folding = _Folding(graph)
+    left = [(node, found) for node, found in folding.affine() if not folding.beside(node, found)]
+    for node, found in reversed(left):
+        folding.before(node, found)
+    return folding.draft.build() if folding.draft.changed else graph
 
 
-def _into_behind(around: Neighbours, found: Affine, value: str) -> tuple[str, Op] | None:
-    """The name and the new op of the node that gives what is scaled."""
-    node = around.behind(found.x)
+class _Target(NamedTuple):
+    """The node that takes a scale and a shift, how, and the values through which it sees what is scaled."""
+
+    name: str
+    row: tuple[int, Change]
+    source: str
+    to: str
+
+
+class _Folding:
+    """Scales on their way into the weights beside them.
+
+    Of a run of scales only the first and the last stand beside weights; the others follow them one after the other,
+    or else each would cost a further round of passes.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.around = Neighbours(graph)
+        self.draft = Draft(graph)
+        self.touched: set[str] = set()
+        self.gone_behind: dict[str, _Target] = {}  # outputs of what was folded into weights that it reads
+        self.gone_ahead: dict[str, _Target] = {}  # inputs of what was folded into weights that read it
+
+    def affine(self) -> Iterator[tuple[Node, Affine]]:
+        """The nodes that scale and shift."""
+        for node in self.around.graph.nodes:
+            found = affine_of(self.around.elements, node)
+            if found is not None:
+                yield node, found
+
+    def beside(self, node: Node, found: Affine) -> bool:
+        """Fold a node into the weights behind it, else into those ahead, else where the one that it reads went."""
+        y = node.outputs[0]
+        target = _behind(self.around, found.x)
+        if target and target.name not in self.touched and self.fold(node, found, target):
+            self.gone_behind[y] = target
+            return True
+        target = _ahead(self.around, y)
+        if target and target.name not in self.touched and self.fold(node, found, target):
+            self.gone_ahead[found.x] = target
+            return True
+        target = self.gone_behind.get(found.x) if self.around.uses[found.x] == 1 else None
+        if target and self.fold(node, found, target):
+            self.gone_behind[y] = target
+            return True
+        return False
+
+    def before(self, node: Node, found: Affine) -> None:
+        """Fold a node where the one went that alone reads it."""
+        y = node.outputs[0]
+        target = self.gone_ahead.get(y) if self.around.uses[y] == 1 else None
+        if target and self.fold(node, found, target):
+            self.gone_ahead[found.x] = target
+
+    def fold(self, node: Node, found: Affine, target: _Target) -> bool:
+        """Change the target and let all that read the node's value read what it scales; False where it cannot."""
+        changed = _changed(self.around, self.draft.nodes[target.name].op, found, target)
+        if changed is None:
+            return False
+        self.touched |= {target.name, node.name}
+        self.draft.put(replace(self.draft.nodes[target.name], op=changed))
+        self.draft.use(found.x, of=node.outputs[0])
+        return True
+
+
+def _behind(around: Neighbours, value: str) -> _Target | None:
+    """The node that gives what is scaled."""
+    node = around.behind(value)
     row = BEHIND.get(type(node.op)) if node else None
     if node is None or row is None or not (is_linear(node) or (isinstance(node.op, Embedding) and is_plain(node))):
         return None
-    return _changed(around, node.name, node.op, row, found, found.x, node.outputs[0])
+    return _Target(node.name, row, value, node.outputs[0])
 
 
-def _into_ahead(around: Neighbours, found: Affine, value: str) -> tuple[str, Op] | None:
-    """The name and the new op of the node that alone reads what was scaled."""
+def _ahead(around: Neighbours, value: str) -> _Target | None:
+    """The node that alone reads what was scaled."""
     reader = around.ahead(value)
     row = AHEAD.get(type(reader[0].op)) if reader else None
     if reader is None or row is None or not is_plain(reader[0]) or reader[0].inputs[0] != reader[1]:
         return None
-    return _changed(around, reader[0].name, reader[0].op, row, found, value, reader[1])
+    return _Target(reader[0].name, row, value, reader[1])
 
 
-def _changed(
-    around: Neighbours, name: str, op: Op, row: tuple[int, Change], found: Affine, source: str, to: str
-) -> tuple[str, Op] | None:
-    """An op with a scale and a shift of the elements of `source`, which the op sees as `to`."""
-    axis, change = row
+def _changed(around: Neighbours, op: Op, found: Affine, target: _Target) -> Op | None:
+    """An op with a scale and a shift of the elements of a value."""
+    axis, change = target.row
     scale, shift = (
-        per_channel(around.carried(array, source=source, to=to), axis) for array in (found.scale, found.shift)
+        per_channel(around.carried(array, source=target.source, to=target.to), axis)
+        for array in (found.scale, found.shift)
     )
-    changed = change(op, scale, shift) if scale is not None and shift is not None else None
-    return None if changed is None else (name, changed)
+    return change(op, scale, shift) if scale is not None and shift is not None else None
