@@ -210,6 +210,7 @@ class _Known:
         self.values: dict[str, Array] = dict(self.inputs)
         self.first: dict[str, int] = {}  # the layer that tells a value; those behind it only pass it on
         self.producers: dict[str, Node] = {v: node for node in graph.nodes for v in node.outputs}
+        self.place = {node.name: i for i, node in enumerate(graph.nodes)}
         self.holders = {source: state for state, source in graph.feedback.items()}
 
     def add(self, i: int, seen: LayerOutput, shape: tuple[int, ...]) -> None:
@@ -238,21 +239,21 @@ class _Known:
     def part(self, value: str) -> Graph | None:
         """The nodes between a value and the known ones in front of it; None where it is itself in front of it."""
         feedback = self.graph.feedback
-        nodes: set[str] = set()
+        nodes: dict[str, Node] = {}
         inputs, waiting = list(self.inputs), [self.producers[value]]
         while waiting:
             node = waiting.pop()
             if node.name in nodes:
                 continue
-            nodes.add(node.name)
+            nodes[node.name] = node
             for read in (*node.inputs, *(feedback[v] for v in node.outputs if v in feedback)):
                 if read in self.values:
                     inputs.append(read)
                 else:
                     waiting.append(self.producers[read])
-        kept = [node for node in self.graph.nodes if node.name in nodes]
-        written = {v for node in kept for v in node.outputs}
-        if not written.isdisjoint(inputs):
+        kept = sorted(nodes.values(), key=lambda node: self.place[node.name])
+        written = {v: None for node in kept for v in node.outputs}
+        if not written.keys().isdisjoint(inputs):
             return None
-        fed = {state: source for state, source in feedback.items() if state in written}
+        fed = {state: feedback[state] for state in written if state in feedback}
         return Graph({name: self.graph.specs[name] for name in inputs}, kept, [value], fed)

@@ -59,7 +59,8 @@ def choose(
     else:
         wanted = dict(precision)
     allowed = ", ".join(names) or "none"
-    problems = [f"layer must be one with weight matrices ({allowed}), got {n!r}" for n in wanted if n not in names]
+    known = set(names)
+    problems = [f"layer must be one with weight matrices ({allowed}), got {n!r}" for n in wanted if n not in known]
     given = [precision] if isinstance(precision, str) else sorted(map(str, set(wanted.values()) - {""}))
     problems += [f"precision must be one of {', '.join(PRECISIONS)}, got {p!r}" for p in given if p not in PRECISIONS]
     if problems:
