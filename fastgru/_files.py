@@ -8,6 +8,7 @@ import os
 import secrets
 import stat
 import time
+from collections.abc import Iterator
 
 PATIENCE = 5.0  # seconds that a FIFO may take to get a reader
 BINARY = getattr(os, "O_BINARY", 0)
@@ -38,6 +39,17 @@ def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
         if error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, name) from error
+
+
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Put `path` into errors of the system that name no file: those of reading, unlike those of opening."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fsdecode(path)) from error
 
 
 def check_target(path: str | os.PathLike[str]) -> os.stat_result | None:

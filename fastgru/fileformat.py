@@ -19,9 +19,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from . import _header
+from . import _header, memory
 from ._attributes import expect, short
-from ._files import replace_file
+from ._files import naming, replace_file
 from ._header import FORMAT_VERSION, Array
 from .errors import FileFormatError
 from .graph import Graph
@@ -116,7 +116,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         When there is no such file or it cannot be read.
     """
     try:
-        with open(path, "rb", opener=_open_nonblocking) as file:
+        with naming(path), open(path, "rb", opener=_open_nonblocking) as file:
             return _read(file)
     except FileFormatError as error:
         raise FileFormatError(f"{os.fspath(path)}: {error}") from error
@@ -134,6 +134,7 @@ def _read(file: BinaryIO) -> Contents:
     size = status.st_size
     if size > MAX_FILE:
         raise FileFormatError(f"size of the file must be at most {MAX_FILE} bytes, got {size}")
+    memory.check(2 * size, "reading the model", None)  # of its bytes and of the tensors in them
     prefix = file.read(8)
     length = _header_length(prefix, size)
     raw = file.read(length)
@@ -154,7 +155,7 @@ def _read(file: BinaryIO) -> Contents:
 
 def _header_length(prefix: bytes, size: int) -> int:
     """The declared length of the container's header, if the file can hold it."""
-    if len(prefix) < 8:
+    if min(len(prefix), size) < 8:
         raise FileFormatError(f"size of the file must be at least 8 bytes, got {size}")
     length = int(struct.unpack("<Q", prefix)[0])
     if length > min(size - 8, MAX_HEADER):

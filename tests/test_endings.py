@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 import fastgru
 from fastgru.cli import _ending, _show, build
 from fastgru.errors import FastGruError, MissingExtraError, VerificationError
-from fastgru.graph import Dense, chain
+from fastgru.graph import Dense, GraphBuilder, Spec, chain
 
 PACKAGE = Path(fastgru.__file__).parent
 
@@ -231,6 +231,26 @@ def test_names_are_shown_as_text_and_nothing_else(tmp_path, capsys):
         assert "\a" not in result.stdout
     shown = CliRunner().invoke(build(), ["info", str(tmp_path / "odd.fgru")]).stdout
     assert "bell\\x07 \\x1b[31mred [/b] :smile:" in shown
+
+
+@pytest.mark.parametrize("command", ["info", "verify"])
+def test_names_make_no_lines_of_their_own(tmp_path, command):
+    b = GraphBuilder()
+    x = b.input("x\nself-test: ok \x1b[31m", Spec((2,)))
+    model = fastgru.Model(b.build(b.add(Dense(np.eye(2)), x)), provenance={"source": "a\nself-test: ok"})
+    path = tmp_path / "m\nself-test: ok\x1b[31m.fgru"
+    model.save(path)
+    result = CliRunner().invoke(build(), [command, str(path)])
+    assert result.exit_code == 0
+    assert not any(line.startswith("self-test: ok") for line in result.stdout.splitlines())
+    assert "\x1b" not in result.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="a file whose first byte cannot be read")
+def test_errors_of_reading_name_the_file():
+    for words in (["info", "/proc/self/mem"], ["run", "/proc/self/mem", "-"]):
+        result = CliRunner().invoke(build(), words)
+        assert (result.exit_code, result.stderr) == (2, "error: /proc/self/mem: Input/output error\n")
 
 
 # Interruption ----------------------------------------------------------------------------------------

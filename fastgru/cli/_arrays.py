@@ -8,12 +8,13 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._files import check_target, replace_file
+from .._files import naming as naming_file
 from ..errors import DataError
 from ..graph import Spec
 from . import _tables
@@ -144,7 +145,12 @@ def lines_of(source: str) -> Iterator[Iterator[bytes]]:
         yield iter(lambda: sys.stdin.buffer.readline(_tables.LONGEST), b"")
         return
     with open(source, "rb") as file:
-        yield iter(lambda: file.readline(_tables.LONGEST), b"")
+        yield iter(lambda: _line(file, source), b"")
+
+
+def _line(file: BinaryIO, source: str) -> bytes:
+    with naming_file(source):
+        return file.readline(_tables.LONGEST)
 
 
 @contextmanager

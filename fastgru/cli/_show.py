@@ -36,6 +36,15 @@ class Plain(Console):
         """Print text and tables; see `rich.console.Console.print`."""
         super().print(*(escaped(o) if isinstance(o, str) else o for o in objects), **options)
 
+    def say(self, text: str) -> None:
+        """Print text with names in it as one line."""
+        self.print(_in_a_line(text))
+
+
+def _in_a_line(text: str) -> str:
+    """Return `text` without line ends, which names in a file could forge lines of output with."""
+    return escaped(text).replace("\n", "\\n")
+
 
 def stdout() -> Plain:
     """Return the console for results."""
@@ -108,5 +117,5 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequenc
             heading, Text(footer), justify="left" if i < words else "right", overflow="fold", no_wrap=0 < i < words
         )
     for row in rows:
-        rich.add_row(*(Text(escaped(cell).replace("\n", "\\n")) for cell in row))
+        rich.add_row(*(Text(_in_a_line(cell)) for cell in row))
     return rich

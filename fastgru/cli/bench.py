@@ -71,9 +71,9 @@ def bench(
         return
     console = _show.stdout()
     setting = f"{loaded.dtype} on {loaded.isa}, {steps:,} calls"
-    console.print(f"{model}: one {what} of {batch} row(s), {setting}")
-    console.print("  ".join(f"{name} {us:.2f} us" for name, us in timing.percentiles().items()))
-    console.print(f"{timing.throughput():,.0f} steps/s (one timer read {timing.empty_ns / 1e3:.2f} us, included above)")
+    console.say(f"{model}: one {what} of {batch} row(s), {setting}")
+    console.say("  ".join(f"{name} {us:.2f} us" for name, us in timing.percentiles().items()))
+    console.say(f"{timing.throughput():,.0f} steps/s (one timer read {timing.empty_ns / 1e3:.2f} us, included above)")
     for row in histogram(timing.ns, _show.block()):
         console.print(row)
 

@@ -51,7 +51,7 @@ def convert(
         with _show.progress(f"comparing {source} layer by layer"):
             found = comparison.compare(str(source), like=described, dtype=dtype, **options)
         console.print(_show.compared(found))
-        console.print(_show.origin(found))
+        console.say(_show.origin(found))
     with _show.progress(f"importing {source}") as status:
         model = fastgru.convert(
             str(source), like=described, dtype=dtype, precision=precision, activations=activations, **options
@@ -63,5 +63,5 @@ def convert(
     console.print(_show.layers(model.summary()))
     why = model.provenance.get("unchecked")
     unchecked = f" (not {model.provenance.get('framework', 'the source')}: {why})" if why else ""
-    console.print(f"self-test {report}{unchecked}")
-    console.print(f"wrote {_show.sized(output)}")
+    console.say(f"self-test {report}{unchecked}")
+    console.say(f"wrote {_show.sized(output)}")

@@ -28,16 +28,16 @@ def info(
         print(json.dumps(_as_dict(contents, summary), indent=2))
         return
     console = _show.stdout()
-    console.print(f"{model}: input {', '.join(summary.inputs)}, computes in {contents.dtype}", markup=False)
+    console.say(f"{model}: input {', '.join(summary.inputs)}, computes in {contents.dtype}")
     console.print(_show.layers(summary))
     whole = contents.graph.not_streamable()
     streams = f"no: {', '.join(whole)} need the whole sequence" if whole else "yes"
-    console.print(f"streams: {streams}; {summary.sizes()}", markup=False)
+    console.say(f"streams: {streams}; {summary.sizes()}")
     for key, value in contents.provenance.items():
-        console.print(f"{key}: {value}", markup=False)
+        console.say(f"{key}: {value}")
     test = contents.self_test
     tested = f"input {test.shape}, outputs by {test.source}" if test else "none"
-    console.print(f"self-test: {tested}", markup=False)
+    console.say(f"self-test: {tested}")
 
 
 def _as_dict(contents: fileformat.Contents, summary: Summary) -> dict[str, object]:

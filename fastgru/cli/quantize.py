@@ -57,16 +57,16 @@ def quantize(
     console.print(_show.report(found))
     shapes = ", ".join(f"{n} {a.shape}" for n, a in x.items()) if isinstance(x, dict) else f"input {x.shape}"
     used = f"on {'the self-test' if calibration is None else calibration}, {shapes}"
-    console.print(f"{found.outputs()}, {used}")
+    console.say(f"{found.outputs()}, {used}")
     if after.graph is before.graph and quantization.changes(before.graph, wanted, activations):
         what = precision if activations is None else f"{precision} with {activations} gates"
-        console.print(f"no layer can be {what} within --max-error {max_error:g}: nothing was changed")
+        console.say(f"no layer can be {what} within --max-error {max_error:g}: nothing was changed")
     elif len(kept) < len(wanted):
-        console.print(f"kept as they were: {', '.join(n for n in wanted if n not in kept)}")
+        console.say(f"kept as they were: {', '.join(n for n in wanted if n not in kept)}")
     for what, (us, now) in timings.items():
-        console.print(f"one {what}: median {us:.2f} us before, {now:.2f} us after ({after.isa})")
-    console.print(f"self-test {replayed}")
-    console.print(f"wrote {_show.sized(output)}; {_show.sized(model)}")
+        console.say(f"one {what}: median {us:.2f} us before, {now:.2f} us after ({after.isa})")
+    console.say(f"self-test {replayed}")
+    console.say(f"wrote {_show.sized(output)}; {_show.sized(model)}")
 
 
 def _names(model: Model, layers: str | None, precision: str) -> dict[str, str]:

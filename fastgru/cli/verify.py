@@ -19,7 +19,8 @@ def verify(
     import fastgru
 
     loaded = fastgru.load(model)
+    console = _show.stdout()
     if trace:
-        _show.stdout().print(_show.traced(loaded))
+        console.print(_show.traced(loaded))
     report = selftest.verify(loaded)
-    print(f"{model}: {report} on {loaded.isa}")
+    console.say(f"{model}: {report} on {loaded.isa}")
