@@ -7,6 +7,7 @@ function.)
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import memory
+from .._files import naming
 from ..errors import ConvertError
 from ..graph import Graph, Like
 
@@ -146,6 +149,8 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
         raise ConvertError(f"{wrong[0]} must be a mapping of names, got {given[wrong[0]]!r}")
     if isinstance(source, str | os.PathLike) and not Path(source).is_file():
         raise FileNotFoundError(f"file to convert must exist, got {os.fspath(source)!r}")
+    if isinstance(source, str | os.PathLike):
+        memory.check(Path(source).stat().st_size, f"reading {os.fspath(source)!r}", None)
     if like is not None:
         others = [type(item).__name__ for item in like if not isinstance(item, Like)]
         if others or not like:
@@ -156,5 +161,6 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
             raise ConvertError(f"inputs in like must be omitted for a {row.name}, got some for {', '.join(skips)}")
     module, function = row.importer.split(":")
     importer = getattr(importlib.import_module(f".{module}", __name__), function)
-    imported: Imported = importer(source, like, **given)
+    with naming(source) if isinstance(source, str | os.PathLike) else contextlib.nullcontext():
+        imported: Imported = importer(source, like, **given)
     return imported

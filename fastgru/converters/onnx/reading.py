@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
+from ... import memory
 from ...errors import ConvertError, listed
 from ..tensors.values import Array, elements
 
@@ -79,7 +80,9 @@ def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Source:
     problems = _model_problems(proto)
     if problems:
         raise ConvertError(listed(problems))
-    return Source(proto, folder, size + sum(_external_sizes(proto, folder)))
+    size += sum(_external_sizes(proto, folder))
+    memory.check(size, f"reading {what} with its external data", None)
+    return Source(proto, folder, size)
 
 
 def _model_problems(proto: ModelProto) -> list[str]:
