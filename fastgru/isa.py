@@ -51,7 +51,7 @@ def select_isa(isa: str | None) -> str:
         what = ISA_VARIABLE
     if isa is None:
         return next(name for name, supported in rows.items() if supported)
-    if isa not in KNOWN_ISAS:
+    if not isinstance(isa, str) or isa not in KNOWN_ISAS:
         raise IsaError(f"{what} must be one of {', '.join(KNOWN_ISAS)}, got {isa!r}")
     if isa not in rows:
         raise IsaError(f"{what} must be one this build has ({', '.join(rows)}), got {isa!r}, which was not built")

@@ -73,10 +73,10 @@ class Model:
         provenance: Mapping[str, str] | None = None,
         self_test: SelfTest | None = None,
     ) -> None:
-        if dtype not in DTYPES:
+        if not isinstance(dtype, str) or dtype not in DTYPES:
             raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
-        gemm = gemm or ("packed" if dtype == "float32" else "blas")
-        if gemm not in GEMMS or (gemm == "packed" and dtype != "float32"):
+        gemm = ("packed" if dtype == "float32" else "blas") if gemm is None else gemm
+        if not isinstance(gemm, str) or gemm not in GEMMS or (gemm == "packed" and dtype != "float32"):
             allowed = GEMMS if dtype == "float32" else ("blas",)
             raise ValueError(f"gemm must be one of {allowed} for dtype {dtype!r}, got {gemm!r}")
         self._graph = layers if isinstance(layers, Graph) else chain(layers)
@@ -86,8 +86,8 @@ class Model:
             raise ValueError(f"layers must be float32 for gemm {gemm!r}, got {', '.join(reduced)}")
         self._forced_isa = isa
         self._gemm = gemm
-        self._provenance = dict(provenance or {})
-        self._self_test = self_test
+        self._provenance = _checked_provenance(provenance)
+        self._self_test = _checked_self_test(self_test)
         self._idle: deque[Stream] = deque(maxlen=1)
         self._only_rows = not any(spec.time for spec in self._graph.inputs.values())
         blas = None
@@ -415,6 +415,20 @@ def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = 
 
 def _needs(plan: _engine.Plan) -> Memory:
     return Memory(plan.bytes, *plan.stream_bytes())
+
+
+def _checked_provenance(provenance: Any) -> dict[str, str]:
+    if provenance is not None and not isinstance(provenance, Mapping):
+        raise TypeError(f"provenance must be a mapping of names to text, got {type(provenance).__name__}")
+    return dict(provenance or {})
+
+
+def _checked_self_test(self_test: Any) -> SelfTest | None:
+    from .selftest import SelfTest
+
+    if self_test is not None and not isinstance(self_test, SelfTest):
+        raise TypeError(f"self_test must be a SelfTest, got {type(self_test).__name__}")
+    return self_test
 
 
 def _rebuild(graph: tuple[Any, ...], options: dict[str, Any]) -> Model:

@@ -7,7 +7,7 @@ those of the rounding alone, the same on every machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from ._arrays import as_array
 from ._samples import Input, id_bound
 from .errors import GraphError, listed
 from .graph import PRECISIONS, TIERS, Graph, Node, Recurrent, Spec, precision_of, tier_of
+from .graph.fields import short
 from .summary import plain_table
 
 Array = NDArray[Any]
@@ -45,8 +46,8 @@ def choose(
         Listing every name and precision that does not exist.
     """
     names = quantizable(graph)
-    if isinstance(layers, str):
-        raise GraphError(f"layers must be a sequence of names, got the string {layers!r}")
+    if layers is not None and (isinstance(layers, str) or not _all_names(layers)):
+        raise GraphError(f"layers must be a sequence of names, got {short(layers)}")
     if precision is None:
         present = {node.name: precision_of(node.op) for node in graph.nodes}
         wanted = {name: present.get(name, "") for name in (names if layers is None else layers)}
@@ -66,6 +67,11 @@ def choose(
     if problems:
         raise GraphError(listed(problems))
     return wanted
+
+
+def _all_names(layers: Any) -> bool:
+    """True if `layers` is a collection of strings."""
+    return isinstance(layers, Collection) and all(isinstance(name, str) for name in layers)
 
 
 def apply(graph: Graph, precisions: Mapping[str, str], activations: str | None = None) -> Graph:
@@ -120,7 +126,7 @@ def check_tier(graph: Graph, names: Iterable[str], activations: str | None) -> N
     """Raise GraphError where `activations` is no tier, or no node of `names` has gates that come in several."""
     if activations is None:
         return
-    if activations not in TIERS:
+    if not isinstance(activations, str) or activations not in TIERS:
         raise GraphError(f"activations must be one of {', '.join(TIERS)}, got {activations!r}")
     wanted = set(names)
     if not any(tier_of(node.op) for node in graph.nodes if node.name in wanted):
@@ -239,7 +245,10 @@ def positive(max_error: Any) -> float:
         raise TypeError(f"max_error must be a positive number, got {max_error!r}")
     if not max_error > 0:
         raise ValueError(f"max_error must be a positive number, got {max_error!r}")
-    return float(max_error)
+    try:
+        return float(max_error)
+    except OverflowError:  # an integer that no error reaches
+        return math.inf
 
 
 def _outputs(graph: Graph, x: Input) -> tuple[Array, ...]:

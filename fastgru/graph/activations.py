@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GraphError
+from .fields import KINDS, short
 
 F64 = NDArray[np.float64]
 
@@ -92,6 +93,8 @@ class Activation:
     beta: float | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise GraphError(f"name of an activation must be a string, got {short(self.name)}")
         row = ACTIVATIONS.get(self.name)
         if row is None and self.name != SOFTMAX:
             raise GraphError(f"activation must be one of {', '.join([*ACTIVATIONS, SOFTMAX])}, got {self.name!r}")
@@ -99,19 +102,33 @@ class Activation:
             given, default = getattr(self, field), getattr(row, field) if row else None
             if given is not None and default is None:
                 raise GraphError(f"activation {self.name!r} must have no {field}, got {given!r}")
-            value = default if given is None else float(given)
-            if value is not None and not math.isfinite(value):
-                raise GraphError(f"{field} of activation {self.name!r} must be finite, got {value!r}")
-            object.__setattr__(self, field, value)
+            object.__setattr__(self, field, default if given is None else self._number(field, given))
+
+    def _number(self, field: str, given: Any) -> float:
+        """A parameter as a float."""
+        try:
+            value = float(KINDS["float"].make(given))
+        except TypeError:
+            raise GraphError(f"{field} of activation {self.name!r} must be a number, got {short(given)}") from None
+        except OverflowError:  # an integer of more than 308 digits
+            value = math.inf
+        if not math.isfinite(value):
+            raise GraphError(f"{field} of activation {self.name!r} must be finite, got {short(given)}")
+        return value
 
     @classmethod
     def of(cls, value: Activation | str | dict[str, Any] | None) -> Activation:
         """An Activation from a name, a dict of its fields, or None (linear)."""
         if isinstance(value, Activation):
             return value
-        if isinstance(value, dict):
-            return cls(**value)
-        return cls("linear" if value is None else value)
+        if value is None or isinstance(value, str):
+            return cls("linear" if value is None else value)
+        if not isinstance(value, dict):
+            raise GraphError(f"activation must be a name, a dict or an Activation, got {short(value)}")
+        unknown = [key for key in value if key not in ("name", "alpha", "beta")]
+        if unknown or "name" not in value:
+            raise GraphError(f"activation must be a dict of name, alpha and beta, got {short(value)}")
+        return cls(**value)
 
     def in_tier(self, tier: str) -> Activation:
         """The same function in a tier of `TIERS`; itself where it has no other.

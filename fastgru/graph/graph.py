@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -282,6 +282,9 @@ def chain(layers: Sequence[Any], *, names: Sequence[str | None] | None = None) -
     GraphError
         When a layer is none, no layer determines the input, or neighbours do not fit.
     """
+    if not isinstance(layers, Iterable):
+        raise GraphError(f"layers must be a sequence of layers, got {type(layers).__name__}")
+    layers = list(layers)
     problems = [
         f"layer {i} must be a layer of fastgru.layers, got {type(layer).__name__}"
         for i, layer in enumerate(layers)

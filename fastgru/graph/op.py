@@ -77,7 +77,8 @@ class Op:
         if array.size == 0:
             raise GraphError(f"{what} must have no empty axis, got shape {array.shape}")
         dtype = array.dtype if array.dtype in FLOATS else np.dtype("float32")
-        array = np.array(array, dtype=dtype, order="C")
+        with np.errstate(over="ignore"):  # of a longdouble beyond `dtype`
+            array = np.array(array, dtype=dtype, order="C")
         array.setflags(write=False)
         return array
 

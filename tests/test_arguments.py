@@ -1,0 +1,128 @@
+"""Arguments of another type than a function takes are errors that name them, whichever they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+import fastgru
+from fastgru import ConvertError, FastGruError, GraphError, MemoryLimitError, Model, fileformat
+from fastgru import graph as g
+from fastgru.graph import Activation
+
+EYE = np.eye(3)
+NO_NAMES = (3, [3], {1: 2}, np.zeros(2), b"tanh", {"name": [1]}, {"names": "tanh"}, {})
+
+
+@pytest.mark.parametrize("value", NO_NAMES, ids=repr)
+def test_an_activation_that_is_none(value):
+    for make in (g.Activate, lambda value: g.Dense(EYE, activation=value), Activation.of):
+        with pytest.raises(GraphError, match=r"activation must be a|name of an activation must be a string"):
+            make(value)
+
+
+@pytest.mark.parametrize("value", ["1", [1.0], 1j, True, np.ones(1), {}, object()], ids=str)
+def test_a_parameter_of_an_activation_that_is_no_number(value):
+    with pytest.raises(GraphError, match="alpha of activation 'affine' must be a number, got"):
+        g.Activate({"name": "affine", "alpha": value})
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), float("inf"), float("nan"), np.longdouble("1e4000")], ids=str)
+def test_a_parameter_of_an_activation_beyond_all_numbers(value):
+    with np.errstate(over="ignore"), pytest.raises(GraphError, match="beta of activation 'affine' must be finite, got"):
+        g.Activate({"name": "affine", "beta": value})
+
+
+def test_numbers_of_numpy_are_parameters_of_activations():
+    assert Activation("affine", np.float32(0.5), np.int8(2)) == Activation("affine", 0.5, 2.0)
+
+
+def test_weights_beyond_float32_become_infinite_without_a_warning():
+    assert np.isinf(g.Dense(np.full((2, 3), np.longdouble("1e4000"))).weight).all()
+
+
+@pytest.mark.parametrize("name", ["dtype", "gemm", "isa"])
+@pytest.mark.parametrize("value", [np.zeros(3), [1], 3, b"x", {}], ids=str)
+def test_options_of_a_model_that_are_no_text(name, value):
+    with pytest.raises((ValueError, FastGruError), match=f"^{name} must be one of"):
+        Model([g.Dense(EYE)], **{name: value})
+
+
+def test_what_comes_with_a_model():
+    with pytest.raises(TypeError, match="provenance must be a mapping of names to text, got list"):
+        Model([g.Dense(EYE)], provenance=["x"])
+    with pytest.raises(TypeError, match="self_test must be a SelfTest, got dict"):
+        Model([g.Dense(EYE)], self_test={})
+    for layers in (None, 3, EYE.sum()):
+        with pytest.raises(GraphError, match="layers must be a sequence of layers, got"):
+            Model(layers)
+
+
+def test_layers_of_a_generator():
+    model = Model(layer for layer in [g.Dense(EYE), g.Activate("tanh")])
+    assert np.array_equal(model(np.zeros((2, 3), np.float32)), np.zeros((2, 3)))
+
+
+@pytest.mark.parametrize("layers", ["dense", 3, [3], [["dense"]], np.zeros(2), object()], ids=str)
+def test_layers_to_quantize_that_are_no_names(layers):
+    with pytest.raises(GraphError, match="layers must be a sequence of names, got"):
+        Model([g.Dense(EYE)]).quantize("int8", layers=layers)
+
+
+@pytest.mark.parametrize("activations", [3, ["fast"], np.zeros(2), {}], ids=str)
+def test_tiers_that_are_no_names(activations):
+    with pytest.raises(GraphError, match="activations must be one of exact, fast, got"):
+        Model([g.GRU(np.ones((6, 3)), np.ones((6, 2)))]).quantize(activations=activations)
+
+
+def test_an_error_that_no_float_holds_allows_all():
+    assert "int8" in repr(Model([g.Dense(EYE)]).quantize("int8", max_error=10**400))
+
+
+# Files -----------------------------------------------------------------------------------------------
+
+
+def sparse(path, size=1 << 42):
+    """Make a file as long as that, which takes no room."""
+    with path.open("ab") as file:
+        file.truncate(size)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".safetensors", ".pt", ".h5", ".keras", ".jit"])
+def test_files_larger_than_memory_are_refused_before_they_are_read(suffix, tmp_path):
+    path = sparse(tmp_path / f"large{suffix}")
+    with pytest.raises(MemoryLimitError, match=r"memory of reading '.*' must be at most .*, got 4 TiB"):
+        fastgru.convert(path)
+
+
+def test_external_data_larger_than_memory(tmp_path):
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 2], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="w.bin")
+    sparse(tmp_path / "w.bin")
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", "T", 2]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", values[:1], values[1:], [weight])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    with pytest.raises(MemoryLimitError, match="with its external data must be at most"):
+        fastgru.convert(tmp_path / "m.onnx")
+
+
+def test_a_model_file_larger_than_memory(tmp_path):
+    Model([g.Dense(EYE)]).save(tmp_path / "m.fgru")
+    sparse(tmp_path / "m.fgru", fileformat.MAX_FILE)
+    fastgru.set_memory_limit("1G")
+    try:
+        with pytest.raises(MemoryLimitError, match="memory of reading the model must be at most 1 GiB, got 32 GiB"):
+            fastgru.load(tmp_path / "m.fgru")
+    finally:
+        fastgru.set_memory_limit(None)
+
+
+def test_a_folder_and_a_missing_file_to_convert(tmp_path):
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises((ConvertError, OSError)):
+        fastgru.convert(tmp_path / "folder.onnx")
+    with pytest.raises(FileNotFoundError):
+        fastgru.convert(tmp_path / "none.onnx")
