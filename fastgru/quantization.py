@@ -47,7 +47,8 @@ def choose(
     """
     names = quantizable(graph)
     if layers is not None and (isinstance(layers, str) or not _all_names(layers)):
-        raise GraphError(f"layers must be a sequence of names, got {short(layers)}")
+        got = f"the string {layers!r}" if isinstance(layers, str) else short(layers)
+        raise GraphError(f"layers must be a sequence of names, got {got}")
     if precision is None:
         present = {node.name: precision_of(node.op) for node in graph.nodes}
         wanted = {name: present.get(name, "") for name in (names if layers is None else layers)}

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 import fastgru
 from fastgru import ConvertError, FastGruError, GraphError, MemoryLimitError, Model, fileformat
 from fastgru import graph as g
-from fastgru.graph import Activation
+from fastgru.graph import Activation, Graph, GraphBuilder, Node, Spec
 
 EYE = np.eye(3)
 NO_NAMES = (3, [3], {1: 2}, np.zeros(2), b"tanh", {"name": [1]}, {"names": "tanh"}, {})
@@ -79,6 +79,60 @@ def test_tiers_that_are_no_names(activations):
 
 def test_an_error_that_no_float_holds_allows_all():
     assert "int8" in repr(Model([g.Dense(EYE)]).quantize("int8", max_error=10**400))
+
+
+# Graphs ----------------------------------------------------------------------------------------------
+
+X = Spec((2,))
+TANH = g.Activate("tanh")
+NODE = Node("a", TANH, ("x",), ("a",))
+GRAPHS = (
+    (([("x", X)], [NODE], ["a"]), "inputs must be a mapping"),
+    (({1: X}, [NODE], ["a"]), "inputs must be a mapping"),
+    (({"x": (2,)}, [NODE], ["a"]), "input 'x' must be a Spec"),
+    (({"x": X}, None, ["a"]), "nodes must be a sequence"),
+    (({"x": X}, [TANH], ["a"]), "node must be a Node"),
+    (({"x": X}, [Node(3, TANH, ("x",), ("a",))], ["a"]), "name of a node must be a string"),
+    (({"x": X}, [Node("a", "tanh", ("x",), ("a",))], ["a"]), "op of node 'a' must be an op"),
+    (({"x": X}, [Node("a", g.Activate, ("x",), ("a",))], ["a"]), "op of node 'a' must be an op"),
+    (({"x": X}, [Node("a", TANH, "x", ("a",))], ["a"]), "inputs and outputs of node 'a' must be sequences"),
+    (({"x": X}, [Node("a", TANH, (["x"],), ("a",))], ["a"]), "inputs and outputs of node 'a' must be sequences"),
+    (({"x": X}, [Node("a", TANH, ("x",), None)], ["a"]), "inputs and outputs of node 'a' must be sequences"),
+    (({"x": X}, [NODE], "a"), "outputs must be a sequence"),
+    (({"x": X}, [NODE], [["a"]]), "outputs must be a sequence"),
+    (({"x": X}, [NODE], ["a"], 3), "feedback must be a mapping"),
+    (({"x": X}, [NODE], ["a"], {"a": ["x"]}), "feedback must be a mapping"),
+)
+
+
+@pytest.mark.parametrize(("parts", "message"), GRAPHS, ids=[message for _, message in GRAPHS])
+def test_graphs_of_what_makes_none(parts, message):
+    with pytest.raises(GraphError, match=f"^{message}"):
+        Graph(*parts)
+
+
+def test_a_builder_of_what_makes_no_graph():
+    for name in (None, 3, b"x", ["x"]):
+        with pytest.raises(GraphError, match="name must be a string, got"):
+            GraphBuilder().input(name, X)
+    for spec in (None, (2,), "x"):
+        with pytest.raises(GraphError, match="spec must be a Spec, got"):
+            GraphBuilder().input("x", spec)
+    b = GraphBuilder()
+    x = b.input(np.str_("x"), X)
+    assert type(x) is str
+    for op in (None, "tanh", g.Activate):
+        with pytest.raises(GraphError, match=r"op must be an op of fastgru\.graph, got"):
+            b.add(op, x)
+    cell = g.RNN(np.ones((2, 2)), np.ones((2, 2)))
+    with pytest.raises(GraphError, match="got Bidirectional: add it with add_layer"):
+        b.add(g.Bidirectional(cell, cell.replace(reverse=True)), x)
+    for outputs in (0, -1, 1.5, None, "x", True):
+        with pytest.raises(GraphError, match="outputs must be a positive integer, got"):
+            b.add_many(TANH, x, outputs=outputs)
+    for wrong in (["x"], None):
+        with pytest.raises(GraphError, match="outputs must be a sequence of names"):
+            b.build(wrong)
 
 
 # Files -----------------------------------------------------------------------------------------------

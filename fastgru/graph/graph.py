@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import GraphError, listed
 from . import loops
 from .basic import Add, Average, Concat, Multiply
+from .fields import short
 from .loops import Unit
 from .op import Op
 from .recurrent import Bidirectional
@@ -70,12 +73,14 @@ class Graph:
         outputs: Sequence[str],
         feedback: Mapping[str, str] | None = None,
     ) -> None:
+        problems = [*_wrong_values(inputs, outputs, feedback), *_wrong_nodes(nodes)]
+        if problems:
+            raise GraphError(listed(problems))
         self.inputs = dict(inputs)
         self.nodes = tuple(nodes)
         self.outputs = tuple(outputs)
         self.feedback = dict(feedback or {})
         self.specs: dict[str, Spec] = dict(self.inputs)
-        problems: list[str] = []
         if not self.inputs:
             problems.append("graph must have at least one input, got none")
         names: set[str] = set()
@@ -193,6 +198,53 @@ class Graph:
         return f"Graph([{ops}])"
 
 
+def _wrong_values(inputs: Any, outputs: Any, feedback: Any) -> list[str]:
+    """Problems with the types of what a graph is made of, but for its nodes."""
+    problems = []
+    if not isinstance(inputs, Mapping) or not all(isinstance(name, str) for name in inputs):
+        problems.append(f"inputs must be a mapping of names to Specs, got {short(inputs)}")
+    else:
+        wrong = {name: spec for name, spec in inputs.items() if not isinstance(spec, Spec)}
+        problems += [f"input {name!r} must be a Spec, got {short(spec)}" for name, spec in wrong.items()]
+    if not _are_names(outputs):
+        problems.append(f"outputs must be a sequence of names, got {short(outputs)}")
+    if feedback is not None and not (
+        isinstance(feedback, Mapping) and _are_names(list(feedback)) and _are_names(list(feedback.values()))
+    ):
+        problems.append(f"feedback must be a mapping of names to names, got {short(feedback)}")
+    return problems
+
+
+def _wrong_nodes(nodes: Any) -> list[str]:
+    """Problems with the types of what nodes are made of."""
+    if not isinstance(nodes, Sequence) or isinstance(nodes, str):
+        return [f"nodes must be a sequence of Nodes, got {short(nodes)}"]
+    problems = []
+    for node in nodes:
+        if not isinstance(node, Node):
+            problems.append(f"node must be a Node, got {short(node)}")
+        elif not isinstance(node.name, str):
+            problems.append(f"name of a node must be a string, got {short(node.name)}")
+        elif not isinstance(node.op, Op):
+            problems.append(f"op of node {node.name!r} must be an op of fastgru.graph, got {short(node.op)}")
+        elif not (_are_names(node.inputs) and _are_names(node.outputs)):
+            got = f"{short(node.inputs)} and {short(node.outputs)}"
+            problems.append(f"inputs and outputs of node {node.name!r} must be sequences of names, got {got}")
+    return problems
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+
+
+def _kind(op: Any) -> str:
+    """The kind of an op, by which nodes are named."""
+    if not isinstance(op, Op):
+        hint = ": add it with add_layer" if isinstance(op, Bidirectional) else ""
+        raise GraphError(f"op must be an op of fastgru.graph, got {type(op).__name__}{hint}")
+    return op.kind
+
+
 class GraphBuilder:
     """Adds nodes one by one, naming what the caller does not name.
 
@@ -215,7 +267,9 @@ class GraphBuilder:
 
     def unique(self, stem: str) -> str:
         """`stem`, or `stem` with the first free number behind it."""
-        name = stem
+        if not isinstance(stem, str):
+            raise GraphError(f"name must be a string, got {short(stem)}")
+        name = stem = str(stem)  # not a string of NumPy
         while name in self._taken:
             self._numbers[stem] = self._numbers.get(stem, 0) + 1
             name = f"{stem}_{self._numbers[stem]}"
@@ -224,13 +278,15 @@ class GraphBuilder:
 
     def input(self, name: str, spec: Spec) -> str:
         """Declare an input and return its value name."""
+        if not isinstance(spec, Spec):
+            raise GraphError(f"spec must be a Spec, got {short(spec)}")
         name = self.unique(name)
         self._inputs[name] = spec
         return name
 
     def add(self, op: Op, *inputs: str, name: str | None = None) -> str:
         """Add a node with one output and return that value's name, which is the node's."""
-        name = self.unique(name or op.kind)
+        name = self.unique(name or _kind(op))
         self._nodes.append(Node(name, op, inputs, (name,)))
         return name
 
@@ -246,7 +302,9 @@ class GraphBuilder:
         >>> b.add_many(RNN(np.ones((2, 3)), np.ones((2, 2)), scan=True), x, outputs=2)
         ('rnn', 'rnn.1')
         """
-        stem = name or op.kind
+        if isinstance(outputs, bool) or not isinstance(outputs, int | np.integer) or outputs < 1:
+            raise GraphError(f"outputs must be a positive integer, got {short(outputs)}")
+        stem = name or _kind(op)
         while True:
             name = self.unique(stem)
             names = (name, *(f"{name}.{i}" for i in range(1, outputs)))
