@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import signal
 
+from fastgru import Model, reference
 from fastgru import graph as g
-from fastgru import reference
 from fastgru.graph import Graph, GraphBuilder, Spec, chain
 
 # Scan ----------------------------------------------------------------------------------------------
@@ -172,10 +172,30 @@ def test_a_loop_through_a_cell_a_convolution_and_a_pool(mask):
         (out,), state = reference.run(chain([cell], names=["cell"]), X[:, t : t + 1] + previous, state=state, mask=step)
         hs.append(out[:, 0])
         cs.append(hs[-3] @ weight[:, :, 0].T + hs[-1] @ weight[:, :, 1].T)
-        previous = np.maximum(cs[-1], cs[max(0, len(cs) - 2)])[:, None]
-        np.testing.assert_allclose(got[:, t], previous[:, 0], rtol=0, atol=1e-12)
+        want = np.maximum(cs[-1], cs[max(0, len(cs) - 2)])[:, None]
+        np.testing.assert_allclose(got[:, t], want[:, 0], rtol=0, atol=1e-12)
+        previous = want if step is None else np.where(step[..., None], want, previous)
     np.testing.assert_allclose(end["cell.h"], state["cell.h"], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(end["state"], got[:, -1], rtol=0, atol=0)
+    np.testing.assert_allclose(end["state"], previous[:, 0], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("through", ["loop", "delay"])
+def test_steps_that_do_not_count_change_no_state_nodes(through):
+    b = GraphBuilder()
+    x = b.input("x", Spec((4,)))
+    old = b.add(g.State(np.ones(4)))
+    y = b.add(g.Add(), old, x)
+    graph = b.build(y, feedback={old: y if through == "loop" else x})
+    mask = np.arange(9) % 3 != np.array([[0], [1]])
+    (got,), end = reference.run(graph, X, mask=mask)
+    held = np.ones((2, 4))
+    for t in range(9):
+        np.testing.assert_allclose(got[:, t], held + X[:, t], rtol=0, atol=1e-12)
+        held = np.where(mask[:, t, None], got[:, t] if through == "loop" else X[:, t], held)
+    np.testing.assert_allclose(end["state"], held, rtol=0, atol=1e-12)
+    y, state = Model(graph)(X.astype(np.float32), mask=mask, return_state=True)
+    np.testing.assert_allclose(y, got, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(state["state"], held, rtol=0, atol=1e-5)
 
 
 def test_two_loops_at_two_rates():

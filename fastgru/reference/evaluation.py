@@ -91,8 +91,18 @@ class _Run:
     def delay(self, node: g.Node, op: g.State) -> None:
         """A State outside of loops: what feeds it, one step later."""
         fed = self.full(self.values[self.graph.feedback[node.outputs[0]]])
-        joined = np.concatenate([self.held(node, op), fed], axis=1)
+        steps = [self.held(node, op)]
+        for t in range(fed.shape[1]):
+            mask = None if self.mask is None else self.mask[:, t : t + 1]
+            steps.append(self.kept(fed[:, t : t + 1], steps[-1], mask))
+        joined = np.concatenate(steps, axis=1)
         self.values[node.outputs[0]], self.final[node.name] = joined[:, :-1], joined[:, -1]
+
+    def kept(self, fed: Array, held: Array, mask: Any) -> Array:
+        """What a State holds behind a step (B, 1, *frame): what it was fed where the step counts."""
+        if mask is None:
+            return fed
+        return np.where(mask.reshape(mask.shape + (1,) * (fed.ndim - LEAD)), fed, held)
 
     def held(self, node: g.Node, op: g.State) -> F64:
         """What a State holds at the first step, (B, 1, *frame)."""
@@ -145,7 +155,7 @@ class _Run:
                     self.step(node, now, past)
             for v, arrays in past.items():
                 arrays.append(now[v])
-            held = {v: now[self.graph.feedback[v]] for v in held}
+            held = {v: self.kept(now[self.graph.feedback[v]], held[v], mask) for v in held}
         self.values.update((v, np.concatenate(arrays, axis=1)) for v, arrays in past.items())
         for node in nodes:
             if node.outputs[0] in held:
@@ -190,7 +200,7 @@ def run(
         ``"<node>.<state>"`` to (B, size), and the names of State nodes to (B, *frame); what is missing starts from the
         op's initial state.
     mask : (B, T) bool array, optional
-        Steps that count, for every recurrent node.
+        Steps that count: the others change no state.
 
     Returns
     -------
