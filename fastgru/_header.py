@@ -193,7 +193,7 @@ def _decode_graph(value: Any, tensors: _Tensors) -> Graph:
     try:
         return Graph(inputs, nodes, _names(parts["outputs"], "outputs of the graph"), feedback)
     except GraphError as error:
-        raise FileFormatError(f"graph must be consistent, got: {error}") from error
+        raise FileFormatError(f"graph: {error}") from error
 
 
 def _decode_input(item: Any) -> tuple[str, Spec]:
@@ -209,7 +209,7 @@ def _decode_input(item: Any) -> tuple[str, Spec]:
     try:
         return name, Spec(tuple(shape), time, parts["dtype"])
     except GraphError as error:
-        raise FileFormatError(f"shape {where} must fit a frame, got: {error}") from error
+        raise FileFormatError(f"shape {where}: {error}") from error
 
 
 def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
@@ -223,7 +223,8 @@ def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
     fields = dict(expect(parts["attributes"], dict, f"attributes of {where}"))
     for field, value in fields.items():
         if field not in annotations:
-            raise FileFormatError(f"attribute of {where} must be one of {', '.join(annotations)}, got {short(field)}")
+            allowed = f"one of {', '.join(annotations)}" if annotations else f"omitted for {kind}"
+            raise FileFormatError(f"attribute of {where} must be {allowed}, got {short(field)}")
         row = ATTRIBUTES[annotations[field]]
         if not row.accepts(value):
             raise FileFormatError(f"{field} of {where} must be {row.expected}, got {short(value)}")
@@ -237,7 +238,7 @@ def _decode_node(index: int, item: Any, tensors: _Tensors) -> Node:
     try:
         op = OPS[kind](**fields)
     except GraphError as error:
-        raise FileFormatError(f"{where} must be consistent, got: {error}") from error
+        raise FileFormatError(f"{where}: {error}") from error
     inputs, outputs = (_names(parts[key], f"{key} of {where}") for key in ("inputs", "outputs"))
     return Node(name, op, inputs, outputs)
 

@@ -156,18 +156,21 @@ def _read(file: BinaryIO) -> Contents:
 def _header_length(prefix: bytes, size: int) -> int:
     """The declared length of the container's header, if the file can hold it."""
     if min(len(prefix), size) < 8:
-        raise FileFormatError(f"size of the file must be at least 8 bytes, got {size}")
+        raise FileFormatError(f"file must be a .fgru model, got a file of {size} bytes")
     length = int(struct.unpack("<Q", prefix)[0])
-    if length > min(size - 8, MAX_HEADER):
-        limit = min(size - 8, MAX_HEADER)
-        raise FileFormatError(f"length of the header must be at most {limit} bytes here, got {length}")
+    if length > MAX_HEADER:
+        raise FileFormatError(f"file must be a .fgru model, got another file, which begins with {prefix!r}")
+    if length > size - 8:
+        raise FileFormatError(f"header must be {length} bytes, got {size - 8}: the file is cut short")
     return length
 
 
 def _parse(raw: bytes) -> tuple[dict[str, Any], dict[str, tuple[np.dtype[Any], tuple[int, ...], int]]]:
     """The JSON header, and type, shape and bytes of every tensor the container declares."""
     outer = expect(_json(raw, "container header"), dict, "container header")
-    metadata = expect(outer.pop("__metadata__", None), dict, "metadata")
+    if "__metadata__" not in outer:
+        raise FileFormatError("file must be a .fgru model, got safetensors of weights: fastgru.convert imports it")
+    metadata = expect(outer.pop("__metadata__"), dict, "metadata")
     if set(metadata) != {METADATA_KEY}:
         raise FileFormatError(f"metadata must have the one entry {METADATA_KEY!r}, got {short(list(metadata))}")
     text = expect(metadata[METADATA_KEY], str, f"metadata entry {METADATA_KEY!r}")

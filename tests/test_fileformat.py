@@ -498,7 +498,7 @@ EDITS = [
     (node(0, weights={"weight_x": "gru.weight_x", "weight_h": "gru.weight_h"}), "every tensor must be used.*gru.bias"),
     (node(1, attributes={"colour": 1}), "attribute of node 'dense' must be one of activation, precision, got 'colour'"),
     (attribute("reset_after", 1), "reset_after of node 'gru' must be a boolean, got 1"),
-    (attribute("clip", -1.0), "node 'gru' must be consistent.*clip must be positive"),
+    (attribute("clip", -1.0), "node 'gru': .*clip must be positive"),
     (attribute("clip", "1"), "clip of node 'gru' must be a finite number or null"),
     (attribute("clip", 10**400), "clip of node 'gru' must be a finite number or null"),
     (attribute("activation", "tanh"), "activation of node 'gru' must be an object"),
@@ -626,12 +626,12 @@ def test_a_malformed_tensor_is_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "at least 8 bytes, got 0"),
+        (b"", "file must be a .fgru model, got a file of 0 bytes"),
         (b"\x00" * 8, "container header must be JSON"),
-        (b"\xff" * 64, "length of the header must be at most 56 bytes here"),
-        (struct.pack("<Q", 2) + b"{}", "metadata must be dict, got None"),
+        (b"x,y\n1,2\n" * 9, "file must be a .fgru model, got another file, which begins with b'x,y"),
+        (struct.pack("<Q", 2) + b"{}", "file must be a .fgru model, got safetensors of weights: fastgru.convert"),
         (struct.pack("<Q", 4) + b"\xff\xfe\xfd\xfc", "container header must be JSON in UTF-8"),
-        (struct.pack("<Q", 21) + b'{"__metadata__":{"a"', "at most 20 bytes here"),
+        (struct.pack("<Q", 21) + b'{"__metadata__":{"a"', "header must be 21 bytes, got 20: the file is cut short"),
     ],
 )
 def test_what_is_no_container_is_named(tmp_path, data, message):

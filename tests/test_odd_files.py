@@ -85,7 +85,7 @@ def test_what_the_engine_does_not_run_is_an_error_of_the_file(tmp_path):
     value = b.input("x", Spec((4,)))
     for _ in range(40):
         value = b.add(g.TimeConv(normal(4, 4, 2)), value)
-    with pytest.raises(FileFormatError, match=r"m\.fgru: graph must be one that the engine runs, got: "):
+    with pytest.raises(FileFormatError, match=r"m\.fgru: the engine does not run this graph: "):
         fastgru.load(written(tmp_path, b.build(value)))
 
 
