@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -86,11 +87,13 @@ def convert(
     GraphError, ValueError
         When `precision` or `activations` does not fit; see `Model.quantize`.
     """
-    from . import selftest
+    from . import quantization, selftest
     from .converters import to_graph
-    from .model import Model
+    from .model import Model, check_dtype
     from .passes import canonical
 
+    check_dtype(dtype)  # typing mistakes end here, not behind a long import
+    quantization.check_names(precision, activations)
     imported = to_graph(source, like=like, **options)
     graph = canonical(imported.graph)
     provenance = imported.provenance
@@ -134,7 +137,7 @@ def load(
             self_test=contents.self_test,
         )  # fmt: skip
     except GraphError as error:
-        raise FileFormatError(f"{os.fspath(path)}: graph must be one that the engine runs, got: {error}") from error
+        raise FileFormatError(f"{os.fspath(path)}: the engine does not run this graph: {error}") from error
     if verify:
         selftest.verify(model)
     return model
@@ -167,7 +170,7 @@ def __getattr__(name: str) -> Any:
         except ModuleNotFoundError as error:
             if error.name != f"{__name__}.{name}":
                 raise
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

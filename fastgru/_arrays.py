@@ -17,7 +17,7 @@ def as_array(x: Any, name: str) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        When `x` is a masked array or holds one, as its mask would be lost, or cannot be made an array.
+        When `x` is a masked array or holds one, as its mask would be lost, is None or text, or cannot be converted.
     ValueError
         When `x` is a nested sequence of unequal lengths.
 
@@ -31,12 +31,16 @@ def as_array(x: Any, name: str) -> NDArray[Any]:
     """
     if is_masked(x):
         raise TypeError(f"{name} must be an array without a mask, got a masked array: fill it with x.filled(value)")
+    if x is None or isinstance(x, str | bytes):
+        raise TypeError(f"{name} must be an array of numbers, got {repr(x[:40]) if x else repr(x)}")
     try:
         return np.asarray(x)
     except MemoryError:
         raise
     except ValueError as error:
-        raise ValueError(f"{name} must be an array, got {type(x).__name__}: {error}") from error
+        ragged = "inhomogeneous" in str(error)
+        why = "its items differ in shape, pad them to one" if ragged else str(error)
+        raise ValueError(f"{name} must be an array, got {type(x).__name__}: {why}") from error
     except Exception as error:  # whatever the object's own conversion raises
         raise TypeError(f"{name} must be an array, got {type(x).__name__}: {error}") from error
 

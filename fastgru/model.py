@@ -73,12 +73,11 @@ class Model:
         provenance: Mapping[str, str] | None = None,
         self_test: SelfTest | None = None,
     ) -> None:
-        if not isinstance(dtype, str) or dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {DTYPES}, got {dtype!r}")
+        check_dtype(dtype)
         gemm = ("packed" if dtype == "float32" else "blas") if gemm is None else gemm
         if not isinstance(gemm, str) or gemm not in GEMMS or (gemm == "packed" and dtype != "float32"):
             allowed = GEMMS if dtype == "float32" else ("blas",)
-            raise ValueError(f"gemm must be one of {allowed} for dtype {dtype!r}, got {gemm!r}")
+            raise ValueError(f"gemm must be one of {', '.join(allowed)} for dtype {dtype!r}, got {gemm!r}")
         self._graph = layers if isinstance(layers, Graph) else chain(layers)
         precisions = {n.name: p for n in self._graph.nodes if (p := precision_of(n.op)) != "float32"}
         reduced = [f"{name!r} is {precision}" for name, precision in precisions.items()]
@@ -220,7 +219,10 @@ class Model:
         rank = 0 if plan.sizes[value][0] == 0 else len(plan.shapes[value])
         ranks = [rank] * self._only_rows + [rank + 1, rank + 2]
         if len(shape) not in ranks:
-            raise ValueError(f"{name} must have {' or '.join(map(str, ranks))} axes, got shape {shape}")
+            frame = plan.shapes[value][:rank]
+            axes = [("B", "T", *frame)[rank + 2 - n :] for n in ranks]
+            expected = " or ".join(f"({', '.join(map(str, each))})" for each in axes)
+            raise ValueError(f"{name} must have shape {expected}, got {shape}")
         if len(shape) == rank + 2 and shape[0] == 0:
             raise ValueError(f"{name} must have at least one row, got shape {shape}")
         if len(shape) == rank:
@@ -404,6 +406,12 @@ def memory_of(graph: Graph, dtype: str) -> Memory:
     return _needs(_plan(lower(fused(graph)), select_isa(None), dtype, blas, measure=True))
 
 
+def check_dtype(dtype: str) -> None:
+    """Raise ValueError unless models compute in `dtype`."""
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+
+
 def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> _engine.Plan:
     return _engine.Plan(
         lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
@@ -451,10 +459,12 @@ def _counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> An
     if lengths is not None:
         array = as_array(lengths, "lengths")
         expected: tuple[int, ...] = () if batch is None else (batch,)
+        if batch is None and array.shape:
+            raise ValueError(f"lengths must be one integer for an input without a batch axis, got shape {array.shape}")
         if array.shape != expected or array.dtype.kind not in "iu":
             raise ValueError(f"lengths must be integers of shape {expected}, got {array.dtype} of shape {array.shape}")
         if array.size and (array.min() < 0 or array.max() > steps):
-            raise ValueError(f"lengths must lie in 0..{steps}, got {array.min()}..{array.max()}")
+            raise ValueError(f"lengths must lie in 0..{steps}, got {array.min() if array.min() < 0 else array.max()}")
         return np.arange(steps) < array.reshape(rows, 1)
     array = as_array(mask, "mask")
     expected = (steps,) if batch is None else (batch, steps)

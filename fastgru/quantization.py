@@ -64,7 +64,7 @@ def choose(
     known = set(names)
     problems = [f"layer must be one with weight matrices ({allowed}), got {n!r}" for n in wanted if n not in known]
     given = [precision] if isinstance(precision, str) else sorted(map(str, set(wanted.values()) - {""}))
-    problems += [f"precision must be one of {', '.join(PRECISIONS)}, got {p!r}" for p in given if p not in PRECISIONS]
+    problems += _unknown(given)
     if problems:
         raise GraphError(listed(problems))
     return wanted
@@ -123,12 +123,25 @@ def changes(graph: Graph, precisions: Mapping[str, str], activations: str | None
     return found
 
 
+def check_names(precision: Any, activations: str | None) -> None:
+    """Raise GraphError if a precision or `activations` does not exist; names of layers are not checked."""
+    given = precision.values() if isinstance(precision, Mapping) else [precision]
+    if problems := _unknown(p for p in given if isinstance(p, str)):
+        raise GraphError(listed(problems))
+    if activations is not None and activations not in TIERS:
+        raise GraphError(f"activations must be one of {', '.join(TIERS)}, got {activations!r}")
+
+
+def _unknown(precisions: Iterable[Any]) -> list[str]:
+    """Return a problem for each precision that does not exist."""
+    return [f"precision must be one of {', '.join(PRECISIONS)}, got {p!r}" for p in precisions if p not in PRECISIONS]
+
+
 def check_tier(graph: Graph, names: Iterable[str], activations: str | None) -> None:
     """Raise GraphError where `activations` is no tier, or no node of `names` has gates that come in several."""
     if activations is None:
         return
-    if not isinstance(activations, str) or activations not in TIERS:
-        raise GraphError(f"activations must be one of {', '.join(TIERS)}, got {activations!r}")
+    check_names(None, activations)
     wanted = set(names)
     if not any(tier_of(node.op) for node in graph.nodes if node.name in wanted):
         got = ", ".join(sorted(wanted)) or "no layer"
@@ -371,6 +384,9 @@ def report(before: Graph, after: Graph, x: Any = None) -> Report:
     total                                                          4             8            6
     max error of 'dense' 4
     """
+    for name, graph in (("before", before), ("after", after)):
+        if not isinstance(graph, Graph):
+            raise TypeError(f"{name} must be a Graph (model.graph), got {type(graph).__name__}")
     array = calibration_input(before, x)
     exact = _outputs(before, array)
     if _skeleton(before) != _skeleton(after):

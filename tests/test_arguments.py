@@ -56,7 +56,7 @@ def test_what_comes_with_a_model():
     with pytest.raises(TypeError, match="self_test must be a SelfTest, got dict"):
         Model([g.Dense(EYE)], self_test={})
     for layers in (None, 3, EYE.sum()):
-        with pytest.raises(GraphError, match="layers must be a sequence of layers, got"):
+        with pytest.raises(GraphError, match="layers must be a list of layers, got"):
             Model(layers)
 
 

@@ -27,19 +27,21 @@ GATE_ORDER = {
 PEEPHOLE_ORDER = {"onnx": "iof"}  # canonical: "ifo"
 
 
-def reorder(array: Array, source: str, target: str) -> Array:
-    """Permute the gate blocks that lie along axis 0 from order `source` to order `target`."""
-    if array.shape[0] % len(source):
-        raise GraphError(f"first axis must be a multiple of {len(source)} gates ({source}), got shape {array.shape}")
+def reorder(array: Array, source: str, target: str, name: str = "array") -> Array:
+    """Permute the gate blocks along axis 0 from order `source` to order `target`; `name` is for the error."""
+    if not array.ndim or array.shape[0] % len(source):
+        raise GraphError(
+            f"{name}: first axis must be a multiple of {len(source)} gates ({source}), got shape {array.shape}"
+        )
     blocks = dict(zip(source, np.split(np.asarray(array), len(source)), strict=True))
     return np.concatenate([blocks[gate] for gate in target])
 
 
-def canonical(array: Array | None, cell: str, source: str) -> Array | None:
-    """`array` with its gate blocks along axis 0 in canonical order; None stays None."""
+def canonical(array: Array | None, cell: str, source: str, name: str) -> Array | None:
+    """Return `array` with its gate blocks along axis 0 in canonical order; None stays None."""
     if array is None:
         return None
-    return reorder(array, GATE_ORDER[cell][source], CANONICAL[cell])
+    return reorder(array, GATE_ORDER[cell][source], CANONICAL[cell], name)
 
 
 def given(array: Any, name: str) -> Array | None:
@@ -58,10 +60,10 @@ def as_2d(name: str, array: Any) -> Array:
 def from_torch(cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> dict[str, Any]:
     """Canonical fields from ``weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, R), bias_ih_l0, bias_hh_l0 (G*H,)``."""
     return {
-        "weight_x": canonical(as_2d("w_ih", w_ih), cell, "torch"),
-        "weight_h": canonical(as_2d("w_hh", w_hh), cell, "torch"),
-        "bias": canonical(given(b_ih, "b_ih"), cell, "torch"),
-        "bias_h": canonical(given(b_hh, "b_hh"), cell, "torch"),
+        "weight_x": canonical(as_2d("w_ih", w_ih), cell, "torch", "w_ih"),
+        "weight_h": canonical(as_2d("w_hh", w_hh), cell, "torch", "w_hh"),
+        "bias": canonical(given(b_ih, "b_ih"), cell, "torch", "b_ih"),
+        "bias_h": canonical(given(b_hh, "b_hh"), cell, "torch", "b_hh"),
     }
 
 
@@ -74,10 +76,12 @@ def from_keras(cell: str, kernel: Any, recurrent_kernel: Any, bias: Any) -> dict
             raise GraphError(f"bias must have shape (G*H,) or (2, G*H), got {bias.shape}")
         b_x, b_h = (bias, None) if bias.ndim == 1 else bias
     return {
-        "weight_x": canonical(as_2d("kernel", kernel).T, cell, "keras"),
-        "weight_h": canonical(as_2d("recurrent_kernel", recurrent_kernel).T, cell, "keras"),
-        "bias": canonical(b_x, cell, "keras"),
-        "bias_h": canonical(b_h, cell, "keras"),
+        "weight_x": canonical(as_2d("kernel", kernel).T, cell, "keras", "transposed kernel"),
+        "weight_h": canonical(
+            as_2d("recurrent_kernel", recurrent_kernel).T, cell, "keras", "transposed recurrent_kernel"
+        ),
+        "bias": canonical(b_x, cell, "keras", "bias"),
+        "bias_h": canonical(b_h, cell, "keras", "bias"),
     }
 
 
@@ -91,10 +95,10 @@ def from_onnx(cell: str, w: Any, r: Any, b: Any) -> dict[str, Any]:
             raise GraphError(f"B must have shape ({2 * w.shape[0]},), got {b.shape}")
         b_x, b_h = np.split(b, 2)
     return {
-        "weight_x": canonical(w, cell, "onnx"),
-        "weight_h": canonical(as_2d("R", r), cell, "onnx"),
-        "bias": canonical(b_x, cell, "onnx"),
-        "bias_h": canonical(b_h, cell, "onnx"),
+        "weight_x": canonical(w, cell, "onnx", "W"),
+        "weight_h": canonical(as_2d("R", r), cell, "onnx", "R"),
+        "bias": canonical(b_x, cell, "onnx", "B"),
+        "bias_h": canonical(b_h, cell, "onnx", "B"),
     }
 
 

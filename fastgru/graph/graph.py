@@ -330,6 +330,13 @@ class GraphBuilder:
         return Graph(self._inputs, self._nodes, outputs, feedback)
 
 
+def _described(layer: Any) -> str:
+    """Return what stands in the place of a layer, in words."""
+    if isinstance(layer, type) and issubclass(layer, Op | Bidirectional):
+        return f"the class {layer.__name__}, not a {layer.__name__} made with its weights"
+    return type(layer).__name__
+
+
 def chain(layers: Sequence[Any], *, names: Sequence[str | None] | None = None) -> Graph:
     """The graph of layers applied one after the other to one input named ``"x"``.
 
@@ -340,11 +347,11 @@ def chain(layers: Sequence[Any], *, names: Sequence[str | None] | None = None) -
     GraphError
         When a layer is none, no layer determines the input, or neighbours do not fit.
     """
-    if not isinstance(layers, Iterable):
-        raise GraphError(f"layers must be a sequence of layers, got {type(layers).__name__}")
+    if isinstance(layers, str | Op | Bidirectional) or not isinstance(layers, Iterable):
+        raise GraphError(f"layers must be a list of layers, got {short(layers)}")
     layers = list(layers)
     problems = [
-        f"layer {i} must be a layer of fastgru.layers, got {type(layer).__name__}"
+        f"layer {i} must be a layer of fastgru.layers, got {_described(layer)}"
         for i, layer in enumerate(layers)
         if not isinstance(layer, Op | Bidirectional)
     ]
