@@ -62,7 +62,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
             raise
         raise MissingExtraError(
-            f"{purpose} must have the package {error.name!r}, got none installed: pip install 'fastgru[{extra}]'"
+            f"{purpose} needs the package {error.name!r}, which is not installed: pip install 'fastgru[{extra}]'"
         ) from error
 
 

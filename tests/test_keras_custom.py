@@ -182,7 +182,7 @@ def test_unknown_layers_name_the_hook(tmp_path):
 
 def test_custom_is_for_keras(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(ConvertError, match="options for PyTorch checkpoint must be among none, got custom"):
+    with pytest.raises(ConvertError, match="options for PyTorch checkpoint must be omitted, got custom"):
         to_graph(tmp_path / "model.pt", custom={"SqueezeLayer": squeeze})
 
 

@@ -124,8 +124,15 @@ def find_source(source: Any) -> Source:
         for row in SOURCES:
             if suffix in row.suffixes:
                 return row
+        if suffix == ".fgru":
+            raise ConvertError(f"file to convert must be one of another framework, got {os.fspath(source)!r}: load it")
         known = ", ".join(s for row in SOURCES for s in row.suffixes)
         raise ConvertError(f"file to convert must end in one of {known}, got {os.fspath(source)!r}")
+    if isinstance(source, Mapping):
+        raise ConvertError(
+            f"source must be a path or a live model, got a {type(source).__name__}: save a state_dict with torch.save "
+            "and convert that file"
+        )
     bases = {f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__}
     for row in SOURCES:
         if bases.intersection(row.modules):
@@ -142,8 +149,8 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
     given = {name: value for name, value in options.items() if value is not None}
     unknown = [name for name in given if name not in row.options]
     if unknown:
-        allowed = ", ".join(row.options) or "none"
-        raise ConvertError(f"options for {row.name} must be among {allowed}, got {', '.join(unknown)}")
+        allowed = f"among {', '.join(row.options)}" if row.options else "omitted"
+        raise ConvertError(f"options for {row.name} must be {allowed}, got {', '.join(unknown)}")
     wrong = [name for name in BY_NAME if not isinstance(given.get(name, {}), Mapping)]
     if wrong:
         raise ConvertError(f"{wrong[0]} must be a mapping of names, got {given[wrong[0]]!r}")
@@ -152,10 +159,13 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
     if isinstance(source, str | os.PathLike):
         memory.check(Path(source).stat().st_size, f"reading {os.fspath(source)!r}", None)
     if like is not None:
-        others = [type(item).__name__ for item in like if not isinstance(item, Like)]
+        if isinstance(like, str) or not isinstance(like, Sequence):
+            raise ConvertError(f"like must be a list such as [like(GRU), like(Dense)], got {type(like).__name__}")
+        strange: list[Any] = [item for item in like if not isinstance(item, Like)]
+        others = [item.__name__ if isinstance(item, type) else repr(item)[:40] for item in strange]
         if others or not like:
             got = ", ".join(others) if others else "an empty list"
-            raise ConvertError(f"like must be a list made with fastgru.layers.like(...), got {got}")
+            raise ConvertError(f"like must be a list such as [like(GRU), like(Dense)], got {got}")
         skips = [str(item) for item in like if item.inputs is not None]
         if skips and not row.name.startswith("Keras"):
             raise ConvertError(f"inputs in like must be omitted for a {row.name}, got some for {', '.join(skips)}")

@@ -135,7 +135,7 @@ WRONG_AXES = [
     ({"axes": {"x": 3}}, "axes must be 3 of 'B', 'T' and None, got 3"),
     ({"shapes": {"x": 3}}, "shape must be a sequence of sizes, got 3"),
     ({"fix": {"x": "b"}}, "fix of 'x' must be float32 numbers, got 'b'"),
-    ({"like": []}, "like must be a list made with"),
+    ({"like": []}, "like must be a list such as"),
     ({"custom": {}}, "options for ONNX must be among fix, shapes, axes, states, got custom"),
 ]
 
