@@ -21,7 +21,7 @@ from .tracing import Row, difference, magnitude
 
 Array = NDArray[Any]
 
-HEADINGS = ("layer", "class", "value", "output", "largest value", "import error", "of it new", "engine error")
+HEADINGS = ("layer", "class", "value", "output", "largest value", "import error", "added here", "engine error")
 WORDS = 4  # columns of words in front of the numbers
 
 

@@ -14,7 +14,7 @@ from ._samples import Input
 from .graph import Graph, Mask, Node, State
 from .model import Model
 
-HEADINGS = ("node", "op", "output", "largest value", "error", "of it new")
+HEADINGS = ("node", "op", "output", "largest value", "error", "added here")
 WORDS = 3  # columns of words in front of the numbers
 
 

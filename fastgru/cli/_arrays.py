@@ -125,7 +125,7 @@ def whole(what: str, expected: str) -> Iterator[None]:
     except Exception as error:  # the header is Python, the archive a zip file: the list of what these raise is long
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise DataError(f"{what} must be {expected}, got another: {error}") from error
+        raise DataError(f"{what} must be {expected}: {error}") from error
 
 
 def _numbers(array: Any, spec: Spec, what: str) -> Array:
@@ -182,7 +182,9 @@ def as_csv(outputs: dict[str, Array], kept: Kept | None = None) -> bytes:
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
     if array.ndim > 2:
-        raise DataError(f"output as CSV must have one row of sequences, got shape {array.shape}: name a .npy file")
+        raise DataError(
+            f"output as CSV must have one row of sequences, got shape {array.shape}: write it to a .npy file with -o"
+        )
     rows = np.atleast_2d(array)
     if kept is None:
         return "".join(f"{_tables.line(row)}\n" for row in rows).encode()
@@ -222,7 +224,9 @@ def as_npz(outputs: dict[str, Array]) -> bytes:
 
 def _only(outputs: dict[str, Array], what: str) -> Array:
     if len(outputs) != 1:
-        raise DataError(f"output as {what} must be one array, got {', '.join(outputs)}: name a .npz file")
+        raise DataError(
+            f"output as {what} must be one array, got {', '.join(outputs)}: write them to a .npz file with -o"
+        )
     return next(iter(outputs.values()))
 
 

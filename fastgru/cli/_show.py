@@ -84,12 +84,14 @@ def report(found: Report) -> Table:
 
 
 def traced(model: Model) -> Table:
-    """The error at every node on the self-test's input as a rich table."""
+    """Return a rich table of the error at every node, on the self-test's input."""
     test = model.self_test
     if test is None:
         raise VerificationError("model to trace must have a stored self-test, got none")
     rows = tracing.trace(model.graph, test.input, dtype=model.dtype, isa=model.isa)
-    return table(tracing.HEADINGS, [row.cells() for row in rows], [""] * len(tracing.HEADINGS), tracing.WORDS)
+    rich = table(tracing.HEADINGS, [row.cells() for row in rows], [""] * len(tracing.HEADINGS), tracing.WORDS)
+    rich.show_footer = False
+    return rich
 
 
 def compared(found: Comparison) -> Table:

@@ -99,7 +99,7 @@ class Table:
         header = [cell.strip() for cell in cells] if self._is_header(cells) else None
         self._width = len(cells)
         self._kept = [self._place(word, header, line, "--keep") for word in want.keep]
-        self._columns = self._features(header, line)
+        self._columns = self._features(header, line, cells)
         self._titles = [f"column {i + 1 if header is None else repr(header[i])}" for i in range(len(cells))]
         if header is not None:
             self.kept = [header[i] for i in self._kept]
@@ -109,18 +109,20 @@ class Table:
         words = (*(self.want.columns or ()), *self.want.keep)
         return not all(map(_is_index, words)) or not any(map(_is_number, cells))
 
-    def _features(self, header: list[str] | None, line: int) -> list[int]:
-        """The places of the model's features."""
+    def _features(self, header: list[str] | None, line: int, cells: list[str]) -> list[int]:
+        """Return the places of the model's features."""
         expected = self.spec.shape[0] if self.spec.shape else 1
         if self.want.columns is not None:
             if len(self.want.columns) != expected:
                 got = f"{len(self.want.columns)}: {', '.join(self.want.columns)}"
-                raise DataError(f"--columns must be {expected} column(s), as the model takes, got {got}")
+                raise DataError(f"--columns must name {expected} column(s), as many as the model takes, got {got}")
             return [self._place(word, header, line, "--columns") for word in self.want.columns]
         left = [i for i in range(self._width) if i not in self._kept]
         if len(left) != expected:
             kept = f" and {len(self._kept)} to keep" if self._kept else ""
             hint = f": --columns chooses from {_listed(header)}" if header and len(left) > expected else ""
+            if self._width == 1 and (other := _other_separator(cells[0])):
+                hint = f": cells must be separated by commas, got {other}"
             raise DataError(f"{self.name}: line {line} must have {expected} column(s){kept}, got {self._width}{hint}")
         return left
 
@@ -139,6 +141,8 @@ class Table:
             near = difflib.get_close_matches(word.lower(), [title.lower() for title in header], NEAREST, 0.5)
             said = [title for title in header if title.lower() in near]
             hint = f"nearest: {_listed(said)}" if said else f"the header has {_listed(header)}"
+            if all(map(_is_number, header)):
+                hint = f"line 1 holds numbers, no header: choose columns by number, 1 to {self._width}"
             raise DataError(f"{where} must be one of the header, got {word!r} ({hint})")
         return places[0]
 
@@ -164,6 +168,15 @@ class Table:
         wrong = next(i for i in self._columns if not _fits(cells[i], parse))
         got = repr(cells[wrong].strip()[:40])
         return DataError(f"{self.name}: line {line}, {self._titles[wrong]} must be {kind}, got {got}")
+
+
+def _other_separator(cell: str) -> str:
+    """Return the name of what separates numbers in a line without commas; empty if there are none."""
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), (None, "spaces")):
+        parts = cell.split(separator)
+        if len(parts) > 1 and (separator or all(map(_is_number, parts))):
+            return name
+    return ""
 
 
 def _listed(names: Sequence[str], most: int = 10) -> str:
@@ -196,7 +209,9 @@ def _broken(said: str) -> str:
         return f"must have cells of at most {csv.field_size_limit()} characters, got a longer one"
     if "new-line" in said:
         return "must end in LF or CRLF, got CR alone"
-    return f"must be CSV, got another: {said}"
+    if "unexpected end" in said:
+        return "must close the quotes that it opens, got the end of the file"
+    return f"must be CSV: {said}"
 
 
 class _Text:
