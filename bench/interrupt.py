@@ -1,4 +1,4 @@
-"""How soon a long call ends after Ctrl-C: seconds from the signal to KeyboardInterrupt, for calls of every kind.
+"""Measure how soon a long call ends after Ctrl-C: seconds from the signal to KeyboardInterrupt.
 
     python -m bench.interrupt
 
@@ -8,6 +8,7 @@ looked at every 50 ms (WATCH_NS), work is cut into slices of 3 to 100 ms (SLICE_
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import threading
@@ -97,6 +98,8 @@ def interrupted(call: Callable[[], object]) -> float | None:
 
 
 def main() -> None:
+    """Print the longest of three waits for every call, largest last."""
+    argparse.ArgumentParser(prog="python -m bench.interrupt", description=__doc__).parse_args()
     rows = []
     for name, make in CASES.items():
         model, shape = make()

@@ -1,7 +1,4 @@
-"""Run for long, or often, and print a table of what was seen; fails where something does not hold.
-
-python -m tests.endurance [--short] [--size N] [--record] [PART ...]
-"""
+"""Run models and processes for long and print figures; fail if memory grows, bits change or a process hangs."""
 
 from __future__ import annotations
 
@@ -35,13 +32,14 @@ def shown(value: object) -> str:
 def main() -> None:
     """Run the parts asked for."""
     parser = argparse.ArgumentParser(prog="python -m tests.endurance", description=__doc__)
-    parser.add_argument("--short", action="store_true", help="the sizes of CI")
-    parser.add_argument("--size", type=int, help="the same size for every part")
+    parser.add_argument("--short", action="store_true", help="run the sizes of CI: a minute instead of hours")
+    parser.add_argument("--size", type=int, help="run every part at this size: steps, streams, shapes, repeats")
     parser.add_argument("--record", action="store_true", help="write the figures to docs/testing.json")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
+    parts = f"parts to run, each in quotes (default all): {', '.join(PARTS)}"
+    parser.add_argument("parts", nargs="*", metavar="PART", help=parts)
     options = parser.parse_args()
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"parts must be of {', '.join(PARTS)}, got {', '.join(unknown)}")
+        parser.error(f"part must be one of {', '.join(PARTS)}, got {', '.join(unknown)}")
     for name in options.parts or PARTS:
         run, whole, short = PARTS[name]
         began = time.monotonic()

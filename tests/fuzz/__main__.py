@@ -1,4 +1,4 @@
-"""The command line of the fuzzers."""
+"""Mutate files of a format, or calls of streams, and check that each ends well: in a result or in a named error."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from .formats import FORMATS, mutant_of
 from .runner import Run
 from .worker import prepare
 
+SAVE = Path(tempfile.gettempdir()) / "fastgru-fuzz"
+
 
 def main() -> int:
     """Run a fuzzer and print its figures; 1 if a mutant failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("format", choices=[*FORMATS], help="what is mutated")
-    parser.add_argument("--seconds", type=float, help="end after so many seconds (60 without --mutants)")
-    parser.add_argument("--mutants", type=int, help="end after so many mutants")
-    parser.add_argument("--seed", type=int, default=0, help="of all choices")
-    parser.add_argument("--begin", type=int, default=0, help="number of the first mutant")
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
+    parser.add_argument("format", choices=[*FORMATS], help="what to mutate: files, or calls of streams (states)")
+    parser.add_argument("--seconds", type=float, help="stop after this many seconds (default 60, none with --mutants)")
+    parser.add_argument("--mutants", type=int, help="stop after this many mutants")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random choices (default 0)")
+    parser.add_argument("--begin", type=int, default=0, help="number of the first mutant (default 0)")
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes to run side by side (default 1)")
     parser.add_argument("--only", type=int, help="run this mutant alone, in this process")
-    parser.add_argument("--save", type=Path, default=Path(tempfile.gettempdir()) / "fastgru-fuzz", help="reproducers")
+    parser.add_argument("--save", type=Path, default=SAVE, help=f"folder for reproducers (default {SAVE})")
     parser.add_argument("--record", action="store_true", help="write the figures to docs/testing.json")
     given = parser.parse_args()
     if given.only is not None:
