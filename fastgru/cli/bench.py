@@ -52,9 +52,9 @@ class Timing(NamedTuple):
 
 def bench(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
-    batch: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Rows stepped together.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, max=MOST_CALLS, help="Calls that are timed.")] = 5000,
-    warmup: Annotated[int, typer.Option(min=0, max=MOST_CALLS, help="Calls before them that are not.")] = 500,
+    batch: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Number of rows of a step.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, max=MOST_CALLS, help="Number of calls to time.")] = 5000,
+    warmup: Annotated[int, typer.Option(min=0, max=MOST_CALLS, help="Number of calls before them.")] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Time single steps with the state carried on, one call at a time."""

@@ -16,17 +16,19 @@ from ._options import number, one_of, pairs
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="The trained model: .keras .h5 .pt .pth .safetensors .onnx")],
+    source: Annotated[Path, typer.Argument(help="The trained model: .keras .h5 .pt .pth .jit .safetensors .onnx")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .fgru file to write.")],
     like: Annotated[list[str] | None, typer.Option(help=_like.HELP)] = None,
-    dtype: Annotated[str, typer.Option(help="What the model computes in: float32 or float64.")] = "float32",
-    precision: Annotated[str, typer.Option(help="Of the weights: float32, float16, bfloat16 or int8.")] = "float32",
-    activations: Annotated[str | None, typer.Option(help="Of gates: exact (to 1.2e-7) or fast (to 2e-6).")] = None,
-    fix: Annotated[list[str] | None, typer.Option(help="ONNX: an input that is a setting, e.g. sr=16000.")] = None,
-    shape: Annotated[list[str] | None, typer.Option(help="ONNX: sizes left open, e.g. x=1,576.")] = None,
-    axes: Annotated[list[str] | None, typer.Option(help="ONNX: what axes mean, e.g. x=B,T,- for a batch.")] = None,
-    state: Annotated[list[str] | None, typer.Option(help="ONNX: an input that carries on an output: h=hn.")] = None,
-    trace: Annotated[bool, typer.Option("--trace", help="Compare with the source layer by layer, first.")] = False,
+    dtype: Annotated[str, typer.Option(help="Type to compute in: float32 or float64.")] = "float32",
+    precision: Annotated[
+        str, typer.Option(help="Type to store the weights in: float32, float16, bfloat16, int8.")
+    ] = "float32",
+    activations: Annotated[str | None, typer.Option(help="Gates: exact (error to 1.2e-7) or fast (to 2e-6).")] = None,
+    fix: Annotated[list[str] | None, typer.Option(help="ONNX: give an input a constant, e.g. sr=16000.")] = None,
+    shape: Annotated[list[str] | None, typer.Option(help="ONNX: give open sizes, e.g. x=1,576.")] = None,
+    axes: Annotated[list[str] | None, typer.Option(help="ONNX: name the axes of an input, e.g. x=B,T,-.")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="ONNX: feed an output back to an input: h=hn.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Compare with the source layer by layer first.")] = False,
 ) -> None:
     """Import a trained network, check it against its source and its self-test, and write it as a .fgru file."""
     import fastgru

@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 def quantize(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .fgru file to write.")],
-    precision: Annotated[str, typer.Option(help="Of the weights: float32, float16, bfloat16 or int8.")] = "int8",
+    precision: Annotated[
+        str, typer.Option(help="Type to store weights in: float32, float16, bfloat16, int8.")
+    ] = "int8",
     activations: Annotated[
-        str | None, typer.Option(help="Of gates: fast (to 2e-6) or exact (to 1.2e-7); as they are when omitted.")
+        str | None, typer.Option(help="Gates: fast (error to 2e-6) or exact (to 1.2e-7); unchanged by default.")
     ] = None,
-    layers: Annotated[str | None, typer.Option(help="Layers to change, separated by commas; all when omitted.")] = None,
+    layers: Annotated[str | None, typer.Option(help="Layers to change, separated by commas (default all).")] = None,
     calibration: Annotated[
-        str | None, typer.Option(help="Typical input, as for run; the self-test's when omitted.")
+        str | None, typer.Option(help="Typical input, a file as for run (default: that of the self-test).")
     ] = None,
     max_error: Annotated[
-        float | None, typer.Option(help="Largest error of an output: layers that break it stay as they are.")
+        float | None, typer.Option(help="Largest error allowed at an output; layers that exceed it stay as they are.")
     ] = None,
 ) -> None:
     """Make the weights of a model smaller, or its gates faster; print errors, bytes and speed before and after."""

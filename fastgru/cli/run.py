@@ -21,18 +21,23 @@ def run(
     source: Annotated[
         str,
         typer.Argument(
-            help="Input: .npy or .npz (T, I) or (B, T, I), CSV of one step a line, or -; of several, .npz by name."
+            help="Input: .npy or .npz of shape (T, I) or (B, T, I); CSV with a step a line; - for standard input."
+            " Several inputs: one .npz with an array of each name."
         ),
     ],
-    output: Annotated[str, typer.Option("-o", "--output", help="Output: .csv, .npy, .npz, or - for CSV.")] = "-",
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="Output: .csv, .npy, .npz, or - for CSV on standard output.")
+    ] = "-",
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns of a CSV to feed, in order: names of its header, or numbers from 1 without one."),
+        typer.Option(help="Columns of a CSV to feed, in order: names if it has a header, else numbers from 1."),
     ] = None,
     keep: Annotated[
         str | None, typer.Option(help="Columns of a CSV to copy in front of the output, e.g. a date.")
     ] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Step by step: a line of CSV in, a line out.")] = False,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Run step by step: read a line of CSV, write a line.")
+    ] = False,
 ) -> None:
     """Run a model over an input, and write its output."""
     import fastgru

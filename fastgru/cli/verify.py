@@ -13,7 +13,7 @@ from . import _show
 
 def verify(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
-    trace: Annotated[bool, typer.Option("--trace", help="Show the error at every node, too.")] = False,
+    trace: Annotated[bool, typer.Option("--trace", help="Show the error at every node.")] = False,
 ) -> None:
     """Run a model on its stored input; exit with 1 when it does not reproduce the stored output."""
     import fastgru
