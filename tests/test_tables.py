@@ -113,6 +113,7 @@ WRONG = [
     (b"1,2\n1," + b"9" * 200_000 + b"\n", None, None, "line 2 must have cells of at most 131072 characters"),
     (b"1,2\n1,\xff\n", None, None, "line 2 must be text in UTF-8, got b'1,\\xff\\n'"),
     (b"1,2\n1,\x002\n", None, None, "line 2"),
+    (b"\x93NUMPY\x01\x00v\x00", None, None, "input of --stream must be CSV, got a NumPy file"),
     ("1,2\n".encode("utf-16"), None, None, "line 1 must be text in UTF-8"),
 ]
 

@@ -231,6 +231,8 @@ class _Text:
         try:
             return line.decode("utf-8-sig" if self.number == 1 else "utf-8")
         except UnicodeDecodeError as error:
+            if self.number == 1 and line.startswith((b"\x93NUMPY", b"PK\x03\x04")):
+                raise DataError(f"{self.name}: input of --stream must be CSV, got a NumPy file") from error
             raise DataError(f"{self.name}: line {self.number} must be text in UTF-8, got {line[:20]!r}") from error
 
 
