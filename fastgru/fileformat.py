@@ -115,11 +115,12 @@ def read(path: str | os.PathLike[str]) -> Contents:
     OSError
         When there is no such file or it cannot be read.
     """
+    name = os.fspath(path)  # an integer would be an open file
     try:
-        with naming(path), open(path, "rb", opener=_open_nonblocking) as file:
+        with naming(path), open(name, "rb", opener=_open_nonblocking) as file:
             return _read(file)
     except FileFormatError as error:
-        raise FileFormatError(f"{os.fspath(path)}: {error}") from error
+        raise FileFormatError(f"{os.fsdecode(name)}: {error}") from error
 
 
 def _open_nonblocking(path: str, flags: int) -> int:

@@ -128,7 +128,7 @@ def check_names(precision: Any, activations: str | None) -> None:
     given = precision.values() if isinstance(precision, Mapping) else [precision]
     if problems := _unknown(p for p in given if isinstance(p, str)):
         raise GraphError(listed(problems))
-    if activations is not None and activations not in TIERS:
+    if activations is not None and (not isinstance(activations, str) or activations not in TIERS):
         raise GraphError(f"activations must be one of {', '.join(TIERS)}, got {activations!r}")
 
 

@@ -8,7 +8,7 @@ import shlex
 from typing import Any
 
 from .. import layers
-from ..errors import ConvertError
+from ..errors import ConvertError, nearest
 from ..graph import Bidirectional, Like, Op, like
 
 HELP = (
@@ -42,7 +42,9 @@ def parse(text: str) -> Like:
         return like(Bidirectional, inner=parse(wrapped[1]), **_options(wrapped[2], text))
     name, _, rest = text.strip().partition(" ")
     if name not in LAYERS:
-        raise ConvertError(f"layer of --like must be one of {', '.join(LAYERS)}, got {name!r} in {text!r}")
+        raise ConvertError(
+            f"layer of --like must be one of {', '.join(LAYERS)}, got {name!r} in {text!r}{nearest(name, LAYERS)}"
+        )
     return like(LAYERS[name], **_options(rest, text))
 
 

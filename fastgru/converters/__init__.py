@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import memory
 from .._files import naming
-from ..errors import ConvertError
+from ..errors import ConvertError, nearest
 from ..graph import Graph, Like
 
 WEIGHTS_ONLY = "only its weights are at hand"
@@ -150,7 +150,9 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
     unknown = [name for name in given if name not in row.options]
     if unknown:
         allowed = f"among {', '.join(row.options)}" if row.options else "omitted"
-        raise ConvertError(f"options for {row.name} must be {allowed}, got {', '.join(unknown)}")
+        raise ConvertError(
+            f"options for {row.name} must be {allowed}, got {', '.join(unknown)}{nearest(unknown[0], row.options)}"
+        )
     wrong = [name for name in BY_NAME if not isinstance(given.get(name, {}), Mapping)]
     if wrong:
         raise ConvertError(f"{wrong[0]} must be a mapping of names, got {given[wrong[0]]!r}")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GraphError
+from ..errors import GraphError, nearest
 from .fields import KINDS, short
 
 F64 = NDArray[np.float64]
@@ -97,7 +97,10 @@ class Activation:
             raise GraphError(f"name of an activation must be a string, got {short(self.name)}")
         row = ACTIVATIONS.get(self.name)
         if row is None and self.name != SOFTMAX:
-            raise GraphError(f"activation must be one of {', '.join([*ACTIVATIONS, SOFTMAX])}, got {self.name!r}")
+            known = [*ACTIVATIONS, SOFTMAX]
+            raise GraphError(
+                f"activation must be one of {', '.join(known)}, got {self.name!r}{nearest(self.name, known)}"
+            )
         for field in ("alpha", "beta"):
             given, default = getattr(self, field), getattr(row, field) if row else None
             if given is not None and default is None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import GraphError
+from ..errors import GraphError, nearest
 from .op import Op
 from .recurrent import MERGES, Bidirectional, Recurrent
 
@@ -88,20 +88,21 @@ def like(
     if inputs is not None and (isinstance(inputs, str) or not inputs or not all(isinstance(n, str) for n in inputs)):
         raise GraphError(f"inputs of like({op.__name__}) must be a list of names, got {inputs!r}")
     if layout not in LAYOUTS:
-        raise GraphError(f"layout must be one of {LAYOUTS}, got {layout!r}")
+        raise GraphError(f"layout must be one of {', '.join(map(str, LAYOUTS))}, got {layout!r}")
     if not issubclass(op, Op):
         inner = attributes.pop("inner", None)
         if not (isinstance(inner, Like) and issubclass(inner.op, Recurrent)):
             raise GraphError(f"inner of like(Bidirectional) must be like() of a recurrent layer, got {inner!r}")
         allowed = ["merge"]
         if attributes.get("merge", "concat") not in MERGES:
-            raise GraphError(f"merge must be one of {MERGES}, got {attributes['merge']!r}")
+            raise GraphError(f"merge must be one of {', '.join(map(str, MERGES))}, got {attributes['merge']!r}")
     else:
         inner = None
         allowed = [f.name for f in dataclasses.fields(op) if "axes" not in f.metadata]
     unknown = [k for k in attributes if k not in allowed]
     if unknown:
         raise GraphError(
-            f"attribute of like({op.__name__}) must be one of {allowed}, got {', '.join(map(repr, unknown))}"
+            f"attribute of like({op.__name__}) must be one of {', '.join(allowed)}, "
+            f"got {', '.join(map(repr, unknown))}{nearest(unknown[0], allowed)}"
         )
     return Like(op, name, layout, attributes, inner, None if inputs is None else tuple(inputs))

@@ -129,7 +129,7 @@ class Recurrent(Op):
             check_shape(found, name, getattr(self, name), (rows,))
         check_shape(found, "initial_h", self.initial_h, (self.output_size,))
         if self.mask_output not in MASK_OUTPUTS:
-            found.append(f"mask_output must be one of {MASK_OUTPUTS}, got {self.mask_output!r}")
+            found.append(f"mask_output must be one of {', '.join(MASK_OUTPUTS)}, got {self.mask_output!r}")
         if self.clip is not None and not self.clip > 0:
             found.append(f"clip must be positive, got {self.clip!r}")
         for activation in self._activations().values():
@@ -235,7 +235,7 @@ class Bidirectional:
             if not isinstance(layer, Recurrent):
                 problems.append(f"{name} must be a recurrent layer, got {type(layer).__name__}")
         if merge not in MERGES:
-            problems.append(f"merge must be one of {MERGES}, got {merge!r}")
+            problems.append(f"merge must be one of {', '.join(map(str, MERGES))}, got {merge!r}")
         if not problems:
             if forward.scan or backward.scan:
                 problems.append("scan must be False in both directions, got True")

@@ -1,0 +1,44 @@
+"""Mistakes that newcomers make end in errors that say what to write instead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastgru
+from fastgru import ConvertError, GraphError, quantization
+from fastgru.layers import GRU, Dense, like
+
+MODEL = fastgru.Model([Dense(np.ones((2, 3)))])
+
+MISTAKES = [
+    (lambda: fastgru.GRU, AttributeError, "import it from fastgru.layers"),
+    (lambda: fastgru.Model(Dense(np.ones((2, 3)))), GraphError, "layers must be a list of layers, got Dense"),
+    (lambda: fastgru.Model("m.fgru"), GraphError, "layers must be a list of layers, got 'm.fgru'"),
+    (lambda: fastgru.Model([GRU]), GraphError, "layer 0 must be .*, got the class GRU, not a GRU made with its"),
+    (lambda: Dense(np.ones((2, 3)), activation="tahn"), GraphError, r"got 'tahn' \(nearest: tanh\)"),
+    (lambda: like(GRU, reset_afer=True), GraphError, r"got 'reset_afer' \(nearest: reset_after\)"),
+    (lambda: GRU.from_torch(np.ones((6, 3)), np.ones((6, 2)), np.ones(2)), GraphError, "b_ih: first axis must be"),
+    (lambda: MODEL(np.ones((4, 3)), lengths=[4]), ValueError, "lengths must be one integer for an input without"),
+    (lambda: quantization.report(MODEL, MODEL), TypeError, r"before must be a Graph \(model.graph\), got Model"),
+    (lambda: fastgru.load(3), TypeError, "not int"),
+    (lambda: fastgru.convert({}), ConvertError, "save a state_dict with torch.save and convert that file"),
+    (lambda: fastgru.convert("m.fgru"), ConvertError, "got 'm.fgru': load it"),
+    (lambda: fastgru.convert("m.onnx", shape={}), ConvertError, r"got shape \(nearest: shapes\)"),
+    (lambda: fastgru.convert("m.onnx", dtype="f32"), ValueError, "dtype must be one of float32, float64, got 'f32'"),
+    (lambda: fastgru.convert("m.onnx", precision="int4"), GraphError, "precision must be one of .*, got 'int4'"),
+    (lambda: fastgru.convert("m.onnx", activations="quick"), GraphError, "activations must be one of .*, got 'quick'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("mistake", "error", "message"), MISTAKES)
+def test_a_mistake_is_answered(mistake, error, message):
+    with pytest.raises(error, match=message):
+        mistake()
+
+
+def test_like_is_a_list_of_like(tmp_path):
+    (tmp_path / "m.pt").write_bytes(b"")
+    for given, got in ((like(GRU), "got Like"), ([GRU, Dense], "got GRU, Dense")):
+        with pytest.raises(ConvertError, match=rf"like must be a list such as \[like\(GRU\), like\(Dense\)\], {got}"):
+            fastgru.convert(tmp_path / "m.pt", like=given)
