@@ -17,7 +17,7 @@ def as_array(x: Any, name: str) -> NDArray[Any]:
     Raises
     ------
     TypeError
-        When `x` is a masked array or holds one, as its mask would be lost, is None or text, or cannot be converted.
+        When `x` is a masked array or holds one, as its mask would be lost, or cannot be converted.
     ValueError
         When `x` is a nested sequence of unequal lengths.
 
@@ -31,8 +31,6 @@ def as_array(x: Any, name: str) -> NDArray[Any]:
     """
     if is_masked(x):
         raise TypeError(f"{name} must be an array without a mask, got a masked array: fill it with x.filled(value)")
-    if x is None or isinstance(x, str | bytes):
-        raise TypeError(f"{name} must be an array of numbers, got {repr(x[:40]) if x else repr(x)}")
     try:
         return np.asarray(x)
     except MemoryError:

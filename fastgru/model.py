@@ -215,6 +215,8 @@ class Model:
                 names = ", ".join(repr(plan.names[v]) for v in plan.inputs)
                 got = list(given) if isinstance(given, Mapping) else type(given).__name__
                 raise ValueError(f"x must be a tuple or a mapping of the inputs {names}, got {got}")
+        if x is None or isinstance(x, str | bytes):
+            raise TypeError(f"{name} must be an array of numbers, got {x if x is None else repr(x[:40])}")
         shape, value = x.shape if isinstance(x, np.ndarray) else as_array(x, name).shape, plan.inputs[first]
         rank = 0 if plan.sizes[value][0] == 0 else len(plan.shapes[value])
         ranks = [rank] * self._only_rows + [rank + 1, rank + 2]

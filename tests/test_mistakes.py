@@ -20,6 +20,8 @@ MISTAKES = [
     (lambda: like(GRU, reset_afer=True), GraphError, r"got 'reset_afer' \(nearest: reset_after\)"),
     (lambda: GRU.from_torch(np.ones((6, 3)), np.ones((6, 2)), np.ones(2)), GraphError, "b_ih: first axis must be"),
     (lambda: MODEL(np.ones((4, 3)), lengths=[4]), ValueError, "lengths must be one integer for an input without"),
+    (lambda: MODEL("x.npy"), TypeError, "x must be an array of numbers, got 'x.npy'"),
+    (lambda: MODEL(None), TypeError, "x must be an array of numbers, got None"),
     (lambda: quantization.report(MODEL, MODEL), TypeError, r"before must be a Graph \(model.graph\), got Model"),
     (lambda: fastgru.load(3), TypeError, "not int"),
     (lambda: fastgru.convert({}), ConvertError, "save a state_dict with torch.save and convert that file"),
