@@ -543,8 +543,8 @@ cdef class Stream:
             ins = &self.plan.instructions[i]
             if (ins.op == RECURRENT or ins.op == STORE) and self.due[ins.clock] != T:
                 raise ValueError(
-                    f"lengths and mask must be omitted where a layer runs over other steps than the input: "
-                    f"{self.plan.nodes[ins.node]!r} over {self.due[ins.clock]}, x has {T}; "
+                    f"lengths and mask must be omitted when a layer has another number of steps than the input: "
+                    f"{self.plan.nodes[ins.node]!r} has {self.due[ins.clock]}, x has {T}; "
                     "call the model with rows of one length"
                 )
         return 0
@@ -1024,9 +1024,10 @@ cdef class Stream:
         if self.plan.n_windows:
             rows[self.plan.steps_key] = ((), True)
         for key in rows.keys() - given.keys():
-            problems.append(f"state must have the key {key!r}, got none")
+            problems.append(f"state must have the key {key!r}, which is missing")
         for key in given.keys() - rows.keys():
-            problems.append(f"key of state must be one of {list(rows)}, got {key!r}")
+            known = f"one of {', '.join(map(repr, rows))}" if rows else "none, as the model carries no state"
+            problems.append(f"key of state must be {known}, got {key!r}")
         for key in rows.keys() & given.keys():
             if key in inputs:
                 arrays[key] = self.checked_input(inputs[key], given[key], key, problems)
@@ -1035,7 +1036,7 @@ cdef class Stream:
             array = as_array(given[key], f"state[{key!r}]")
             if array.shape != shape or array.dtype.kind not in "fiu":
                 got = f"{array.dtype} of shape {array.shape}"
-                problems.append(f"state[{key!r}] must be real of shape {shape}, got {got}")
+                problems.append(f"state[{key!r}] must be real numbers of shape {shape}, got {got}")
             elif rows[key][1]:
                 arrays[key] = self.checked_count(key, array, problems)
             else:
@@ -1177,8 +1178,8 @@ cdef class Stream:
             ins = &self.plan.instructions[i]
             if WINDOW <= ins.op <= WAIT and self.counts_apart(ins):
                 raise ValueError(
-                    "rows can be reset apart only where every layer holds as many steps as at the beginning; "
-                    "got one that strides over steps or has no padding: reset all rows"
+                    "single rows can be reset only if every layer holds as many steps as a new stream does, "
+                    "but one strides over steps or has no padding: reset all rows"
                 )
         return 0
 

@@ -158,7 +158,7 @@ def test_rows_begin_anew_only_where_all_count_alike():
         s = model.stream(2)
         s.process(data)
         if not apart:
-            with pytest.raises(ValueError, match="rows can be reset apart only where"):
+            with pytest.raises(ValueError, match="single rows can be reset only if"):
                 s.reset([0])
             continue
         s.reset([0])
@@ -253,6 +253,6 @@ def test_lengths_are_refused_where_a_layer_runs_over_other_steps(op):
     b = GraphBuilder()
     x = b.input("x", Spec((3,)))
     model = Model(b.build(b.add(g.GRU(w(12, 3), w(12, 4)), b.add(op, x))))
-    with pytest.raises(ValueError, match=r"lengths and mask must be omitted where .*: 'gru' over \d+, x has 8"):
+    with pytest.raises(ValueError, match=r"lengths and mask must be omitted when .*: 'gru' has \d+, x has 8"):
         model(np.zeros((2, 8, 3), np.float32), lengths=[3, 8])
     assert model(np.zeros((2, 8, 3), np.float32)).shape[0] == 2

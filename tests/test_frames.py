@@ -258,3 +258,20 @@ def test_numbers_that_no_integer_has_and_weights_beyond_float32_run_without_a_wa
         b.add(g.Cast("int"), b.add(g.Add(), b.input("x", Spec((3,))), b.add(g.Constant(np.full(3, 1e300)))))
     )
     assert Model(graph)(np.zeros((2, 3), np.float32)).dtype == np.int64
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("wrong", [-1, -5, 5, 10**6, np.nan, np.inf])
+def test_computed_ids_outside_of_a_table_are_refused_and_change_nothing(wrong, threads):
+    b = GraphBuilder()
+    x = b.input("x", Spec(()))
+    embedded = b.add(g.Embedding(w(5, 4)), b.add(g.Cast("int"), x))
+    model = Model(b.build(b.add(g.GRU(w(12, 4), w(12, 4)), embedded)))
+    ids = np.array([[0, 4, 2, 1], [3, 3, 0, 0]], np.float32)
+    stream = model.stream(2, threads=threads)
+    stream.process(ids)
+    before = stream.state
+    with pytest.raises(ValueError, match="ids that the model looks up must lie inside their table"):
+        stream.process(np.array([[0, 4, 2, 1], [3, wrong, 0, 0]], np.float32))
+    assert all(np.array_equal(v, before[k]) for k, v in stream.state.items())
+    assert np.array_equal(model(ids), model(ids, threads=threads))

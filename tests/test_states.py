@@ -135,7 +135,7 @@ def test_counts_of_different_steps_do_not_go_together():
 def test_a_state_without_its_steps_or_of_another_model_is_refused():
     stream = strided().stream()
     without = {k: v for k, v in stream.state.items() if k != "steps"}
-    with pytest.raises(ValueError, match="state must have the key 'steps', got none"):
+    with pytest.raises(ValueError, match="state must have the key 'steps', which is missing"):
         stream.state = without
     with pytest.raises(ValueError, match="key of state must be one of"):
         stream.state = mirrored().stream().state

@@ -23,7 +23,7 @@ from .program import ANY_CLOCK, Expr, Program, Value, joint_time
 from .reductions import REDUCING
 from .rows import LOWERINGS, OPCODES, PHASES, lower_row, with_table
 from .scan import SCANS
-from .shapes import SHAPES, take
+from .shapes import SHAPES, not_negative, take
 from .spectral import SPECTRAL
 from .temporal import TEMPORAL, aligned
 from .transforms import TRANSFORMS, transform_of
@@ -40,7 +40,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
     **TEMPORAL,
     **SPECTRAL,
     **TRANSFORMS,
-    g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(ids), 0),
+    g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(not_negative(p, ids)), 0),
 }
 MOST_OF_TABLE = 1 << 22  # numbers in a table of products: 16 MB
 ONLY_ROWS = (g.Mask, g.ApplyMask, g.Reverse)

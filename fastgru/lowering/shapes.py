@@ -122,6 +122,12 @@ def take(p: Program, source: View, index: View, axis: int) -> View:
     return to
 
 
+def not_negative(p: Program, ids: Value) -> Value:
+    """`ids`, with NaN, which indexes nothing, in place of those below zero: they would count from the end."""
+    below = p.expression(FUNCTIONS["less"], [ids, View.of_constant(0.0)])
+    return p.expression(FUNCTIONS["where"], [below, View.of_constant(np.nan), ids])
+
+
 def _one_hot(p: Program, op: Any, ids: Value) -> Value:
     """Ids below zero count from the end; one outside of the depth gives `off` everywhere."""
     rank = len(ids.shape) + 1

@@ -310,7 +310,10 @@ static void map(const fg_nest *given, const fg_micro *program, int n, void *cons
 
 /* Element `id` of an axis of `count`; sets *outside if there is none. */
 FG_INLINE fg_idx element_of(real id, fg_idx count, int *outside) {
-  if (id >= (real)-count && id < (real)count) return (fg_idx)id + (id < 0 ? count : 0);
+  if (id >= (real)-count && id < (real)count) {
+    const fg_idx i = (fg_idx)id; /* -0.5 is element 0 */
+    return i < 0 ? i + count : i;
+  }
   *outside = 1;
   return id >= 0 ? count - 1 : 0;
 }
