@@ -99,6 +99,7 @@ cdef inline char *row(const fg_rows *v, idx item, idx t, idx b) noexcept nogil:
 cdef enum:
     WATCH_NS = 50000000  # between two looks at signals
     LOOK_STEPS = 64      # and the steps of a loop that asks for the time
+    LOOK_ROWS = 64       # and rows, where each is written to pages of its own
 
 cdef int check_signals(void *raised) noexcept with gil:
     """Run the handlers of pending signals; 1 if one raised, with what it raised in the list."""
@@ -458,6 +459,8 @@ cdef void write_outputs(const Instruction *ins, Run *run, idx t, fg_span span, b
     cdef const fg_rows *out = &run.rows[ins.output]
     cdef bint active
     for b in range(run.B):
+        if b % LOOK_ROWS == LOOK_ROWS - 1 and run.parts == 1 and stopped(run):
+            return  # the first step writes to every row of a new array, each in pages that the system has yet to clear
         active = not masked or (j < span.count and span.index[j] == b)
         if active:
             j += 1

@@ -147,7 +147,11 @@ BAD_CALLS = [
     ({"x": X, "lengths": [1.0] * 4}, ValueError, "lengths must be integers"),
     ({"x": X, "mask": np.ones((4, 12))}, ValueError, r"mask must be bool of shape \(4, 12\), got float64"),
     ({"x": X, "mask": np.ones((4, 12), bool), "lengths": [1] * 4}, ValueError, "lengths must be omitted"),
-    ({"x": X, "state": {"gru.h": np.zeros(20)}}, ValueError, r"state\['gru.h'\] must be real numbers of shape \(4, 20\)"),
+    (
+        {"x": X, "state": {"gru.h": np.zeros(20)}},
+        ValueError,
+        r"state\['gru.h'\] must be real numbers of shape \(4, 20\)",
+    ),
     ({"x": X, "state": {"gru": np.zeros(20)}}, ValueError, r"key of state must be one of .*, got 'gru'"),
     ({"x": X, "state": [1]}, TypeError, "state must be a dict of arrays, got list"),
     (
