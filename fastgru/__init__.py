@@ -148,7 +148,7 @@ __all__ = [
     "MissingExtraError", "Model", "OracleError", "Stream", "VerificationError", "convert", "cpu_info",
     "get_memory_limit", "get_num_threads", "load", "set_memory_limit", "set_num_threads",
 ]  # fmt: skip
-# Where names come from that are imported when they are first used: NumPy, SciPy and the engine take a third of a
+# Modules of the names that are imported when they are first used: NumPy, SciPy and the engine take a third of a
 # second, in which the command line could not yet answer Ctrl-C.
 _HOMES = {
     "_engine": ("Stream", "get_num_threads", "set_num_threads"),

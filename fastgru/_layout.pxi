@@ -20,7 +20,7 @@ cdef struct Arena:
     Mark *marks         # of every buffer, or NULL
     int count
 
-# What is placed, and what is known once it is.
+# Everything that is placed, and the sizes that placing it gives.
 cdef struct Layout:
     const Instruction *instructions
     const Value *values

@@ -1089,7 +1089,7 @@ cdef class Stream:
         return differ
 
     cdef void counts_at(self, idx steps, idx *counts) noexcept:
-        """What every window, wait and overlap-add holds after so many steps of the inputs."""
+        """Count the steps that every window, wait and overlap-add holds after so many steps of the inputs."""
         cdef idx[32] totals  # steps that each clock counted
         cdef const Instruction *ins
         cdef const Frame *frame
@@ -1230,12 +1230,12 @@ def _restore(model, batch, state, threads):
 
 
 cdef bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
-    """Whether two C-contiguous arrays share memory."""
+    """True if two C-contiguous arrays share memory."""
     return (a.data < b.data + cnp.PyArray_NBYTES(b)) and (b.data < a.data + cnp.PyArray_NBYTES(a))
 
 
 cdef bint overlaps(list arrays, cnp.ndarray b):
-    """Whether any of several does."""
+    """True if any of several arrays shares memory with `b`."""
     for a in arrays:
         if overlap(<cnp.ndarray>a, b):
             return True

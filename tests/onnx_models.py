@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from fastgru.converters import to_graph
+from fastgru.errors import ConvertError
 from fastgru.reference import run
 
 B, T = 3, 7
@@ -116,3 +119,15 @@ def recurrent_model(
     outputs = ["y", "yh", "yc"] if kind == "LSTM" else ["y", "yh"]
     node = make_node(kind, names, outputs, name="cell", hidden_size=H, direction=direction, **repeated)
     return model([node], inputs, outputs, constants, types={"lengths": "INT32"})
+
+
+def refused(proto: Any, folder: Path, message: str, **options: Any) -> str:
+    """The model raises a ConvertError that fits, and little memory is taken on the way."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(ConvertError, match=message) as caught:
+            imported(proto, folder, **options)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
+    return str(caught.value)

@@ -99,13 +99,13 @@ class _Run:
         self.values[node.outputs[0]], self.final[node.name] = joined[:, :-1], joined[:, -1]
 
     def kept(self, fed: Array, held: Array, mask: Any) -> Array:
-        """What a State holds behind a step (B, 1, *frame): what it was fed where the step counts."""
+        """Return the value of a State behind a step, (B, 1, *frame): what it was fed where the step counts."""
         if mask is None:
             return fed
         return np.where(mask.reshape(mask.shape + (1,) * (fed.ndim - LEAD)), fed, held)
 
     def held(self, node: g.Node, op: g.State) -> F64:
-        """What a State holds at the first step, (B, 1, *frame)."""
+        """Return the value of a State at the first step, (B, 1, *frame)."""
         first = f64(self.state.get(node.name, op.initial))
         return np.broadcast_to(first, (self.batch, *op.initial.shape))[:, None]
 

@@ -135,7 +135,7 @@ def _ended(status: int, size: int) -> str:
 
 
 class Answer:
-    """What the child writes.
+    """The output of the child process.
 
     Parameters
     ----------

@@ -167,7 +167,7 @@ def needed_by(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> set[str]:
 
 
 def _reads(node: NodeProto) -> set[str]:
-    """What a node may read, including what the graphs in its attributes take from outside."""
+    """Names that a node may read, with those that the graphs in its attributes take from outside."""
     found, waiting = set(node.input), [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
     while waiting:
         graph = waiting.pop()
