@@ -61,7 +61,7 @@ cdef extern from "fastgru/fastgru.h" nogil:
     enum:
         FG_RANK, FG_OPERANDS, FG_PROGRAM
     ctypedef struct fg_nest:
-        int rank, outer, operands
+        int rank, outer, steps_and_rows, operands
         idx dims[12]
         idx strides[8][12]
     ctypedef struct fg_micro:

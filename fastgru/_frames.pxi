@@ -53,6 +53,7 @@ cdef void run_nest(const Instruction *ins, Run *run, idx t, idx T, idx b, idx B)
         run_kernel(ins, run, &frame.nest, operands)
         return
     nest.rank, nest.outer, nest.operands = frame.nest.rank + 2, frame.nest.outer + 2, frame.nest.operands
+    nest.steps_and_rows = 2
     nest.dims[0], nest.dims[1] = T, B
     for j in range(frame.nest.rank):
         nest.dims[j + 2] = frame.nest.dims[j]

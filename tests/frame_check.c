@@ -208,7 +208,7 @@ static void check_contract(void) {
 static void check_activation(void) {
   void *p[FG_OPERANDS];
   const fg_idx n = random_below(600);
-  const fg_nest nest = {1, 1, 2, {n}, {{1}, {1}}};
+  const fg_nest nest = {1, 1, 0, 2, {n}, {{1}, {1}}};
   const fg_act act = {random_below(FG_AFFINE + 1), random_below(9) * 0.25 - 1, random_below(9) * 0.25 - 1};
   const fg_micro program = {act.kind, 0, 0, 0, act.alpha, act.beta};
   fill(p, 2, 0);

@@ -117,7 +117,7 @@ static void mix(real v) { /* all NaN alike */
 
 /* n results, b being one number for all where `repeated`; each alone must have the same bits. */
 static int run(int function, real *y, real *a, real *b, int repeated) {
-  fg_nest nest = {1, 1, 3, {BATCH}, {{1}, {1}, {!repeated}}};
+  fg_nest nest = {1, 1, 0, 3, {BATCH}, {{1}, {1}, {!repeated}}};
   const fg_micro program = {function, 0, 1, 0, 0, 0};
   int same = 1;
   FG_TABLE.map(&nest, &program, 1, (void *[]){y, a, b});

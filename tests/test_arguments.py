@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 import fastgru
 from fastgru import ConvertError, FastGruError, GraphError, MemoryLimitError, Model, fileformat
@@ -150,17 +148,6 @@ def test_files_larger_than_memory_are_refused_before_they_are_read(suffix, tmp_p
     path = sparse(tmp_path / f"large{suffix}")
     with pytest.raises(MemoryLimitError, match=r"memory of reading '.*' must be at most .*, got 4 TiB"):
         fastgru.convert(path)
-
-
-def test_external_data_larger_than_memory(tmp_path):
-    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 2], data_location=TensorProto.EXTERNAL)
-    weight.external_data.add(key="location", value="w.bin")
-    sparse(tmp_path / "w.bin")
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", "T", 2]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", values[:1], values[1:], [weight])
-    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
-    with pytest.raises(MemoryLimitError, match="with its external data must be at most"):
-        fastgru.convert(tmp_path / "m.onnx")
 
 
 def test_a_model_file_larger_than_memory(tmp_path):

@@ -275,3 +275,21 @@ def test_computed_ids_outside_of_a_table_are_refused_and_change_nothing(wrong, t
         stream.process(np.array([[0, 4, 2, 1], [3, wrong, 0, 0]], np.float32))
     assert all(np.array_equal(v, before[k]) for k, v in stream.state.items())
     assert np.array_equal(model(ids), model(ids, threads=threads))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 16, 17, 40])
+def test_a_product_of_two_values_has_the_same_bits_in_any_chunk(size):
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    left, right = b.add(g.Dense(w(size, 3)), x), b.add(g.Unary("sin"), b.add(g.Dense(w(size, 3)), x))
+    model = Model(b.build(b.add(g.MatMul(), left, right)))
+    xs = np.random.default_rng(0).normal(size=(3, 50, 3)).astype(np.float32)
+    whole = model(xs)
+    for rows in (1, 3):
+        stream = model.stream(rows)
+        assert np.array_equal(np.stack([stream.step(xs[:rows, t]) for t in range(50)], 1), whole[:rows])
+        stream.reset()
+        assert np.array_equal(
+            np.concatenate([stream.process(xs[:rows, i : i + 7]) for i in range(0, 50, 7)], 1), whole[:rows]
+        )
+    assert np.array_equal(model(xs[1:2], threads=2), whole[1:2])

@@ -69,6 +69,14 @@ def test_windows_over_what_follows_from_states_alone_are_refused():
         Model(b.build(pooled, feedback={state: x}))
 
 
+def test_states_that_meet_a_value_of_other_steps_are_refused():
+    b = GraphBuilder()
+    x, state = b.input("x", Spec((3,))), b.add(g.State(np.ones(2)))
+    met = b.add(g.Multiply(), b.add(g.OverlapAdd(3, 2, tail=4), x), state)
+    with pytest.raises(GraphError, match="values that meet at node 'multiply' must have the steps of the states"):
+        Model(b.build(met, feedback={state: state}))
+
+
 def test_sizes_that_multiply_stop_before_they_overflow(limit):
     limit("1G")
     b = GraphBuilder()

@@ -105,6 +105,11 @@ class Lowerer:
                 p.values[ins["output"]]["stays"] = True  # the windows of each step are shown at the same place
             elif ins["op"] in ("window", "wait", "overlap_add", "mirror", "reverse"):
                 raise GraphError("layers between a state and what becomes of it must give a step for every step")
+            rates = {p.values[v]["time"] for v in (*ins["inputs"], *schedule.written(ins)) if p.values[v]["time"]}
+            if rates - {self.loop_clock}:
+                raise GraphError(
+                    f"values that meet at node {ins['node']!r} must have the steps of the states it reads, got others"
+                )
         framed = any(OPCODES[ins["op"]] >= OPCODES["frame"] for ins in instructions)
         sizes = [v["size"] for v in p.values]
         places = [-1] * len(sizes)

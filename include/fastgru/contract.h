@@ -277,8 +277,9 @@ static void contract(const fg_nest *given, const fg_act *act, void *const *opera
   simplify(given, &job.nest);
   find_terms(&job.nest, 2, &job.terms);
   job.act = act;
-  const fg_idx a = given->outer ? given->strides[1][given->outer - 1] : 0;
-  const fg_idx b = given->outer ? given->strides[2][given->outer - 1] : 0;
+  const int own = given->outer > given->steps_and_rows;
+  const fg_idx a = own ? given->strides[1][given->outer - 1] : 0;
+  const fg_idx b = own ? given->strides[2][given->outer - 1] : 0;
   const int across = a == 1 || a == 2 || b == 1 || b == 2;
   if (!across && lies_packed(&job.terms.walks[0]) && lies_packed(&job.terms.walks[1])) contract_dots(&job, p);
   else contract_chains(&job, p);

@@ -134,6 +134,7 @@ enum { FG_RANK = 12, FG_OPERANDS = 8, FG_PROGRAM = 32 };
 typedef struct {
   int rank;  /* loops */
   int outer; /* the first `outer` loops run over the output; the others are folded into each of its elements */
+  int steps_and_rows; /* of these, the first that run over steps and rows: no order of sums may depend on them */
   int operands;
   fg_idx dims[FG_RANK];
   fg_idx strides[FG_OPERANDS][FG_RANK];

@@ -11,7 +11,7 @@ import pytest
 from onnx_models import agree, imported, model, refused
 
 import fastgru
-from fastgru.errors import ConvertError
+from fastgru.errors import ConvertError, MemoryLimitError
 
 onnx = pytest.importorskip("onnx")
 
@@ -19,6 +19,7 @@ from onnx import TensorProto  # noqa: E402
 from onnx.helper import (  # noqa: E402
     make_function,
     make_graph,
+    make_model,
     make_node,
     make_opsetid,
     make_tensor_value_info,
@@ -137,3 +138,15 @@ def test_a_product_of_rows_with_rows(tmp_path):
     nodes = [make_node("Transpose", ["x"], ["t"], perm=[1, 0]), make_node("MatMul", ["x", "t"], ["y"])]
     message = "product must have rows or columns of fixed number"
     refused(model(nodes, {"x": ["B", 4]}, ["y"]), tmp_path, message)
+
+
+def test_external_data_larger_than_memory(tmp_path):
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 2], data_location=TensorProto.EXTERNAL)
+    weight.external_data.add(key="location", value="w.bin")
+    with open(tmp_path / "w.bin", "wb") as file:
+        file.truncate(1 << 42)
+    values = [make_tensor_value_info(name, TensorProto.FLOAT, ["B", "T", 2]) for name in "xy"]
+    graph = make_graph([make_node("MatMul", ["x", "w"], ["y"])], "g", values[:1], values[1:], [weight])
+    onnx.save(make_model(graph), tmp_path / "m.onnx")
+    with pytest.raises(MemoryLimitError, match="with its external data must be at most"):
+        fastgru.convert(tmp_path / "m.onnx")
