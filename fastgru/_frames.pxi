@@ -418,8 +418,9 @@ cdef void execute_overlap_add(const Instruction *ins, Run *run) noexcept nogil:
     cdef const Frame *frame = ins.frame
     cdef Window *w = &run.windows[frame.window]
     cdef idx b, t, i, at, item = run.kernels.item, width = ins.size * run.kernels.item, hop = frame.stride_in_time
-    cdef idx due = overlaps_due(frame, w, run.T, run.flush, run.rest), left = w.capacity - hop
+    cdef idx due = overlaps_due(frame, w, run.T, run.flush, run.rest), kept = frame.kept * width
     cdef const fg_rows *y = &run.rows[ins.output]
+    cdef char *line
     cdef char *sums
     cdef char *to
     cdef char *x
@@ -438,11 +439,14 @@ cdef void execute_overlap_add(const Instruction *ins, Run *run) noexcept nogil:
                 if at >= 0:
                     memcpy(row(y, item, at, b), sums + i * width, width)
                 at += 1
-            memmove(sums, sums + hop * width, left * width)
-            memset(sums + left * width, 0, hop * width)
+            sums += hop * width
+            to += hop * width
         for i in range(due - at):  # of the end of the sequence
             if at + i >= 0:
                 memcpy(row(y, item, at + i, b), sums + i * width, width)
+        line = w.line + b * w.capacity * width  # back to the beginning, with zeros behind
+        memmove(line, sums, kept)
+        memset(line + kept, 0, sums - line)
     run.steps[run.values[ins.output].clock] = due
     w.drop = max(0, w.drop - run.T * hop)
     w.held = w.drop == 0 and (w.held or run.T > 0)

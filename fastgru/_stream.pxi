@@ -901,9 +901,6 @@ cdef class Stream:
         cdef cnp.npy_intp[2] dims
         cdef void *data
         dims[0] = self.B
-        if name == "sums":
-            dims[1], data = math.prod(shape), self.windows[recurrence].line
-            return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data).reshape((self.B, *shape))
         if recurrence < 0:
             i = -1 - recurrence
             dims[1] = self.plan.values[i].size
@@ -933,6 +930,8 @@ cdef class Stream:
         cdef Window *w = &self.windows[recurrence]
         if name == "held":
             return np.full(self.B, held_before(w), dtype=np.int64)
+        if name == "sums":
+            return self.lines(recurrence, math.prod(shape[1:]))[:, :shape[0]].copy().reshape((self.B, *shape))
         if name != "history":
             return self.view(recurrence, name, shape).copy()
         array = np.zeros((self.B, *shape), dtype=self.plan.dtype)
@@ -945,7 +944,7 @@ cdef class Stream:
         """Set a state; of a window op first its history, then how many steps of that there are."""
         cdef Window *w
         cdef idx count
-        if name == "history":
+        if name == "history" or name == "sums":
             flat = np.reshape(array, (self.B, shape[0], math.prod(shape[1:])))
             self.lines(recurrence, flat.shape[2])[:, :shape[0]] = flat
         elif name == "held":
