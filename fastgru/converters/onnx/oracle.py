@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, helper
 
 from ...errors import OracleError
@@ -40,6 +39,8 @@ def serialized(model: ModelProto) -> bytes:
     OracleError
         When it has more than protobuf takes.
     """
+    from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
+
     try:
         data: bytes = model.SerializeToString()
     except (EncodeError, ValueError) as error:
