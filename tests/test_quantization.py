@@ -398,3 +398,12 @@ def test_convert_takes_a_precision(wanted):
         dict.fromkeys(precisions, "int8") if wanted == "int8" else {**dict.fromkeys(precisions, "float32"), **wanted}
     )
     assert precisions == expected
+
+
+@pytest.mark.parametrize("largest", [1e39, 1e300, float(np.finfo(np.float64).max)])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+def test_weights_beyond_float32_are_refused_without_a_warning(largest, precision):
+    weight = np.ones((3, 4))
+    weight[1, 2] = -largest
+    with pytest.raises(GraphError, match=r"weights must (lie within|be finite when rounded)"):
+        Dense(weight, precision=precision)

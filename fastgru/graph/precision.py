@@ -82,11 +82,12 @@ def _decode_int8(stored: dict[str, Array]) -> Array:
 
 def _int8_operand(x: Array) -> Array:
     """Each row rounded to 255 levels of its own largest magnitude, in the engine's float32 arithmetic."""
-    single = np.asarray(x, dtype=np.float32)
-    largest = np.abs(single).max(axis=-1, keepdims=True, initial=0.0)
-    safe = np.where(largest > 0, largest, np.float32(1))
-    codes = np.rint(single * (np.float32(INT8_MAX) / safe))
-    return codes.astype(np.float64) * (safe / np.float32(INT8_MAX)).astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float32: NaN, as from the engine
+        single = np.asarray(x, dtype=np.float32)
+        largest = np.abs(single).max(axis=-1, keepdims=True, initial=0.0)
+        safe = np.where(largest > 0, largest, np.float32(1))
+        codes = np.rint(single * (np.float32(INT8_MAX) / safe))
+        return codes.astype(np.float64) * (safe / np.float32(INT8_MAX)).astype(np.float64)
 
 
 PRECISIONS: dict[str, Precision] = {
@@ -120,7 +121,7 @@ def rounded(weight: Array, precision: str) -> Array:
     if not np.isfinite(weight).all():
         raise GraphError(f"weights must be finite for {precision}, got {weight[~np.isfinite(weight)][0]}")
     row = PRECISIONS[precision]
-    with np.errstate(over="ignore"):  # what overflows is reported below
+    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is reported below
         values = row.decode(row.encode(weight))
     if not np.isfinite(values).all():
         largest = float(np.abs(weight).max())
