@@ -88,12 +88,16 @@ def interrupted(call: Callable[[], object]) -> float | None:
         os.kill(os.getpid(), signal.SIGINT)
 
     timer = threading.Timer(DELAY, send)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have had it ignored
     timer.start()
     try:
         call()
     except KeyboardInterrupt:
         return time.monotonic() - sent[0]
-    timer.cancel()
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGINT, handler)
     return None
 
 
