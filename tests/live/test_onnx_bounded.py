@@ -150,3 +150,9 @@ def test_external_data_larger_than_memory(tmp_path):
     onnx.save(make_model(graph), tmp_path / "m.onnx")
     with pytest.raises(MemoryLimitError, match="with its external data must be at most"):
         fastgru.convert(tmp_path / "m.onnx")
+
+
+def test_complex_constants_are_refused_wherever_they_are_read(tmp_path):
+    for constants in ({"shape": np.array([2, 2], np.complex64)}, {"shape": np.array([2, 2], np.complex128)}):
+        proto = model([make_node("Reshape", ["x", "shape"], ["y"])], X, ["y"], constants)
+        refused(proto, tmp_path, "must be of real numbers, got complex")

@@ -198,6 +198,8 @@ def _array(tensor: TensorProto, what: str, folder: Path | None) -> Array:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         raise ConvertError(f"{what} must have the numbers of shape {dims}, got {error}") from error
+    if array.dtype.kind == "c":
+        raise ConvertError(f"{what} must be of real numbers, got {array.dtype}")
     return array
 
 
