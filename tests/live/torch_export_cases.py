@@ -341,7 +341,8 @@ CASES: dict[str, Case] = {
         "x (B, T)", {"states": {}}),
     "encoder and decoder": Case(
         lambda: Two(_translate, encoder=gru(4, 6), decoder=gru(3, 6), fc=nn.Linear(6, 2)),
-        _randoms((2, 7, 4), (2, 7, 3)), "x (B, T, 4), other (B, T, 3)"),
+        _randoms((2, 7, 4), (2, 7, 3)), "x (B, T, 4), other (B, T, 3)",
+        streams=False),  # the decoder begins with the encoder's last state
     "two sequences": Case(
         lambda: Two(lambda m, x, y: m.fc(torch.cat([m.gru(x)[0], m.side(y)], -1)), gru=gru(4, 5), side=nn.Linear(3, 4),
                     fc=nn.Linear(9, 2)),
