@@ -413,40 +413,49 @@ cdef inline idx overlaps_due(const Frame *frame, const Window *w, idx frames, bi
     return max(0, steps - w.drop)
 
 
+cdef inline void add_frame(const Instruction *ins, char *to, const char *x, idx item) noexcept nogil:
+    """Add one frame to the sums."""
+    cdef idx i
+    for i in range(ins.frame.reach * ins.size):
+        if item == 4:
+            (<float *>to)[i] += (<const float *>x)[i]
+        else:
+            (<double *>to)[i] += (<const double *>x)[i]
+
+
+cdef inline char *to_beginning(char *line, char *sums, idx kept) noexcept nogil:
+    """Move the sums to the beginning of their line, with zeros behind them."""
+    memmove(line, sums, kept)
+    memset(line + kept, 0, sums - line)
+    return line
+
+
 cdef void execute_overlap_add(const Instruction *ins, Run *run) noexcept nogil:
     """Add each frame to the steps not yet complete and give out the first `stride_in_time` of them."""
     cdef const Frame *frame = ins.frame
     cdef Window *w = &run.windows[frame.window]
     cdef idx b, t, i, at, item = run.kernels.item, width = ins.size * run.kernels.item, hop = frame.stride_in_time
-    cdef idx due = overlaps_due(frame, w, run.T, run.flush, run.rest), kept = frame.kept * width
+    cdef idx due = overlaps_due(frame, w, run.T, run.flush, run.rest), end = (w.capacity - frame.kept) * width
     cdef const fg_rows *y = &run.rows[ins.output]
     cdef char *line
     cdef char *sums
-    cdef char *to
     cdef char *x
     for b in range(run.B):
-        sums = w.line + b * w.capacity * width
-        to = sums + frame.lead * width
+        line = sums = w.line + b * w.capacity * width
         at = -w.drop
         for t in range(run.T):
-            x = row(&run.rows[ins.inputs[0]], item, t, b)
-            for i in range(frame.reach * ins.size):
-                if item == 4:
-                    (<float *>to)[i] += (<float *>x)[i]
-                else:
-                    (<double *>to)[i] += (<double *>x)[i]
+            if sums - line == end:
+                sums = to_beginning(line, sums, frame.kept * width)
+            add_frame(ins, sums + frame.lead * width, row(&run.rows[ins.inputs[0]], item, t, b), item)
             for i in range(hop):
                 if at >= 0:
                     memcpy(row(y, item, at, b), sums + i * width, width)
                 at += 1
             sums += hop * width
-            to += hop * width
         for i in range(due - at):  # of the end of the sequence
             if at + i >= 0:
                 memcpy(row(y, item, at + i, b), sums + i * width, width)
-        line = w.line + b * w.capacity * width  # back to the beginning, with zeros behind
-        memmove(line, sums, kept)
-        memset(line + kept, 0, sums - line)
+        to_beginning(line, sums, frame.kept * width)
     run.steps[run.values[ins.output].clock] = due
     w.drop = max(0, w.drop - run.T * hop)
     w.held = w.drop == 0 and (w.held or run.T > 0)

@@ -185,7 +185,9 @@ cdef void lay_out_window(Layout *l, Arena *arena, const Instruction *ins) noexce
     cdef idx due
     w.capacity = frame.kept
     if ins.op == OVERLAP_ADD:
-        w.capacity = fg_plus(frame.kept, fg_times(l.max_steps[ins.clock], frame.stride_in_time))
+        # Room for so many frames that moving the sums back after them costs no more than adding them.
+        w.capacity = fg_plus(frame.kept, fg_times(min(l.max_steps[ins.clock], frame.kept // frame.stride_in_time + 1),
+                                                  frame.stride_in_time))
         due = fg_plus(fg_times(l.max_steps[ins.clock], frame.stride_in_time), fg_plus(frame.after, frame.rest))
     elif ins.op == MIRROR:
         due = fg_plus(l.max_steps[ins.clock], fg_plus(frame.kept, fg_plus(frame.before, frame.after)))

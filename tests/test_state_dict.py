@@ -220,3 +220,15 @@ def test_damaged_safetensors_are_refused(size: int, tmp_path: Any) -> None:
     path.write_bytes((FILES / "bfloat16.safetensors").read_bytes()[:size])
     with pytest.raises(ConvertError, match="must be intact, got one that cannot be read"):
         to_graph(path)
+
+
+def test_a_cell_of_no_units_is_refused(tmp_path: Any) -> None:
+    from safetensors.numpy import save_file
+
+    shapes = {"weight_ih_l0": (12, 3), "weight_hh_l0": (12, 0), "bias_ih_l0": (12,), "bias_hh_l0": (12,)}
+    path = tmp_path / "none.safetensors"
+    save_file({f"gru.{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}, path)
+    with pytest.raises(ConvertError, match=r"weight_hh_l0 must be a matrix that is not empty, got shape \(12, 0\)"):
+        to_graph(path)
+    with pytest.raises(ConvertError, match=r"got shape|rows per unit must be"):
+        to_graph(path, like=[like(GRU, name="gru")])

@@ -84,7 +84,7 @@ def stack_problems(cells: Mapping[Place, Arrays]) -> list[str]:
 def count_gates(cell: Arrays) -> float:
     """Rows of the weights for each unit: 1 (RNN), 3 (GRU), 4 (LSTM), or no such number."""
     units = cell["weight_hr" if "weight_hr" in cell else "weight_hh"].shape[-1]
-    return float(cell["weight_ih"].shape[0] / units)
+    return float(cell["weight_ih"].shape[0] / units) if units else 0.0
 
 
 def find_cell(cells: Mapping[Place, Arrays]) -> type[Recurrent]:
