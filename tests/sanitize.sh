@@ -17,7 +17,7 @@ engine=(sweep engine bitwise graphs stream frames clocks threads narrow transfor
 case $kind in
   address) flags=address symbols=__asan_ library=asan short=(sweep stream frames clocks threads) ;;
   undefined) flags=undefined,float-cast-overflow symbols=__ubsan_ library=ubsan short=(sweep stream frames clocks threads) ;;
-  thread) flags=thread symbols=__tsan_ library=tsan short=(threads sweep interrupt) engine=(threads sweep stream frames clocks memory interrupt) ;;
+  thread) flags=thread symbols=__tsan_ library=tsan short=(threads sweep) engine=(threads sweep stream frames clocks memory interrupt) ;;
   *) echo "sanitizer must be address, undefined or thread, got $kind" >&2; exit 2 ;;
 esac
 names=("${engine[@]}")
