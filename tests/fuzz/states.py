@@ -317,7 +317,12 @@ def _odd_state(s: Scene, rng: random.Random, state: dict[str, Any]) -> Any:
         del state[key]
     elif which < 0.2:
         state[rng.choice((f"{key}x", "", 1, "held"))] = state[key]
-    elif which < 0.6 and isinstance(state[key], np.ndarray) and state[key].dtype.kind in "fiub":
+    elif (
+        which < 0.6
+        and isinstance(state[key], np.ndarray)
+        and state[key].dtype.kind in "fiub"
+        and (state[key].size < LARGE)
+    ):
         extremes = (*values.FLOATS, *(float(n) for n in values.INTS), -1.0, -2.0, 2.0, 3.0, 4.0, 5.0, -3.0)
         with np.errstate(all="ignore"):
             if rng.random() < 0.7:
