@@ -74,8 +74,9 @@ cdef class Stream:
         lead = () if batch is None else (self.B,)
         ids = plan.values[self.in_value].size == 0
         self.own_frame = np.zeros(lead + plan.shapes[self.in_value], np.int64 if ids else plan.dtype)
-        for v, _ in plan.still:
-            self.still[v] = np.zeros(lead + plan.shapes[v], plan.dtype if plan.sizes[v][0] else np.int64)
+        for v in plan.inputs:
+            if not plan.sizes[v][1]:
+                self.still[v] = np.zeros(lead + plan.shapes[v], plan.dtype if plan.sizes[v][0] else np.int64)
         self.run.kernels, self.run.narrow = plan.kernels, plan.narrow
         self.run.gemm = NULL
         if plan.blas != NULL:
@@ -529,7 +530,7 @@ cdef class Stream:
                 self.restore()
                 raise
         self.count_steps(T, ends)
-        if plan.still and not ends:
+        if self.still and not ends and type(inputs) is tuple:
             for v, array in zip(plan.inputs, inputs):
                 if v in self.still:
                     self.still[v][...] = array

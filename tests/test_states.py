@@ -206,6 +206,19 @@ def test_inputs_without_time_are_those_of_the_last_call_when_a_sequence_ends():
     assert same(stream.state, state)
 
 
+def test_outputs_without_time_are_there_when_a_sequence_ends():
+    b = GraphBuilder()
+    x, y = b.input("x", Spec((3, 4))), b.input("y", Spec((4,), time=False))
+    model = Model(b.build(b.add(g.Unary("neg"), x), b.add(g.Multiply(), y, y)))
+    xs, ys = np.ones((5, 3, 4), np.float32), np.arange(4, dtype=np.float32)
+    for stream in (model.stream(), model.stream().copy()):
+        stream.process((xs, ys))
+        ended = stream.flush()
+        assert ended[0].shape == (0, 3, 4)
+        assert np.array_equal(ended[1], ys * ys)
+    assert not model.stream().flush()[1].any()
+
+
 def test_a_row_that_begins_anew_leaves_the_others_alone():
     b = GraphBuilder()
     x = b.input("x", Spec((3,)))
