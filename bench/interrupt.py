@@ -2,7 +2,7 @@
 
     python -m bench.interrupt
 
-Zen 5, AVX-512, two cores, idle: 0.01 to 0.2 s (the rows are printed with the largest last). What bounds it: signals are
+Zen 5, AVX-512, two cores: 0.005 to 0.072 s (the rows are printed with the largest last). What bounds it: signals are
 looked at every 50 ms (WATCH_NS), work is cut into slices of 3 to 100 ms (SLICE_WORK), and the state is copied back.
 """
 

@@ -99,6 +99,7 @@ cdef inline char *row(const fg_rows *v, idx item, idx t, idx b) noexcept nogil:
 cdef enum:
     WATCH_NS = 50000000  # between two looks at signals
     LOOK_STEPS = 64      # and the steps of a loop that asks for the time
+    LOOK_COPIES = 4096   # and rows that are only copied
     LOOK_ROWS = 64       # and rows, where each is written to pages of its own
 
 cdef int check_signals(void *raised) noexcept with gil:
@@ -560,6 +561,8 @@ cdef void execute_embedding(const Instruction *ins, Run *run) noexcept nogil:
     cdef int64_t key
     cdef char *y
     for m in range(count_rows(ins, run)):
+        if m % LOOK_COPIES == LOOK_COPIES - 1 and stopped(run):
+            return
         key = (<int64_t *>row(&run.rows[ins.inputs[0]], 8, m // run.B, m % run.B))[0]
         y = row(&run.rows[ins.output], item, m // run.B, m % run.B)
         if ins.w.format == FG_NATIVE:
@@ -623,6 +626,8 @@ cdef void execute_apply_mask(const Instruction *ins, Run *run) noexcept nogil:
 cdef void execute_reverse(const Instruction *ins, Run *run) noexcept nogil:
     cdef idx t, b, item = run.kernels.item
     for t in range(run.T):
+        if t % LOOK_STEPS == LOOK_STEPS - 1 and stopped(run):
+            return
         for b in range(run.B):
             memcpy(row(&run.rows[ins.output], item, t, b), row(&run.rows[ins.inputs[0]], item, run.T - 1 - t, b),
                    ins.size * item)
@@ -632,6 +637,8 @@ cdef void execute_concat(const Instruction *ins, Run *run) noexcept nogil:
     cdef idx m, at, item = run.kernels.item
     cdef int i
     for m in range(count_rows(ins, run)):
+        if m % LOOK_COPIES == LOOK_COPIES - 1 and stopped(run):
+            return
         at = 0
         for i in range(ins.n_inputs):
             memcpy(row(&run.rows[ins.output], item, m // run.B, m % run.B) + at,

@@ -232,6 +232,8 @@ cdef void run_tasks(void *arg, int part) noexcept nogil:
             k = fg_seen(&job.tasks.progress[i])
             if k < blocks and ready(job, run, i, k):
                 run_task(job, run, i, k)
+                if run.watch != NULL and fg_seen(&run.watch.stop):
+                    return  # the block may not be whole: nobody is to go on with it
                 fg_publish(&job.tasks.progress[i], k + 1)
                 worked = True
             fg_publish(&job.tasks.claimed[i], 0)
