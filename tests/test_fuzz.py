@@ -103,7 +103,7 @@ def _misbehave(mutant: int) -> bool:
 class Misbehaving(NamedTuple):
     """A row of the table with a module of its own."""
 
-    seconds: float = 3.0
+    seconds: float = 1.0
     megabytes: int = 150
 
     def load(self) -> Any:

@@ -36,7 +36,7 @@ class Format(NamedTuple):
     module : str
         A module of this package, a `Fuzzer`.
     seconds : float
-        Limit of one mutant, by the clock on the wall.
+        Processor time of one mutant at most; by the clock on the wall, `runner.PATIENCE` times as much.
     megabytes : int
         By which resident memory may grow. The address space may grow by four times as much.
     """

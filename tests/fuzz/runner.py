@@ -19,6 +19,7 @@ from .worker import FAILED, READY, Task, Verdict, work
 
 SAVED = 3  # reproducers of each kind of failure
 BEGIN = 120.0  # seconds that a worker may take before its first mutant
+PATIENCE = 8  # times a mutant's limit of processor time that it may take by the clock on the wall
 LOG = 4000  # characters of a worker's log that are kept with a crash
 
 
@@ -36,7 +37,7 @@ class Worker:
         os.close(end)
         self.rest = b""
         self.begun = False
-        self.heard = time.monotonic()
+        self._note()
 
     def verdicts(self) -> list[Verdict]:
         """What has come through the pipe; sets `ended` when that is closed."""
@@ -44,15 +45,28 @@ class Worker:
         self.ended = not data
         *lines, self.rest = (self.rest + data).split(b"\n")
         if lines:
-            self.begun, self.heard = True, time.monotonic()
+            self.begun = True
+            self._note()
         found = [Verdict(*json.loads(line)) for line in lines if line != READY]
         if found:
             self.next = found[-1].number + self.task.step
         return found
 
+    def _note(self) -> None:
+        """Remember the time of the last verdict, on the wall and of the worker's processors."""
+        self.heard, self.worked = time.monotonic(), self._processor()
+
+    def _processor(self) -> float:
+        """Return the seconds that the worker's threads have computed."""
+        return time.clock_gettime((~self.pid << 3) | 2)  # Linux's clock of another process; also of one that has ended
+
     def late(self) -> bool:
-        """True if the mutant takes longer than it may."""
-        return time.monotonic() - self.heard > (FORMATS[self.task.name].seconds if self.begun else BEGIN)
+        """True if the mutant takes longer than it may, however busy the machine is."""
+        waited = time.monotonic() - self.heard
+        if not self.begun:
+            return waited > BEGIN
+        limit = FORMATS[self.task.name].seconds
+        return waited > PATIENCE * limit or (waited > limit and self._processor() - self.worked > limit)
 
     def abort(self) -> None:
         """End the process, with a traceback in its log where it can still write one."""
