@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from types import ModuleType
 
 MOST_LISTED = 50
@@ -65,21 +64,6 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         raise MissingExtraError(
             f"{purpose} needs the package {error.name!r}, which is not installed: pip install 'fastgru[{extra}]'"
         ) from error
-
-
-def nearest(word: object, known: Iterable[str]) -> str:
-    """Return the end of a message about a name that does not exist: the known name most like it, if one is.
-
-    Examples
-    --------
-    >>> nearest("tahn", ["sigmoid", "tanh"]), nearest("quick", ["sigmoid", "tanh"])
-    (' (nearest: tanh)', '')
-    """
-    import difflib
-
-    names = {name.lower(): name for name in known}
-    found = difflib.get_close_matches(word[:40].lower(), names, 1, 0.6) if isinstance(word, str) else []
-    return f" (nearest: {names[found[0]]})" if found else ""
 
 
 def listed(problems: list[str]) -> str:

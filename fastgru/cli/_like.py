@@ -8,7 +8,8 @@ import shlex
 from typing import Any
 
 from .. import layers
-from ..errors import ConvertError, nearest
+from .._names import nearest
+from ..errors import ConvertError
 from ..graph import Bidirectional, Like, Op, like
 
 HELP = (
@@ -42,9 +43,7 @@ def parse(text: str) -> Like:
         return like(Bidirectional, inner=parse(wrapped[1]), **_options(wrapped[2], text))
     name, _, rest = text.strip().partition(" ")
     if name not in LAYERS:
-        raise ConvertError(
-            f"layer of --like must be one of {', '.join(LAYERS)}, got {name!r} in {text!r}{nearest(name, LAYERS)}"
-        )
+        raise ConvertError(f"layer of --like must be one of {nearest(name, LAYERS)}, got {name!r} in {text!r}")
     return like(LAYERS[name], **_options(rest, text))
 
 

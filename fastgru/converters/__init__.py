@@ -18,7 +18,8 @@ import numpy as np
 
 from .. import memory
 from .._files import naming
-from ..errors import ConvertError, nearest
+from .._names import nearest
+from ..errors import ConvertError
 from ..graph import Graph, Like
 
 WEIGHTS_ONLY = "only its weights are at hand"
@@ -149,10 +150,8 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
     given = {name: value for name, value in options.items() if value is not None}
     unknown = [name for name in given if name not in row.options]
     if unknown:
-        allowed = f"among {', '.join(row.options)}" if row.options else "omitted"
-        raise ConvertError(
-            f"options for {row.name} must be {allowed}, got {', '.join(unknown)}{nearest(unknown[0], row.options)}"
-        )
+        allowed = f"among {nearest(unknown[0], row.options)}" if row.options else "omitted"
+        raise ConvertError(f"options for {row.name} must be {allowed}, got {', '.join(unknown)}")
     wrong = [name for name in BY_NAME if not isinstance(given.get(name, {}), Mapping)]
     if wrong:
         raise ConvertError(f"{wrong[0]} must be a mapping of names, got {given[wrong[0]]!r}")

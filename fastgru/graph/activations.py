@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GraphError, nearest
+from .._names import nearest
+from ..errors import GraphError
 from .fields import KINDS, short
 
 F64 = NDArray[np.float64]
@@ -97,10 +98,8 @@ class Activation:
             raise GraphError(f"name of an activation must be a string, got {short(self.name)}")
         row = ACTIVATIONS.get(self.name)
         if row is None and self.name != SOFTMAX:
-            known = [*ACTIVATIONS, SOFTMAX]
-            raise GraphError(
-                f"activation must be one of {', '.join(known)}, got {self.name!r}{nearest(self.name, known)}"
-            )
+            known = nearest(self.name, [*ACTIVATIONS, SOFTMAX])
+            raise GraphError(f"activation must be one of {known}, got {self.name!r}")
         for field in ("alpha", "beta"):
             given, default = getattr(self, field), getattr(row, field) if row else None
             if given is not None and default is None:

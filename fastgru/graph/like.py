@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import GraphError, nearest
+from .._names import nearest
+from ..errors import GraphError
 from .op import Op
 from .recurrent import MERGES, Bidirectional, Recurrent
 
@@ -102,7 +103,7 @@ def like(
     unknown = [k for k in attributes if k not in allowed]
     if unknown:
         raise GraphError(
-            f"attribute of like({op.__name__}) must be one of {', '.join(allowed)}, "
-            f"got {', '.join(map(repr, unknown))}{nearest(unknown[0], allowed)}"
+            f"attribute of like({op.__name__}) must be one of {nearest(unknown[0], allowed)}, "
+            f"got {', '.join(map(repr, unknown))}"
         )
     return Like(op, name, layout, attributes, inner, None if inputs is None else tuple(inputs))
