@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .cases import PRECISIONS, Figure
-from .results import OURS, Results, best_peer, ours, seen, timed
+from .lookup import OURS, Results, best_peer, ours, seen, timed
 
 
 def draw(results: Results, folder: Path, figures: Sequence[Figure] = ()) -> list[Path]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .cases import FILE, Figure, read
 from .plots import draw
-from .results import OURS, Results, Seen, best_peer, seen, timed
+from .lookup import OURS, Results, Seen, best_peer, seen, timed
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
 SHORT = (
