@@ -54,6 +54,7 @@ class Case:
     ragged: tuple[int, int] | None = None  # shortest and longest row
     threads: int = 1
     model: str = ""
+    title: str = ""  # a real model for people
     streaming: bool = False  # one step a call, the state carried from call to call
     tolerance: dict[str, float] = field(default_factory=dict)  # by precision, where it is not the file's
 
@@ -100,21 +101,20 @@ class Problem:
         return joined(reference.run(self.graph, x, mask=mask)[0])
 
 
-class Figure(NamedTuple):
-    """A figure that was asked for: over which cases, against which engines."""
+class Section(NamedTuple):
+    """A table of the report: its title, its cases, the precisions shown of each, and what they are compared with."""
 
-    label: str
+    title: str
     cases: list[str]
-    kind: str
-    peers: str
-    asked: dict[str, float]  # by precision
+    precisions: list[str]
+    peers: str = ""  # a pattern of the ids of the engines compared with; empty for all
 
 
 class Suite(NamedTuple):
     """All that the data file says."""
 
     cases: list[Case]
-    figures: list[Figure]
+    sections: list[Section]
     tolerance: dict[str, float]
 
 
@@ -129,14 +129,8 @@ def read(path: Path = FILE) -> Suite:
     """The data file."""
     data = tomllib.loads(path.read_text())
     cases = [case for row in data["cases"] for case in expand(row)]
-    figures = [
-        Figure(
-            row["label"], row["cases"], row.get("kind", "ratio"), row.get("peers", ""),
-            {p: row[p] for p in PRECISIONS if p in row},
-        )
-        for row in data.get("figures", [])
-    ]  # fmt: skip
-    return Suite(cases, figures, data["tolerance"])
+    sections = [Section(**row) for row in data.get("sections", [])]
+    return Suite(cases, sections, data["tolerance"])
 
 
 def expand(row: dict[str, Any]) -> list[Case]:

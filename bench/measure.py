@@ -11,11 +11,12 @@ import numpy as np
 
 from .cases import Problem
 from .engines import Run
+from .records import rounded
 
 SAMPLE = 200_000  # ns of one sample: as many calls as fit, at least one
 LEAST, FEWEST = 7, 3  # samples of every engine; of one whose single call outlasts the whole case
 SINGLES = 25  # calls timed alone after each sample, where latency is asked for
-KEPT = 2000  # of them in the results
+TAIL = (50, 90, 99, 99.9)  # their percentiles in the results
 clock = time.perf_counter_ns
 
 
@@ -116,17 +117,13 @@ def statistics(samples: Samples) -> dict[str, Any]:
     """Median, p99 and spread (interquartile range over median) of the batches; tails of single calls."""
     low, median, high, p99 = np.percentile(samples.batches, [25, 50, 75, 99])
     found: dict[str, Any] = {
-        "median_us": round(float(median), 4), "p99_us": round(float(p99), 4),
-        "spread": round(float((high - low) / median), 4), "samples": len(samples.batches), "repeats": samples.repeats,
+        "median_us": rounded(median), "p99_us": rounded(p99), "spread": rounded((high - low) / median, 3),
+        "samples": len(samples.batches), "repeats": samples.repeats,
     }  # fmt: skip
     if samples.singles:
         singles = np.array(samples.singles) / 1000
-        quantiles = {f"p{q}": float(np.percentile(singles, q)) for q in (50, 90, 99, 99.9)}
-        kept = singles[:: -(-len(singles) // KEPT)]
-        found["single"] = {
-            **{name: round(value, 3) for name, value in quantiles.items()}, "calls": len(singles),
-            "us": [round(float(s), 3) for s in kept],
-        }  # fmt: skip
+        quantiles = {f"p{q}": rounded(np.percentile(singles, q), 4) for q in TAIL}
+        found["single"] = {**quantiles, "calls": len(singles)}
     return found
 
 

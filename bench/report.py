@@ -1,44 +1,45 @@
-"""``python -m bench.report results.json``: the tables and plots of a run; with ``--readme``, into the README."""
+"""``python -m bench.report results.json``: the tables of a run.
+
+With ``--page`` the report goes into a page of the documentation, with ``--cases`` the table of every case into a file
+of its own.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from .cases import FILE, Figure, read
-from .plots import draw
-from .lookup import OURS, Results, Seen, best_peer, seen, timed
+from . import records
+from .cases import FILE, Section, read
+from .lookup import OURS, best_peer, describe, number, over_floor, rows, timed
+from .records import Results
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
-SHORT = (
-    "What is short, in microseconds: fastgru's median, the one that was asked for, and the floor, which is what the "
-    "machine needs to read the weights or to multiply by them, nothing else (bench/roofline.py):"
-)
+COLUMNS = [
+    "network", "weights", "fastgru, us", "other, us", "engine", "other / fastgru", "floor, us",
+    "fastgru / floor",
+]  # fmt: skip
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
-
-
-def number(value: float) -> str:
-    """Three significant digits, no exponent."""
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *lines)]
 
 
 # Tables -------------------------------------------------------------------------------------------
 
 
 def machine_lines(results: Results) -> list[str]:
-    """What was run, on what."""
+    """Describe the machine, the versions, and the limits of one core and of two."""
     machine, limits = results["machine"], results["roofline"]
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     lines = [
-        f"Medians in microseconds, one thread on one pinned core, engines in turn, outputs checked first. "
+        "Medians in microseconds (us) of one thread on one pinned core. Engines take turns, "
+        f"{results['seconds_per_case']:g} s a case, and their outputs are checked first. "
         f"{machine['cpu']} ({machine['isa']}), Python {machine['python']}; {versions}."
     ]
     if "missing" in limits:
@@ -49,7 +50,7 @@ def machine_lines(results: Results) -> list[str]:
 
 
 def two_cores(limits: dict[str, Any]) -> list[str]:
-    """What a second core adds at best."""
+    """Describe the limits of two cores beside those of one."""
     if "two_cores" not in limits:
         return []
     both = limits["two_cores"]
@@ -64,9 +65,9 @@ def two_cores(limits: dict[str, Any]) -> list[str]:
 
 
 def case_table(results: Results) -> list[str]:
-    """Every case: each engine's median, the ratio to the best float32 peer, and float32's time over its floor."""
+    """Tabulate every engine's median, the ratio of the best float32 peer, and float32's time over its floor."""
     names = list(dict.fromkeys(n for case in results["cases"] for n in case["engines"] if "threads" not in n))
-    rows = []
+    lines = []
     for case in results["cases"]:
         if case["threads"] > 1 or not case["engines"]:
             continue
@@ -76,121 +77,103 @@ def case_table(results: Results) -> list[str]:
             cells.append(number(entry["median_us"]) if "median_us" in entry else entry["status"])
         mine, peer = timed(case).get(OURS), best_peer(case, ["float32"])
         cells.append(f"{peer[1] / mine['median_us']:.1f}x {peer[0]}" if mine and peer else "")
-        cells.append(f"{mine['over_floor']:.2f}" if mine and "over_floor" in mine else "")
-        rows.append(cells)
-    return table(["case", *names, "best fp32 peer", "over floor"], rows)
+        cells.append(f"{over_floor(mine):.2f}" if mine and "floor_us" in mine else "")
+        lines.append(cells)
+    return table(["case", *names, "best float32 peer", "over floor"], lines)
 
 
 def not_timed(results: Results) -> list[str]:
-    """What could not run, and what was wrong."""
+    """List the engines and cases that could not run or were wrong."""
     lines = [f"- {name}: {why}" for name, why in results["unavailable"].items()]
     for case in results["cases"]:
         if "missing" in case:
             lines.append(f"- {case['name']}: {case['missing']}")
         for name, entry in case["engines"].items():
             if entry["status"] != "ok":
-                lines.append(f"- {case['name']}, {name}: {entry['status']}: {entry['why'].splitlines()[0]}")
+                lines.append(f"- {case['name']}, {name}: {entry['status']}: {entry['why']}")
     return lines
 
 
-def asked_for(
-    results: Results, figures: Sequence[Figure]
-) -> Iterator[tuple[Figure, str, float, dict[str, Seen | None]]]:
-    """Each figure in each precision: what was asked, and what its cases show."""
-    cases = {case["name"]: case for case in results["cases"]}
-    for figure in figures:
-        for precision, asked in figure.asked.items():
-            shown = {n: seen(figure, precision, cases[n], results) if n in cases else None for n in figure.cases}
-            yield figure, precision, asked, shown
+def section_table(section: Section, results: Results) -> list[str]:
+    """Tabulate a section: fastgru, the other engine, their ratio, and the floor."""
+    lines = []
+    for row in rows(section, results):
+        mine = row.mine["median_us"]
+        floor = [number(row.mine["floor_us"]), f"{over_floor(row.mine):.2f}"] if "floor_us" in row.mine else ["", ""]
+        ratio = f"{row.ratio:.2f}" if row.ratio < 10 else f"{row.ratio:.1f}"
+        lines.append([describe(row.case), row.precision, number(mine), number(row.peer_us), row.peer, ratio, *floor])
+    return table(COLUMNS, lines) if lines else []
 
 
-def figure_table(results: Results, figures: Sequence[Figure]) -> list[str]:
-    """The figures that were asked for: asked, seen in each of their cases."""
-    rows = []
-    for figure, precision, asked, shown in asked_for(results, figures):
-        known = [value for value in shown.values() if value is not None]
-        reached = all(value.reaches(asked) for value in known)
-        verdict = "no" if not reached else "yes" if len(known) == len(shown) else "not measured"
-        values = ", ".join("-" if value is None else f"{value.value:.2f}" for value in shown.values())
-        rows.append([figure.label, precision, f"{asked:g}", values, verdict])
-    return table(["figure", "precision", "asked", "seen", "met"], rows)
-
-
-def short_table(results: Results, figures: Sequence[Figure]) -> list[str]:
-    """Every case that is short of a figure: its median, the one that was asked for, and the floor under both."""
-    rows = []
-    for figure, precision, asked, shown in asked_for(results, figures):
-        for name, value in shown.items():
-            if value is None or value.reaches(asked):
-                continue
-            mine, wanted, floor = value.mine["median_us"], value.wanted(asked), value.mine.get("floor_us")
-            under = [number(floor), f"{mine / floor:.2f}", f"{wanted / floor:.2f}"] if floor else ["", "", ""]
-            what = name if figure.kind == "ratio" else f"{name}, {figure.kind}"
-            rows.append([what, precision, number(mine), number(wanted), *under])
-    names = ["short", "precision", "median", "asked", "floor", "median / floor", "asked / floor"]
-    return table(names, rows) if rows else []
+def sections(results: Results, wanted: Sequence[Section]) -> Iterator[str]:
+    """Yield the lines of every section that has any."""
+    for section in wanted:
+        if lines := section_table(section, results):
+            yield from [f"### {section.title}", "", *lines, ""]
 
 
 # Command ------------------------------------------------------------------------------------------
 
 
-def report(
-    results: Results, figures: Sequence[Figure], plots: Sequence[str] = (), elsewhere: str = ""
-) -> Iterator[str]:
-    """The lines of the report; `plots` are paths to show, `elsewhere` is one where every case is listed instead."""
-    listed = [f"Every case on every engine: [{elsewhere}]({elsewhere})."] if elsewhere else case_table(results)
-    yield from [*machine_lines(results), "", *listed, ""]
-    if figures:
-        yield from [*figure_table(results, figures), ""]
-        if short := short_table(results, figures):
-            yield from [SHORT, "", *short, ""]
-    yield from [f"![{Path(plot).stem}]({plot})" for plot in plots]
-    notes = [] if elsewhere else not_timed(results)
-    yield from (["", "Not timed:", "", *notes] if notes else [])
+def every_case(results: Results) -> str:
+    """Return the file that lists every case on every engine."""
+    notes = not_timed(results)
+    listed = ["", "Not timed:", "", *notes] if notes else []
+    lines = ["# Every case on every engine", "", *machine_lines(results), "", *case_table(results), *listed]
+    return "\n".join([*lines, ""])
 
 
-def put_into(readme: Path, text: str) -> None:
-    """Replace what lies between the markers.
+def report(results: Results, wanted: Sequence[Section], elsewhere: str = "") -> str:
+    """Return the report; `elsewhere` is the path of the file of every case."""
+    lines = [*machine_lines(results), ""]
+    if elsewhere:
+        lines += [f"Every case on every engine: [{Path(elsewhere).name}]({elsewhere}).", ""]
+    return "\n".join([*lines, *sections(results, wanted)]).rstrip("\n")
+
+
+def put_into(page: Path, text: str) -> None:
+    """Replace the text between the markers of a page.
 
     Raises
     ------
     ValueError
-        When the file does not have both, in order.
+        If the page does not have both markers, in order.
     """
-    old = readme.read_text()
+    old = page.read_text()
     before, begin, rest = old.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise ValueError(f"{readme.name} must hold {BEGIN} and, after it, {END}")
-    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        raise ValueError(f"{page.name} must hold {BEGIN} and, after it, {END}")
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the tables; draw and insert what is asked for."""
-    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--file", type=Path, default=FILE, help="the file of cases, for the figures that were asked")
-    parser.add_argument("--readme", type=Path, help="a file to write the report into, between its two markers")
-    parser.add_argument("--cases", type=Path, help="a file to write the table of all cases into, instead of the README")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="where to draw the plots")
+    """Print the report, or write its parts where the options say."""
+    parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__.partition("\n")[0])
+    parser.add_argument("results", type=Path, help="a file that python -m bench wrote")
+    parser.add_argument("--file", type=Path, default=FILE, help="the file of cases, for the sections of the report")
+    parser.add_argument("--page", type=Path, help="a page to write the report into, between its two markers")
+    parser.add_argument("--cases", type=Path, help="a file to write the table of every case into")
     options = parser.parse_args(arguments)
-    results = json.loads(options.results.read_text())
-    drawn = draw(results, options.plots, read(options.file).figures) if options.plots else []
-    base = options.readme.resolve().parent if options.readme else Path.cwd()
-
-    def shown(path: Path) -> str:
-        return path.resolve().relative_to(base).as_posix() if path.resolve().is_relative_to(base) else str(path)
-
-    figures, text = read(options.file).figures, "\n".join(report(results, []))
-    print(text)
-    if options.cases:
-        options.cases.write_text(f"# Every case on every engine\n\n{text}\n")
-    if options.readme:
-        elsewhere = shown(options.cases) if options.cases else ""
-        put_into(options.readme, "\n".join(report(results, figures, list(map(shown, drawn)), elsewhere)))
-    else:
-        print("\n".join(["", *figure_table(results, figures), "", *short_table(results, figures)]))
+    try:
+        results = records.read(options.results)
+        write(results, read(options.file).sections, options)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"python -m bench.report: {error}\n")
     return 0
+
+
+def write(results: Results, wanted: Sequence[Section], options: argparse.Namespace) -> None:
+    """Write the files, print the report where no page is named."""
+    base = options.page.parent if options.page else Path()
+    elsewhere = Path(os.path.relpath(options.cases, base)).as_posix() if options.cases else ""
+    if options.cases:
+        options.cases.write_text(every_case(results))
+    text = report(results, wanted, elsewhere)
+    if options.page:
+        put_into(options.page, text)
+    else:
+        print(text if options.cases else f"{text}\n\n{every_case(results)}", end="")
 
 
 if __name__ == "__main__":

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import gc
-import json
 import re
 import sys
 from argparse import Namespace
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import fastgru
 
 from . import cases as data
-from . import roofline
+from . import records, roofline
 from .engines import Engine, Run, discover, label
+from .lookup import over_floor
 from .machine import description, pinned
 from .measure import Wrong, check, clock_cost, measure, statistics
+from .records import rounded, said
 
 Result = dict[str, Any]
 
@@ -42,13 +44,13 @@ def run(options: Namespace, cores: list[int]) -> int:
     missing = {label(engine): why for engine in engines if (why := engine.available())}
     engines = [engine for engine in engines if label(engine) not in missing]
     results: Result = {
-        "format": 1,
+        "format": records.FORMAT,
         "machine": {**description(), "isa": fastgru.cpu_info()["selected"]},
         "versions": {engine.name: engine.version() for engine in engines},
         "unavailable": missing,
         "seconds_per_case": options.seconds,
         "clock_us": clock_cost(),
-        "roofline": {"missing": "not asked for"} if options.no_roofline else roofline.measure(cores),
+        "roofline": {"missing": "not measured"} if options.no_roofline else roofline.measure(cores),
         "cases": [],
     }
     for name, why in missing.items():
@@ -57,7 +59,7 @@ def run(options: Namespace, cores: list[int]) -> int:
         with pinned(cores[-case.threads :] if case.threads > 1 else []):
             results["cases"].append(run_case(case, engines, suite.tolerance, options.seconds, results["roofline"]))
         show(results["cases"][-1])
-        options.json.write_text(json.dumps(results, indent=1) + "\n")
+        records.write(results, options.json)
         gc.collect()
     return 0 if results["cases"] else 1
 
@@ -70,9 +72,9 @@ def run_case(
     try:
         problem = data.make(case)
     except FileNotFoundError as error:
-        return {**result, "missing": f"no such file: {error.filename}"}
+        return {**result, "missing": f"no such file: {Path(error.filename).name}"}
     except (fastgru.FastGruError, ImportError) as error:  # a real model that fastgru cannot import here
-        return {**result, "missing": f"{type(error).__name__}: {error}"[:300]}
+        return {**result, "missing": said(f"{type(error).__name__}: {error}")}
     expected = problem.expected()
     ready: dict[str, Run] = {}
     for engine in engines:
@@ -84,19 +86,19 @@ def run_case(
         try:
             run = engine.prepare(problem)
             most = {**tolerance, **case.tolerance}[engine.precision]
-            entry["error"] = check(run, problem, expected, most)
+            entry["error"] = rounded(check(run, problem, expected, most), 3)
             ready[name] = run
         except Wrong as wrong:
             entry.update(status="wrong", why=str(wrong))
         except Exception as error:  # an engine that cannot run a case must not end the run; what it said is kept
-            entry.update(status="failed", why=f"{type(error).__name__}: {error}"[:300])
+            entry.update(status="failed", why=said(f"{type(error).__name__}: {error}"))
     result["flops"] = roofline.flops(problem)
     if ready:
         for name, samples in measure({n: run.call for n, run in ready.items()}, seconds, case.streaming).items():
             entry = result["engines"][name]
             entry.update(status="ok", **statistics(samples))
             if (floor := roofline.floor(problem, limits, entry["precision"], entry["threads"])) is not None:
-                entry.update(floor_us=floor * 1e6, over_floor=entry["median_us"] / (floor * 1e6))
+                entry["floor_us"] = rounded(floor * 1e6)
     return result
 
 
@@ -106,8 +108,8 @@ def show(result: Result) -> None:
     entries = sorted(result["engines"].items(), key=lambda item: item[1].get("median_us", float("inf")))
     for name, e in entries:
         if e["status"] != "ok":
-            print(f"  {name:20} {e['status']}: {e['why'].splitlines()[0]}")
+            print(f"  {name:20} {e['status']}: {e['why']}")
             continue
-        floor = f"  {e['over_floor']:6.2f} x floor" if "over_floor" in e and e["precision"] == "float32" else ""
+        floor = f"  {over_floor(e):6.2f} x floor" if "floor_us" in e and e["precision"] == "float32" else ""
         print(f"  {name:20} {e['median_us']:12.2f} us  spread {e['spread']:5.1%}  error {e['error']:.1e}{floor}")
     sys.stdout.flush()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 
 import numpy as np
 import pytest
 
 from bench import __main__ as command
-from bench import cases, engines, measure, network, real, report, roofline
+from bench import cases, engines, lookup, measure, network, real, records, report, roofline
 from bench.engines.fastgru_ import FastGru
 from bench.engines.numpy_loop import NumpyLoop
+from bench.lookup import number
 from fastgru import ConvertError
 from fastgru.graph import chain
 from fastgru.layers import GRU, Dense
@@ -31,10 +33,10 @@ layers = 2
 bidirectional = true
 ragged = [2, 7]
 
-[[figures]]
-label = "one step"
+[[sections]]
+title = "One step"
 cases = ["gru-3-5-t1-b1", "lstm-3-5-t1-b1"]
-float32 = 1
+precisions = ["float32"]
 """
 
 
@@ -53,12 +55,14 @@ def run(tiny, *arguments):
     return json.loads(out.read_text())
 
 
-def test_case_names_are_unique_and_figures_name_cases():
+def test_case_names_are_unique_and_sections_name_cases():
     suite = cases.read()
     names = [case.name for case in suite.cases]
     assert len(set(names)) == len(names)
     assert len(names) > 40
-    assert {name for figure in suite.figures for name in figure.cases} <= set(names)
+    assert {name for section in suite.sections for name in section.cases} <= set(names)
+    assert {precision for section in suite.sections for precision in section.precisions} <= set(cases.PRECISIONS)
+    assert all(case.title for case in suite.cases if case.model)
     assert set(suite.tolerance) == set(cases.PRECISIONS)
 
 
@@ -78,29 +82,70 @@ def test_a_run_and_its_report(tiny, capsys):
             assert entry["error"] <= 5e-6
             assert 0 < entry["median_us"] <= entry["p99_us"]
             assert ("single" in entry) == case["streaming"]
-    readme = tiny.with_name("README.md")
-    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
-    assert report.main([str(tiny.with_suffix(".json")), "--file", str(tiny), "--readme", str(readme)]) == 0
-    text = readme.read_text()
+    page, listed = tiny.with_name("page.md"), tiny.with_name("CASES.md")
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    words = [str(tiny.with_suffix(".json")), "--file", str(tiny)]
+    capsys.readouterr()
+    assert report.main([*words, "--page", str(page), "--cases", str(listed)]) == 0
+    text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert "| one step | float32 | 1 |" in text
-    assert text.count("numpy |") >= 5
-    assert "gru-3-5-t1-b1" in capsys.readouterr().out
-    listed = tiny.with_name("CASES.md")
-    words = [str(tiny.with_suffix(".json")), "--file", str(tiny), "--readme", str(readme), "--cases", str(listed)]
-    assert report.main(words) == 0
+    assert "### One step" in text
+    assert "| GRU, 3 inputs, 5 units | float32 |" in text
+    assert "[CASES.md](CASES.md)" in text
     assert "| gru-3-5-t1-b1 |" in listed.read_text()
-    assert "| gru-3-5-t1-b1 |" not in readme.read_text()
-    assert "[CASES.md](CASES.md)" in readme.read_text()
+    assert "| gru-3-5-t1-b1 |" not in text
+    assert capsys.readouterr().out == ""
+    assert report.main(words) == 0
+    both = capsys.readouterr().out
+    assert "| GRU, 3 inputs, 5 units | float32 |" in both
+    assert "| gru-3-5-t1-b1 |" in both
 
 
-def test_a_readme_without_markers_is_refused(tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text("nothing here")
-    with pytest.raises(ValueError, match=r"README.md must hold <!-- bench:begin -->"):
-        report.put_into(readme, "text")
+def test_a_page_without_markers_is_refused(tiny, capsys):
+    run(tiny, "--engines", "^numpy$", "--cases", "gru.*t1-b1")
+    page = tiny.with_name("page.md")
+    page.write_text("nothing here")
+    with pytest.raises(SystemExit, match="1"):
+        report.main([str(tiny.with_suffix(".json")), "--file", str(tiny), "--page", str(page)])
+    assert "page.md must hold <!-- bench:begin -->" in capsys.readouterr().err
+    assert page.read_text() == "nothing here"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "must be the JSON that python -m bench writes, got: Expecting property name"),
+        ("[]", "must be results of format 2, got None: run python -m bench again"),
+        ('{"format": 1, "cases": []}', "must be results of format 2, got 1"),
+        ('{"format": 2, "cases": []}', "got no machine, roofline, seconds_per_case, unavailable, versions"),
+    ],
+)
+def test_files_that_are_no_results_are_refused(tmp_path, capsys, text, said):
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(SystemExit, match="1"):
+        report.main([str(path)])
+    assert said in capsys.readouterr().err
+
+
+def test_results_are_read_as_they_were_written(tmp_path):
+    results = {
+        **{key: {} for key in records.KEYS},
+        "format": records.FORMAT,
+        "cases": [
+            {"name": "a", "ragged": None, "engines": {"numpy": {"status": "ok", "median_us": 0.5}, "x": {}}},
+            {"name": "b", "missing": 'no such file: "w"', "engines": {}},
+        ],
+    }
+    path = tmp_path / "results.json"
+    records.write(results, path)
+    assert records.read(path) == results
+    assert [line for line in path.read_text().splitlines() if line.startswith("  ")] == [
+        '  "numpy": {"status":"ok","median_us":0.5},',
+        '  "x": {}',
+    ]
 
 
 class Broken(engines.Base):
@@ -125,31 +170,45 @@ def test_wrong_and_failing_engines_are_recorded_and_not_timed(tiny, monkeypatch)
     assert gru["why"].startswith("error ")
     assert lstm == {"precision": "float32", "threads": 1, "status": "failed", "why": "RuntimeError: no such cell"}
     assert "median_us" not in gru
-    lines = "\n".join(report.report(results, cases.read(tiny).figures))
-    assert "- gru-3-5-t1-b1, numpy: wrong: error " in lines
-    assert "| one step | float32 | 1 | -, - | not measured |" in lines
+    assert "- gru-3-5-t1-b1, numpy: wrong: error " in report.every_case(results)
+    assert "### One step" not in report.report(results, cases.read(tiny).sections)
 
 
-def test_what_is_short_stands_beside_what_was_asked_and_its_floor(tiny):
+def test_the_table_compares_float32_with_float32_and_less_with_all(tiny):
+    """With more significant digits where they matter, and without a floor where none was measured."""
     results = run(tiny, "--engines", "^(fastgru|numpy)$", "--cases", "t1-b1")
     gru, lstm = results["cases"]
-    for case, (mine, peer) in ((gru, (2.0, 5.0)), (lstm, (2.0, 9.0))):
-        case["engines"]["fastgru"].update(median_us=mine, floor_us=1.6, over_floor=mine / 1.6)
-        case["engines"]["numpy"]["median_us"] = peer
-    (figure,) = cases.read(tiny).figures
-    figures = [figure._replace(asked={"float32": 4.0}), figure._replace(kind="floor", asked={"float32": 1.3})]
-    assert report.short_table(results, figures) == [
-        "| short | precision | median | asked | floor | median / floor | asked / floor |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        "| gru-3-5-t1-b1 | float32 | 2.00 | 1.25 | 1.60 | 1.25 | 0.78 |",
+    gru["engines"] = {
+        "fastgru": {"status": "ok", "precision": "float32", "median_us": 2.0, "floor_us": 1.6},
+        "fastgru int8": {"status": "ok", "precision": "int8", "median_us": 0.0123, "floor_us": 0.01},
+        "numpy": {"status": "ok", "precision": "float32", "median_us": 5.0},
+        "torch int8": {"status": "ok", "precision": "int8", "median_us": 1.5},
+        "tract": {"status": "wrong", "precision": "float32"},
+    }
+    lstm["engines"] = {**gru["engines"], "fastgru": {"status": "ok", "precision": "float32", "median_us": 1234.0}}
+    section = cases.Section("t", ["gru-3-5-t1-b1", "lstm-3-5-t1-b1", "not run"], ["float32", "int8", "float16"])
+    assert report.section_table(section, results)[2:] == [
+        "| GRU, 3 inputs, 5 units | float32 | 2.00 | 5.00 | NumPy | 2.50 | 1.60 | 1.25 |",
+        "| GRU, 3 inputs, 5 units | int8 | 0.012 | 1.50 | PyTorch int8 | 122.0 | 0.010 | 1.23 |",
+        "| LSTM, 3 inputs, 5 units | float32 | 1234 | 5.00 | NumPy | 0.00 |  |  |",
+        "| LSTM, 3 inputs, 5 units | int8 | 0.012 | 1.50 | PyTorch int8 | 122.0 | 0.010 | 1.23 |",
     ]
-    assert report.short_table(results, [figure]) == []
+    other = section._replace(precisions=["int8"], peers="numpy")
+    assert report.section_table(other, results)[2] == (
+        "| GRU, 3 inputs, 5 units | int8 | 0.012 | 5.00 | NumPy | 406.5 | 0.010 | 1.23 |"
+    )
+    gru["threads"] = 2
+    gru["engines"]["fastgru 2 threads"] = {"status": "ok", "precision": "float32", "median_us": 1.25, "floor_us": 1.0}
+    assert report.section_table(section._replace(precisions=["float32"]), results)[2] == (
+        "| GRU, 3 inputs, 5 units | float32 | 1.25 | 2.00 | fastgru, one thread | 1.60 | 1.00 | 1.25 |"
+    )
 
 
-def test_plots(tiny):
-    pytest.importorskip("matplotlib")
-    results = run(tiny, "--engines", "^(fastgru|numpy)$", "--cases", "t1-b1")
-    assert {path.name for path in report.draw(results, tiny.parent)} == {"latency.svg"}
+@pytest.mark.parametrize("module", [lookup, records], ids=lambda module: module.__name__)
+def test_examples_of_docstrings(module):
+    result = doctest.testmod(module)
+    assert result.attempted
+    assert not result.failed
 
 
 # Real models ----------------------------------------------------------------------------------------
@@ -159,13 +218,13 @@ tolerance = {float32 = 5e-6, float16 = 0.1, bfloat16 = 0.1, int8 = 0.1}
 
 [[cases]]
 model = "toy"
+title = "A toy, a frame"
 streaming = true
 
-[[figures]]
-label = "toy, over NumPy"
+[[sections]]
+title = "Real models"
 cases = ["toy"]
-peers = "numpy"
-float32 = 1
+precisions = ["float32"]
 """
 
 
@@ -204,18 +263,15 @@ def toy_file(tmp_path):
 
 def test_a_real_model_is_checked_frame_by_frame_and_reported(toy_file, monkeypatch):
     """Each engine runs both networks, its own state carried over the frames, all reading the same memory."""
-    pytest.importorskip("matplotlib")
     monkeypatch.setitem(real.REAL, "toy", toy)
     results = run(toy_file, "--engines", "^(fastgru|numpy|litert|torch)$")
     (case,) = results["cases"]
     assert {name: entry["status"] for name, entry in case["engines"].items()} == {"fastgru": "ok", "numpy": "ok"}
     assert all(entry["error"] <= 5e-6 for entry in case["engines"].values())
     assert case["flops"] == 2 * (15 * 3 + 15 * 5 + 2 * 5)
-    figures = cases.read(toy_file).figures
-    text = "\n".join(report.report(results, figures))
-    ratio = case["engines"]["numpy"]["median_us"] / case["engines"]["fastgru"]["median_us"]
-    assert f"| toy, over NumPy | float32 | 1 | {ratio:.2f} | {'yes' if ratio >= 1 else 'no'} |" in text
-    assert "models" in {path.stem for path in report.draw(results, toy_file.parent, figures)}
+    text = report.report(results, cases.read(toy_file).sections)
+    mine, peer = (case["engines"][name]["median_us"] for name in ("fastgru", "numpy"))
+    assert f"| A toy, a frame | float32 | {number(mine)} | {number(peer)} | NumPy |" in text
 
 
 def test_a_real_model_that_answers_otherwise_is_wrong(toy_file, monkeypatch):
@@ -240,7 +296,7 @@ def test_a_real_model_that_is_not_here_is_missing(toy_file, monkeypatch, error, 
     monkeypatch.setitem(real.REAL, "toy", fail)
     results = run(toy_file)
     assert results["cases"][0]["missing"] == said
-    assert f"- toy: {said}" in "\n".join(report.report(results, cases.read(toy_file).figures))
+    assert f"- toy: {said}" in report.every_case(results)
 
 
 def test_every_real_model_is_a_case():
