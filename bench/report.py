@@ -1,7 +1,7 @@
-"""``python -m bench.report results.json``: the tables of a run.
+"""``python -m bench.report results.json``: the tables of a run, and its pictures.
 
 With ``--page`` the report goes into a page of the documentation, with ``--cases`` the table of every case into a file
-of its own.
+of its own, with ``--pictures`` the pictures into a folder.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 from . import records
 from .cases import FILE, Section, read
 from .lookup import OURS, best_peer, describe, number, over_floor, rows, timed
+from .pictures import Picture, draw
 from .records import Results
 
 BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
@@ -123,12 +124,23 @@ def every_case(results: Results) -> str:
     return "\n".join([*lines, ""])
 
 
-def report(results: Results, wanted: Sequence[Section], elsewhere: str = "") -> str:
-    """Return the report; `elsewhere` is the path of the file of every case."""
+def report(results: Results, wanted: Sequence[Section], shown: Sequence[str] = (), elsewhere: str = "") -> str:
+    """Return the report: `shown` are the pictures as Markdown, `elsewhere` is the path of the file of every case."""
     lines = [*machine_lines(results), ""]
     if elsewhere:
         lines += [f"Every case on every engine: [{Path(elsewhere).name}]({elsewhere}).", ""]
+    for picture in shown:
+        lines += [picture, ""]
     return "\n".join([*lines, *sections(results, wanted)]).rstrip("\n")
+
+
+def markdown(picture: Picture, folder: str) -> str:
+    """Return the Markdown that shows a picture, light or dark as the reader's page is."""
+    light, dark = (f"{folder}/{picture.name}-{theme}.svg" for theme in ("light", "dark"))
+    return (
+        f'<picture>\n  <source media="(prefers-color-scheme: dark)" srcset="{dark}">\n'
+        f'  <img alt="{picture.alt}" src="{light}">\n</picture>'
+    )
 
 
 def put_into(page: Path, text: str) -> None:
@@ -154,22 +166,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--file", type=Path, default=FILE, help="the file of cases, for the sections of the report")
     parser.add_argument("--page", type=Path, help="a page to write the report into, between its two markers")
     parser.add_argument("--cases", type=Path, help="a file to write the table of every case into")
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="where to draw the pictures")
     options = parser.parse_args(arguments)
     try:
         results = records.read(options.results)
         write(results, read(options.file).sections, options)
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         parser.exit(1, f"python -m bench.report: {error}\n")
     return 0
 
 
 def write(results: Results, wanted: Sequence[Section], options: argparse.Namespace) -> None:
-    """Write the files, print the report where no page is named."""
+    """Draw the pictures, write the files, print the report where no page is named."""
+    drawn = draw(results, options.pictures) if options.pictures else []
     base = options.page.parent if options.page else Path()
+    folder = Path(os.path.relpath(options.pictures, base)).as_posix() if options.pictures else ""
     elsewhere = Path(os.path.relpath(options.cases, base)).as_posix() if options.cases else ""
     if options.cases:
         options.cases.write_text(every_case(results))
-    text = report(results, wanted, elsewhere)
+    text = report(results, wanted, [markdown(picture, folder) for picture in drawn], elsewhere)
     if options.page:
         put_into(options.page, text)
     else:

@@ -13,6 +13,7 @@ from bench import cases, engines, lookup, measure, network, real, records, repor
 from bench.engines.fastgru_ import FastGru
 from bench.engines.numpy_loop import NumpyLoop
 from bench.lookup import number
+from bench.pictures import labels
 from fastgru import ConvertError
 from fastgru.graph import chain
 from fastgru.layers import GRU, Dense
@@ -204,7 +205,7 @@ def test_the_table_compares_float32_with_float32_and_less_with_all(tiny):
     )
 
 
-@pytest.mark.parametrize("module", [lookup, records], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [lookup, records, labels], ids=lambda module: module.__name__)
 def test_examples_of_docstrings(module):
     result = doctest.testmod(module)
     assert result.attempted
