@@ -35,6 +35,7 @@ GOLDEN: dict[str, Any] = {
     "frames.keras": None,
     "frames.h5": None,
     "keras2.h5": None,
+    "tagger.keras": None,
     "plain.weights.h5": PLAIN,
     "cudnn.h5": CUDNN,
 }

@@ -55,8 +55,19 @@ def cells() -> Any:
     )
 
 
+def tagger() -> Any:
+    """40 features to the probabilities of 5 classes at every step: model.keras of the documentation."""
+    return keras.Sequential(
+        [
+            keras.Input((None, 40)),
+            L.GRU(24, return_sequences=True, name="gru"),
+            L.Dense(5, activation="softmax", name="classes"),
+        ]
+    )
+
+
 def plain() -> Any:
-    """What a weights-only file holds best: one chain."""
+    """A chain of layers, as weights-only files hold it best."""
     return keras.Sequential(
         [
             keras.Input((None, 3)),
@@ -117,7 +128,7 @@ def example(model: Any, rng: np.random.Generator) -> Any:
         shapes = {x.name: (3, x.shape[1] or 6, *x.shape[2:]) for x in model.inputs}
         return {name: rng.normal(size=shape).astype("float32") for name, shape in shapes.items()}
     ids = "int" in model.inputs[0].dtype
-    x = rng.integers(1, 11, (3, 6)) if ids else rng.normal(size=(3, 6, 3)).astype("float32")
+    x = rng.integers(1, 11, (3, 6)) if ids else rng.normal(size=(3, 6, model.inputs[0].shape[-1])).astype("float32")
     x[0, 2:4] = x[1, :2] = x[2, 4:] = 0
     return x
 
@@ -213,6 +224,7 @@ def main() -> None:
     write("frames", frames, (".keras", ".h5"), 8)
     write("plain", plain, (".weights.h5",), 4)
     write_keras2("keras2", 5)
+    write("tagger", tagger, (".keras",), 9)
     write_cudnn("cudnn", 6)
 
 
