@@ -24,7 +24,7 @@ Oracle = Callable[[Any], tuple[Array, ...]]
 SEED = 0
 WHERE = "fastgru.comparison.compare, or fastgru convert --trace,"
 REFERENCE_SOURCE = "fastgru float64 reference"
-# What is tried of the input drawn, until all outputs are finite.
+# Changes of the random input, tried in order until all outputs are finite.
 CHANGES: tuple[Callable[[Array], Array], ...] = (
     lambda x: x, np.abs, lambda x: x / 2, lambda x: np.abs(x) / 8, lambda x: x / 64,
 )  # fmt: skip

@@ -83,7 +83,7 @@ def size() -> str:
 
 
 def counts() -> str:
-    """How much of each kind of test there is."""
+    """Count the tests of each kind."""
     here, live = sorted((ROOT / "tests").glob("test_*.py")), sorted((ROOT / "tests" / "live").glob("test_*.py"))
     return table(
         ("what", "count"),

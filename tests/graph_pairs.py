@@ -35,7 +35,7 @@ def same(old: Graph, new: Graph, rtol: float = 1e-12, steps: int = STEPS) -> tup
 
 
 def kinds(graph: Graph) -> dict[str, int]:
-    """How many nodes there are of each op."""
+    """Count the nodes of each op."""
     found: dict[str, int] = {}
     for node in graph.nodes:
         found[type(node.op).__name__] = found.get(type(node.op).__name__, 0) + 1

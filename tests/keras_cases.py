@@ -1,4 +1,4 @@
-"""What the Keras tests share: the ways to run a graph, and how close each must come to Keras."""
+"""Helpers of the Keras tests: the ways to run a graph, and how close each must come to Keras."""
 
 from __future__ import annotations
 

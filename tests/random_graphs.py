@@ -112,7 +112,7 @@ def _spread(r: Random) -> None:
 
 
 def _scale(r: Random) -> None:
-    """What may fold: arithmetic with constants of a channel, of all, or of each element."""
+    """Arithmetic that passes may fold: with a constant for each channel, for each element, or for all."""
     x = r.value(has_axes(1, 2, 3))
     if x is None:
         return

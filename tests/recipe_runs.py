@@ -1,4 +1,4 @@
-"""What tests of recipes share: recipes run as a user runs them, and streams fed in chunks."""
+"""Helpers of the tests of recipes: recipes run as a user runs them, and streams fed in chunks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def steps(model, x, *, batch=None):
 
 
 def same_bits(a, b):
-    """Whether two outputs, or tuples of them, are equal bit by bit."""
+    """True if two outputs, or tuples of them, are equal bit by bit."""
     if isinstance(a, tuple):
         return len(a) == len(b) and all(map(same_bits, a, b))
     return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()

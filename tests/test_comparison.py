@@ -28,7 +28,7 @@ SWAPPED = GRU_CELL.replace(
 
 
 def told(graph, names=None, **changed):
-    """What a source tells that computes what `graph` does; arrays in `changed` are others."""
+    """The layers of a source that computes the same as `graph`, but for the values in `changed`."""
     names = [v for node in graph.nodes for v in node.outputs] if names is None else names
 
     def layers(x):

@@ -1,4 +1,4 @@
-"""How commands end: a result, or one line on stderr and an exit status, whatever happens; never a traceback."""
+"""Commands end with a result, or with one line on stderr and an exit status; never with a traceback."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def compile_c(isa: str, dtype: str, *arguments: object) -> None:
 
 @pytest.fixture(scope="session")
 def outputs(tmp_path_factory) -> dict[tuple[str, str, str], subprocess.CompletedProcess[str]]:
-    """What each program says of the kernels of each instruction set and element type."""
+    """The output of each program for the kernels of each instruction set and element type."""
     folder = tmp_path_factory.mktemp("frame")
 
     def run(isa: str, dtype: str) -> dict[tuple[str, str, str], subprocess.CompletedProcess[str]]:

@@ -65,7 +65,7 @@ def squeeze(config: dict[str, Any], weights: list[Any]) -> Any:
 
 
 def by_hand(path: Path, x: Any) -> Any:
-    """What the model with `squeeze` gives, from the graph without it."""
+    """Compute the output of the model with `squeeze` from the graph without it."""
     with h5py.File(path) as file:
         down, up = (file[f"model_weights/squeeze/squeeze/{n}:0"][()] for n in ("down", "up"))
     y = FORWARDS[0].values[0](to_graph(FILES / "keras2.h5").graph, x)[0]

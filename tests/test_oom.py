@@ -43,7 +43,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(library: str, *arguments: str) -> list[dict[str, object]]:
-    """What `python -m tests.oom` found, a row for each operation."""
+    """The rows of `python -m tests.oom`, one for each operation."""
     environment = {**os.environ, "LD_PRELOAD": library, "PYTHONMALLOC": "malloc"}
     command = [sys.executable, "-m", "tests.oom", "--library", library, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""What recipes are made of: recordings, segments, drawings and weights out of archives; and errors in one line."""
+"""The parts of recipes: recordings, segments, drawings and weights out of archives; and errors in one line."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ def basis(n, window, order="halves", sign=-1.0, count=None, width=None):
 
 
 def weights_of(graph):
-    """How many the plan holds."""
+    """Count the weights that the plan holds."""
     return sum(i["w"].size for i in lower(graph).instructions if "w" in i)
 
 

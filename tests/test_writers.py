@@ -46,7 +46,7 @@ def mode(path: str) -> int:
 
 
 def as_nobody(code: str) -> str:
-    """What a process without privileges prints; root may do everything."""
+    """Return what a process without privileges prints; root may do everything."""
     code = f"import os\nfrom fastgru._files import replace_file\nif os.getuid() == 0: os.setuid({NOBODY})\n{code}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr

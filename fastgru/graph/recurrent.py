@@ -1,4 +1,4 @@
-"""What the recurrent cells share as graph ops, and Bidirectional."""
+"""The base of the recurrent cells as graph ops, and Bidirectional."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MERGES = ("concat", "sum", "mul", "ave", None)
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recurrent(Op):
-    """What the three cells share. ``x: (B, T, I)`` in; ``(B, T, R)`` or the last step ``(B, R)`` out.
+    """Base of the three cells. ``x: (B, T, I)`` in; ``(B, T, R)`` or the last step ``(B, R)`` out.
 
     With `scan` the recurrence runs along the first axis of each frame and keeps nothing between frames:
     ``x: (S, N, I)`` in, then an input for each of `operands`; ``y: (S, N, R)``, the final h (N, R) and, of an LSTM,
@@ -38,7 +38,7 @@ class Recurrent(Op):
     initial_h : (R,) array, optional
         Initial hidden state where none is given (learned); zeros when omitted.
     return_sequences : bool
-        Whether every step's output is returned or only the last valid step's.
+        True returns the output of every step, False that of the last valid step.
     reverse : bool
         Run from the last (valid) step to the first; outputs stay at their steps' places.
     mask_output : {"zero", "carry"}

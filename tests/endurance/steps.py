@@ -18,11 +18,11 @@ GROWTH = 2048  # kB: above the allocators' own wavering, below a byte a step
 
 
 class EnduranceError(AssertionError):
-    """What does not hold."""
+    """A requirement of a long run that does not hold."""
 
 
 def check(holds: bool, otherwise: str) -> None:
-    """Raise unless it holds."""
+    """Raise EnduranceError with the message `otherwise` unless `holds`."""
     if not holds:
         raise EnduranceError(otherwise)
 

@@ -1,4 +1,4 @@
-"""What is done with every accepted model: run whole, by step, in chunks, on two threads, quantized, and saved."""
+"""Run every accepted model: whole, by step, in chunks, on two threads and quantized; then save it."""
 
 from __future__ import annotations
 

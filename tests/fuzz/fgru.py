@@ -59,7 +59,7 @@ class Draft:
             self.tensors = {n: a for n, a in self.tensors.items() if not n.startswith("self_test.")}
 
 
-# What is changed ---------------------------------------------------------------------------------
+# Changes -----------------------------------------------------------------------------------------
 
 
 def attribute(d: Draft) -> None:
@@ -301,7 +301,7 @@ def _flipped(data: bytes, rng: random.Random) -> bytes:
     return bytes(array)
 
 
-# What the runner calls ---------------------------------------------------------------------------
+# The runner calls these ---------------------------------------------------------------------------
 
 
 def seeds() -> list[Content]:

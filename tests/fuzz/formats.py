@@ -1,4 +1,4 @@
-"""The table of formats: which module makes and tries mutants, and what one mutant may take."""
+"""The table of formats: the module that makes and tries mutants, and the limits of one mutant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Fuzzer(Protocol):
-    """What the module of a format defines.
+    """Functions that the module of a format defines.
 
     It may define `save(mutant, path)`, too, where a mutant is not bytes, and `prepare()`, which is called once in
     each process that runs mutants.

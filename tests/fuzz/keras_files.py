@@ -175,7 +175,7 @@ def packed(parts: dict[str, bytes], method: int) -> bytes:
     return stream.getvalue()
 
 
-# What the runner calls ---------------------------------------------------------------------------
+# The runner calls these ---------------------------------------------------------------------------
 
 
 def seeds() -> list[tuple[bytes, str]]:

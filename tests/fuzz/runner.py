@@ -40,7 +40,7 @@ class Worker:
         self._note()
 
     def verdicts(self) -> list[Verdict]:
-        """What has come through the pipe; sets `ended` when that is closed."""
+        """Read the verdicts that have come through the pipe; set `ended` if it is closed."""
         data = os.read(self.pipe, 1 << 16)
         self.ended = not data
         *lines, self.rest = (self.rest + data).split(b"\n")

@@ -396,7 +396,7 @@ CALLS: dict[str, tuple[int, Callable[[Scene, random.Random], None]]] = {
 }  # fmt: skip
 NAMES, WEIGHTS = tuple(CALLS), tuple(weight for weight, _ in CALLS.values())
 
-# What the runner calls ---------------------------------------------------------------------------
+# The runner calls these ---------------------------------------------------------------------------
 
 GRAPHS: list[tuple[Graph, str]] = []
 _models: dict[int, Model] = {}

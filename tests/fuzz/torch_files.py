@@ -58,7 +58,7 @@ class Draft:
         return stream.getvalue()
 
 
-# What is changed ---------------------------------------------------------------------------------
+# Changes -----------------------------------------------------------------------------------------
 
 
 def argument(d: Draft) -> None:
@@ -162,7 +162,7 @@ CHANGES: tuple[tuple[int, Callable[[Draft], None]], ...] = (
 WEIGHTS = tuple(weight for weight, _ in CHANGES)
 
 
-# What the runner calls ---------------------------------------------------------------------------
+# The runner calls these ---------------------------------------------------------------------------
 
 
 def seeds() -> list[Seed]:

@@ -28,7 +28,7 @@ ACCEPTED, REFUSED, FAILED = "accepted", "refused", "failed"
 
 
 class Verdict(NamedTuple):
-    """What became of one mutant."""
+    """The outcome of one mutant."""
 
     number: int
     verdict: str

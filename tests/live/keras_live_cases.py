@@ -1,4 +1,4 @@
-"""What the live Keras tests share: weights that tell gates apart, inputs, the check of a model and both its files."""
+"""Helpers of the live Keras tests: weights that tell gates apart, inputs, the check of a model and both its files."""
 
 from __future__ import annotations
 

@@ -255,7 +255,7 @@ def test_rows_in_groups_of_a_fixed_batch(float64):
 
 @pytest.mark.parametrize("forward", FORWARDS)
 def test_other_steps_than_the_models(forward, float64):
-    """What works step by step does so for any number of steps; the oracle goes along."""
+    """Models of layers that work step by step take any number of steps, and so does their oracle."""
     layers = [L.Conv1D(4, 5, padding="causal"), L.AveragePooling1D(3, strides=1), L.GRU(3, return_sequences=True)]
     model = keras.Sequential([Input(batch_shape=(4, 20, 3)), *layers, L.UnitNormalization()])
     imported = to_graph(randomised(model))

@@ -77,7 +77,7 @@ class Replayed:
 
 
 class Stand:
-    """What Keras's tests see as ``keras.src.layers``."""
+    """The object that Keras's tests see as ``keras.src.layers``."""
 
     def __getattr__(self, name: str) -> Any:
         make = getattr(keras.layers, name)

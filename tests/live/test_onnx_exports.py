@@ -1,4 +1,4 @@
-"""What PyTorch exports to ONNX, against ONNX Runtime: batch and time symbolic, and the ops that are expected."""
+"""Exports of PyTorch to ONNX, against ONNX Runtime: batch and time symbolic, and the ops that are expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be imported through torch.export: every problem is named, with its place, in one message."""
+"""Modules that cannot be imported through torch.export: one message names every problem and its place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ One, Two, WithState, gru = cases.One, cases.Two, cases.WithState, cases.gru
 
 
 def message(module: Any, examples: Any, **options: Any) -> str:
-    """What the refusal says."""
+    """Return the message of the refusal."""
     with pytest.raises(ConvertError) as caught:
         to_graph(module, example_inputs=examples, **options)
     return str(caught.value)

@@ -1,4 +1,4 @@
-"""What a live PyTorch module must not have: each refusal names the node and what is wrong with it."""
+"""Live PyTorch modules that are refused: each error names the node and what is wrong with it."""
 
 from __future__ import annotations
 

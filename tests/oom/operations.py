@@ -1,4 +1,4 @@
-"""What runs out of memory: operations of the package, what each starts from, and how its result is looked at."""
+"""Operations that run out of memory: the state each starts from, the call, and the check of its result."""
 
 from __future__ import annotations
 
