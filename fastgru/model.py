@@ -150,8 +150,10 @@ class Model:
         state : mapping, optional
             ``"<layer>.<h or c>"`` to (H,) or (B, H): where to start from, as `Stream.state` returns it.
         lengths : (B,) int array, optional
-            Steps of each row that count; the others neither change the state nor produce output
-            (zeros, or the last valid output: the layer's ``mask_output``). A number for (T, I).
+            Number of steps of each row that count; one number for (T, I). At the others, recurrent layers keep
+            their state and output zeros, or their last valid output (``mask_output="carry"``). Layers after them
+            run at every step: a Dense layer turns those zeros into its activation of the bias. Ignore the output
+            of a row behind its length.
         mask : (B, T) or (T,) bool array, optional
             The same, step by step. Not together with `lengths`.
         return_state : bool
