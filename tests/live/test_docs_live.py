@@ -63,7 +63,7 @@ def test_published_onnx_files_of_the_importing_page(real_models, tmp_path, monke
     prepare(tmp_path)
     functions: dict[str, Any] = run_page(DOCS / "importing.md")
     (silero,) = (real_models / "silero_vad").rglob("silero_vad.onnx")
-    for name, path in (("silero", silero), ("dtln", real_models / "dtln" / "model_1.onnx")):
+    for name, path in (("silero", silero), ("dtln", real_models / "dtln" / "model_2.onnx")):
         model = functions[name](path)
         assert isinstance(model, fastgru.Model)
-        assert model.self_test.source.startswith("ONNX Runtime")
+        assert "unchecked" not in model.provenance  # ONNX Runtime gave the same
