@@ -75,7 +75,8 @@ def prose(page: Path) -> str:
 
 
 def prepare(folder: Path) -> None:
-    """Write the files that the pages take as given: a trained model of 40 features and inputs for it."""
+    """Write what the pages take as given: a trained model of 40 features, inputs for it, the folder of pictures."""
+    (folder / "docs" / "pictures").mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "data" / "keras" / "tagger.keras", folder / "model.keras")
     rng = np.random.default_rng(0)
     np.save(folder / "x.npy", rng.normal(size=(300, 40)).astype(np.float32))
