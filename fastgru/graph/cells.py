@@ -19,6 +19,11 @@ from .recurrent import Recurrent, directions
 class RNN(Recurrent):
     """Simple (Elman) recurrence: h' = act(W x + b + U h + c).
 
+    Parameters
+    ----------
+    activation : str or Activation
+        act, a name of `fastgru.graph.ACTIVATIONS` or one with its parameters.
+
     Examples
     --------
     >>> RNN(np.ones((2, 3)), np.ones((2, 2)), activation="relu").output_size
@@ -33,17 +38,17 @@ class RNN(Recurrent):
 
     @classmethod
     def from_torch(cls, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, **attributes: Any) -> RNN:
-        """From the arrays of ``torch.nn.RNN``: w_ih (H, I), w_hh (H, H), biases (H,)."""
+        """Build from the arrays of ``torch.nn.RNN``: w_ih (H, I), w_hh (H, H), biases (H,)."""
         return cls(**dialects.from_torch("rnn", w_ih, w_hh, b_ih, b_hh), **attributes)
 
     @classmethod
     def from_keras(cls, kernel: Any, recurrent_kernel: Any, bias: Any = None, **attributes: Any) -> RNN:
-        """From the arrays of ``keras.layers.SimpleRNN``: (I, H), (H, H), (H,)."""
+        """Build from the arrays of ``keras.layers.SimpleRNN``: (I, H), (H, H), (H,)."""
         return cls(**dialects.from_keras("rnn", kernel, recurrent_kernel, bias), **attributes)
 
     @classmethod
     def from_onnx(cls, W: Any, R: Any, B: Any = None, *, direction: str = "forward", **attributes: Any) -> Any:
-        """From the inputs of ONNX ``RNN``: W (D, H, I), R (D, H, H), B (D, 2H).
+        """Build from the inputs of ONNX ``RNN``: W (D, H, I), R (D, H, H), B (D, 2H).
 
         Returns a `Bidirectional` (concat) when `direction` is ``"bidirectional"``.
         """
@@ -55,7 +60,7 @@ class RNN(Recurrent):
 
     @classmethod
     def from_gates(cls, candidate: Any, *, order: str = "hx", **attributes: Any) -> RNN:
-        """From one (W, b) over the concatenation ``[h, x]`` (or ``[x, h]``)."""
+        """Build from one (W, b) over the concatenation ``[h, x]`` (or ``[x, h]``)."""
         return cls(**dialects.from_gates([("candidate", candidate)], order), **attributes)
 
 
@@ -68,6 +73,17 @@ class GRU(Recurrent):
     n = act(W_n x + b_n + U_n (r * h) + c_n);
     h' = z h + (1 - z) n when `update_keeps` is ``"state"``, (1 - z) h + z n when ``"candidate"``.
     With `output_gate` the output is y = o * output_activation(h'), else y = h'.
+
+    Parameters
+    ----------
+    reset_after : bool
+        Apply the reset gate after the recurrent product (PyTorch, Keras), else to the state before it (textbooks).
+    output_gate : bool
+        True if the weights hold a fourth gate, o.
+    update_keeps : {"state", "candidate"}
+        What h' is where z is 1.
+    gate_activation, activation, output_activation : str or Activation
+        s of the gates, act of the candidate, and the function of h' in the output.
 
     Examples
     --------
@@ -100,14 +116,14 @@ class GRU(Recurrent):
 
     @classmethod
     def from_torch(cls, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, **attributes: Any) -> GRU:
-        """From the arrays of ``torch.nn.GRU``: w_ih (3H, I), w_hh (3H, H), biases (3H,), gates r, z, n."""
+        """Build from the arrays of ``torch.nn.GRU``: w_ih (3H, I), w_hh (3H, H), biases (3H,), gates r, z, n."""
         return cls(**dialects.from_torch("gru", w_ih, w_hh, b_ih, b_hh), **attributes)
 
     @classmethod
     def from_keras(
         cls, kernel: Any, recurrent_kernel: Any, bias: Any = None, *, reset_after: bool = True, **attributes: Any
     ) -> GRU:
-        """From the arrays of ``keras.layers.GRU``: (I, 3H), (H, 3H), bias (2, 3H) or (3H,), gates z, r, h."""
+        """Build from the arrays of ``keras.layers.GRU``: (I, 3H), (H, 3H), bias (2, 3H) or (3H,), gates z, r, h."""
         if bias is not None and (np.ndim(bias) == 2) != reset_after:
             expected = "(2, 3H)" if reset_after else "(3H,)"
             raise GraphError(f"bias must have shape {expected} with reset_after={reset_after}, got {np.shape(bias)}")
@@ -125,7 +141,7 @@ class GRU(Recurrent):
         direction: str = "forward",
         **attributes: Any,
     ) -> Any:
-        """From the inputs of ONNX ``GRU``: W (D, 3H, I), R (D, 3H, H), B (D, 6H), gates z, r, h.
+        """Build from the inputs of ONNX ``GRU``: W (D, 3H, I), R (D, 3H, H), B (D, 6H), gates z, r, h.
 
         Returns a `Bidirectional` (concat) when `direction` is ``"bidirectional"``.
         """
@@ -151,7 +167,7 @@ class GRU(Recurrent):
         update_keeps: str = "candidate",
         **attributes: Any,
     ) -> GRU:
-        """From one (W, b) a gate, W (H, H+I) over the concatenation ``[h, x]`` (`order` "hx") or ``[x, h]``.
+        """Build from one (W, b) for each gate, W (H, H+I) over ``[h, x]`` (`order` "hx") or ``[x, h]`` ("xh").
 
         Parameters
         ----------
@@ -182,6 +198,19 @@ class LSTM(Recurrent):
     m = o * output_activation(c'); h' = P m with `projection` (R, H), else h' = m.
     Peepholes: i and f see c, o sees c'. With `coupled` (CIFG, ONNX input_forget) f = 1 - i and the
     weights hold three gates i, g, o.
+
+    Parameters
+    ----------
+    peephole : (3, H) array, optional
+        p of i, f and o.
+    projection : (R, H) array, optional
+        P, which makes the output and the state h R numbers.
+    initial_c : (H,) array, optional
+        Initial cell state where none is given; zeros when omitted.
+    coupled : bool
+        True if the weights have no forget gate.
+    gate_activation, activation, output_activation : str or Activation
+        s of the gates, act of the candidate g, and the function of c' in the output.
 
     Examples
     --------
@@ -221,12 +250,12 @@ class LSTM(Recurrent):
     def from_torch(
         cls, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None, *, w_hr: Any = None, **attributes: Any
     ) -> LSTM:
-        """From the arrays of ``torch.nn.LSTM``: (4H, I), (4H, R), (4H,), (4H,), and w_hr (R, H) with proj_size."""
+        """Build from the arrays of ``torch.nn.LSTM``: (4H, I), (4H, R), (4H,), (4H,); w_hr (R, H) with proj_size."""
         return cls(**dialects.from_torch("lstm", w_ih, w_hh, b_ih, b_hh), projection=w_hr, **attributes)
 
     @classmethod
     def from_keras(cls, kernel: Any, recurrent_kernel: Any, bias: Any = None, **attributes: Any) -> LSTM:
-        """From the arrays of ``keras.layers.LSTM``: (I, 4H), (H, 4H), (4H,), gates i, f, c, o."""
+        """Build from the arrays of ``keras.layers.LSTM``: (I, 4H), (H, 4H), (4H,), gates i, f, c, o."""
         return cls(**dialects.from_keras("lstm", kernel, recurrent_kernel, bias), **attributes)
 
     @classmethod
@@ -241,7 +270,7 @@ class LSTM(Recurrent):
         direction: str = "forward",
         **attributes: Any,
     ) -> Any:
-        """From the inputs of ONNX ``LSTM``: W (D, 4H, I), R (D, 4H, H), B (D, 8H), P (D, 3H), gates i, o, f, c.
+        """Build from the inputs of ONNX ``LSTM``: W (D, 4H, I), R (D, 4H, H), B (D, 8H), P (D, 3H), gates i, o, f, c.
 
         Returns a `Bidirectional` (concat) when `direction` is ``"bidirectional"``.
         """
@@ -264,7 +293,7 @@ class LSTM(Recurrent):
     def from_gates(
         cls, *, input: Any, forget: Any = None, candidate: Any, output: Any, order: str = "hx", **attributes: Any
     ) -> LSTM:
-        """From one (W, b) a gate, W (H, H+I); without `forget` the gates are coupled, f = 1 - i."""
+        """Build from one (W, b) for each gate, W (H, H+I); without `forget` the gates are coupled, f = 1 - i."""
         named = [("input", input), ("forget", forget), ("candidate", candidate), ("output", output)]
         gates = [(name, pair) for name, pair in named if not (name == "forget" and pair is None)]
         return cls(**dialects.from_gates(gates, order), coupled=forget is None, **attributes)
