@@ -1,0 +1,87 @@
+"""The checks on what a caller gives to a model: extents of the inputs, states, and which steps count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._arrays import as_array
+
+if TYPE_CHECKING:
+    from ._engine import Plan
+
+
+def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | None]:
+    """Return the rows and steps of the inputs; None for an axis that is not there.
+
+    Parameters
+    ----------
+    only_rows : bool
+        Whether no input has time: a row of the inputs may then come alone.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When the first input with time has another number of axes, or no rows.
+    """
+    first, name = 0, "x"
+    if len(plan.inputs) > 1 or isinstance(x, Mapping):
+        timed = [i for i, v in enumerate(plan.inputs) if plan.sizes[v][1]]
+        first = timed[0] if timed else 0
+        name = f"x[{plan.names[plan.inputs[first]]!r}]"
+        given = x
+        if isinstance(x, Mapping):
+            x = x.get(plan.names[plan.inputs[first]])
+        else:
+            x = x[first] if isinstance(x, tuple | list) and len(x) > first else None
+        if x is None:
+            names = ", ".join(repr(plan.names[v]) for v in plan.inputs)
+            got = list(given) if isinstance(given, Mapping) else type(given).__name__
+            raise ValueError(f"x must be a tuple or a mapping of the inputs {names}, got {got}")
+    if x is None or isinstance(x, str | bytes):
+        raise TypeError(f"{name} must be an array of numbers, got {x if x is None else repr(x[:40])}")
+    shape, value = x.shape if isinstance(x, np.ndarray) else as_array(x, name).shape, plan.inputs[first]
+    rank = 0 if plan.sizes[value][0] == 0 else len(plan.shapes[value])
+    ranks = [rank] * only_rows + [rank + 1, rank + 2]
+    if len(shape) not in ranks:
+        frame = plan.shapes[value][:rank]
+        axes = [("B", "T", *frame)[rank + 2 - n :] for n in ranks]
+        expected = " or ".join(f"({', '.join(map(str, each))})" for each in axes)
+        raise ValueError(f"{name} must have shape {expected}, got {shape}")
+    if len(shape) == rank + 2 and shape[0] == 0:
+        raise ValueError(f"{name} must have at least one row, got shape {shape}")
+    if len(shape) == rank:
+        return None, None
+    return (None, shape[0]) if len(shape) == rank + 1 else (shape[0], shape[1])
+
+
+def as_state(state: Any) -> dict[str, Any]:
+    if not isinstance(state, Mapping):
+        raise TypeError(f"state must be a dict of arrays, got {type(state).__name__}")
+    return dict(state)
+
+
+def counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> Any:
+    """`lengths` or `mask` as a (B, T) bool array, or None where every step counts."""
+    if lengths is None and mask is None:
+        return None
+    if lengths is not None and mask is not None:
+        raise ValueError("lengths must be omitted when mask is given, got both")
+    rows = 1 if batch is None else batch
+    if lengths is not None:
+        array = as_array(lengths, "lengths")
+        expected: tuple[int, ...] = () if batch is None else (batch,)
+        if batch is None and array.shape:
+            raise ValueError(f"lengths must be one integer for an input without a batch axis, got shape {array.shape}")
+        if array.shape != expected or array.dtype.kind not in "iu":
+            raise ValueError(f"lengths must be integers of shape {expected}, got {array.dtype} of shape {array.shape}")
+        if array.size and (array.min() < 0 or array.max() > steps):
+            raise ValueError(f"lengths must lie in 0..{steps}, got {array.min() if array.min() < 0 else array.max()}")
+        return np.arange(steps) < array.reshape(rows, 1)
+    array = as_array(mask, "mask")
+    expected = (steps,) if batch is None else (batch, steps)
+    if array.shape != expected or array.dtype != bool:
+        raise ValueError(f"mask must be bool of shape {expected}, got {array.dtype} of shape {array.shape}")
+    return array.reshape(rows, steps)
