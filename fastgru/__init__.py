@@ -148,6 +148,8 @@ __all__ = [
     "MissingExtraError", "Model", "OracleError", "Stream", "VerificationError", "convert", "cpu_info",
     "get_memory_limit", "get_num_threads", "load", "set_memory_limit", "set_num_threads",
 ]  # fmt: skip
+# Modules that are part of the public interface.
+_MODULES = ("comparison", "drawing", "errors", "graph", "layers", "onnx_backend", "quantization", "tracing")
 # Modules of the names that are imported when they are first used: NumPy, SciPy and the engine take a third of a
 # second, in which the command line could not yet answer Ctrl-C.
 _HOMES = {
@@ -177,4 +179,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_MODULES, *(name for name in globals() if name.startswith("__"))])

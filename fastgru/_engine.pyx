@@ -60,6 +60,7 @@ cdef enum:
     SLICE_WORK = 1 << 28     # between two looks at signals: 3 to 100 ms
     WATCH_WORK = 1 << 30     # of a call that looks at signals at all: 10 ms and more
     ENDED = -1               # in place of a number of steps
+    STREAM_FIELDS = 6        # that `make_stream` passes on
 
 MAX_INPUTS = 8
 INT8_INNER = 65536  # 255 * 127 * 65536 is the largest sum that int32 holds
@@ -244,7 +245,7 @@ cdef class Plan:
 
     def stream_bytes(self, batch=None):
         """Bytes that a stream of so many rows allocates, and the node that needs most of them (None if none does)."""
-        probe = Stream(self, batch, measure=True)
+        cdef Stream probe = make_stream(self, batch, measure=True)
         return probe.bytes, probe.largest
 
     cdef int count_work(self, Instruction *ins) noexcept:

@@ -16,11 +16,11 @@ cdef class Stream:
         How many threads a call may use; None: what `set_num_threads` says then.
     """
 
-    cdef readonly Plan plan
+    cdef Plan plan
     cdef readonly object batch, model
-    cdef readonly Py_ssize_t block
-    cdef readonly Py_ssize_t bytes  # of its memory, without what threads add
-    cdef readonly str largest       # the node that needs most of them, where they are only measured
+    cdef idx block
+    cdef idx bytes             # of its memory, without what threads add
+    cdef str largest           # the node that needs most of them, where they are only measured
     cdef idx B
     cdef Layout layout
     cdef Arena arena
@@ -47,10 +47,15 @@ cdef class Stream:
     cdef dict still                # the inputs without time of the last call, for `flush`: zeros before one
     cdef cnp.ndarray own_frame     # of a step: the one input where it was converted, (*frame) or (B, *frame)
 
-    def __cinit__(self, Plan plan, batch=None, *, model=None, Py_ssize_t block=0, threads=None, bint measure=False):
-        self.plan, self.model, self.batch, self.threads = plan, model, batch, threads
+    def __cinit__(self, *fields, **named):
+        if named or len(fields) != STREAM_FIELDS or type(fields[0]) is not Plan:
+            raise TypeError("a stream is made by model.stream(), or model.stream(batch=n) for several rows")
+        cdef Plan plan = fields[0]
+        cdef bint measure
+        _, batch, self.model, self.block, self.threads, measure = fields
+        self.plan, self.batch = plan, batch
         self.B = 1 if batch is None else batch
-        self.block = block if block > 0 else plan.block(self.B)
+        block, self.block = self.block, self.block if self.block > 0 else plan.block(self.B)
         self.copies, self.raised, self.still = [], [None], {}
         self.recurrences = <Recurrence *>allocate(plan.n_recurrences, sizeof(Recurrence))
         self.rows = <fg_rows *>allocate(plan.n_values, sizeof(fg_rows))
@@ -251,7 +256,7 @@ cdef class Stream:
                 return self.forward(self.own_frame, 1, out, False, NULL, 0, 0)
             if type(x) is tuple and len(x) == len(self.plan.inputs) and self.all_fit(x):
                 return self.forward(x, 1, out, False, NULL, 0, 0)
-            return self.forward(self.convert(x, False), 1, out, False, NULL, 0, 0)
+            return self.forward(self.converted(x, False, "x"), 1, out, False, NULL, 0, 0)
         finally:
             self.release()
 
@@ -298,7 +303,7 @@ cdef class Stream:
             steps = self.fits(self.in_value, x, True) if self.single else 0
             if steps:
                 return self.forward(x, steps, out, True, NULL, 0, 0)
-            arrays = self.convert(x, True)
+            arrays = self.converted(x, True, "x")
             return self.forward(arrays, self.steps_of(arrays), out, True, NULL, 0, 0)
         finally:
             self.release()
@@ -433,31 +438,37 @@ cdef class Stream:
                 return False
         return True
 
-    def convert(self, x, bint chunk):
-        """The inputs as a tuple of C-contiguous arrays of the engine's types, or an error that names what is wrong."""
+    def _convert(self, x, bint chunk, str name="x"):
+        """Return the inputs as a tuple of C-contiguous arrays of the engine's types, or raise an error that names what
+        is wrong of `name`. For `Model.__call__` and `Model.predict`."""
+        return self.converted(x, chunk, name)
+
+    cdef tuple converted(self, x, bint chunk, str title):
+        """The inputs as arrays of the engine's types; `title` is what the user calls them."""
         names = [self.plan.names[v] for v in self.plan.inputs]
         given = [x]
         if isinstance(x, dict):
             if x.keys() != set(names):
-                raise ValueError(f"x must have the inputs {names}, got {list(x)}")
+                raise ValueError(f"{title} must have the inputs {names}, got {list(x)}")
             given = [x[name] for name in names]
         elif len(names) > 1:
             if not isinstance(x, (tuple, list)) or len(x) != len(names):
                 got = f"{len(x)}" if isinstance(x, (tuple, list)) else type(x).__name__
-                raise ValueError(f"x must be a tuple or a mapping of the {len(names)} inputs {names}, got {got}")
+                raise ValueError(f"{title} must be a tuple or a mapping of the {len(names)} inputs {names}, got {got}")
             given = x
         arrays = tuple([
-            self.converted(v, array, chunk, "x" if len(names) == 1 else f"x[{name!r}]")
+            self.converted_input(v, array, chunk, title if len(names) == 1 else f"{title}[{name!r}]")
             for v, name, array in zip(self.plan.inputs, names, given)
         ])
         if chunk and len(arrays) > 1:
             axis = 0 if self.batch is None else 1
             found = {n: a.shape[axis] for n, a, v in zip(names, arrays, self.plan.inputs) if self.plan.sizes[v][1]}
             if len(set(found.values())) > 1:
-                raise ValueError(f"inputs must have the same number of steps, got {found}")
+                of = "" if title == "x" else f" of {title}"
+                raise ValueError(f"inputs{of} must have the same number of steps, got {found}")
         return arrays
 
-    def converted(self, int value, x, bint chunk, str name):
+    cdef converted_input(self, int value, x, bint chunk, str name):
         """One input, converted."""
         cdef bint ids = self.plan.values[value].size == 0
         array = as_array(x, name)
@@ -482,7 +493,7 @@ cdef class Stream:
         with np.errstate(over="ignore"):  # a number beyond float32 is infinite there
             return np.ascontiguousarray(array, dtype=self.plan.dtype)
 
-    def steps_of(self, arrays):
+    cdef idx steps_of(self, tuple arrays):
         """T of converted inputs."""
         for array, v in zip(arrays, self.plan.inputs):
             if self.plan.values[<int>v].time:
@@ -871,7 +882,7 @@ cdef class Stream:
                     r.x[p] += (self.layout.max_steps[ins.clock] * from_row
                                * product_width(&ins.phase[p], plan.kernels.lanes) * item)
 
-    def run_again(self, x, out):
+    def _run_again(self, x, out):
         """A whole sequence from the initial state; NotImplemented unless `x` is an array that is read in place and a
         stream made for it would be as this one. For `Model.__call__`."""
         cdef idx steps = self.fits(self.in_value, x, True) if self.single else 0
@@ -881,7 +892,11 @@ cdef class Stream:
         self.initialise()
         return self.forward(x, steps, out, True, NULL, 0, 0, True)
 
-    def run_converted(self, tuple inputs, Py_ssize_t T, out, mask, bint chunk=True):
+    def _serves(self, batch, Py_ssize_t block, threads):
+        """True if a stream made with these arguments would be as this one. For `Model.__call__`."""
+        return self.batch == batch and self.block == block and self.threads == threads
+
+    def _run_converted(self, tuple inputs, Py_ssize_t T, out, mask, bint chunk=True):
         """A whole sequence, or one step where `chunk` is false, of inputs already converted. For `Model.__call__`.
 
         `mask` (B, T) bool says which steps count; None: all.
@@ -1051,7 +1066,7 @@ cdef class Stream:
     cdef checked_input(self, int value, given, key, list problems):
         """An input without time, converted."""
         try:
-            return self.converted(value, given, False, f"state[{key!r}]")
+            return self.converted_input(value, given, False, f"state[{key!r}]")
         except (TypeError, ValueError) as error:
             problems.append(str(error))
         return None
@@ -1192,7 +1207,8 @@ cdef class Stream:
 
     def copy(self):
         """A second stream in the same state, independent from here on."""
-        cdef Stream twin = Stream(self.plan, self.batch, model=self.model, block=self.block, threads=self.threads)
+        cdef Stream twin = make_stream(
+            self.plan, self.batch, model=self.model, block=self.block, threads=self.threads)
         cdef int i
         self.claim()
         try:
@@ -1218,8 +1234,27 @@ cdef class Stream:
             raise TypeError("stream must come from Model.stream to be pickled")
         return _restore, (self.model, self.batch, self.state, self.threads)
 
+    def __sizeof__(self):
+        """Bytes of the stream with its buffers, without what threads add."""
+        return object.__sizeof__(self) + self.bytes
+
     def __repr__(self):
         return f"<fastgru.Stream batch={self.batch} isa={self.plan.isa} dtype={self.plan.dtype}>"
+
+
+def make_stream(plan, batch=None, *, model=None, block=0, threads=None, measure=False):
+    """Make a stream of a plan; for `Model.stream`, which checks the arguments.
+
+    Parameters
+    ----------
+    batch, model, threads
+        As the attributes of `Stream`.
+    block : int
+        Steps that run at once; the plan's choice for 0.
+    measure : bool
+        Only count the bytes: such a stream can't run.
+    """
+    return Stream(plan, batch, model, block, threads, measure)
 
 
 def _restore(model, batch, state, threads):

@@ -257,3 +257,10 @@ class _Known:
             return None
         fed = {state: feedback[state] for state in written if state in feedback}
         return Graph({name: self.graph.specs[name] for name in inputs}, kept, [value], fed)
+
+
+__all__ = ["Comparison", "LayerRow", "compare"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -105,3 +105,10 @@ def draw(graph: Graph, path: str | os.PathLike[str]) -> None:
             raise FastGruError(f"graphviz must draw {path}, got: {done.stderr.decode(errors='replace').strip()}")
         text = done.stdout
     replace_file(path, text)
+
+
+__all__ = ["dot", "draw"]
+
+
+def __dir__() -> list[str]:
+    return __all__

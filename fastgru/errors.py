@@ -73,3 +73,7 @@ def listed(problems: list[str]) -> str:
     rows = [f"  {i}. {p}" for i, p in enumerate(problems[:MOST_LISTED], 1)]
     more = [f"  and {len(problems) - MOST_LISTED} more"] if len(problems) > MOST_LISTED else []
     return "\n".join([f"{len(problems)} problems:", *rows, *more])
+
+
+def __dir__() -> list[str]:
+    return [name for name, value in globals().items() if isinstance(value, type) and issubclass(value, Exception)]

@@ -183,10 +183,10 @@ class Model:
         whole = length if self._plan.blockers else min(length, self._plan.block(batch or 1))
         stream = self._borrow(batch, max(1, whole), None if threads is None else _engine.checked_threads(threads))
         counted = counted_steps(lengths, mask, batch, length)
-        arrays = stream.convert(x, steps is not None)
+        arrays = stream._convert(x, steps is not None)
         if state is not None:
             stream.state = {**stream.state, **as_state(state)}
-        y = stream.run_converted(arrays, length, out, counted, steps is not None)
+        y = stream._run_converted(arrays, length, out, counted, steps is not None)
         result = (y, stream.state) if return_state else y
         self._idle.append(stream)
         return result
@@ -197,7 +197,7 @@ class Model:
             stream = self._idle.pop()
         except IndexError:
             return NotImplemented
-        y = stream.run_again(x, out)
+        y = stream._run_again(x, out)
         self._idle.append(stream)
         return y
 
@@ -212,10 +212,10 @@ class Model:
         except IndexError:
             pass
         else:
-            if stream.batch == batch and stream.block == block and stream.threads == threads:
+            if stream._serves(batch, block, threads):
                 stream.reset()
                 return stream
-        return _engine.Stream(self._plan, batch, block=block, threads=threads)
+        return _engine.make_stream(self._plan, batch, block=block, threads=threads)
 
     def stream(self, batch: int | None = None, *, threads: int | None = None) -> Stream:
         """A fresh stream, to be fed frame by frame or in chunks.
@@ -239,7 +239,7 @@ class Model:
         if batch is not None and not (whole and 1 <= batch <= MOST_ROWS):
             raise ValueError(f"batch must be None or an integer from 1 to {MOST_ROWS}, got {batch!r}")
         threads = None if threads is None else _engine.checked_threads(threads)
-        return _engine.Stream(self._plan, None if batch is None else int(batch), model=self, threads=threads)
+        return _engine.make_stream(self._plan, None if batch is None else int(batch), model=self, threads=threads)
 
     def quantize(
         self,
@@ -416,3 +416,7 @@ def _rebuild(graph: tuple[Any, ...], options: dict[str, Any]) -> Model:
 
 
 __all__ = ["Model"]
+
+
+def __dir__() -> list[str]:
+    return __all__

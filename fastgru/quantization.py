@@ -422,3 +422,10 @@ def _row(before: Graph, old: Node, new: Node, x: Input, exact: tuple[Array, ...]
 
 def _small(value: float) -> str:
     return f"{value:.2g}"
+
+
+__all__ = ["LayerReport", "Report", "report"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -114,3 +114,10 @@ def difference(a: Any, b: Any) -> float:
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore"):
         return float(np.where(same, 0.0, np.abs(a - b)).max(initial=0.0))
+
+
+__all__ = ["Row", "trace"]
+
+
+def __dir__() -> list[str]:
+    return __all__

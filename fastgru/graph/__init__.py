@@ -69,3 +69,7 @@ __all__ = [
     "TimePool", "TimeReduce", "TimeSoftmax", "TopK", "Transpose", "Unary", "Where", "chain", "dialects", "like",
     "precision_of", "tier_of",
 ]  # fmt: skip
+
+
+def __dir__() -> list[str]:
+    return __all__
