@@ -12,6 +12,10 @@ from ._arrays import as_array
 if TYPE_CHECKING:
     from ._engine import Plan
 
+RAGGED = (
+    "give model.predict(x) sequences of unequal length, or pad them to one length and give the steps of each as lengths"
+)
+
 
 def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | None]:
     """Return the rows and steps of the inputs; None for an axis that is not there.
@@ -24,7 +28,7 @@ def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | No
     Raises
     ------
     ValueError, TypeError
-        When the first input with time has another number of axes, or no rows.
+        When the first input with time has another number of axes, or no rows and no steps.
     """
     first, name = 0, "x"
     if len(plan.inputs) > 1 or isinstance(x, Mapping):
@@ -42,19 +46,50 @@ def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | No
             raise ValueError(f"x must be a tuple or a mapping of the inputs {names}, got {got}")
     if x is None or isinstance(x, str | bytes):
         raise TypeError(f"{name} must be an array of numbers, got {x if x is None else repr(x[:40])}")
-    shape, value = x.shape if isinstance(x, np.ndarray) else as_array(x, name).shape, plan.inputs[first]
+    shape, value = x.shape if isinstance(x, np.ndarray) else as_array(x, name, ragged=RAGGED).shape, plan.inputs[first]
     rank = 0 if plan.sizes[value][0] == 0 else len(plan.shapes[value])
     ranks = [rank] * only_rows + [rank + 1, rank + 2]
     if len(shape) not in ranks:
         frame = plan.shapes[value][:rank]
         axes = [("B", "T", *frame)[rank + 2 - n :] for n in ranks]
         expected = " or ".join(f"({', '.join(map(str, each))})" for each in axes)
-        raise ValueError(f"{name} must have shape {expected}, got {shape}")
-    if len(shape) == rank + 2 and shape[0] == 0:
-        raise ValueError(f"{name} must have at least one row, got shape {shape}")
+        raise ValueError(f"{name} must have shape {expected}, got {shape}{_axes_told(expected)}")
+    if len(shape) == rank + 2 and shape[:2] == (0, 0):
+        raise ValueError(f"{name} must have at least one step, got shape {shape}")
     if len(shape) == rank:
         return None, None
     return (None, shape[0]) if len(shape) == rank + 1 else (shape[0], shape[1])
+
+
+def _axes_told(expected: str) -> str:
+    """What the letters of a shape count."""
+    told = [f"{letter} counts {what}" for letter, what in (("T", "steps"), ("B", "sequences")) if letter in expected]
+    return f" ({', '.join(told)})"
+
+
+def one_row(x: Any) -> Any:
+    """Return zeros in the place of inputs without rows: a row of each.
+
+    Raises
+    ------
+    ValueError
+        When only some of the inputs have none.
+    """
+    several = isinstance(x, tuple | list | Mapping)
+    given = dict(x) if isinstance(x, Mapping) else dict(enumerate(x if several else (x,)))
+    arrays = {name: as_array(array, "x") for name, array in given.items()}
+    shapes = {name: array.shape for name, array in arrays.items()}
+    if any(shape[:1] != (0,) for shape in shapes.values()):
+        raise ValueError(f"inputs must have one number of rows, got shapes {', '.join(map(str, shapes.values()))}")
+    rows = {name: np.zeros((1, *array.shape[1:]), array.dtype) for name, array in arrays.items()}
+    return rows if isinstance(x, Mapping) else tuple(rows.values()) if several else rows[0]
+
+
+def check_alike(given: Mapping[Any, Any], expected: Mapping[Any, Any], name: str) -> None:
+    """Raise ValueError unless arrays have the keys and shapes that are expected."""
+    shapes = [{key: getattr(array, "shape", None) for key, array in some.items()} for some in (expected, given)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{name} must have arrays of shapes {shapes[0]}, got {shapes[1]}")
 
 
 def as_state(state: Any) -> dict[str, Any]:

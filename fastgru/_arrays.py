@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 MOST_AXES = 64  # of an array; NumPy refuses deeper lists
 
 
-def as_array(x: Any, name: str) -> NDArray[Any]:
-    """Return `x` as an array; `name` is what the user calls it.
+def as_array(x: Any, name: str, *, ragged: str = "pad them to one") -> NDArray[Any]:
+    """Return `x` as an array; `name` is what the user calls it, `ragged` what to do where items differ in shape.
 
     Raises
     ------
@@ -36,8 +36,8 @@ def as_array(x: Any, name: str) -> NDArray[Any]:
     except MemoryError:
         raise
     except ValueError as error:
-        ragged = "inhomogeneous" in str(error)
-        why = "its items differ in shape, pad them to one" if ragged else str(error)
+        differ = "inhomogeneous" in str(error) or "could not broadcast" in str(error)
+        why = f"its items differ in shape, {ragged}" if differ else str(error)
         raise ValueError(f"{name} must be an array, got {type(x).__name__}: {why}") from error
     except Exception as error:  # whatever the object's own conversion raises
         raise TypeError(f"{name} must be an array, got {type(x).__name__}: {error}") from error

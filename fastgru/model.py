@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _engine, memory
-from ._arguments import as_state, counted_steps, extent
+from ._arguments import as_state, check_alike, counted_steps, extent, one_row
+from ._arrays import as_array
 from .graph import Graph, chain, precision_of, tier_of
 from .isa import select_isa
 from .lowering import Lowered, lower
@@ -179,6 +180,8 @@ class Model:
             if y is not NotImplemented:
                 return y
         batch, steps = extent(self._plan, x, only_rows=self._only_rows)
+        if batch == 0 or (steps == 0 and self._only_rows):
+            return self._empty(x, state, lengths, mask, return_state, out)
         length = 1 if steps is None else steps
         whole = length if self._plan.blockers else min(length, self._plan.block(batch or 1))
         stream = self._borrow(batch, max(1, whole), None if threads is None else _engine.checked_threads(threads))
@@ -201,6 +204,27 @@ class Model:
         self._idle.append(stream)
         return y
 
+    def _empty(self, x: Any, state: Any, lengths: Any, mask: Any, return_state: bool, out: Any) -> Any:
+        """A call without rows: what a row of zeros gives, without that row."""
+        if lengths is not None or mask is not None:
+            counted_steps(lengths, mask, 0, as_array(mask if lengths is None else lengths, "mask").shape[-1])
+        try:
+            y, final = self(one_row(x), return_state=True)
+        except ValueError as error:
+            raise ValueError(f"{error} (of one row of zeros, tried in the place of none)") from error
+        several = tuple(a[:0] for a in (y if isinstance(y, tuple) else (y,)))
+        y = several if isinstance(y, tuple) else several[0]
+        none = {key: array[:0] for key, array in final.items()}
+        if state is not None:
+            check_alike(
+                {key: as_array(array, f"state[{key!r}]") for key, array in as_state(state).items()}, none, "state"
+            )
+        if out is not None:
+            given = out if isinstance(out, tuple | list) else (out,)
+            check_alike(dict(enumerate(given)), dict(enumerate(several)), "out")
+            y = out
+        return (y, none) if return_state else y
+
     def _borrow(self, batch: int | None, block: int, threads: int | None) -> Stream:
         """A stream in its initial state: the one the last call left, where it fits, else a new one.
 
@@ -216,6 +240,64 @@ class Model:
                 stream.reset()
                 return stream
         return _engine.make_stream(self._plan, batch, block=block, threads=threads)
+
+    def predict(
+        self,
+        x: Any,
+        *,
+        batch_size: int | None = None,
+        lengths: Any = None,
+        threads: int | None = None,
+        progress: bool = False,
+    ) -> Any:
+        """Run many sequences: slices of a large array, or a list of sequences of any length.
+
+        The results have the bits of a call of the model on each sequence alone. With ``gemm="blas"`` (float64 among
+        it) they may differ from those by rounding, since BLAS sums in an order that depends on the batch.
+
+        Parameters
+        ----------
+        x : array, or collection of sequences
+            (B, T, I), or (B, T) of ids; of a model with several inputs a tuple of arrays or a mapping of names to
+            arrays. Only a slice of it is read at a time, so `np.memmap` and datasets of HDF5 may be larger than
+            memory. A list, a generator or any other iterable holds a sequence (T, I) or (T,) in each item, of several
+            inputs a tuple or mapping of them; its items are taken as they are needed.
+        batch_size : int, optional
+            Most sequences that run together, and with it how much memory a call needs beside its results. When
+            omitted: 32 a thread, fewer where they would take more than 64 MiB.
+        lengths : (B,) int array, optional
+            For an array: the steps of each row that count, as for a call of the model.
+        threads : int, optional
+            As for a call of the model.
+        progress : bool
+            Show a bar on stderr, if that is a terminal, once the work has taken a second (needs rich).
+
+        Returns
+        -------
+        array, or list of arrays
+            Of an array, the output (B, T, O) or (B, O). Of a collection, a list in its order: (T, O) or (O,) for each
+            sequence. Tuples in the place of arrays where the model has several outputs.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument or the sequence, what was expected and what was given.
+
+        Examples
+        --------
+        >>> from fastgru.layers import GRU
+        >>> rng = np.random.default_rng(0)
+        >>> model = Model([GRU.from_torch(rng.normal(size=(12, 3)), rng.normal(size=(12, 4)))])
+        >>> model.predict(np.zeros((1000, 5, 3), np.float32), batch_size=100).shape
+        (1000, 5, 4)
+        >>> [y.shape for y in model.predict([np.zeros((5, 3)), np.zeros((2, 3))])]
+        [(5, 4), (2, 4)]
+        """
+        from . import _predict
+
+        return _predict.predict(
+            self, self._plan, x, batch_size=batch_size, lengths=lengths, threads=threads, progress=progress
+        )
 
     def stream(self, batch: int | None = None, *, threads: int | None = None) -> Stream:
         """A fresh stream, to be fed frame by frame or in chunks.
