@@ -44,6 +44,7 @@ from .graph import (
     Reduce,
     Reshape,
     Reverse,
+    Scaler,
     Slice,
     Softmax,
     Tile,
@@ -61,6 +62,6 @@ __all__ = [
     "GRU", "IRFFT", "LSTM", "RFFT", "RNN", "Activate", "Activation", "Add", "ApplyMask", "ArgReduce", "Average",
     "BatchNorm", "Bidirectional", "Cast", "Concat", "Conv", "ConvTranspose", "CumSum", "Dense", "Dropout",
     "Embedding", "Expand", "Framing", "LayerNorm", "Mask", "Multiply", "OneHot", "OverlapAdd", "Pad", "Pool",
-    "Reduce", "Reshape", "Reverse", "Slice", "Softmax", "Tile", "TimeConv", "TimePad", "TimePool", "TimeReduce",
-    "TimeSoftmax", "Transpose", "Unary", "like",
+    "Reduce", "Reshape", "Reverse", "Scaler", "Slice", "Softmax", "Tile", "TimeConv", "TimePad", "TimePool",
+    "TimeReduce", "TimeSoftmax", "Transpose", "Unary", "like",
 ]  # fmt: skip

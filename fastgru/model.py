@@ -411,6 +411,63 @@ class Model:
             warnings.warn(message, UserWarning, stacklevel=3)
         return kept
 
+    def with_scaler(self, scaler: Any = None, *, mean: Any = None, scale: Any = None, output: Any = None) -> Model:
+        """This model with scalers in its graph: raw inputs in, and raw outputs out where the targets were scaled.
+
+        The model then computes ``output.inverse_transform(model(scaler.transform(x)))``; steps, streams, `quantize`
+        and `save` have all of it. The inputs are scaled in a step of its own, ``(x - mean) / scale``, which is never
+        folded into weights: large means lose no digits.
+
+        Parameters
+        ----------
+        scaler : fitted scaler, pair (mean, scale), or mapping of input names to such, optional
+            A StandardScaler, MinMaxScaler, RobustScaler or MaxAbsScaler of scikit-learn, or an adapted Normalization
+            layer of Keras; anything with their attributes. Numbers for each of the last axis of the input, or for all.
+            A mapping where the model has several inputs; those without a scaler stay raw.
+        mean, scale : (I,) array or float, optional
+            In the place of `scaler`: 0 and 1 when omitted. The standard deviation is a usual scale.
+        output : the same, optional
+            The scaler of the targets, by the names of the outputs where there are several. Of a single target, also
+            where an output holds several steps ahead.
+
+        Returns
+        -------
+        Model
+            With the same names of inputs, outputs and states. Its self-test is this model's, scaled; where rounding of
+            its input would show in the output more than an import's error may, by the float64 reference.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When a scaler is of no known kind, was not fitted, has other features than the input, or a scale is zero;
+            when a name does not exist, or its values are ids.
+
+        Examples
+        --------
+        >>> from fastgru.layers import Dense
+        >>> model = Model([Dense(np.eye(2))]).with_scaler(mean=[100.0, 0.0], scale=[10.0, 2.0], output=(3.0, 0.5))
+        >>> model(np.array([[110.0, 2.0]]))
+        array([[3.5, 3.5]], dtype=float32)
+        """
+        from . import _scaling
+
+        if mean is not None or scale is not None:
+            if scaler is not None:
+                raise ValueError("mean and scale must be omitted when a scaler is given, got both")
+            scaler = (mean, scale)
+        graph = self._graph
+        inputs = _scaling.by_name(scaler, graph.inputs, "input")
+        outputs = _scaling.by_name(output, {name: graph.specs[name] for name in graph.outputs}, "output")
+        if not inputs and not outputs:
+            raise ValueError("scaler or output must be given, got neither")
+        scaled = _scaling.scaled(graph, inputs, outputs)
+        told = [self._provenance.get("scaler", ""), _scaling.told(inputs, outputs)]
+        return Model(
+            scaled, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm,
+            provenance={**self._provenance, "scaler": "; ".join(filter(None, told))},
+            self_test=_scaling.self_test(self._self_test, scaled, inputs, outputs, self.dtype),
+        )  # fmt: skip
+
     def summary(self) -> Summary:
         """Layers, shapes, parameters, bytes and MACs per step; print it."""
         return summarise(self._graph, self.dtype, self._memory)

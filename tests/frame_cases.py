@@ -73,6 +73,8 @@ FOLDS += [
     ("softmax", g.Softmax(1), [F(2, 6, 3)]),
     ("log-softmax", g.Softmax(0, log=True), [F(6, 3)]),
     ("layer-norm", g.LayerNorm(w(6), w(6)), [F(2, 3, 6)]),
+    ("scaler", g.Scaler(np.arange(6) + 1e3, np.arange(1, 7) / 3), [F(2, 3, 6)]),
+    ("scaler-of-all", g.Scaler(np.ones((3, 1)) / 3, 0.1), [F(2, 3, 6)]),
     ("batch-norm", g.BatchNorm(w(6), abs(w(6)) + 1, w(6), w(6)), [F(2, 3, 6)]),
 ]
 PRODUCTS = [

@@ -40,6 +40,7 @@ from fastgru.graph import (
     OverlapAdd,
     Reshape,
     Reverse,
+    Scaler,
     Spec,
     State,
     Where,
@@ -61,6 +62,7 @@ def every_op() -> Graph:
     mask = b.add(Mask(0.0), ids)
     x = b.add(Dropout(0.25), x)
     x = b.add(LayerNorm(normal(4), normal(4), eps=1e-3), x)
+    x = b.add(Scaler(normal(1, dtype="float64"), normal(4) ** 2 + 1), x)
     x = b.add(BatchNorm(normal(4), normal(4) ** 2, normal(4), normal(4), eps=1e-2), x)
     x = b.add(ApplyMask(), x, mask)
     hard = Activation("hard_sigmoid", alpha=1 / 6)

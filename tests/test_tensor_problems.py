@@ -144,6 +144,7 @@ REFUSED = [
     (g.Dense(ones(2, 5)), [...] * 2, "number of inputs must be 1, got 2"),
     (g.LayerNorm(ones(5)), [...], "input must have 5 features, got 3"),
     (g.BatchNorm(ones(5), ones(5)), [...], "input must have 5 features, got 3"),
+    (g.Scaler(ones(5), 2.0), [...], "frames must broadcast"),
     (g.Embedding(ones(2, 5)), [...], "input must be int, got"),
     (g.Reverse(), [(..., F, False)], r"input must have a time axis, got \(B, 2, 3\) float"),
     (g.Softmax(2), [...], "axis must be one of the 2 axes of the frame, counted from 0, got 2"),

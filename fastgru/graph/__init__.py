@@ -21,6 +21,7 @@ from .basic import (
     Mask,
     Multiply,
     Reverse,
+    Scaler,
 )
 from .cells import GRU, LSTM, RNN
 from .convolution import Conv, ConvTranspose, Pool
@@ -52,7 +53,7 @@ OPS: dict[str, type[Op]] = {
     op.kind: op
     for op in (
         RNN, GRU, LSTM, Dense, Embedding, LayerNorm, BatchNorm, Activate, Dropout,
-        Mask, ApplyMask, Reverse, Concat, Add, Multiply, Average,
+        Mask, ApplyMask, Reverse, Concat, Add, Multiply, Average, Scaler,
         Constant, State, Unary, Binary, Where, Cast, Softmax, Reduce, ArgReduce, TopK, CumSum,
         Reshape, Transpose, Slice, Pad, Expand, Tile, Gather, OneHot, MatMul, Conv, ConvTranspose, Pool,
         TimeConv, TimePool, TimePad, TimeReduce, TimeSoftmax, Framing, OverlapAdd, RFFT, IRFFT,
@@ -65,9 +66,9 @@ __all__ = [
     "Average", "BatchNorm", "Bidirectional", "Binary", "Cast", "Concat", "Constant", "Conv", "ConvTranspose",
     "CumSum", "Dense", "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder", "LayerNorm",
     "Like", "Mask", "MatMul", "Multiply", "Node", "OneHot", "Op", "OverlapAdd", "Pad", "Pool", "Recurrent", "Reduce",
-    "Reshape", "Reverse", "Slice", "Softmax", "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv", "TimePad",
-    "TimePool", "TimeReduce", "TimeSoftmax", "TopK", "Transpose", "Unary", "Where", "chain", "dialects", "like",
-    "precision_of", "tier_of",
+    "Reshape", "Reverse", "Scaler", "Slice", "Softmax", "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv",
+    "TimePad", "TimePool", "TimeReduce", "TimeSoftmax", "TopK", "Transpose", "Unary", "Where", "chain",
+    "dialects", "like", "precision_of", "tier_of",
 ]  # fmt: skip
 
 

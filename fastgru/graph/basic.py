@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import GraphError
 from .activations import SOFTMAX, Activation
-from .op import Op, check_shape, features, one_float_row, param
+from .op import REST, Op, check_shape, features, one_float_row, param
 from .precision import Array
 from .spec import ANY, FLOAT, INT, NUMBER, Spec, check_axis, joint_dtype, joint_shape, joint_time, shown, take, whole
 
@@ -115,6 +115,56 @@ class BatchNorm(Op):
 
     def input_spec(self) -> Spec:
         return Spec(self.mean.shape)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scaler(Op):
+    """(x - mean) / scale, as scalers fitted beside a network compute it.
+
+    Passes leave it alone, unlike BatchNorm: folded into weights, a mean far from zero would cancel in their products.
+    Here it is subtracted first, so float32 loses no more than the rounding of the input.
+
+    Parameters
+    ----------
+    mean, scale : arrays that broadcast to the frame
+        No scale is zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Scaler(np.array([1e6, 0.0]), np.array([2.0, 4.0])).input_spec()
+    Spec(shape=(2,), time=True, dtype='float')
+    """
+
+    kind: ClassVar[str] = "scaler"
+    mean: Array = param(REST)
+    scale: Array = param(REST)
+
+    def problems(self) -> list[str]:
+        found: list[str] = []
+        largest = np.finfo(np.float32).max
+        if not (np.abs(self.mean) <= largest).all():
+            found.append("mean must be finite in float32, got a larger number")
+        if not ((self.scale != 0) & (np.abs(self.scale) <= largest)).all():
+            found.append("scale must be finite in float32 and not zero, got another number")
+        try:
+            np.broadcast_shapes(self.mean.shape, self.scale.shape)
+        except ValueError:
+            found.append(f"mean and scale must broadcast, got shapes {self.mean.shape} and {self.scale.shape}")
+        return found
+
+    def _shape(self) -> tuple[int, ...]:
+        return np.broadcast_shapes(self.mean.shape, self.scale.shape)
+
+    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
+        (x,) = take(inputs, FLOAT)
+        if joint_shape([x.shape, self._shape()]) != x.shape:
+            raise GraphError(f"input must have a frame that {self._shape()} broadcasts to, got {x}")
+        return (x,)
+
+    def input_spec(self) -> Spec | None:
+        shape = self._shape()
+        return Spec(shape) if prod(shape) > 1 else None
 
 
 @dataclass(frozen=True, eq=False, repr=False)

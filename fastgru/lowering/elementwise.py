@@ -48,6 +48,16 @@ def _batch_norm(p: Program, op: g.BatchNorm, x: Value) -> Value:
     return p.expression(FUNCTIONS["add"], [scaled, View.of_constant(shift)])
 
 
+def _scaler(p: Program, op: g.Scaler, x: Value) -> Value:
+    """The mean is subtracted as float32 has it, what that leaves out is added to the small numbers that result."""
+    mean, factor = f64(op.mean), 1.0 / f64(op.scale)
+    near = f64(op.mean.astype(np.float32))
+    centred = p.expression(FUNCTIONS["sub"], [x, View.of_constant(near)])
+    scaled = p.expression(FUNCTIONS["mul"], [centred, View.of_constant(factor)])
+    rest = (near - mean) * factor
+    return p.expression(FUNCTIONS["add"], [scaled, View.of_constant(rest)]) if rest.any() else scaled
+
+
 def _cast(p: Program, op: Any, x: Value) -> Value:
     """Integers and truth values are floats that hold them exactly."""
     if op.to == "int":
@@ -63,6 +73,7 @@ ELEMENTWISE: dict[type[g.Op], Lowering] = {
     g.Multiply: lambda p, op, *xs: chain(p, "mul", xs),
     g.Average: _average,
     g.BatchNorm: _batch_norm,
+    g.Scaler: _scaler,
     g.Unary: lambda p, op, x: p.expression(FUNCTIONS[op.function], [x]),
     g.Binary: lambda p, op, a, b: p.expression(FUNCTIONS[op.function], [a, b]),
     g.Where: lambda p, op, c, a, b: p.expression(FUNCTIONS["where"], [c, a, b]),

@@ -40,6 +40,10 @@ def _batch_norm(op: g.BatchNorm, x: F64) -> F64:
     return (x - f64(op.mean)) * scale + f64(op.shift)
 
 
+def _scaler(op: g.Scaler, x: F64) -> F64:
+    return (x - f64(op.mean)) / f64(op.scale)
+
+
 def _mask(op: g.Mask, x: Any) -> Any:
     different = x != op.value
     return different.any(axis=-1) if x.ndim == 3 else different
@@ -182,6 +186,7 @@ FORMULAS: dict[type[g.Op], Formula] = {
     g.Embedding: _embedding,
     g.LayerNorm: _layer_norm,
     g.BatchNorm: _batch_norm,
+    g.Scaler: _scaler,
     g.Activate: lambda op, x: op.activation(x),
     g.Dropout: lambda op, x: x,
     g.Mask: _mask,
