@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
+    CalibrationWarning,
     ConvertError,
     FastGruError,
     FileFormatError,
@@ -144,9 +145,9 @@ def load(
 
 
 __all__ = [
-    "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError", "MemoryLimitError",
-    "MissingExtraError", "Model", "OracleError", "Stream", "VerificationError", "convert", "cpu_info",
-    "get_memory_limit", "get_num_threads", "load", "set_memory_limit", "set_num_threads",
+    "CalibrationWarning", "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError",
+    "MemoryLimitError", "MissingExtraError", "Model", "OracleError", "Stream", "VerificationError", "convert",
+    "cpu_info", "get_memory_limit", "get_num_threads", "load", "set_memory_limit", "set_num_threads",
 ]  # fmt: skip
 # Modules that are part of the public interface.
 _MODULES = ("comparison", "drawing", "errors", "graph", "layers", "onnx_backend", "quantization", "tracing")

@@ -48,6 +48,10 @@ class OracleError(FastGruError, RuntimeError):
     """The source's own framework cannot be asked what a model computes; the message says why."""
 
 
+class CalibrationWarning(UserWarning):
+    """Errors were measured on random input, as no typical one was given: real data may give far larger ones."""
+
+
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import an optional dependency, or say which extra installs it.
 

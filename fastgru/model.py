@@ -349,7 +349,8 @@ class Model:
         layers : sequence of str, optional
             Names of the layers to change (see `summary`); all that have weight matrices when omitted.
         calibration : (T, I) or (B, T, I) array; ids: (T,) or (B, T), optional
-            Typical input, on which errors are measured; the self-test's when omitted. Only with `max_error`.
+            Typical input, on which errors are measured. Only with `max_error`. When omitted, they are measured on the
+            random input of the self-test, with a `CalibrationWarning`: real data may give far larger ones.
         max_error : float, optional
             Largest absolute error allowed at any output. Layers that break it, worst first, stay as they are; a
             UserWarning says so when that leaves none to change.
@@ -357,7 +358,8 @@ class Model:
         Returns
         -------
         Model
-            With a self-test of its own, by the float64 reference; this model's where nothing was to change.
+            With a self-test of its own, by the float64 reference; this model's where nothing was to change. With
+            `max_error`, ``provenance["max_error"]`` says what it was measured on.
 
         Raises
         ------
@@ -375,33 +377,51 @@ class Model:
         >>> model.summary().totals.bytes, model.quantize("int8").summary().totals.bytes
         (1024, 320)
         """
-        from . import quantization, selftest
+        from . import quantization
 
         wanted = quantization.choose(self._graph, precision, layers)
         quantization.check_tier(self._graph, wanted, activations)
+        self._check_quantized(wanted, activations)
+        measured = ""
+        if max_error is not None:
+            wanted, measured = self._within(wanted, activations, calibration, max_error)
+        elif calibration is not None:
+            raise ValueError("calibration must be omitted without max_error, got one")
+        return self._quantized(wanted, activations, measured)
+
+    def _check_quantized(self, wanted: Mapping[str, str], activations: str | None) -> None:
+        """Raise ValueError where this model's arithmetic has no such precisions or gates."""
         if self._gemm != "packed" and set(wanted.values()) - {"float32"}:
             got = f"dtype {self.dtype!r} and gemm {self._gemm!r}"
             raise ValueError(f"model to quantize must have dtype 'float32' and gemm 'packed', got {got}")
         if activations == "fast" and self.dtype != "float32":
             raise ValueError(f"model whose gates become fast must have dtype 'float32', got {self.dtype!r}")
-        if max_error is not None:
-            wanted = self._within(wanted, activations, calibration, max_error)
-        elif calibration is not None:
-            raise ValueError("calibration must be omitted without max_error, got one")
-        graph = quantization.apply(self._graph, wanted, activations)
+
+    def _quantized(self, wanted: Mapping[str, str], activations: str | None, measured: str = "") -> Model:
+        """This model with those precisions; `measured` goes to the provenance of what changes."""
+        from . import quantization, selftest
+
+        self._check_quantized(wanted, activations)
+        graph, provenance = quantization.apply(self._graph, wanted, activations), self._provenance
+        if measured and graph is not self._graph:
+            provenance = {**provenance, "max_error": measured}
         unchanged = graph is self._graph and self._self_test is not None
-        test = self._self_test if unchanged else selftest.make(graph, None, self._provenance, dtype=self.dtype)
+        test = self._self_test if unchanged else selftest.make(graph, None, provenance, dtype=self.dtype)
         return Model(
-            graph, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm, provenance=self._provenance, self_test=test
+            graph, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm, provenance=provenance, self_test=test
         )
 
     def _within(
         self, wanted: dict[str, str], activations: str | None, calibration: Any, max_error: float
-    ) -> dict[str, str]:
-        """The part of `wanted` that keeps `max_error`, with a warning when that is none of it."""
+    ) -> tuple[dict[str, str], str]:
+        """The part of `wanted` that keeps `max_error`, and what it was measured on.
+
+        Warns when that is none of it, and when it was random input.
+        """
         from . import quantization
 
-        if calibration is None and self._self_test is not None:
+        given = calibration is not None
+        if not given and self._self_test is not None:
             calibration = self._self_test.input
         x = quantization.calibration_input(self._graph, calibration)
         kept = quantization.within(self._graph, wanted, x, max_error, activations)
@@ -409,7 +429,9 @@ class Model:
         if asked and not left:
             message = f"max_error must allow at least one layer to change, got {max_error:g}: all stay as they are"
             warnings.warn(message, UserWarning, stacklevel=3)
-        return kept
+        elif asked and not given:
+            quantization.warn_uncalibrated("max_error", "give typical input as calibration", stacklevel=3)
+        return kept, f"{quantization.positive(max_error):g} on {quantization.measured_on(x, given=given)}"
 
     def with_scaler(self, scaler: Any = None, *, mean: Any = None, scale: Any = None, output: Any = None) -> Model:
         """This model with scalers in its graph: raw inputs in, and raw outputs out where the targets were scaled.

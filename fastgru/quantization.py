@@ -7,6 +7,7 @@ those of the rounding alone, the same on every machine.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from . import reference, selftest
 from ._arrays import as_array
 from ._samples import Input, id_bound
-from .errors import GraphError, listed
+from .errors import CalibrationWarning, GraphError, listed
 from .graph import PRECISIONS, TIERS, Graph, Node, Recurrent, Spec, precision_of, tier_of
 from .graph.fields import short
 from .summary import plain_table
@@ -177,6 +178,24 @@ def calibration_input(graph: Graph, x: Any = None) -> Input:
     return arrays
 
 
+def warn_uncalibrated(option: str, how: str, *, stacklevel: int) -> None:
+    """Warn that `option`, the limit, was measured on random input; `how` says how to give a typical one."""
+    message = f"{option} is measured on random input, and errors on real data may be far larger: {how}"
+    warnings.warn(message, CalibrationWarning, stacklevel=stacklevel + 1)
+
+
+def measured_on(x: Input, *, given: bool) -> str:
+    """Return what errors were measured on, for reports and provenance.
+
+    Examples
+    --------
+    >>> measured_on(np.zeros((2, 16, 3)), given=False)
+    'random input of shape (2, 16, 3)'
+    """
+    shape = ", ".join(f"{n!r} {a.shape}" for n, a in x.items()) if isinstance(x, dict) else str(x.shape)
+    return f"{'the calibration' if given else 'random input'} of shape {shape}"
+
+
 def _calibration(graph: Graph, name: str, spec: Spec, x: Any, what: str) -> Array:
     array = as_array(x, what)
     kinds, expected = {"int": ("iu", "integer ids"), "bool": ("b", "bools")}.get(spec.dtype, ("fiu", "real numbers"))
@@ -317,12 +336,15 @@ class Report(NamedTuple):
         Largest absolute error of each output with all layers changed.
     bytes_before, bytes_after : int
         Of all weights.
+    measured_on : str
+        The input of which all errors are.
     """
 
     rows: tuple[LayerReport, ...]
     errors: dict[str, float]
     bytes_before: int
     bytes_after: int
+    measured_on: str = ""
 
     @property
     def max_error(self) -> float:
@@ -330,7 +352,8 @@ class Report(NamedTuple):
         return float(np.max(list(self.errors.values())))
 
     def __str__(self) -> str:
-        return "\n".join([*plain_table(HEADINGS, self.cells(), self.total(), WORDS), self.outputs()])
+        errors = f"{self.outputs()}, on {self.measured_on}" if self.measured_on else self.outputs()
+        return "\n".join([*plain_table(HEADINGS, self.cells(), self.total(), WORDS), errors])
 
     def __repr__(self) -> str:
         return str(self)
@@ -363,7 +386,8 @@ def report(before: Graph, after: Graph, x: Any = None) -> Report:
     before, after : Graph
         ``model.graph`` of both.
     x : array, optional
-        What both are run on, as `calibration_input` takes it.
+        Typical input to run both on, as `quantize` takes its calibration; random numbers when omitted, whose errors
+        real data may exceed by far.
 
     Raises
     ------
@@ -382,7 +406,7 @@ def report(before: Graph, after: Graph, x: Any = None) -> Report:
     dense  Dense  int8                           0.31%             4             8            6
     -------------------------------------------------------------------------------------------
     total                                                          4             8            6
-    max error of 'dense' 4
+    max error of 'dense' 4, on the calibration of shape (1, 1, 2)
     """
     for name, graph in (("before", before), ("after", after)):
         if not isinstance(graph, Graph):
@@ -397,7 +421,8 @@ def report(before: Graph, after: Graph, x: Any = None) -> Report:
         if old.op.weights()
     ]
     errors = dict(zip(before.outputs, _errors(after, array, exact), strict=True))
-    return Report(tuple(rows), errors, sum(r.bytes_before for r in rows), sum(r.bytes_after for r in rows))
+    sizes = sum(r.bytes_before for r in rows), sum(r.bytes_after for r in rows)
+    return Report(tuple(rows), errors, *sizes, measured_on(array, given=x is not None))
 
 
 def _skeleton(graph: Graph) -> tuple[Any, ...]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import fastgru
-from fastgru import Model, quantization, reference, selftest
+from fastgru import CalibrationWarning, Model, quantization, reference, selftest
 from fastgru.errors import GraphError
 from fastgru.graph import PRECISIONS, Dense, Embedding, Graph, GraphBuilder, Reverse, Spec, chain, precision, tier_of
 from fastgru.quantization import LayerReport
@@ -165,7 +167,7 @@ wrong  Dense  int8                            0.2%            32             8  
 right  Dense  float32                           0%             0             4            4
 -------------------------------------------------------------------------------------------
 total                                                         32            12           10
-max error of 'right' 32"""
+max error of 'right' 32, on the calibration of shape (1, 1, 2)"""
 
 
 def test_report_as_text():
@@ -344,6 +346,40 @@ def test_max_error_keeps_layers_and_says_when_none_is_left():
     with pytest.warns(UserWarning, match="max_error must allow at least one layer to change, got 1: all stay"):
         kept = model.quantize("int8", layers=["wrong"], calibration=x, max_error=1.0)
     assert kept.graph is model.graph
+
+
+def test_max_error_on_random_input_warns_and_is_recorded():
+    model = Model(one_weight_wrong(), provenance={"framework": "net 1"})
+    message = "max_error is measured on random input, and errors on real data may be far larger: give typical input"
+    with pytest.warns(CalibrationWarning, match=message) as caught:
+        small = model.quantize("int8", max_error=100.0)
+    assert caught[0].filename == __file__
+    assert small.provenance == {
+        "framework": "net 1", "max_error": "100 on random input of shape (2, 16, 2)",
+    }  # fmt: skip
+    given = model.quantize("int8", calibration=np.ones((3, 2)), max_error=1.0)
+    assert given.provenance["max_error"] == "1 on the calibration of shape (1, 3, 2)"
+    assert "max_error" not in model.quantize("int8").provenance
+
+
+def test_the_command_line_warns_in_one_line(tmp_path):
+    Model(one_weight_wrong()).save(tmp_path / "a.fgru")
+    words = ["quantize", str(tmp_path / "a.fgru"), "-o", str(tmp_path / "b.fgru"), "--max-error", "100"]
+    done = subprocess.run([sys.executable, "-m", "fastgru", *words], capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "warning: --max-error is measured on random input, and errors on real data may be far larger"
+    )
+
+
+def test_a_report_says_what_it_was_measured_on():
+    graph = one_weight_wrong()
+    after = quantization.apply(graph, {"wrong": "int8"})
+    on = quantization.report(graph, after).measured_on
+    assert on == "random input of shape (2, 16, 2)"
+    found = quantization.report(graph, after, np.ones((3, 2)))
+    assert found.measured_on == found.as_dict()["measured_on"] == "the calibration of shape (1, 3, 2)"
+    assert str(found).endswith(", on the calibration of shape (1, 3, 2)")
 
 
 @pytest.mark.parametrize(

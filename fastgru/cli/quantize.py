@@ -48,7 +48,14 @@ def quantize(
             wanted = _names(before, layers, precision)
             quantization.check_tier(before.graph, wanted, activations)
             kept = wanted if max_error is None else quantization.within(before.graph, wanted, x, max_error, activations)
-            after = before.quantize(kept, activations=activations if kept else None)
+            on = (
+                ""
+                if max_error is None
+                else f"{max_error:g} on {quantization.measured_on(x, given=calibration is not None)}"
+            )
+            after = before._quantized(kept, activations if kept else None, on)
+        if max_error is not None and calibration is None and after.graph is not before.graph:
+            quantization.warn_uncalibrated("--max-error", "give typical input by --calibration", stacklevel=1)
         found = quantization.report(before.graph, after.graph, x)
         status.update("timing")
         timings = bench.compare([before, after])
