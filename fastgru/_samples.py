@@ -21,6 +21,7 @@ from .graph import (
     Mask,
     Node,
     OneHot,
+    OverlapAdd,
     Recurrent,
     Reshape,
     Slice,
@@ -40,6 +41,11 @@ RUNS = 3  # of the reference whose values tolerances hold at once
 FEWEST = 4  # steps of any value with time
 MOST = 1 << 20  # steps of the input
 LONG = 1 << 12  # steps from which on no more are taken than needed
+# Seconds of the reference: for a step of a recurrent layer, of a node in a loop, of an overlap-add; for a number that a
+# node reads or gives, and for a multiply-add. Measured on one of a busy machine's two cores (AVX2).
+RECURRENT_SECONDS, STEP_SECONDS, OVERLAP_SECONDS = 8e-5, 3e-5, 3e-6
+NUMBER_SECONDS, MAC_SECONDS = 1e-8, 3e-10
+MOST_SECONDS = 0.7  # that one evaluation of more than `STEPS` steps may take, by these; a self-test takes three
 MOST_ID = 1 << 31
 PASSED_ON = (Dropout, Reshape, Transpose, Slice, Expand, Tile, Concat)  # ops whose output holds the numbers they read
 
@@ -88,10 +94,13 @@ def _steps(graph: Graph) -> int:
     steps, problem = unit * -(-STEPS // unit), "too few steps for an output"
     while steps <= MOST:
         try:
-            if min(graph.lengths(steps).values()) >= FEWEST:
-                return _fewer(graph, unit, steps)
+            fits = min(graph.lengths(steps).values()) >= FEWEST
         except GraphError as error:
-            problem = str(error)
+            fits, problem = False, str(error)
+        if fits:
+            steps = _fewer(graph, unit, steps)
+            _check_work(graph, steps)
+            return steps
         steps *= 2
     raise ConvertError(f"graph must have a number of steps that fits it, got none up to {MOST}: {problem}")
 
@@ -99,7 +108,8 @@ def _steps(graph: Graph) -> int:
 def _fewer(graph: Graph, unit: int, steps: int) -> int:
     """Fewer steps than `steps` where that are many: a window of as many would otherwise be run as often."""
     below = steps // 2
-    while steps > LONG and steps - below > unit:
+    many = steps > LONG or (steps > STEPS and sum(seconds(graph, steps).values()) > MOST_SECONDS)
+    while many and steps - below > unit:
         middle = below + (steps - below) // 2 // unit * unit
         try:
             fits = min(graph.lengths(middle).values()) >= FEWEST
@@ -107,6 +117,32 @@ def _fewer(graph: Graph, unit: int, steps: int) -> int:
             fits = False
         below, steps = (below, middle) if fits else (middle, steps)
     return steps
+
+
+def _check_work(graph: Graph, steps: int) -> None:
+    """Raise ConvertError if the reference would take too long for so many steps, naming the node that takes longest."""
+    taken = seconds(graph, steps) if steps > STEPS else {}
+    if sum(taken.values()) > MOST_SECONDS:
+        worst = max(taken, key=taken.__getitem__)
+        raise ConvertError(
+            f"graph must have an output within so few steps that the float64 reference takes {MOST_SECONDS:g} s for "
+            f"them, got {steps} steps, which take {sum(taken.values()):.2g} s, most of it at node {worst!r}"
+        )
+
+
+def seconds(graph: Graph, steps: int) -> dict[str, float]:
+    """Estimate what the float64 reference takes for each node, for the self-test's rows of so many steps."""
+    lengths, specs, found = graph.lengths(steps), graph.specs, {}
+    for unit in graph.units():
+        for node in unit.nodes:
+            values = [*node.inputs, *node.outputs]
+            count = max((lengths[v] for v in values if v in lengths), default=1)
+            step = OVERLAP_SECONDS if isinstance(node.op, OverlapAdd) else STEP_SECONDS if unit.is_loop else 0.0
+            step = RECURRENT_SECONDS if isinstance(node.op, Recurrent) and not node.op.scan else step
+            numbers = sum(math.prod(specs[v].shape) for v in values)
+            macs = node.op.macs_for(tuple(specs[v] for v in node.inputs))
+            found[node.name] = count * (step + BATCH * (numbers * NUMBER_SECONDS + macs * MAC_SECONDS))
+    return found
 
 
 def readers(graph: Graph, name: str) -> list[Node]:

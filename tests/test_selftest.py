@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from cells import CELLS, make_cell
 from tensor_graphs import every_frame_op
 
 from fastgru import Model, _tolerances, reference, selftest
+from fastgru import graph as g
 from fastgru.errors import ConvertError, VerificationError
 from fastgru.graph import (
     GRU,
@@ -280,3 +282,36 @@ def test_no_self_test_and_other_shapes_are_errors(graph):
     test = selftest.make(graph, None, {})
     with pytest.raises(VerificationError, match="must have shapes"):
         selftest.verify(Model(chain([graph.nodes[0].op]), self_test=test))
+
+
+@pytest.mark.parametrize(
+    ("layer", "steps"),
+    [
+        (lambda: g.GRU(np.ones((1536, 512)), np.ones((1536, 512))), 16),  # of usual models, whatever their work
+        (lambda: g.TimeConv(np.ones((2, 3, 3)), stride=3), 18),
+        (lambda: g.Framing(512, 256), 2048),
+        (lambda: g.TimeConv(np.ones((2, 3, 4)), stride=5000), 20000),
+        (lambda: g.OverlapAdd(4, 2, skip=20000), 10002),
+    ],
+)
+def test_steps_are_as_few_as_give_an_output(layer, steps):
+    assert selftest.make_input(chain([layer()])).shape[1] == steps
+
+
+def test_a_self_test_that_would_take_long_is_refused_by_the_node_that_does():
+    message = r"graph must have an output within so few steps .*, got 900004 steps, .*, most of it at node 'slow'"
+    b = GraphBuilder()
+    graph = b.build(b.add(g.OverlapAdd(2, 1, skip=900_000), b.input("x", Spec((2,))), name="slow"))
+    began = time.process_time()
+    with pytest.raises(ConvertError, match=message):
+        selftest.make(graph, None, {})
+    assert time.process_time() - began < 1.0  # 15 s before: no step of it is run
+
+
+def test_a_recurrence_over_many_steps_is_refused_too():
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    y = b.add(g.GRU(np.ones((6, 3)), np.ones((6, 2))), x, name="recurrent")
+    graph = b.build(b.add(g.TimeConv(np.ones((1, 2, 1)), stride=100_003), y))
+    with pytest.raises(ConvertError, match="most of it at node 'recurrent'"):
+        selftest.make_input(graph)
