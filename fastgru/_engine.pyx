@@ -24,6 +24,7 @@ import numpy as np
 
 from . import memory
 from ._arrays import as_array, is_masked
+from ._names import nearest
 from .errors import GraphError
 from .graph import PRECISIONS
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import selftest
 from ._arrays import as_array
+from ._names import nearest
 from ._samples import Input, each
 from ._tolerances import FLOORS, IMPORT_SLACK, outputs_of, tolerances
 from .errors import GraphError
@@ -158,7 +159,7 @@ def by_name(given: Any, specs: Mapping[str, Spec], kind: str) -> dict[str, Fitte
         given = {next(iter(specs)): given}
     unknown = [name for name in given if name not in specs]
     if unknown:
-        raise ValueError(f"{kind} to scale must be one of {', '.join(specs)}, got {unknown[0]!r}")
+        raise ValueError(f"{kind} to scale must be one of {nearest(unknown[0], specs)}, got {unknown[0]!r}")
     found = {}
     for name, scaler in given.items():
         spec, what = specs[name], f"scaler of {kind} {name!r}"

@@ -295,7 +295,9 @@ cdef class Stream:
         RuntimeError
             When another call is running on this stream.
         KeyboardInterrupt
-            On Ctrl-C; the stream is then as it was before the call, and `out` may hold anything.
+            On Ctrl-C. A call that takes 50 ms or more is ended, the stream is then as it was before it, and `out` may
+            hold anything. A shorter one comes to its end first: the stream has moved on, and its output is lost
+            where `out` does not hold it.
         """
         cdef idx steps
         self.claim()
@@ -1041,7 +1043,7 @@ cdef class Stream:
         for key in rows.keys() - given.keys():
             problems.append(f"state must have the key {key!r}, which is missing")
         for key in given.keys() - rows.keys():
-            known = f"one of {', '.join(map(repr, rows))}" if rows else "none, as the model carries no state"
+            known = f"one of {nearest(key, rows)}" if rows else "none, as the model carries no state"
             problems.append(f"key of state must be {known}, got {key!r}")
         for key in rows.keys() & given.keys():
             if key in inputs:

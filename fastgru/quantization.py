@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from . import reference, selftest
 from ._arrays import as_array
+from ._names import nearest
 from ._samples import Input, id_bound
 from .errors import CalibrationWarning, GraphError, listed
 from .graph import PRECISIONS, TIERS, Graph, Node, Recurrent, Spec, precision_of, tier_of
@@ -61,9 +62,10 @@ def choose(
         raise GraphError("layers must be omitted when precision is a mapping, got both")
     else:
         wanted = dict(precision)
-    allowed = ", ".join(names) or "none"
     known = set(names)
-    problems = [f"layer must be one with weight matrices ({allowed}), got {n!r}" for n in wanted if n not in known]
+    problems = [
+        f"layer must be one with weight matrices ({nearest(n, names)}), got {n!r}" for n in wanted if n not in known
+    ]
     given = [precision] if isinstance(precision, str) else sorted(map(str, set(wanted.values()) - {""}))
     problems += _unknown(given)
     if problems:

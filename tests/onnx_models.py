@@ -130,4 +130,5 @@ def refused(proto: Any, folder: Path, message: str, **options: Any) -> str:
         assert tracemalloc.get_traced_memory()[1] < 200e6
     finally:
         tracemalloc.stop()
+    assert caught.type is ConvertError
     return str(caught.value)

@@ -382,3 +382,20 @@ def test_constants_are_the_same_everywhere():
         np.testing.assert_array_equal(got, np.broadcast_to(value, (2, 1, 2)))
         assert got.dtype == np.array(value).dtype
     np.testing.assert_array_equal(outs[3], normal(2)[:, :, None] + values["float"])
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (
+            np.ones((5, 3)),
+            r"input 'x' must have shape \(B, T, 3\), got \(5, 3\): add the batch axis B in front, x\[None\]",
+        ),
+        (np.ones((2, 5, 4)), r"input 'x' must have shape \(B, T, 3\), got \(2, 5, 4\)$"),
+        (3, r"input 'x' must have shape \(B, T, 3\), got \(\)$"),
+        ({"y": np.ones((2, 5, 3))}, "x must have the inputs x, got y"),
+    ],
+)
+def test_inputs_of_other_axes_are_refused(x, message):
+    with pytest.raises(GraphError, match=message):
+        reference.run(g.chain([g.Dense(np.ones((2, 3)))]), x)

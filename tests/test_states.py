@@ -289,3 +289,10 @@ def test_a_call_that_is_refused_gives_the_stream_back():
         with pytest.raises((ValueError, TypeError)):
             wrong()
     assert stream.step(np.zeros(3)).shape == (4,)
+
+
+def test_an_unknown_key_of_a_state_is_answered_by_the_nearest():
+    layers = [GRU(np.ones((12, 4)), np.ones((12, 4))) for _ in range(20)]
+    stream = Model(layers).stream()
+    with pytest.raises(ValueError, match=r"key of state must be one of gru_1\.h, .* \(20 in all\), got 'gru_1\.x'"):
+        stream.state = {**stream.state, "gru_1.x": np.zeros(4)}

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._names import nearest
+
 MAX_INT = 2**31 - 1  # of every integer of an op, and of the elements of a frame
 MAX_STEPS = 2**24  # that an op reaches over, skips, adds or leaves out: more than four minutes of audio samples
 MAX_ENTRIES = 32  # of a tuple; a frame has fewer axes
@@ -114,7 +116,7 @@ def within(problems: list[str], name: str, value: Any, allowed: Range) -> None:
 def one_of(problems: list[str], name: str, value: Any, allowed: Iterable[str]) -> None:
     """Append a problem when `value` is none of `allowed`."""
     if value not in (names := tuple(allowed)):
-        problems.append(f"{name} must be one of {', '.join(names)}, got {short(value)}")
+        problems.append(f"{name} must be one of {nearest(value, names)}, got {short(value)}")
 
 
 def finite(problems: list[str], **values: float) -> None:

@@ -184,6 +184,18 @@ def check_memory(graph: g.Graph, batch: int, steps: int, runs: int = 1) -> None:
     memory.check(runs * sum(needed.values()), "the float64 reference", max(needed, key=needed.__getitem__))
 
 
+def _check_axes(graph: g.Graph, feeds: Mapping[str, Any]) -> None:
+    """Raise GraphError unless every input is there, with a batch axis, a time axis where it has one, and its frame."""
+    for name, spec in graph.inputs.items():
+        if name not in feeds:
+            raise GraphError(f"x must have the inputs {', '.join(graph.inputs)}, got {', '.join(map(str, feeds))}")
+        shape, axes = np.shape(feeds[name]), ["B", *["T"] * spec.time, *map(str, spec.shape)]
+        if len(shape) != len(axes) or shape[len(axes) - len(spec.shape) :] != spec.shape:
+            alone = len(shape) == len(axes) - 1 and shape[len(shape) - len(spec.shape) :] == spec.shape
+            hint = ": add the batch axis B in front, x[None]" if alone else ""
+            raise GraphError(f"input {name!r} must have shape ({', '.join(axes)}), got {shape}{hint}")
+
+
 def run(
     graph: g.Graph,
     x: Any,
@@ -211,11 +223,13 @@ def run(
     Raises
     ------
     GraphError
-        When ids lie outside of what they index, or the number of steps does not fit, naming the node.
+        When an input has another shape; when ids lie outside of what they index, or the number of steps does not
+        fit, naming the node.
     MemoryLimitError
         When the values would need more than `fastgru.memory` allows.
     """
     feeds = x if isinstance(x, Mapping) else {next(iter(graph.inputs)): x}
+    _check_axes(graph, feeds)
     shapes = [np.shape(feeds[name]) for name in graph.inputs]
     steps = [shape[1] for shape, spec in zip(shapes, graph.inputs.values(), strict=True) if spec.time]
     check_memory(graph, shapes[0][0], max(steps, default=1))

@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx import GraphProto, ValueInfoProto
 
+from ..._names import nearest
 from ...errors import ConvertError, listed
 from ..tensors.values import BATCH, TIME, Atom
 from .call import dtype_of
@@ -93,7 +94,7 @@ def candidates(
     """
     known: dict[str, list[Atom | None]] = {}
     keys: dict[tuple[str, int], str] = {}  # of a size that is not known: its name, or its place
-    problems = [f"{what} must name inputs ({', '.join(inputs)}), got {n!r}" for what, given in
+    problems = [f"{what} must name inputs ({nearest(n, inputs)}), got {n!r}" for what, given in
                 (("shapes", shapes), ("axes", axes)) for n in given if n not in inputs]  # fmt: skip
     for name, value in inputs.items():
         try:

@@ -51,7 +51,12 @@ def import_onnx(
     from .translation import translate
 
     source = read(path)
-    found = translate(source, fix=fix, shapes=shapes, axes=axes, states=states)
+    try:
+        found = translate(source, fix=fix, shapes=shapes, axes=axes, states=states)
+    except ConvertError as error:
+        if type(error) is ConvertError:
+            raise
+        raise ConvertError(str(error)) from error  # of a class that only the importer and the back end know
     proto = source.proto
     provenance = {
         "framework": f"ONNX opset {source.opsets['']}",

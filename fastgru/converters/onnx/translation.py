@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
+from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
 from ...graph import Graph, Spec, State
 from ..tensors.emit import Emitter
@@ -104,7 +105,7 @@ def _fixed(inputs: Mapping[str, Declared], fix: Mapping[str, Any]) -> dict[str, 
     problems, found = [], {}
     for name, value in fix.items():
         if name not in inputs:
-            problems.append(f"fix must name inputs ({', '.join(inputs)}), got {name!r}")
+            problems.append(f"fix must name inputs ({nearest(name, inputs)}), got {name!r}")
             continue
         dtype = helper.tensor_dtype_to_np_dtype(inputs[name].elem)
         try:

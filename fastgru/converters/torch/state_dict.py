@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
 from ...graph import (
     GRU,
@@ -247,7 +248,7 @@ def _build(item: Like, path: str, group: Arrays) -> Named:
     form = FORMS.get(item.op)
     if form is None:
         known = [op.__name__ for op in (RNN, GRU, LSTM, Bidirectional, *FORMS, *WITHOUT_ARRAYS)]
-        raise ConvertError(f"class in like must be one of {', '.join(known)}, got {item.op.__name__}")
+        raise ConvertError(f"class in like must be one of {nearest(item.op.__name__, known)}, got {item.op.__name__}")
     axes = dict(_axes(group))
     if any(axes.get(n) != d for n, d in form.needs.items()) or any(
         {**form.needs, **form.may}.get(n) != d for n, d in axes.items()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..._names import nearest
 from ...errors import ConvertError, listed
 from ..tensors.values import BATCH, TIME
 from .states import is_carried
@@ -60,7 +61,7 @@ def candidates(module: nn.Module, arguments: Sequence[Argument], given: Mapping[
         Listing everything wrong with `given`.
     """
     names = [a.name for a in arguments]
-    problems = [f"axes must name arguments ({', '.join(names)}), got {n!r}" for n in given if n not in names]
+    problems = [f"axes must name arguments ({nearest(n, names)}), got {n!r}" for n in given if n not in names]
     for argument in arguments:
         labels, rank = given.get(argument.name), argument.example.dim()
         if labels is None:

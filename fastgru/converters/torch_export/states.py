@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..._names import nearest
 from ...errors import ConvertError, listed
 from ...graph import Add, Concat, Constant, Gather, Op, Reshape, Slice, Spec, Transpose
 from ...reference import on_frames
@@ -59,7 +60,7 @@ def pair(
         Listing what `given` gets wrong.
     """
     if given is not None:
-        problems = [f"states must name inputs ({', '.join(inputs)}), got {n!r}" for n in given if n not in inputs]
+        problems = [f"states must name inputs ({nearest(n, inputs)}), got {n!r}" for n in given if n not in inputs]
         problems += [
             f"states must name outputs ({', '.join(outputs)}), got {n!r}" for n in given.values() if n not in outputs
         ]
