@@ -132,7 +132,7 @@ def compare(
     --------
     >>> from importlib.resources import files
     >>> from fastgru.layers import GRU, Dense, like
-    >>> found = compare(files("fastgru.data") / "sunspots.pt", like=[like(GRU), like(Dense)])
+    >>> found = compare(files("fastgru.data") / "pulse.pt", like=[like(GRU), like(Dense)])
     >>> found.missing, [row.name for row in found.rows]
     ('only its weights are at hand', ['gru', 'dense'])
     """

@@ -148,6 +148,6 @@ def test_a_framework_that_cannot_be_asked_says_why(compared):
 
 def test_files_of_weights_have_no_source():
     described = [like(GRU), like(Dense)]
-    found = comparison.compare(files("fastgru.data") / "sunspots.pt", like=described)
+    found = comparison.compare(files("fastgru.data") / "pulse.pt", like=described)
     assert found.missing == WEIGHTS_ONLY
     assert all(row.error < 1e-5 for row in found.rows)

@@ -57,7 +57,7 @@ COMMANDS = {  # what it takes of the standard streams; stderr is never needed
     "run m.fgru x.csv -o y.csv": set(),
     "bench m.fgru --steps 5": {">"},
     "quantize m.fgru -o q.fgru": {">"},
-    f"convert {PACKAGE / 'data' / 'sunspots.pt'} -o c.fgru --like GRU --like Dense": {">"},
+    f"convert {PACKAGE / 'data' / 'pulse.pt'} -o c.fgru --like GRU --like Dense": {">"},
     "--version": {">"},
 }
 CLOSED = [c for n in (1, 2, 3) for c in itertools.combinations(("<", ">", "2>"), n)]

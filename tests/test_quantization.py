@@ -426,7 +426,7 @@ def test_convert_takes_a_precision(wanted):
 
     from fastgru.layers import GRU, like
 
-    with as_file(files("fastgru.data") / "sunspots.pt") as path:
+    with as_file(files("fastgru.data") / "pulse.pt") as path:
         model = fastgru.convert(path, like=[like(GRU), like(Dense)], precision=wanted)
     selftest.verify(model)
     precisions = {n.name: n.op.precision for n in model.graph.nodes}

@@ -1,1 +1,1 @@
-"""The demo's trained network and its series; tests/data/make_demo.py makes both."""
+"""The demo's trained network and its pulse recording; tests/data/make_demo.py makes both."""
