@@ -207,8 +207,8 @@ def test_run_ids(cli, saved):
 
 BAD_INPUTS = [
     ("1,2,3\n1,x,3\n", "standard input: line 2, column 2 must be a number, got 'x'"),
-    ("1,2,3\n1,,3\n", "line 2, column 2 must be a number, got ''"),
-    ("1,2,3\n\n1,2\n", "line 3 must have 3 column(s), got 2"),
+    ("1,2,3\n1,,3\n", "line 2, column 2 must be a number, got an empty cell"),
+    ("1,2,3\n\n1,2\n", "line 3 must have 3 columns, got 2"),
     ("", "at least one row"),
     ("a,b,c\n", "at least one row"),
     (b"\xff\xfe\n", "line 1 must be text in UTF-8"),
@@ -377,7 +377,7 @@ def test_fast_gates(cli, saved, tmp_path):
         (["--precision", "int4"], "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
         (["--layers", "gru,head"], "layer must be one with weight matrices .gru, dense., got 'head'"),
         (["--max-error", "0"], "--max-error must be a positive number, got 0"),
-        (["--calibration", "nan.csv"], "nan.csv: calibration must be finite, got nan"),
+        (["--calibration", "nan.csv"], "nan.csv: line 1, column 2 must be a number, got 'nan': fill in missing values"),
         (["--calibration", "wide.npy"], r"wide.npy: calibration must have shape .T, 3. or .B, T, 3., got .4, 5."),
         (["--calibration", "two.npz"], "two.npz: input must be a .npz file of one array, got a, b"),
         (["--calibration", "cut.npz"], "cut.npz: input must be a whole .npz file of numbers"),

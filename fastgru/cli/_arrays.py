@@ -1,13 +1,13 @@
-"""Arrays in files and pipes: CSV (a row a time step), .npy, and .npz of one array in; the same out."""
+"""Arrays in files and pipes: tables (a row a time step), .npy, and .npz of one array in; the same out."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from .._files import check_target, replace_file
 from .._files import naming as naming_file
+from .._names import nearest
 from ..errors import DataError
 from ..graph import Spec
-from . import _tables
+from . import _parquet, _tables
+from ._columns import EVERYTHING, Wanted
 
 Array = NDArray[Any]
 NPY_MAGIC = b"\x93NUMPY"
@@ -29,58 +31,98 @@ PLAIN = (
 
 
 class Kept(NamedTuple):
-    """Cells of the input that go to the output: their names, where there is a header, and those of each row."""
+    """Columns of the input that go to the output.
+
+    Attributes
+    ----------
+    names : list of str
+        Their names; empty where the table has no header.
+    columns : list
+        The cells of each: a list of str, or an array of pyarrow.
+    """
 
     names: list[str]
-    rows: list[list[str]]
+    columns: list[Any]
+
+    def take(self, rows: Array) -> Kept:
+        """Return the cells of `rows` (N,) int64 alone."""
+        return Kept(self.names, [_taken(column, rows) for column in self.columns])
+
+    def texts(self) -> list[list[str]]:
+        """Return the cells of each column as text."""
+        return [c if isinstance(c, list) else _parquet.texts(c) for c in self.columns]
+
+
+def _taken(column: Any, rows: Array) -> Any:
+    return [column[i] for i in rows.tolist()] if isinstance(column, list) else column.take(rows)
+
+
+class Input(NamedTuple):
+    """An input read whole: its array, the columns to keep, and the name of each row's group where there are any."""
+
+    values: Array
+    kept: Kept
+    groups: Sequence[Any] = ()
 
 
 # In ----------------------------------------------------------------------------------------------
 
 
-def read(source: str, spec: Spec) -> Array:
-    """Read all of `source`, a path or ``-``: (T, I) from CSV, any shape from .npy or .npz; ids without I.
+def read(source: str, spec: Spec, want: Wanted = EVERYTHING) -> Array:
+    """Read all of `source`, a path or ``-``: (T, I) from a table, any shape from .npy or .npz; ids without I.
 
     Raises
     ------
     DataError
         When it is empty, no array of numbers, or not as wide as `spec` says.
     """
-    return read_rows(source, spec, _tables.EVERYTHING)[0]
+    return read_input(source, spec, want).values
 
 
-def read_rows(source: str, spec: Spec, want: _tables.Wanted) -> tuple[Array, Kept]:
-    """Read `source` as `read` does, from the columns of `want` where it is CSV, and the columns to keep.
+def read_input(source: str, spec: Spec, want: Wanted) -> Input:
+    """Read `source` as `read` does, from the columns of `want` where it is a table, and the columns to keep.
 
     Raises
     ------
     DataError
-        As `read`, when columns are not there, and when there are any to choose and `source` is no CSV.
+        As `read`, when columns are not there, and when there are any to choose and `source` is no table.
     """
-    name = shown(source)
-    with lines_of(source) as lines:
-        first = next(lines, b"")
-        if not first.startswith((NPY_MAGIC, *ZIP_MAGIC)):
-            table = _tables.Table(chain([first] if first else [], lines), name, spec, want)
-            rows = list(table)
-            if not rows:
-                raise DataError(f"{name}: input must have at least one row of numbers, got none")
-            return np.stack([row.values for row in rows]), Kept(table.kept, [row.kept for row in rows])
-        data = b"".join([first, *lines])
-    if want != _tables.EVERYTHING:
-        raise DataError(f"{name}: input must be CSV to choose columns from, got a NumPy file")
+    name, data = shown(source), _bytes(source)
+    if not data.startswith((NPY_MAGIC, *ZIP_MAGIC)):
+        if _parquet.is_parquet(source, data):
+            with whole(f"{name}: input", "a whole Parquet file"):
+                table = _parquet.read(data, name, spec, want)
+            found = Input(table.values, Kept(table.names, table.kept), table.groups)
+        else:
+            lines = _tables.Table(iter(io.BytesIO(data).readline, b""), name, spec, want)
+            columns = lines.whole(data)
+            found = Input(columns.values, Kept(lines.kept, columns.kept), columns.groups)
+        if not len(found.values):
+            raise DataError(f"{name}: input must have at least one row of numbers, got none")
+        return found
+    if want != EVERYTHING:
+        raise DataError(f"{name}: input must be a table (CSV or Parquet) to choose columns from, got a NumPy file")
     kind = ".npz" if data.startswith(ZIP_MAGIC) else ".npy"
     with whole(f"{name}: input", f"a whole {kind} file of numbers"):
         if data.startswith(NPY_MAGIC):
-            return _numbers(np.load(io.BytesIO(data), allow_pickle=False), spec, f"{name}: input"), Kept([], [])
+            return Input(_numbers(np.load(io.BytesIO(data), allow_pickle=False), spec, f"{name}: input"), Kept([], []))
         archive = _archive(data, name)
         if len(archive.files) != 1:
-            got = ", ".join(archive.files) or "none"
-            raise DataError(f"{name}: input must be a .npz file of one array, got {got}")
-        return _numbers(archive[archive.files[0]], spec, f"{name}: input"), Kept([], [])
+            raise DataError(f"{name}: input must be a .npz file of one array, got {nearest(None, archive.files)}")
+        return Input(_numbers(archive[archive.files[0]], spec, f"{name}: input"), Kept([], []))
 
 
-def read_inputs(source: str, inputs: Mapping[str, Spec]) -> Array | dict[str, Array]:
+def _bytes(source: str) -> bytes:
+    """Read all of `source`; the first line alone where that has no end, so that reading ends."""
+    with contextlib.ExitStack() as stack:
+        file = sys.stdin.buffer if source == "-" else stack.enter_context(open(source, "rb"))
+        with naming_file(source):
+            first = file.readline(_tables.LONGEST)
+            endless = len(first) >= _tables.LONGEST and not first.startswith((NPY_MAGIC, *ZIP_MAGIC, _parquet.MAGIC))
+            return first if endless else first + file.read()
+
+
+def read_inputs(source: str, inputs: Mapping[str, Spec], want: Wanted = EVERYTHING) -> Array | dict[str, Array]:
     """Read the input of a model: one array, or for several inputs a .npz file with an array of each name.
 
     Raises
@@ -89,17 +131,16 @@ def read_inputs(source: str, inputs: Mapping[str, Spec]) -> Array | dict[str, Ar
         As `read`, and when the names are others.
     """
     if len(inputs) == 1:
-        return read(source, *inputs.values())
-    name = shown(source)
-    with lines_of(source) as lines:
-        first = next(lines, b"")
-        if not first.startswith(ZIP_MAGIC):
-            raise DataError(f"{name}: input must be a .npz file of the arrays {', '.join(inputs)}, got another file")
-        data = b"".join([first, *lines])
+        return read(source, next(iter(inputs.values())), want)
+    if want != EVERYTHING:
+        raise DataError(f"model must have one input to choose columns of a table for, got {nearest(None, inputs)}")
+    name, data = shown(source), _bytes(source)
+    if not data.startswith(ZIP_MAGIC):
+        raise DataError(f"{name}: input must be a .npz file of the arrays {', '.join(inputs)}, got another file")
     with whole(f"{name}: input", "a whole .npz file of numbers"):
         archive = _archive(data, name)
         if set(archive.files) != set(inputs):
-            got = ", ".join(archive.files) or "none"
+            got = nearest(None, archive.files)
             raise DataError(f"{name}: input must be a .npz file of the arrays {', '.join(inputs)}, got {got}")
         return {key: _numbers(archive[key], spec, f"{name}: input {key!r}") for key, spec in inputs.items()}
 
@@ -170,7 +211,7 @@ def shown(source: str) -> str:
 # Out ---------------------------------------------------------------------------------------------
 
 
-def as_csv(outputs: dict[str, Array], kept: Kept | None = None) -> bytes:
+def as_csv(outputs: dict[str, Array], kept: Kept | None = None, want: Wanted = EVERYTHING) -> bytes:
     """One output (O,), (T, O) or (1, T, O) as CSV, behind the cells of `kept` and under their names.
 
     Raises
@@ -178,23 +219,51 @@ def as_csv(outputs: dict[str, Array], kept: Kept | None = None) -> bytes:
     DataError
         When there are several outputs or sequences, or not a row of the output for each of `kept`.
     """
-    array = _only(outputs, "CSV")
-    if array.ndim == 3 and array.shape[0] == 1:
-        array = array[0]
+    rows = _rows(_only(outputs, "CSV"), "CSV")
+    if kept is None:
+        return _tables.encode(rows, (), want).encode()
+    _check_count(rows, kept)
+    head = f"{_tables.header(kept.names, next(iter(outputs)), rows.shape[1], want.separator)}\n" if kept.names else ""
+    return (head + _tables.encode(rows, kept.texts(), want)).encode(errors="backslashreplace")
+
+
+def as_parquet(outputs: dict[str, Array], kept: Kept | None = None) -> bytes:
+    """Outputs such as those of `as_csv`, of one number of rows, as Parquet behind the columns of `kept`.
+
+    Raises
+    ------
+    DataError
+        As `as_csv`, and when two columns have one name.
+    MissingExtraError
+        Without pyarrow.
+    """
+    kept = kept or Kept([], [])
+    named = list(zip(kept.names or map(str, range(1, len(kept.columns) + 1)), kept.columns, strict=True))
+    for output, array in outputs.items():
+        rows = _rows(array, "Parquet")
+        if kept.columns:
+            _check_count(rows, kept)
+        named += zip(_tables.titles(output, rows.shape[1]), rows.T, strict=True)
+    return _parquet.encode(named)
+
+
+def _rows(array: Array, what: str) -> Array:
+    """Return an output as (T, O)."""
+    array = array[0] if array.ndim == 3 and array.shape[0] == 1 else array
     if array.ndim > 2:
         raise DataError(
-            f"output as CSV must have one row of sequences, got shape {array.shape}: write it to a .npy file with -o"
+            f"output as {what} must have one row of sequences, got shape {array.shape}: write it to a .npy file with -o"
         )
-    rows = np.atleast_2d(array)
-    if kept is None:
-        return "".join(f"{_tables.line(row)}\n" for row in rows).encode()
-    if len(rows) != len(kept.rows):
+    return np.atleast_2d(array)
+
+
+def _check_count(rows: Array, kept: Kept) -> None:
+    """Raise DataError unless each row of the output stands behind cells of the input."""
+    if any(len(column) != len(rows) for column in kept.columns):
         raise DataError(
-            f"output must have a row for each row of the input to keep columns, got {len(rows)} of {len(kept.rows)}"
+            f"output must have a row for each row of the input to keep columns, got {len(rows)} of "
+            f"{len(kept.columns[0])}: --window N gives each row the output of the last N"
         )
-    lines = [_tables.header(kept.names, next(iter(outputs)), rows.shape[1])] if kept.names else []
-    lines += [_tables.line(row, cells) for row, cells in zip(rows, kept.rows, strict=True)]
-    return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
 
 
 def as_npy(outputs: dict[str, Array]) -> bytes:
@@ -225,25 +294,29 @@ def as_npz(outputs: dict[str, Array]) -> bytes:
 def _only(outputs: dict[str, Array], what: str) -> Array:
     if len(outputs) != 1:
         raise DataError(
-            f"output as {what} must be one array, got {', '.join(outputs)}: write them to a .npz file with -o"
+            f"output as {what} must be one array, got {nearest(None, outputs)}: write them to a .npz file with -o"
         )
     return next(iter(outputs.values()))
 
 
-WRITERS: dict[str, Callable[[dict[str, Array]], bytes]] = {".csv": as_csv, ".npy": as_npy, ".npz": as_npz}
+WRITERS: dict[str, Callable[..., bytes]] = {
+    ".csv": as_csv, ".npy": as_npy, ".npz": as_npz, ".parquet": as_parquet
+}  # fmt: skip
 
 
-def writer(target: str) -> Callable[[dict[str, Array]], bytes]:
+def writer(target: str) -> Callable[..., bytes]:
     """Return the encoder for `target`: CSV for ``-``, else by suffix.
 
     Raises
     ------
-    DataError, OSError
-        When the suffix is another, or nothing can be written there.
+    DataError, OSError, MissingExtraError
+        When the suffix is another, nothing can be written there, or the package that writes it is not installed.
     """
     suffix = ".csv" if target == "-" else "." + target.rpartition(".")[2].lower()
     if suffix not in WRITERS:
         raise DataError(f"output must be - or end in one of {', '.join(WRITERS)}, got {target!r}")
+    if suffix == ".parquet":
+        _parquet.library(f"writing {target}")
     if target != "-":
         check_target(target)
     return WRITERS[suffix]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
-from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -38,10 +37,10 @@ class Plain(Console):
 
     def say(self, text: str) -> None:
         """Print text with names in it as one line."""
-        self.print(_in_a_line(text))
+        self.print(in_a_line(text))
 
 
-def _in_a_line(text: str) -> str:
+def in_a_line(text: str) -> str:
     """Return `text` without line ends, which names in a file could forge lines of output with."""
     return escaped(text).replace("\n", "\\n")
 
@@ -53,15 +52,9 @@ def stdout() -> Plain:
     return Plain(sys.stdout, soft_wrap=True, width=width)
 
 
-def progress(text: str) -> Status:
-    """Show on stderr what is being done, where that is a terminal."""
-    console = Plain(sys.stderr)
-    return console.status(Text(escaped(text)), spinner="dots" if _is_utf(console.encoding) else "line")
-
-
 def block() -> str:
     """Return the character that bars are drawn with: a full block where stdout can show it."""
-    return "█" if _is_utf(sys.stdout.encoding) else "#"
+    return "█" if is_utf(sys.stdout.encoding) else "#"
 
 
 def sized(path: Path) -> str:
@@ -69,7 +62,8 @@ def sized(path: Path) -> str:
     return f"{path} ({path.stat().st_size:,} bytes)" if path.is_file() else str(path)
 
 
-def _is_utf(encoding: str | None) -> bool:
+def is_utf(encoding: str | None) -> bool:
+    """True if text of an encoding can hold any character."""
     return (encoding or "").lower().startswith("utf")
 
 
@@ -119,5 +113,5 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]], total: Sequenc
             heading, Text(footer), justify="left" if i < words else "right", overflow="fold", no_wrap=0 < i < words
         )
     for row in rows:
-        rich.add_row(*(Text(_in_a_line(cell)) for cell in row))
+        rich.add_row(*(Text(in_a_line(cell)) for cell in row))
     return rich

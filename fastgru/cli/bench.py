@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..selftest import make_input
 from . import _show
+from ._collection import no_collection
 
 if TYPE_CHECKING:
     from .. import Model
@@ -84,7 +83,7 @@ def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:
     ns = np.zeros(calls, dtype=np.int64)
     for _ in range(warmup):
         one()
-    with _no_collection():
+    with no_collection():
         _time(one, ns)
         empty = sorted(-(perf_counter_ns() - perf_counter_ns()) for _ in range(1001))[500]
     return Timing(ns, batch, steps, empty)
@@ -122,7 +121,7 @@ def compare(models: Sequence[Model]) -> dict[str, list[float]]:
 def _interleaved(calls: list[Callable[[], Any]], each: int) -> list[float]:
     """Median microseconds of each call over `ROUNDS` rounds of `each`, after one round that does not count."""
     ns = np.zeros((len(calls), ROUNDS + 1, each), dtype=np.int64)
-    with _no_collection():
+    with no_collection():
         for turn in range(ROUNDS + 1):
             for call, times in zip(calls, ns, strict=True):
                 _time(call, times[turn])
@@ -135,18 +134,6 @@ def _time(call: Callable[[], Any], ns: Any) -> None:
         start = perf_counter_ns()
         call()
         ns[i] = perf_counter_ns() - start
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """With the garbage collector off."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _call(model: Model, x: Inputs) -> tuple[Callable[[], Any], int]:

@@ -11,7 +11,7 @@ from .. import comparison, selftest
 from .._files import check_target
 from ..errors import ConvertError
 from ..graph import PRECISIONS, TIERS
-from . import _like, _show
+from . import _like, _progress, _show
 from ._options import number, one_of, pairs
 
 
@@ -50,11 +50,11 @@ def convert(
         "states": pairs("--state", state, str),
     }
     if trace:  # before a wrong import ends it
-        with _show.progress(f"comparing {source} layer by layer"):
+        with _progress.Shown(f"comparing {source} layer by layer"):
             found = comparison.compare(str(source), like=described, dtype=dtype, **options)
         console.print(_show.compared(found))
         console.say(_show.origin(found))
-    with _show.progress(f"importing {source}") as status:
+    with _progress.Shown(f"importing {source}") as status:
         model = fastgru.convert(
             str(source), like=described, dtype=dtype, precision=precision, activations=activations, **options
         )

@@ -10,7 +10,7 @@ import typer
 from .. import quantization, selftest
 from .._files import check_target
 from ..graph import PRECISIONS, TIERS
-from . import _arrays, _show, bench
+from . import _arrays, _progress, _show, bench
 from ._options import one_of, positive
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def quantize(
     positive("--max-error", max_error)
     check_target(output)
     console, before = _show.stdout(), fastgru.load(model)
-    with _show.progress("measuring") as status:
+    with _progress.Shown("measuring") as status:
         x = _input(before, calibration)
         with _arrays.naming(str(model)):
             wanted = _names(before, layers, precision)

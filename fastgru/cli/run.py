@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
+from .._names import nearest
 from ..errors import DataError
-from . import _arrays, _tables
+from . import _arrays, _progress, _sequences, _streaming
+from ._columns import Wanted, wanted
 
 if TYPE_CHECKING:
     from .. import Model
     from ..graph import Spec
+
+MOST_STEPS = 1 << 24  # of a window
 
 
 def run(
@@ -21,103 +24,130 @@ def run(
     source: Annotated[
         str,
         typer.Argument(
-            help="Input: .npy or .npz of shape (T, I) or (B, T, I); CSV with a step a line; - for standard input."
-            " Several inputs: one .npz with an array of each name."
+            help="Input: a table with a step a row, CSV or .parquet; .npy or .npz of shape (T, I) or (B, T, I); - for"
+            " standard input. Several inputs: one .npz with an array of each name."
         ),
     ],
     output: Annotated[
-        str, typer.Option("-o", "--output", help="Output: .csv, .npy, .npz, or - for CSV on standard output.")
+        str, typer.Option("-o", "--output", help="Output: .csv, .parquet, .npy, .npz, or - for CSV on standard output.")
     ] = "-",
     columns: Annotated[
         str | None,
-        typer.Option(help="Columns of a CSV to feed, in order: names if it has a header, else numbers from 1."),
+        typer.Option(help="Columns of a table to feed, in order: names if it has a header, else numbers from 1."),
     ] = None,
     keep: Annotated[
-        str | None, typer.Option(help="Columns of a CSV to copy in front of the output, e.g. a date.")
+        str | None, typer.Option(help="Columns of a table to copy in front of the output, e.g. a date.")
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Columns that name the sequence of a row, e.g. a store; copied to the output as well."),
+    ] = None,
+    window: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_STEPS,
+            help="Give each row the model's last output over the N rows of its group up to it. Rows with fewer before"
+            " them are left out.",
+        ),
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="With --window: run the first rows of a group on the rows so far.")
+    ] = False,
+    separator: Annotated[
+        str, typer.Option(help="Character between the cells of a CSV, in and out; tab for a tab.")
+    ] = ",",
+    decimal: Annotated[str, typer.Option(help="Character before fractions in a CSV, in and out: . or a comma.")] = ".",
     stream: Annotated[
         bool, typer.Option("--stream", help="Run step by step: read a line of CSV, write a line.")
     ] = False,
 ) -> None:
-    """Run a model over an input, and write its output."""
+    """Run a model over an input, and write its output.
+
+    Rows of a group may be anywhere in the table; the output has the order of the input. A model that returns its last
+    step alone gives a row for each group, with the cells of the group's last row, or with --window one for each row.
+    """
     import fastgru
 
-    encode, want = _arrays.writer(output), _tables.wanted(columns, keep)
-    if want.keep and encode is not _arrays.as_csv:
-        raise DataError(f"output must be CSV for --keep, got {output!r}")
+    encode, want = _arrays.writer(output), wanted(columns, keep, group, separator, decimal)
+    if partial and window is None:
+        raise DataError("--window must be given with --partial, got none")
+    if want.keep and encode in (_arrays.as_npy, _arrays.as_npz):
+        raise DataError(f"output must be CSV or .parquet for --keep, got {output!r}")
     loaded = fastgru.load(model)
     if stream and output == "-":
-        for line in _lines(loaded, source, want):
+        for line in _streaming.lines(loaded, source, want, window, partial):
             _arrays.write("-", f"{line}\n".encode(errors="backslashreplace"))
         return
-    outputs, kept = (_steps if stream else _whole)(loaded, source, want)
-    if encode is _arrays.as_csv:
-        data = _arrays.as_csv(_in_rows(loaded, outputs), kept if want.keep else None)
+    if stream:
+        outputs, kept = _steps(loaded, source, want, window, partial)
+    else:
+        outputs, kept = _whole(loaded, source, want, window, partial)
+    if encode in (_arrays.as_csv, _arrays.as_parquet):
+        listed = stream or window is not None or bool(want.group)
+        outputs = {name: _in_rows(loaded.graph.specs[name], y, listed) for name, y in outputs.items()}
+        carried = kept if want.carried else None
+        data = _arrays.as_csv(outputs, carried, want) if encode is _arrays.as_csv else encode(outputs, carried)
     else:
         data = encode(outputs)
     _arrays.write(output, data)
 
 
-def _whole(model: Model, source: str, want: _tables.Wanted) -> tuple[dict[str, Any], _arrays.Kept]:
-    """The outputs of one call, and the columns to keep."""
+def _whole(
+    model: Model, source: str, want: Wanted, window: int | None, partial: bool
+) -> tuple[dict[str, Any], _arrays.Kept]:
+    """The outputs over all of the input, and the columns to keep."""
     inputs = model.graph.inputs
-    x: Any
-    if len(inputs) == 1:
-        x, kept = _arrays.read_rows(source, next(iter(inputs.values())), want)
-    elif want != _tables.EVERYTHING:
-        raise DataError(f"model must have one input to choose columns of a CSV for, got {', '.join(inputs)}")
-    else:
-        x, kept = _arrays.read_inputs(source, inputs), _arrays.Kept([], [])
+    with _progress.Shown(f"reading {_arrays.shown(source)}") as shown:
+        if len(inputs) > 1:
+            if window is not None:
+                raise DataError(f"model of --window must have one input, got {nearest(None, inputs)}")
+            x: Any = _arrays.read_inputs(source, inputs, want)
+            found = _arrays.Input(np.empty(0), _arrays.Kept([], []))
+        else:
+            found = _arrays.read_input(source, next(iter(inputs.values())), want)
+            x = found.values
+        if window is None and not want.group:
+            shown.update(f"running {model.graph.outputs[0]} over {_arrays.shown(source)}")
+            with _arrays.naming(source):
+                y = model(x)
+            named = _named(model, y if isinstance(y, tuple) else (y,))
+            return named, _of_last_row(model, found.kept, len(x)) if want.carried else found.kept
+    _check_sequence(model, x, window, source)
     with _arrays.naming(source):
-        y = model(x)
-    return _named(model, y if isinstance(y, tuple) else (y,)), kept
+        plan = _sequences.plan(found.groups, len(x), window, partial)
+        with _progress.Shown(f"running over {_arrays.shown(source)}", len(plan.starts)) as shown:
+            named, rows = _sequences.outputs(model, x, plan, shown.advance)
+    return named, found.kept.take(rows)
 
 
-def _steps(model: Model, source: str, want: _tables.Wanted) -> tuple[dict[str, Any], _arrays.Kept]:
+def _of_last_row(model: Model, kept: _arrays.Kept, rows: int) -> _arrays.Kept:
+    """The cells of the last row where the model returns its last step alone."""
+    timed = any(model.graph.specs[name].time for name in model.graph.outputs)
+    return kept if timed else kept.take(np.array([rows - 1]))
+
+
+def _check_sequence(model: Model, x: Any, window: int | None, source: str) -> None:
+    """Raise DataError unless the input is one sequence of steps."""
+    (spec,) = model.graph.inputs.values()
+    if not spec.time or x.shape[1:] != spec.shape:
+        option = "--group" if window is None else f"--window {window}"
+        expected = ", ".join(map(str, ("T", *spec.shape)))
+        raise DataError(f"{_arrays.shown(source)}: input of {option} must have shape ({expected}), got {x.shape}")
+
+
+def _steps(
+    model: Model, source: str, want: Wanted, window: int | None, partial: bool
+) -> tuple[dict[str, Any], _arrays.Kept]:
     """The outputs of a stream that is fed step by step, and the columns to keep."""
-    with _arrays.lines_of(source) as lines:
-        table, steps = _step(model, source, lines, want)
+    with _arrays.lines_of(source) as text, _progress.Shown(f"streaming {_arrays.shown(source)}"):
+        table, steps = _streaming.steps(model, source, text, want, window, partial)
         rows = list(steps)
     if not rows:
-        raise DataError(f"{_arrays.shown(source)}: input must have at least one row, got none")
-    kept = _arrays.Kept(table.kept, [cells for cells, _ in rows])
-    return _named(model, (np.stack([y for _, y in rows]),)), kept
-
-
-def _lines(model: Model, source: str, want: _tables.Wanted) -> Iterator[str]:
-    """A line of CSV for every line of `source`, before the next line is read."""
-    with _arrays.lines_of(source) as lines:
-        table, steps = _step(model, source, lines, want)
-        for i, (cells, y) in enumerate(steps):
-            if i == 0 and table.kept:
-                yield _tables.header(table.kept, model.graph.outputs[0], np.size(y))
-            yield _tables.line(y, cells)
-
-
-def _step(
-    model: Model, source: str, lines: Iterator[bytes], want: _tables.Wanted
-) -> tuple[_tables.Table, Iterator[tuple[list[str], Any]]]:
-    """The table of `lines`, and the cells to keep and the output of each of its rows."""
-    for what, names in (("input", list(model.graph.inputs)), ("output", model.graph.outputs)):
-        if len(names) > 1:
-            raise DataError(f"model of --stream must have one {what}, got {', '.join(names)}")
-    (spec,) = model.graph.inputs.values()
-    with _arrays.naming(source):
-        stream = model.stream()
-    table = _tables.Table(lines, _arrays.shown(source), spec, want)
-
-    def steps() -> Iterator[tuple[list[str], Any]]:
-        for row in table:
-            with _arrays.naming(source):
-                y = stream.step(_fed(row.values, spec, model.dtype))
-            yield row.kept, y
-
-    return table, steps()
-
-
-def _fed(values: Any, spec: Spec, dtype: str) -> Any:
-    """A row as the engine reads it."""
-    return values if spec.dtype == "int" else values.astype(dtype)
+        least = "one row" if window is None else f"{window} rows of a group"
+        raise DataError(f"{_arrays.shown(source)}: input must have at least {least}, got fewer")
+    kept = [list(cells) for cells in zip(*(row.kept for row in rows), strict=True)]
+    return _named(model, (np.stack([row.values for row in rows]),)), _arrays.Kept(table.kept, kept)
 
 
 def _named(model: Model, arrays: tuple[Any, ...]) -> dict[str, Any]:
@@ -125,7 +155,6 @@ def _named(model: Model, arrays: tuple[Any, ...]) -> dict[str, Any]:
     return dict(zip(model.graph.outputs, arrays, strict=True))
 
 
-def _in_rows(model: Model, outputs: dict[str, Any]) -> dict[str, Any]:
-    """The outputs with a row a step, also where a step is one number."""
-    specs = model.graph.specs
-    return {name: y[..., None] if specs[name].time and not specs[name].shape else y for name, y in outputs.items()}
+def _in_rows(spec: Spec, y: Any, listed: bool) -> Any:
+    """Return an output with a row a step, or a row a sequence where they are `listed`, also of single numbers."""
+    return y[..., None] if not spec.shape and (spec.time or listed) else y

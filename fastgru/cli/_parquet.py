@@ -1,0 +1,126 @@
+"""Tables of Parquet, where pyarrow is installed: columns chosen as of CSV, others carried with their types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, require
+from ..graph import Spec
+from ._columns import Wanted, layout
+
+Array = NDArray[Any]
+MAGIC = b"PAR1"
+SUFFIXES = (".parquet", ".pq")
+
+
+class Columns(NamedTuple):
+    """A table read whole: features (T, I), names and arrays of pyarrow to keep, and the cells that name each group."""
+
+    values: Array
+    names: list[str]
+    kept: list[Any]
+    groups: list[tuple[Any, ...]]
+
+
+def library(purpose: str) -> Any:
+    """Import pyarrow with its Parquet; MissingExtraError where it is not installed."""
+    require("pyarrow.parquet", extra="parquet", purpose=purpose)
+    return require("pyarrow", extra="parquet", purpose=purpose)
+
+
+def is_parquet(source: str, data: bytes) -> bool:
+    """True for a path that says so, and for bytes of such a file, as a pipe may bring them."""
+    return source.lower().endswith(SUFFIXES) or (data.startswith(MAGIC) and data.endswith(MAGIC))
+
+
+def read(data: bytes, name: str, spec: Spec, want: Wanted) -> Columns:
+    """Read the columns of `want` out of the bytes of a file.
+
+    Raises
+    ------
+    DataError
+        When columns are not there, hold no numbers, or have missing cells.
+    MissingExtraError
+        Without pyarrow.
+    """
+    arrow = library(f"reading {name}")
+    if len(spec.shape) > 1:
+        shape = "".join(f", {n}" for n in spec.shape)
+        raise DataError(f"{name}: input of shape (T{shape}) must be a .npy or .npz file, got Parquet")
+    file = arrow.parquet.ParquetFile(arrow.BufferReader(data))
+    titles = list(file.schema_arrow.names)
+    place = layout(want, spec, titles, len(titles), f"{name}: schema")
+    table = file.read(columns=sorted({titles[i] for i in (*place.features, *place.carried, *place.group)}))
+    features = [_numbers(arrow, table.column(titles[i]), spec, f"{titles[i]!r}", name) for i in place.features]
+    values = np.stack(features, axis=1) if spec.shape else features[0]
+    groups = [_filled(table.column(titles[i]), titles[i], name) for i in place.group]
+    return Columns(values, place.names, [table.column(n) for n in place.names], list(zip(*groups, strict=True)))
+
+
+def _numbers(arrow: Any, column: Any, spec: Spec, title: str, name: str) -> Array:
+    """Return a column of numbers as float64, of ids as int64."""
+    types, kind = arrow.types, column.type
+    ids = spec.dtype == "int"
+    if not (types.is_integer(kind) or (not ids and (types.is_floating(kind) or types.is_decimal(kind)))):
+        raise DataError(f"{name}: column {title} must hold {'integer ids' if ids else 'numbers'}, got {kind}")
+    if column.null_count:
+        _missing(column.is_null().to_numpy(), title, name, "null")
+    array: Array = column.cast(arrow.int64() if ids else arrow.float64()).to_numpy()
+    if not ids and np.isnan(array).any():
+        _missing(np.isnan(array), title, name, "NaN")
+    return array
+
+
+def _missing(where: Array, title: str, name: str, got: str) -> None:
+    """Raise DataError for the first missing cell."""
+    row = int(np.flatnonzero(where)[0]) + 1
+    raise DataError(
+        f"{name}: row {row}, column {title} must be a number, got {got}: fill in missing values, or leave out their "
+        "rows"
+    )
+
+
+def _filled(column: Any, title: str, name: str) -> list[Any]:
+    """Return the cells of a column of ``--group``."""
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy())[0]) + 1
+        raise DataError(f"{name}: row {row}, column {title!r} must name the group of the row, got null")
+    cells: list[Any] = column.to_pylist()
+    return cells
+
+
+def texts(column: Any) -> list[str]:
+    """Return the cells of a column as text; dates as in ISO 8601, nulls empty."""
+    return ["" if cell is None else str(cell) for cell in column.to_pylist()]
+
+
+def encode(columns: Sequence[tuple[str, Any]]) -> bytes:
+    """Write named columns, of text, NumPy or pyarrow, as Parquet with their types.
+
+    Raises
+    ------
+    DataError
+        When two have one name.
+    MissingExtraError
+        Without pyarrow.
+    """
+    arrow = library("writing Parquet")
+    names = [name for name, _ in columns]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"columns of Parquet must have names of their own, got {twice[0]!r} twice: leave one out of --keep"
+        )
+    arrays = [c if hasattr(c, "type") else arrow.array(_contiguous(c)) for _, c in columns]
+    sink = arrow.BufferOutputStream()
+    arrow.parquet.write_table(arrow.Table.from_arrays(arrays, names), sink)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def _contiguous(column: Any) -> Any:
+    return column if isinstance(column, list) else np.ascontiguousarray(column)
