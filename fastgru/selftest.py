@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._hints import either
 from ._samples import Input, draw, each
 from ._tolerances import FLOORS, IMPORT_SLACK, outputs_of, tolerances
 from .errors import ConvertError, VerificationError
@@ -22,7 +23,7 @@ Array = NDArray[Any]
 Oracle = Callable[[Any], tuple[Array, ...]]
 
 SEED = 0
-WHERE = "fastgru.comparison.compare, or fastgru convert --trace,"
+WHERE = ("fastgru.comparison.compare, or fastgru convert --trace,", "convert --trace")
 REFERENCE_SOURCE = "fastgru float64 reference"
 # Changes of the random input, tried in order until all outputs are finite.
 CHANGES: tuple[Callable[[Array], Array], ...] = (
@@ -152,7 +153,7 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, 
             raise ConvertError(
                 f"output {name!r} of the import must equal {source} within {limit:.2g}, got an error of "
                 f"{error.max():.3g} at {place}: {float(wanted[where]):.7g} for {float(got[where]):.7g} "
-                f"({WHERE} shows in which layer)"
+                f"({either(*WHERE)} shows in which layer)"
             )
     return SelfTest(SEED, x, outputs, source)
 

@@ -11,6 +11,7 @@ from cells import make_cell
 from typer.testing import CliRunner
 
 import fastgru
+from fastgru._hints import command_line
 from fastgru.cli import _tables, build
 from fastgru.cli._columns import Wanted, wanted
 from fastgru.cli._tables import Table, header, line
@@ -20,6 +21,13 @@ from fastgru.graph import Dense, Embedding, GraphBuilder, Reshape, Spec, TimeCon
 TWO = Spec((2,))
 BOTH = (["store", "date"], [["a", "2026-01-01"], ["b", "2026-01-02"]])
 SALES = b"date,store,price,units\n2026-01-01,a,1.0,2\n2026-01-02,b,1.5,3\n"
+
+
+@pytest.fixture(autouse=True)
+def in_a_command():
+    """Messages speak of the options of the command line."""
+    with command_line():
+        yield
 
 
 def table(data: bytes, columns: str | None = None, keep: str | None = None, spec: Spec = TWO) -> Table:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
+from .._hints import command_line
 from ._ending import CommandLineError, one_line
 
 # click's base class of errors; newer releases of typer hold a copy of click, so it is found through typer.
@@ -22,9 +24,10 @@ class _OneLine:
     make_context: Callable[..., Any]
     invoke: Callable[..., Any]
     empty: tuple[str, ...] = ()  # the words that no words stand for
+    language: Callable[[], AbstractContextManager[None]] = nullcontext  # that errors speak of options in
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **_: Any) -> None:
-        with one_line():
+        with one_line(), type(self).language():
             words = list(sys.argv[1:] if args is None else args) or list(self.empty)
             try:
                 with self.make_context(prog_name or "fastgru", words) as context:
@@ -51,6 +54,7 @@ class Group(_OneLine, TyperGroup):  # type: ignore[misc]
     """A program of several commands."""
 
     empty = ("--help",)
+    language = command_line
 
 
 def _show_version(asked: bool) -> None:

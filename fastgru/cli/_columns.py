@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .._hints import either
 from .._names import SHOWN, nearest
 from ..errors import DataError
 from ..graph import Spec
@@ -150,7 +151,9 @@ def _features(
     left = [i for i in range(width) if i not in others]
     if len(left) != expected:
         more = f" and {len(others)} to keep" if others else ""
-        hint = f": --columns chooses from {nearest(None, header, 10)}" if header and len(left) > expected else ""
+        names = nearest(None, header or (), 10)
+        told = either(f": the header has {names}", f": --columns chooses from {names}")
+        hint = told if header and len(left) > expected else ""
         raise DataError(f"{where} must have {counted(expected, 'column')}{more}, got {width}{hint}")
     return left
 

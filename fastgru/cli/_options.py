@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
+from .._files import check_target
 from ..errors import ConvertError, DataError
+
+NOTHING = "none"  # of --state: no input carries on an output
 
 
 def one_of(option: str, value: str | None, allowed: Iterable[str]) -> None:
     """Raise DataError unless `value` is one of the allowed ones, or not given."""
     if value is not None and value not in allowed:
         raise DataError(f"{option} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def model_target(output: Path) -> None:
+    """Raise DataError or OSError unless a model can be written to `output`: a new .fgru file, one to replace, a device.
+
+    Called before long work.
+    """
+    found = check_target(output)
+    if (found is None or stat.S_ISREG(found.st_mode)) and output.suffix.lower() != ".fgru":
+        raise DataError(f"--output must end in .fgru, got {str(output)!r}: write {str(output.with_suffix('.fgru'))!r}")
 
 
 def positive(option: str, value: float | None) -> None:
@@ -21,7 +36,9 @@ def positive(option: str, value: float | None) -> None:
 
 
 def pairs(option: str, texts: list[str] | None, read: Callable[[str], Any]) -> dict[str, Any] | None:
-    """Parse ``name=value`` texts into a dict; None where there are none."""
+    """Parse ``name=value`` texts into a dict, which the word ``none`` leaves empty; None where there are no texts."""
+    if texts == [NOTHING]:
+        return {}
     found: dict[str, Any] = {}
     for text in texts or ():
         name, equals, word = text.partition("=")

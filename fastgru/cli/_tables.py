@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._hints import either
 from ..errors import DataError
 from ..graph import Spec
 from ._collection import no_collection
@@ -92,8 +93,8 @@ class Table:
         if other is not None:
             given = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(self.want.separator, self.want.separator)
             raise DataError(
-                f"{self.name}: line {line} must have cells separated by {given}, got 1 column with {other[0]} in it: "
-                f"{other[1]}"
+                f"{self.name}: line {line} must have cells separated by {given}, got 1 column with {other[0]} in it"
+                + either("", f": {other[1]}")
             )
 
     def __iter__(self) -> Iterator[Row]:
@@ -203,7 +204,7 @@ def _wrong(cell: str, ids: bool, want: Wanted) -> str:
         pass
     got = repr(cell[:40])
     if want.decimal == "." and re.fullmatch(r"[+-]?\d*,\d+", cell):
-        return f"{got}: --decimal , reads decimal commas"
+        return got + either("", ": --decimal , reads decimal commas")
     if want.decimal == "," and is_number(cell):
         return f"{got}: --decimal , takes numbers without points"
     return got

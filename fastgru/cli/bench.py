@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from time import perf_counter_ns
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..selftest import make_input
-from . import _show
+from . import _progress, _show
 from ._collection import no_collection
+from ._columns import counted
 
 if TYPE_CHECKING:
     from .. import Model
@@ -27,6 +28,7 @@ LONG = 100  # steps of the sequences that two models are compared on
 ROUNDS, STEPS_A_ROUND, SEQUENCES_A_ROUND = 20, 50, 3  # of `compare`
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 BINS, BAR = 16, 40
+AT_ONCE, AFTER_DRAWING = 1000, 20  # calls between looks whether to draw progress, and those not timed after it
 MOST_CALLS, MOST_ROWS = 10_000_000, 1 << 24
 
 
@@ -70,7 +72,7 @@ def bench(
         return
     console = _show.stdout()
     setting = f"{loaded.dtype} on {loaded.isa}, {steps:,} calls"
-    console.say(f"{model}: one {what} of {batch} row(s), {setting}")
+    console.say(f"{model}: one {what} of {counted(batch, 'row')}, {setting}")
     console.say("  ".join(f"{name} {us:.2f} us" for name, us in timing.percentiles().items()))
     console.say(f"{timing.throughput():,.0f} steps/s (one timer read {timing.empty_ns / 1e3:.2f} us, included above)")
     for row in histogram(timing.ns, _show.block()):
@@ -81,12 +83,27 @@ def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:
     """Time `calls` calls after `warmup` ones, with the garbage collector off and outputs allocated before."""
     one, steps = _call(model, {name: np.repeat(x[:1], batch, axis=0) for name, x in _inputs(model).items()})
     ns = np.zeros(calls, dtype=np.int64)
-    for _ in range(warmup):
-        one()
+    with _progress.Shown("timing", warmup + calls, thread=False) as shown:
+        for part in _parts(warmup):
+            for _ in range(part):
+                one()
+            shown.advance(part)
+        with no_collection():
+            first = 0
+            for part in _parts(calls):
+                _time(one, ns[first : first + part])
+                first += part
+                if shown.advance(part):  # what was drawn took the caches: the next calls would be slower
+                    for _ in range(AFTER_DRAWING):
+                        one()
     with no_collection():
-        _time(one, ns)
         empty = sorted(-(perf_counter_ns() - perf_counter_ns()) for _ in range(1001))[500]
     return Timing(ns, batch, steps, empty)
+
+
+def _parts(calls: int) -> Iterator[int]:
+    """The numbers of calls between looks at the clock of what is shown."""
+    return (min(AT_ONCE, calls - first) for first in range(0, calls, AT_ONCE))
 
 
 def _inputs(model: Model) -> Inputs:

@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from .. import comparison, selftest
-from .._files import check_target
 from ..errors import ConvertError
 from ..graph import PRECISIONS, TIERS
-from . import _like, _progress, _show
-from ._options import number, one_of, pairs
+from . import _custom, _example, _like, _progress, _show
+from ._options import model_target, number, one_of, pairs
 
 
 def convert(
@@ -24,17 +23,26 @@ def convert(
         str, typer.Option(help="Type to store the weights in: float32, float16, bfloat16, int8.")
     ] = "float32",
     activations: Annotated[str | None, typer.Option(help="Gates: exact (error to 1.2e-7) or fast (to 2e-6).")] = None,
-    fix: Annotated[list[str] | None, typer.Option(help="ONNX: give an input a constant, e.g. sr=16000.")] = None,
+    fix: Annotated[
+        list[str] | None, typer.Option(help="ONNX, TorchScript: give an input a constant, e.g. sr=16000.")
+    ] = None,
     shape: Annotated[list[str] | None, typer.Option(help="ONNX: give open sizes, e.g. x=1,576.")] = None,
-    axes: Annotated[list[str] | None, typer.Option(help="ONNX: name the axes of an input, e.g. x=B,T,-.")] = None,
-    state: Annotated[list[str] | None, typer.Option(help="ONNX: feed an output back to an input: h=hn.")] = None,
+    axes: Annotated[
+        list[str] | None, typer.Option(help="ONNX, TorchScript: name the axes of an input, e.g. x=B,T,-.")
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="ONNX, TorchScript: feed an output back to an input: h=hn; none: feed nothing back."),
+    ] = None,
+    example: Annotated[list[str] | None, typer.Option(help=_example.HELP)] = None,
+    custom: Annotated[list[str] | None, typer.Option(help=_custom.HELP)] = None,
     trace: Annotated[bool, typer.Option("--trace", help="Compare with the source layer by layer first.")] = False,
 ) -> None:
     """Import a trained network, check it against its source and its self-test, and write it as a .fgru file."""
     import fastgru
 
     console = _show.stdout()
-    check_target(output)
+    model_target(output)
     described = [_like.parse(text) for text in like] if like else None
     one_of("--dtype", dtype, fastgru.model.DTYPES)
     one_of("--precision", precision, PRECISIONS)
@@ -48,6 +56,8 @@ def convert(
         "shapes": pairs("--shape", shape, lambda text: tuple(None if n == "-" else int(n) for n in text.split(","))),
         "axes": pairs("--axes", axes, lambda text: tuple(None if n == "-" else n for n in text.split(","))),
         "states": pairs("--state", state, str),
+        "example_inputs": _example.read(example),
+        "custom": _custom.read(custom),
     }
     if trace:  # before a wrong import ends it
         with _progress.Shown(f"comparing {source} layer by layer"):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .. import quantization, selftest
-from .._files import check_target
+from ..errors import DataError
 from ..graph import PRECISIONS, TIERS
-from . import _arrays, _progress, _show, bench
-from ._options import one_of, positive
+from . import _arrays, _columns, _progress, _show, bench
+from ._columns import EVERYTHING, Wanted
+from ._options import model_target, one_of, positive
 
 if TYPE_CHECKING:
     from .. import Model
@@ -30,6 +31,11 @@ def quantize(
     calibration: Annotated[
         str | None, typer.Option(help="Typical input, a file as for run (default: that of the self-test).")
     ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns of the table of --calibration to feed, in order.")
+    ] = None,
+    separator: Annotated[str, typer.Option(help="Character between the cells of its CSV; tab for a tab.")] = ",",
+    decimal: Annotated[str, typer.Option(help="Character before fractions in its CSV: . or a comma.")] = ".",
     max_error: Annotated[
         float | None, typer.Option(help="Largest error allowed at an output; layers that exceed it stay as they are.")
     ] = None,
@@ -40,10 +46,13 @@ def quantize(
     one_of("--precision", precision, PRECISIONS)
     one_of("--activations", activations, TIERS)
     positive("--max-error", max_error)
-    check_target(output)
+    model_target(output)
+    want = _columns.wanted(columns, separator=separator, decimal=decimal)
+    if want != EVERYTHING and calibration is None:
+        raise DataError("--calibration must be given with --columns, --separator and --decimal, got none")
     console, before = _show.stdout(), fastgru.load(model)
     with _progress.Shown("measuring") as status:
-        x = _input(before, calibration)
+        x = _input(before, calibration, want)
         with _arrays.naming(str(model)):
             wanted = _names(before, layers, precision)
             quantization.check_tier(before.graph, wanted, activations)
@@ -84,11 +93,11 @@ def _names(model: Model, layers: str | None, precision: str) -> dict[str, str]:
     return quantization.choose(model.graph, precision, named)
 
 
-def _input(model: Model, source: str | None) -> Any:
+def _input(model: Model, source: str | None, want: Wanted) -> Any:
     """The calibration input out of a file, else the self-test's, with a batch axis."""
     if source is None:
         test = model.self_test
         return quantization.calibration_input(model.graph, None if test is None else test.input)
-    x = _arrays.read_inputs(source, model.graph.inputs)
+    x = _arrays.read_inputs(source, model.graph.inputs, want)
     with _arrays.naming(source):
         return quantization.calibration_input(model.graph, x)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .. import selftest
-from . import _show
+from . import _progress, _show
 
 
 def verify(
@@ -21,6 +21,9 @@ def verify(
     loaded = fastgru.load(model)
     console = _show.stdout()
     if trace:
-        console.print(_show.traced(loaded))
-    report = selftest.verify(loaded)
+        with _progress.Shown(f"tracing {model}"):
+            table = _show.traced(loaded)
+        console.print(table)
+    with _progress.Shown(f"replaying the self-test of {model}"):
+        report = selftest.verify(loaded)
     console.say(f"{model}: {report} on {loaded.isa}")

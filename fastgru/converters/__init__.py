@@ -18,6 +18,7 @@ import numpy as np
 
 from .. import memory
 from .._files import naming
+from .._hints import either, named
 from .._names import nearest
 from ..errors import ConvertError
 from ..graph import Graph, Like
@@ -126,7 +127,10 @@ def find_source(source: Any) -> Source:
             if suffix in row.suffixes:
                 return row
         if suffix == ".fgru":
-            raise ConvertError(f"file to convert must be one of another framework, got {os.fspath(source)!r}: load it")
+            raise ConvertError(
+                f"file to convert must be one of another framework, got {os.fspath(source)!r}: "
+                f"{either('load it', 'it is one already, see fastgru info')}"
+            )
         known = ", ".join(s for row in SOURCES for s in row.suffixes)
         raise ConvertError(f"file to convert must end in one of {known}, got {os.fspath(source)!r}")
     if isinstance(source, Mapping):
@@ -150,8 +154,9 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
     given = {name: value for name, value in options.items() if value is not None}
     unknown = [name for name in given if name not in row.options]
     if unknown:
-        allowed = f"among {nearest(unknown[0], row.options)}" if row.options else "omitted"
-        raise ConvertError(f"options for {row.name} must be {allowed}, got {', '.join(unknown)}")
+        allowed = f"among {nearest(named(unknown[0]), map(named, row.options))}" if row.options else "omitted"
+        got = ", ".join(map(named, unknown))
+        raise ConvertError(f"options for {row.name} must be {allowed}, got {got}")
     wrong = [name for name in BY_NAME if not isinstance(given.get(name, {}), Mapping)]
     if wrong:
         raise ConvertError(f"{wrong[0]} must be a mapping of names, got {given[wrong[0]]!r}")
@@ -169,7 +174,9 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
             raise ConvertError(f"like must be a list such as [like(GRU), like(Dense)], got {got}")
         skips = [str(item) for item in like if item.inputs is not None]
         if skips and not row.name.startswith("Keras"):
-            raise ConvertError(f"inputs in like must be omitted for a {row.name}, got some for {', '.join(skips)}")
+            raise ConvertError(
+                f"inputs in {named('like')} must be omitted for a {row.name}, got some for {', '.join(skips)}"
+            )
     module, function = row.importer.split(":")
     importer = getattr(importlib.import_module(f".{module}", __name__), function)
     with naming(source) if isinstance(source, str | os.PathLike) else contextlib.nullcontext():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from ..._hints import named
 from ...errors import ConvertError, GraphError, listed
 from ...graph import (
     IRFFT,
@@ -62,7 +63,7 @@ def assemble(parts: Sequence[Part]) -> Graph:
     for part in parts:
         unknown = [name for name in part.inputs or () if name not in known]
         if unknown:
-            what = f"inputs of {part.name or type(part.layer).__name__!r} in like"
+            what = f"inputs of {part.name or type(part.layer).__name__!r} in {named('like')}"
             raise ConvertError(f"{what} must be layers before it, got {', '.join(unknown)}")
         inputs = before if part.inputs is None else tuple(v for name in part.inputs for v in known[name])
         before = builder.add_layer(part.layer, *inputs, name=part.name)
@@ -73,9 +74,11 @@ def assemble(parts: Sequence[Part]) -> Graph:
 
 def _check_names(parts: Sequence[Part]) -> None:
     counts = Counter(part.name for part in parts if part.name is not None)
-    problems = [f"name in like must be used once, got {name!r} {n} times" for name, n in counts.items() if n > 1]
+    problems = [
+        f"name in {named('like')} must be used once, got {name!r} {n} times" for name, n in counts.items() if n > 1
+    ]
     if INPUT in counts and any(part.inputs for part in parts):
-        problems.append(f"name in like must not be {INPUT!r}, which is the input's")
+        problems.append(f"name in {named('like')} must not be {INPUT!r}, which is the input's")
     if problems:
         raise ConvertError(listed(problems))
 

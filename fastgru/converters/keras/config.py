@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from ..._hints import either
 from ...errors import ConvertError, GraphError, listed
 from ...graph import Graph, Spec
 from . import custom as keras_custom
@@ -110,9 +111,13 @@ def _check(work: Program, custom: Mapping[str, Any], version: Version) -> None:
     if problems:
         hint = ""
         if unsupported:
-            example = ", ".join(f"{name!r}: function" for name in dict.fromkeys(classes))
+            names = list(dict.fromkeys(classes))
+            example = either(
+                f"custom={{{', '.join(f'{name!r}: function' for name in names)}}}",
+                " ".join(f"--custom {name}=module:function" for name in names),
+            )
             hint = (
-                f"\nSupported layers are {', '.join(LAYERS)}.\nFor others give custom={{{example}}}: each is called "
+                f"\nSupported layers are {', '.join(LAYERS)}.\nFor others give {example}: each is called "
                 "with the layer's config and arrays and returns what it is, see fastgru.converters.keras.custom; "
                 "or add a row to LAYERS in fastgru/converters/keras/layers.py."
             )

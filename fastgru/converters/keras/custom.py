@@ -39,6 +39,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..._hints import named
 from ...errors import ConvertError, GraphError
 from ...graph import MERGE_OPS, Activate, Activation, Bidirectional, Op, Spec
 from .values import UNKNOWN_MASK, Array, Context, Layer, Value, shortened
@@ -63,7 +64,9 @@ def checked(custom: Any) -> dict[str, Hook]:
     elif any(not isinstance(k, str) or not callable(v) for k, v in custom.items()):
         wrong = ", ".join(f"{k!r}: {type(v).__name__}" for k, v in custom.items())
     if wrong is not None:
-        raise ConvertError(f"custom must be a dict of names of classes (or layers) and functions, got {wrong}")
+        raise ConvertError(
+            f"{named('custom')} must be a dict of names of classes (or layers) and functions, got {wrong}"
+        )
     return dict(custom)
 
 
@@ -119,7 +122,7 @@ def convert(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context
     """
     function = hook(ctx, *names_of(layer))
     if function is None:
-        raise ConvertError(f"{layer} must have a function in custom, got none")
+        raise ConvertError(f"{layer} must have a function in {named('custom')}, got none")
     mask = UNKNOWN_MASK if any(x.mask is not None for x in inputs) else None
     return [x.masked(mask) for x in _run(layer, function, (layer.config, arrays), inputs, ctx)]
 

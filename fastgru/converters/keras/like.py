@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._hints import either, like_item, like_option, named
 from ...errors import ConvertError, GraphError, listed
 from ...graph import (
     GRU,
@@ -122,8 +123,8 @@ def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> Graph:
         raise ConvertError("file must hold weights of Keras layers, got none")
     if like is None:
         raise ConvertError(
-            "like must say what the layers are, for the file holds weights only: which layers in which order, "
-            f"their activations, their options. Got none.\n{describe(filled)}"
+            f"{named('like')} must say what the layers are, for the file holds weights only: which layers in which "
+            f"order, their activations, their options. Got none.\n{describe(filled)}"
         )
     chosen, problems = _match(filled, like)
     built: list[Any] = []
@@ -142,19 +143,19 @@ def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> Graph:
             ]
         )
     except GraphError as error:
-        raise ConvertError(f"layers of like must fit each other: {error}") from error
+        raise ConvertError(f"layers of {named('like')} must fit each other: {error}") from error
 
 
 def describe(layers: list[Stored]) -> str:
     """What a file holds, and the line that would select it."""
     found = "\n".join(f"  {layer}" for layer in layers)
-    return f"Layers in the file:\n{found}\nWrite for example like=[{', '.join(map(_guess, layers))}]"
+    return f"Layers in the file:\n{found}\nWrite for example {like_option([*map(_guess, layers)])}"
 
 
 def _match(layers: list[Stored], like: Sequence[Like]) -> tuple[list[tuple[Like, Stored | None]], list[str]]:
     """Each item of `like` with the layer it takes, and what does not match."""
-    named = {item.name for item in like if item.name}
-    free = [layer for layer in layers if layer.name not in named]
+    titles = {item.name for item in like if item.name}
+    free = [layer for layer in layers if layer.name not in titles]
     taking = [item for item in like if not _without_arrays(item.op)]
     chosen: list[tuple[Like, Stored | None]] = []
     problems = []
@@ -169,11 +170,11 @@ def _match(layers: list[Stored], like: Sequence[Like]) -> tuple[list[tuple[Like,
             continue
         chosen.append((item, pool[0]))
         free = [x for x in free if x is not pool[0]]
-    twice = sorted({n for n in named if [i.name for i in taking].count(n) > 1})
-    problems += [f"layer of like must be named once, got {n!r} more often" for n in twice]
+    twice = sorted({n for n in titles if [i.name for i in taking].count(n) > 1})
+    problems += [f"layer of {named('like')} must be named once, got {n!r} more often" for n in twice]
     if free and any(item.name is None for item in taking):
         left = ", ".join(layer.name for layer in free)
-        problems.append(f"like without names must take every layer of the file, got none for {left}")
+        problems.append(f"{named('like')} without names must take every layer of the file, got none for {left}")
     return chosen, problems
 
 
@@ -199,7 +200,7 @@ def _build(item: Like, arrays: list[Array]) -> Any:
         try:
             return item.op(**item.attributes)
         except TypeError as error:
-            raise ConvertError(f"like({item.op.__name__}) must say all that the class needs, got {error}") from error
+            raise ConvertError(f"{item} in {named('like')} must say all that the class needs, got {error}") from error
     if item.op is Bidirectional and item.inner is not None:
         if len(arrays) % 2:
             raise ConvertError(f"Bidirectional must have two equal sets of arrays, got {len(arrays)} arrays")
@@ -211,11 +212,13 @@ def _build(item: Like, arrays: list[Array]) -> Any:
     form = FORMS.get(item.op)
     if form is None:
         known = ", ".join(op.__name__ for op in (*GATES, Bidirectional, *FORMS))
-        raise ConvertError(f"class in like must be one of {known} or one without arrays, got {item.op.__name__}")
+        raise ConvertError(
+            f"class in {named('like')} must be one of {known} or one without arrays, got {item.op.__name__}"
+        )
     if not len(form.names) - form.optional <= len(arrays) <= len(form.names):
         raise ConvertError(f"arrays must be {', '.join(form.names)}, got {_shapes(arrays)}")
     if item.op in (LayerNorm, BatchNorm) and "eps" not in item.attributes:
-        raise ConvertError(f"like({item.op.__name__}) must say eps=..., got none (the default of Keras is 1e-3)")
+        raise ConvertError(f"{item} in {named('like')} must say eps=..., got none (the default of Keras is 1e-3)")
     if item.layout is not None:
         raise ConvertError(f"layout of {item} must be None, got {item.layout!r}")
     return form.build(arrays, item.attributes)
@@ -227,8 +230,9 @@ def _recurrent(item: Like, arrays: list[Array]) -> Recurrent:
         expected = f"kernel (I, {gates}*H), recurrent_kernel (H, {gates}*H), bias"
         raise ConvertError(f"arrays of {item} must be {expected}, got {_shapes(arrays)}")
     kernel, recurrent, bias = [*arrays, None][:3]
+    layout = either("layout='cudnn'", "layout=cudnn")
     if bias is not None and not cudnn and bias.shape == (2 * gates * len(arrays[1]),):
-        raise ConvertError(f"{item} must say layout='cudnn', got a flat bias {bias.shape} of both halves")
+        raise ConvertError(f"{item} must say {layout}, got a flat bias {bias.shape} of both halves")
     if cudnn:
         kernel, recurrent, bias = dialects.uncudnn(kernel, recurrent, bias, gates=gates)
     attributes = {"mask_output": "carry", **item.attributes}
@@ -251,32 +255,32 @@ def _guess(layer: Stored) -> str:
     """What to write in `like` for a layer, as far as its arrays tell."""
     arrays = list(layer.arrays.values())
     paths = list(layer.arrays)
-    name = f"name={layer.name!r}"
+    name = layer.name
     if any("backward" in path for path in paths):
         half = len(arrays) // 2
-        return f"like(Bidirectional, {name}, inner={_guess_cell(arrays[:half], '...')})"
+        return like_item("Bidirectional", name=name, inner=_guess_cell(arrays[:half]))
     shapes = [a.shape for a in arrays]
     if len(shapes) in (2, 3) and len(shapes[0]) == len(shapes[1]) == 2 and shapes[0][1] == shapes[1][1]:
-        return _guess_cell(arrays, name)
+        return _guess_cell(arrays, name=name)
     dims = tuple(len(s) for s in shapes)
     if dims[:1] in ((3,), (4,), (5,)) and dims[1:] in ((), (1,)):
-        return f"like({TimeConv.__name__ if dims[0] == 3 else Conv.__name__}, {name})"
+        return like_item(TimeConv.__name__ if dims[0] == 3 else Conv.__name__, name=name)
     for op, ranks in ((Embedding, (2,)), (Dense, (2, 1)), (LayerNorm, (1, 1)), (BatchNorm, (1, 1, 1, 1))):
         if dims == ranks and not (op is Embedding and not any("embed" in p + (layer.stem or "") for p in paths)):
-            return f"like({op.__name__}, {name}{', eps=1e-3' if len(set(dims)) == 1 and 1 in dims else ''})"
-    return f"like(..., {name})"
+            eps: dict[str, Any] = {"eps": 1e-3} if len(set(dims)) == 1 and 1 in dims else {}
+            return like_item(op.__name__, name=name, **eps)
+    return like_item(None, name=name)
 
 
-def _guess_cell(arrays: list[Array], name: str) -> str:
+def _guess_cell(arrays: list[Array], **said: Any) -> str:
     """A recurrent layer by the number of gates in its recurrent kernel (H, G*H)."""
     shape = arrays[1].shape if len(arrays) > 1 and arrays[1].ndim == 2 else (1, 0)
     op = {gates: op for op, gates in GATES.items()}.get(shape[1] // max(shape[0], 1))
     if op is None:
-        return f"like(..., {name})"
-    said = [op.__name__, *([name] if name != "..." else [])]
+        return like_item(None, **said)
     bias = arrays[2].shape if len(arrays) > 2 else ()
     if bias == (2 * shape[1],):
-        said.append("layout='cudnn'")
+        said["layout"] = "cudnn"
     elif op is GRU and bias == (shape[1],):
-        said.append("reset_after=False")
-    return f"like({', '.join(said)})"
+        said["reset_after"] = False
+    return like_item(op.__name__, **said)

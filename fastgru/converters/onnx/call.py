@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
+from ..._hints import option
 from ...errors import ConvertError, GraphError
 from ...graph import Activate, Activation, Binary, Cast, Op, Unary
 from ..tensors.emit import Emitter
@@ -193,7 +194,7 @@ class Call:
         value = self.value(index)
         if isinstance(value, Tensor):
             origins = self.emit.origins(value.value)
-            told = f": give {', '.join(map(repr, sorted(origins)))} by fix=" if origins else ""
+            told = f": give {', '.join(map(repr, sorted(origins)))} by {option('fix')}" if origins else ""
             raise NotConstant(f"{what} (input {index}) must be constant, got a computed value{told}", origins)
         return value
 

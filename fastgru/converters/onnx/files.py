@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..._hints import either, named
 from ...errors import ConvertError, require
 from ...graph import Like
 from .. import Imported
@@ -43,7 +44,10 @@ def import_onnx(
         Listing every operator, attribute and size that cannot be imported, with the nodes.
     """
     if like is not None:
-        raise ConvertError(f"like must be None for an ONNX file, which describes itself, got {len(like)} layers")
+        raise ConvertError(
+            f"{named('like')} must be {either('None', 'omitted')} for an ONNX file, which describes itself, got "
+            f"{len(like)} layers"
+        )
     require("onnx", extra="onnx", purpose="importing ONNX files")
     from . import oracle
     from .axes import layouts_shown

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._hints import option
 from ...errors import ConvertError
 from ..tensors.values import Array, Dim, Size, is_symbolic, product, quotient
 from .call import Call
@@ -83,7 +84,7 @@ def _equal(a: Size, b: Size) -> bool:
         return True
     if any(not isinstance(x, Dim) and x <= 0 for x in (a, b)):
         return False  # no batch has as few rows, no sequence as few steps
-    raise ConvertError(f"sizes must be known to be compared, got {a} and {b}: fix them with shapes=")
+    raise ConvertError(f"sizes must be known to be compared, got {a} and {b}: fix them with {option('shapes')}")
 
 
 def _cast(call: Call) -> list[Array]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._hints import option
 from ...errors import ConvertError
 from ...graph import Spec
 from .steps import parted
@@ -34,7 +35,7 @@ class Dim:
     symbols: tuple[str, ...]
 
     def __index__(self) -> int:
-        raise ConvertError(f"size must be fixed here, got {self}: fix it by shapes=")
+        raise ConvertError(f"size must be fixed here, got {self}: fix it by {option('shapes')}")
 
     __int__ = __float__ = __index__
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from math import gcd
 from typing import Protocol
 
+from ..._hints import option
 from ...errors import ConvertError
 from ...graph import Concat, Op
 from .steps import may_agree, parted
@@ -165,7 +166,9 @@ def over_rows(call: Builder, x: Tensor, axes: Sequence[int], apply: Callable[[st
     value = view(call, x, [*rows, *(x.frame_axis(a) for a in axes)])
     frame, count = call.shape(value)[len(rows) :], elements(sizes)
     if count > MOST_ROWS:
-        raise ConvertError(f"rows of a fixed batch must be at most {MOST_ROWS}, got {count}: tell it by axes= as 'B'")
+        raise ConvertError(
+            f"rows of a fixed batch must be at most {MOST_ROWS}, got {count}: tell it by {option('axes')} as 'B'"
+        )
     value = call.reshape(value, (count, *frame))
     parts = [apply(call.reshape(call.cut(value, 0, i, i + 1), frame)) for i in range(count)]
     parts = [call.reshape(part, (1, *call.shape(part))) for part in parts]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..._hints import named
 from ...errors import ConvertError
 
 STORAGES = {  # torch storage class -> the NumPy type of its elements, and what to make of them
@@ -53,7 +54,7 @@ class Archive:
         if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in self.entries):
             raise ConvertError(
                 f"{what} must be written by torch.save, got TorchScript: save its state_dict() instead, "
-                "or name it .jit and give example_inputs"
+                f"or name it .jit and give {named('example_inputs')}"
             )
         if sum(info.file_size for info in archive.infolist()) > size:
             raise ConvertError(f"{what} must unpack to at most its {size} bytes, got entries that declare more")

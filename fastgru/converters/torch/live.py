@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from ..._hints import named, option
 from ...errors import ConvertError, GraphError
 from ...graph import Graph, Like
 from .. import Imported
@@ -72,7 +73,9 @@ def import_module(
     (1, 5, 2)
     """
     if like is not None:
-        raise ConvertError(f"like must be None for a live module, which describes itself, got {len(like)} layers")
+        raise ConvertError(
+            f"{named('like')} must be None for a live module, which describes itself, got {len(like)} layers"
+        )
     if example_inputs is None and (axes is not None or states is not None):
         raise ConvertError("example_inputs must be given with axes or states, got none")
     alone = not isinstance(example_inputs, Sequence | Mapping) or len(example_inputs) == 1
@@ -81,7 +84,9 @@ def import_module(
             return _import_chain(module)
         except ConvertError as error:
             if example_inputs is None:
-                raise ConvertError(f"{error} (with example_inputs= torch.export is asked to trace it)") from error
+                raise ConvertError(
+                    f"{error} (with {option('example_inputs')} torch.export is asked to trace it)"
+                ) from error
     from ..torch_export.exported import import_exported  # takes a second to load: chains of layers need not wait
 
     return import_exported(module, example_inputs, axes, states)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..._hints import either
 from ...errors import ConvertError, listed
 from ...graph import Graph, Recurrent, Spec, State
 from ..tensors.emit import Emitter
@@ -222,9 +223,8 @@ class _Attempt:
         ends = [n for n, y in outputs.items() if self.is_final(y.value)]
         if len(ends) == len(outputs):
             return outputs
-        self.notes += [
-            f"output {n!r} is left out: it is the final state of layers (states={{}} keeps it)" for n in ends
-        ]
+        keeps = either("states={}", "--state none")
+        self.notes += [f"output {n!r} is left out: it is the final state of layers ({keeps} keeps it)" for n in ends]
         return {n: y for n, y in outputs.items() if n not in ends}
 
     def is_final(self, value: str) -> bool:

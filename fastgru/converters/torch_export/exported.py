@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
+from ..._hints import named, option
 from ...errors import ConvertError, GraphError
 from .. import Imported
 from .axes import Layout, candidates, enlarged
@@ -86,7 +87,10 @@ def import_program(
     layers = any(isinstance(m, nn.RNNBase) for m in source.module.modules())
     layouts = candidates(source.module, source.arguments, axes or {})
     if not layouts:
-        raise ConvertError("example_inputs must have one number of rows and one of steps, got others: give axes=")
+        raise ConvertError(
+            f"{named('example_inputs')} must have one number of rows and one of steps, got others: give "
+            f"{option('axes')}"
+        )
     for layout in layouts:
         stage = 0
         try:

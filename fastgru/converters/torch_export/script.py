@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..._hints import either, named
 from ...errors import ConvertError
 from ...graph import Like, Spec
 from .. import Imported
@@ -58,7 +59,10 @@ def import_script(
         As `import_exported`; also when a branch depends on what is computed.
     """
     if like is not None:
-        raise ConvertError(f"like must be None for TorchScript, which describes itself, got {len(like)} layers")
+        raise ConvertError(
+            f"{named('like')} must be {either('None', 'omitted')} for TorchScript, which describes itself, got "
+            f"{len(like)} layers"
+        )
     module = source if isinstance(source, torch.jit.ScriptModule) else _load(source)
     if not hasattr(module, "forward"):
         raise ConvertError(
@@ -66,7 +70,8 @@ def import_script(
         )
     if example_inputs is None:
         raise ConvertError(
-            "example_inputs must be given for TorchScript, got none: the sizes of the arguments are not in it"
+            f"{named('example_inputs')} must be given for TorchScript, got none: the sizes of the arguments are "
+            f"not in it{either('', ' (such as --example 1,100,40 for each)')}"
         )
     module = copy.deepcopy(module).eval()
     fresh = copy.deepcopy(module)
@@ -108,13 +113,17 @@ def _joined(examples: Any, fixed: Mapping[str, Any], signature: inspect.Signatur
     """Examples and fixed arguments by name."""
     unknown = [n for n in fixed if n not in signature.parameters]
     if unknown:
-        raise ConvertError(f"fix must name parameters ({', '.join(signature.parameters)}), got {', '.join(unknown)}")
+        raise ConvertError(
+            f"{named('fix')} must name parameters ({', '.join(signature.parameters)}), got {', '.join(unknown)}"
+        )
     if isinstance(examples, Mapping):
         return {**examples, **fixed}
     given = list(examples) if isinstance(examples, tuple | list) else [examples]
     free = [n for n in signature.parameters if n not in fixed]
     if len(given) > len(free):
-        raise ConvertError(f"example_inputs must be at most {len(free)} for {', '.join(free)}, got {len(given)}")
+        raise ConvertError(
+            f"{named('example_inputs')} must be at most {len(free)} for {', '.join(free)}, got {len(given)}"
+        )
     return {**dict(zip(free, given, strict=False)), **fixed}
 
 

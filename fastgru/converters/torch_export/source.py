@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from ..._hints import named
 from ...errors import ConvertError
 from ..damage import line_of
 from ..torch.oracle import evaluating
@@ -63,7 +64,7 @@ class Source:
             if isinstance(leaf, torch.Tensor)
         ]
         if not arguments:
-            raise ConvertError("example_inputs must have a tensor, got none")
+            raise ConvertError(f"{named('example_inputs')} must have a tensor, got none")
         return cls(module, names, leaves, tree, arguments)
 
     def filled(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -124,7 +125,7 @@ def _positional(what: str, signature: inspect.Signature, examples: Any) -> tuple
         else:
             bound = signature.bind(examples)
     except TypeError as error:
-        raise ConvertError(f"example_inputs must fit forward of {what}{signature}, got {error}") from error
+        raise ConvertError(f"{named('example_inputs')} must fit forward of {what}{signature}, got {error}") from error
     bound.apply_defaults()
     names, values = [], []
     for name, value in bound.arguments.items():
