@@ -1,4 +1,4 @@
-"""Names in messages: the few nearest to the one that was given."""
+"""Names and numbers in messages: the few names nearest to the one that was given, and counts of things."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ def nearest(word: object, names: Iterable[object], most: int = MOST) -> str:
     shown = [*_like(word, known, most), *known]
     more = f", ... ({len(known)} in all)" if len(known) > most else ""
     return ", ".join(name[:SHOWN] or "''" for name in list(dict.fromkeys(shown))[:most]) + more or "none"
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things in words: ``1 column``, ``3 columns``.
+
+    Examples
+    --------
+    >>> counted(1, "row"), counted(1000, "row")
+    ('1 row', '1,000 rows')
+    """
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _like(word: object, known: list[str], most: int) -> list[str]:

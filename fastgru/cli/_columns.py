@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .._hints import either
-from .._names import SHOWN, nearest
+from .._names import SHOWN, counted, nearest
 from ..errors import DataError
 from ..graph import Spec
 
@@ -180,17 +180,6 @@ def _suggestion(word: str, header: Sequence[str]) -> str:
     near = difflib.get_close_matches(word.lower(), [title.lower() for title in header], 3, CLOSE)
     said = [title[:SHOWN] for title in header if title.lower() in near]
     return f"nearest: {', '.join(said)}" if said else f"the header has {nearest(None, header, 10)}"
-
-
-def counted(count: int, what: str) -> str:
-    """Return a number of things in words: ``1 column``, ``3 columns``.
-
-    Examples
-    --------
-    >>> counted(1, "row"), counted(1000, "row")
-    ('1 row', '1,000 rows')
-    """
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def is_index(word: str) -> bool:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._names import counted
 from ..errors import DataError
-from ._columns import counted
 
 if TYPE_CHECKING:
     from .. import Model

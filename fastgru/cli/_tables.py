@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._hints import either
+from .._names import counted
 from ..errors import DataError
 from ..graph import Spec
 from ._collection import no_collection
-from ._columns import EVERYTHING, Wanted, counted, is_index, is_number, layout, plain
+from ._columns import EVERYTHING, Wanted, is_index, is_number, layout, plain
 
 Array = NDArray[Any]
 LONGEST = 64 << 20  # bytes of a line: one without an end must be an error

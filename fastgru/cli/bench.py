@@ -13,11 +13,11 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from .._names import counted
 from ..errors import DataError
 from ..selftest import make_input
 from . import _progress, _show
 from ._collection import no_collection
-from ._columns import counted
 
 if TYPE_CHECKING:
     from .. import Model

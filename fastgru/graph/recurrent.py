@@ -7,6 +7,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from .._arrays import as_array
+from .._names import counted
 from ..errors import GraphError, listed
 from . import dialects
 from .activations import Activation
@@ -271,7 +272,7 @@ def directions(cls: type[Any], build: Any, direction: str, arrays: dict[str, Any
         raise GraphError(f"direction must be 'forward', 'reverse' or 'bidirectional', got {direction!r}")
     given = {name: None if a is None else as_array(a, name) for name, a in arrays.items()}
     problems = [
-        f"{name} must have {count} direction(s) on its first axis, got shape {a.shape}"
+        f"{name} must have {counted(count, 'direction')} on its first axis, got shape {a.shape}"
         for name, a in given.items()
         if a is not None and (a.ndim == 0 or a.shape[0] != count)
     ]

@@ -44,9 +44,9 @@ def test_all_unsupported_operators_are_listed_at_once(tmp_path):
     proto.opset_import.append(make_opsetid("some.where", 1))
     text = refused(proto, tmp_path, "^4 problems")
     for part in (
-        "got Det at node(s) 'second': fastgru/converters/onnx/elementwise.py would hold it",
-        "got NonZero at node(s) 'first', 'third': fastgru/converters/onnx/shapes.py would hold it",
-        "got some.where::Own at node(s) 'own': fastgru/converters/onnx/some_where.py would hold it",
+        "got Det at node 'second': fastgru/converters/onnx/elementwise.py would hold it",
+        "got NonZero at nodes 'first', 'third': fastgru/converters/onnx/shapes.py would hold it",
+        "got some.where::Own at node 'own': fastgru/converters/onnx/some_where.py would hold it",
         "node 'cell' (GRU): W (input 1) must be constant",
     ):
         assert part in text

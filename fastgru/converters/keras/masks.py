@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
+from ..._names import counted
 from ...errors import ConvertError
 from .masking import join, mask_of
 from .values import Context, Layer, Value
@@ -76,7 +77,9 @@ def _join(layer: Layer, parts: list[Any], ctx: Context, *, either: bool) -> Expr
 
 def _parts(layer: Layer, operands: list[Any], count: int) -> list[Any]:
     if len(operands) != count or not all(isinstance(p, Expression) for p in operands):
-        raise ConvertError(f"{layer} must be used on {count} mask(s) only, got {len(operands)} operand(s)")
+        raise ConvertError(
+            f"{layer} must be used on {counted(count, 'mask')} only, got {counted(len(operands), 'operand')}"
+        )
     return operands
 
 

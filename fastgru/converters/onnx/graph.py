@@ -48,8 +48,9 @@ class Translator:
     def report(self) -> list[str]:
         """Every problem met so far; operators without a translation first, each with its nodes."""
         found = [
-            f"operator must be one that fastgru imports, got {f'{domain}::' * bool(domain)}{kind} at node(s) "
-            f"{', '.join(map(repr, names[:20]))}{', ...' * (len(names) > 20)}: {file} would hold it"
+            f"operator must be one that fastgru imports, got {f'{domain}::' * bool(domain)}{kind} at "
+            f"node{'s' * (len(names) > 1)} {', '.join(map(repr, names[:20]))}{', ...' * (len(names) > 20)}: "
+            f"{file} would hold it"
             for (domain, kind, file), names in sorted(self.unsupported.items())
         ]
         found += self.problems

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._names import counted
 from ...errors import ConvertError, GraphError
 from ...graph import GRU, LSTM, RNN, Concat, Recurrent
 from ..tensors.emit import Start
@@ -117,7 +118,9 @@ def _ops(
     arrays = {"W": w, "R": r, "B": b} | ({"P": p} if kind == "LSTM" else {})
     for name, array in arrays.items():
         if array is not None and (array.ndim != (3 if name in "WR" else 2) or array.shape[0] != len(reverse)):
-            raise ConvertError(f"{name} must have a first axis of {len(reverse)} direction(s), got {array.shape}")
+            raise ConvertError(
+                f"{name} must have a first axis of {counted(len(reverse), 'direction')}, got {array.shape}"
+            )
     hidden = call.attr("hidden_size", r.shape[2])
     if hidden != r.shape[2]:
         raise ConvertError(f"hidden_size must be that of R, {r.shape[2]}, got {hidden}")
