@@ -357,6 +357,19 @@ def test_quantize_some_layers_within_an_error_on_given_input(cli, saved, tmp_pat
     assert [n.op.precision for n in fastgru.load(output).graph.nodes] == ["int8", "float32"]
 
 
+def test_quantize_takes_columns_of_a_table(cli, saved, tmp_path):
+    rows = "".join(f"d;{';'.join(map(str, row))}\n" for row in X).replace(".", ",")
+    (tmp_path / "x.csv").write_text(f"day;a;b;c\n{rows}")
+    words = ("quantize", saved / "gru.fgru", "-o", tmp_path / "q.fgru", "--calibration", tmp_path / "x.csv")
+    dialect = ("--separator", ";", "--decimal", ",")
+    text = cli(*words, "--columns", "a,b,c", *dialect)
+    (tmp_path / "plain.csv").write_text(csv_of(X))
+    plain = cli(*words[:-1], tmp_path / "plain.csv")
+    assert re.search(r"max error of 'dense' \S+", text)[0] == re.search(r"max error of 'dense' \S+", plain)[0]
+    assert "--columns chooses from day, a, b, c" in cli(*words, *dialect, code=2)
+    assert "--calibration must be given with --columns" in cli(*words[:-2], "--columns", "a", code=2)
+
+
 def test_fast_gates(cli, saved, tmp_path):
     fast, back = tmp_path / "fast.fgru", tmp_path / "back.fgru"
     text = cli("quantize", saved / "gru.fgru", "-o", fast, "--precision", "float32", "--activations", "fast")
