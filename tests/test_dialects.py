@@ -136,7 +136,7 @@ BAD = [
         lambda: GRU.from_keras(draw(I, 15), draw(H, 15), draw(15)),
         r"bias must have shape \(2, 3H\) with reset_after=True",
     ),
-    (lambda: GRU.from_onnx(draw(2, 15, I), draw(1, 15, H)), r"W must have 1 direction\(s\) .* got shape \(2, 15, 3\)"),
+    (lambda: GRU.from_onnx(draw(2, 15, I), draw(1, 15, H)), r"W must have 1 direction .* got shape \(2, 15, 3\)"),
     (lambda: GRU.from_onnx(draw(1, 15, I), draw(1, 15, H), linear_before_reset=2), "must be 0 or 1, got 2"),
     (lambda: RNN.from_onnx(draw(1, 5, I), draw(1, 5, H), direction="up"), "direction must be .* got 'up'"),
     (lambda: RNN.from_gates((draw(H, H), None)), r"W of candidate must have shape \(H, H\+I\)"),

@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 import pytest
 from cells import make_cell
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -130,6 +130,7 @@ def test_windows_over_a_numpy_file_and_of_a_model_with_fewer_outputs_than_steps(
         np.testing.assert_array_equal(np.load("y.npy"), np.stack(expected), strict=True)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(
     st.lists(st.integers(0, 4), min_size=1, max_size=20), st.none() | st.integers(1, 6), st.booleans(),
     st.integers(1, 12),
@@ -227,6 +228,7 @@ def test_groups_need_a_name_in_every_row_and_a_table(cli):
 CELLS = st.text(st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=5)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(
     st.lists(st.tuples(st.floats(width=32, allow_nan=False), CELLS), min_size=1, max_size=20), st.sampled_from(",;\t")
 )
@@ -243,6 +245,7 @@ def test_tables_read_whole_are_those_read_line_by_line(rows, separator):
     assert whole.groups == ["g"] * len(rows)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(st.lists(st.lists(st.text(max_size=4), min_size=1, max_size=4), min_size=1, max_size=5), st.sampled_from(",;\t"))
 def test_records_read_back(rows, separator):
     text = "".join(_tables.record(row, separator) + "\n" for row in rows)
