@@ -74,7 +74,7 @@ FG_INLINE void output(const fg_cells *c, const vr *o, vr *h) {
   EACH store(STATE(y), o[i] * h[i]);
 }
 
-FG_INLINE void gru_after(const fg_cells *c, int out, const fg_inputs *x, const vr *u) {
+FG_INLINE void gru_after_cell(const fg_cells *c, int out, const fg_inputs *x, const vr *u) {
   const int G = out ? 4 : 3;
   vr rz[2 * FG_FLIGHT], h[FG_FLIGHT], o[FG_FLIGHT];
   EACH rz[i] = x[i][0] + u[i * G], rz[c->n + i] = x[i][1] + u[i * G + 1];
@@ -88,8 +88,10 @@ FG_INLINE void gru_after(const fg_cells *c, int out, const fg_inputs *x, const v
   gate(c, c->n, o);
   output(c, o, h);
 }
+FG_INLINE void gru_after(const fg_cells *c, const fg_inputs *x, const vr *u) { gru_after_cell(c, 0, x, u); }
+FG_INLINE void gru_after_out(const fg_cells *c, const fg_inputs *x, const vr *u) { gru_after_cell(c, 1, x, u); }
 
-FG_INLINE void gru_gates(const fg_cells *c, int out, const fg_inputs *x, const vr *u) {
+FG_INLINE void gru_gates_cell(const fg_cells *c, int out, const fg_inputs *x, const vr *u) {
   const int G = out ? 3 : 2;
   vr rz[2 * FG_FLIGHT], o[FG_FLIGHT];
   EACH rz[i] = x[i][0] + u[i * G], rz[c->n + i] = x[i][1] + u[i * G + 1];
@@ -101,6 +103,8 @@ FG_INLINE void gru_gates(const fg_cells *c, int out, const fg_inputs *x, const v
   gate(c, c->n, o);
   EACH store(STATE(y), o[i]);
 }
+FG_INLINE void gru_gates(const fg_cells *c, const fg_inputs *x, const vr *u) { gru_gates_cell(c, 0, x, u); }
+FG_INLINE void gru_gates_out(const fg_cells *c, const fg_inputs *x, const vr *u) { gru_gates_cell(c, 1, x, u); }
 
 FG_INLINE void gru_candidate(const fg_cells *c, const fg_inputs *x, const vr *u) {
   vr h[FG_FLIGHT], o[FG_FLIGHT];
@@ -113,7 +117,7 @@ FG_INLINE void gru_candidate(const fg_cells *c, const fg_inputs *x, const vr *u)
   output(c, o, h);
 }
 
-FG_INLINE void lstm(const fg_cells *c, int coupled, const fg_inputs *x, const vr *u) {
+FG_INLINE void lstm_cell(const fg_cells *c, int coupled, const fg_inputs *x, const vr *u) {
   const int G = coupled ? 3 : 4, g = coupled ? 1 : 2, n = c->n, gates = coupled ? 1 : 2;
   const real *peephole = (const real *)c->p->peephole;
   vr cell[FG_FLIGHT], a[2 * FG_FLIGHT], new[FG_FLIGHT], o[FG_FLIGHT];
@@ -135,20 +139,12 @@ FG_INLINE void lstm(const fg_cells *c, int coupled, const fg_inputs *x, const vr
   squash(c, n, cell);
   EACH store(STATE(h_new), o[i] * cell[i]);
 }
+FG_INLINE void lstm(const fg_cells *c, const fg_inputs *x, const vr *u) { lstm_cell(c, 0, x, u); }
+FG_INLINE void lstm_coupled(const fg_cells *c, const fg_inputs *x, const vr *u) { lstm_cell(c, 1, x, u); }
 
-/* `kind` is a constant in every caller, so the switch is gone when this is compiled. */
-FG_INLINE void cell(int kind, const fg_cells *c, const fg_inputs *x, const vr *u) {
-  switch (kind) {
-    case FG_RNN: rnn(c, x, u); break;
-    case FG_GRU_AFTER: gru_after(c, 0, x, u); break;
-    case FG_GRU_AFTER_OUT: gru_after(c, 1, x, u); break;
-    case FG_GRU_GATES: gru_gates(c, 0, x, u); break;
-    case FG_GRU_GATES_OUT: gru_gates(c, 1, x, u); break;
-    case FG_GRU_CANDIDATE: gru_candidate(c, x, u); break;
-    case FG_LSTM: lstm(c, 0, x, u); break;
-    case FG_LSTM_COUPLED: lstm(c, 1, x, u); break;
-    default: EACH store(STATE(h_new), u[i]); break; /* FG_PROJECT */
-  }
+FG_INLINE void project(const fg_cells *c, const fg_inputs *x, const vr *u) {
+  (void)x;
+  EACH store(STATE(h_new), u[i]);
 }
 
 #endif

@@ -15,36 +15,34 @@ typedef struct {
 
 /* The totals of a row, by P panels, to its first columns. */
 FG_INLINE void product_store(const product_job *job, fg_idx row, fg_idx panel, int P, int G, const vr *acc) {
-  const fg_idx from = panel * G * FG_LANES;
-  if (from + P * G * FG_LANES <= job->columns) {
-    for (int i = 0; i < P * G; i++) store(job->c[row] + from + i * FG_LANES, acc[i]);
-    return;
-  }
-  for (int i = 0; i < P * G && from + i * FG_LANES < job->columns; i++)
-    store_some(job->c[row] + from + i * FG_LANES, acc[i], job->columns - from - i * FG_LANES);
+  const fg_idx from = panel * G * FG_LANES, left = job->columns - from;
+  const fg_idx whole = left >= P * G * FG_LANES ? P * G : left / FG_LANES, rest = left - whole * FG_LANES;
+  real *c = job->c[row] + from;
+  for (fg_idx i = 0; i < whole; i++) store(c + i * FG_LANES, acc[i]);
+  if (whole < P * G && rest > 0) store_some(c + whole * FG_LANES, acc[whole], rest);
 }
 
 FG_INLINE const real *bias_at(const product_job *job, fg_idx panel, int G) {
   return job->bias ? job->bias + panel * G * FG_LANES : NULL;
 }
 
-FG_INLINE void product_one(const product_job *job, fg_idx panel, int P, int G, int far) {
+FG_INLINE void product_one(const product_job *job, fg_idx panel, int P, enum fg_shape shape, int G) {
   vr acc[FG_TILE];
   tile_start(1, P, G, acc, bias_at(job, panel, G));
-  tile(1, P, G, acc, job->a, job->w, panel, 0, job->w->inner, far);
+  tile(shape, G, acc, job->a, job->w, panel, 0, job->w->inner);
   product_store(job, 0, panel, P, G, acc);
 }
 
 /* Panels outside, rows inside: the weights pass through the caches once for the whole group. */
 FG_INLINE void product_group(const product_job *job, fg_idx n, int G) {
   const fg_idx panels = job->w->panels;
-  fg_idx p = 0;
-  if (n == 1) {
-#define FG_AT(P, far) product_one(job, p, P, G, far)
-    FG_EACH_PANELS(G, job->w, p, panels, FG_AT);
-#undef FG_AT
+  const int far = is_far(job->w, weight_bytes(job->w));
+  enum fg_shape shape;
+  for (fg_idx p = 0, P; n == 1 && p < panels; p += P) {
+    P = next_panels(G, far, p, panels, &shape);
+    product_one(job, p, (int)P, shape, G);
   }
-  for (; p < panels; p++) {
+  for (fg_idx p = 0; n > 1 && p < panels; p++) {
     vr acc[FG_GROUP * 4];
     tile_start(n, 1, G, acc, bias_at(job, p, G));
     tile_rows(G, acc, job->a, n, job->w, p);

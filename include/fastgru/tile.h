@@ -123,6 +123,7 @@ typedef void tile_fn(vr *acc, const real *const *a, const void *w, fg_idx K, fg_
                                                      fg_idx from, fg_idx to) {                            \
     tile_sum(R, P, G, item, acc, a, w, K, from, to, far);                                                 \
   }
+enum fg_shape { FG_SHAPE_MANY, FG_SHAPE_FOUR, FG_SHAPE_TWO, FG_SHAPE_ONE, FG_SHAPE_WIDE, FG_SHAPE_PAIR, FG_SHAPE_FAR, FG_SHAPES };
 #define FG_TILES(G, name, item)                                   \
   FG_TILE_OF(name##_many_##G, FG_ROWS(G), 1, G, item, 0)          \
   FG_TILE_OF(name##_four_##G, 4, 1, G, item, 0)                   \
@@ -131,28 +132,28 @@ typedef void tile_fn(vr *acc, const real *const *a, const void *w, fg_idx K, fg_
   FG_TILE_OF(name##_wide_##G, 1, FG_PANELS(G), G, item, 0)        \
   FG_TILE_OF(name##_pair_##G, 1, 2, G, item, 0)                   \
   FG_TILE_OF(name##_far_##G, 1, FG_FAR_PANELS(G), G, item, 1)
-#define FG_TILE_ROW(G, name) \
-  {name##_many_##G, name##_four_##G, name##_two_##G, name##_one_##G, name##_wide_##G, name##_far_##G, name##_pair_##G}
+#define FG_TILE_ROW(G, name)                                                                                   \
+  {name##_many_##G, FG_ROWS(G) == 4 ? name##_many_##G : name##_four_##G, name##_two_##G, name##_one_##G,       \
+   name##_wide_##G, name##_pair_##G, name##_far_##G}
 #define FG_TILE_TABLE(name) \
   {{0}, FG_TILE_ROW(1, name), FG_TILE_ROW(2, name), FG_TILE_ROW(3, name), FG_TILE_ROW(4, name)}
 #define FG_ALL_TILES(name, item) \
   FG_TILES(1, name, item) FG_TILES(2, name, item) FG_TILES(3, name, item) FG_TILES(4, name, item)
 FG_ALL_TILES(tile, sizeof(real))
 #ifdef FG_DOUBLE
-static tile_fn *const tiles[1][5][7] = {FG_TILE_TABLE(tile)};
+static tile_fn *const tiles[1][5][FG_SHAPES] = {FG_TILE_TABLE(tile)};
 #else
 FG_ALL_TILES(half, FG_HALF)
-static tile_fn *const tiles[2][5][7] = {FG_TILE_TABLE(tile), FG_TILE_TABLE(half)}; /* by fg_format */
+static tile_fn *const tiles[2][5][FG_SHAPES] = {FG_TILE_TABLE(tile), FG_TILE_TABLE(half)}; /* by fg_format */
 #endif
 
 FG_INLINE fg_idx weight_bytes(const fg_matrix *m) { return m->format == FG_FLOAT16 ? FG_HALF : sizeof(real); }
 
-/* R, P and G are constants in every caller. */
-FG_INLINE void tile(int R, int P, int G, vr *acc, const real *const *a, const fg_matrix *m, fg_idx panel, fg_idx from,
-                    fg_idx to, int far) {
+/* G is a constant in every caller, the shape need not be. */
+FG_INLINE void tile(enum fg_shape shape, int G, vr *acc, const real *const *a, const fg_matrix *m, fg_idx panel,
+                    fg_idx from, fg_idx to) {
   const char *w = (const char *)m->data + panel * m->inner * G * FG_LANES * weight_bytes(m);
-  tiles[m->format][G][far ? 5 : P == 2 ? 6 : P > 1 ? 4 : R == FG_ROWS(G) ? 0 : R == 4 ? 1 : R == 2 ? 2 : 3](
-    acc, a, w, m->inner, from, to);
+  tiles[m->format][G][shape](acc, a, w, m->inner, from, to);
 }
 
 /* acc[i * G + g] += the products of n rows by one panel. Depth by depth: weights of some FG_DEPTH bytes stay in the L1
@@ -165,10 +166,10 @@ FG_INLINE void tile_rows(int G, vr *acc, const real *const *a, fg_idx n, const f
   for (fg_idx from = 0; from < K; from += depth) {
     const fg_idx to = from + depth < K ? from + depth : K;
     fg_idx i = 0;
-    for (; i + FG_ROWS(G) <= n; i += FG_ROWS(G)) tile(FG_ROWS(G), 1, G, acc + i * G, a + i, m, panel, from, to, 0);
-    for (; i + 4 <= n; i += 4) tile(4, 1, G, acc + i * G, a + i, m, panel, from, to, 0);
-    for (; i + 2 <= n; i += 2) tile(2, 1, G, acc + i * G, a + i, m, panel, from, to, 0);
-    if (i < n) tile(1, 1, G, acc + i * G, a + i, m, panel, from, to, 0);
+    for (; i + FG_ROWS(G) <= n; i += FG_ROWS(G)) tile(FG_SHAPE_MANY, G, acc + i * G, a + i, m, panel, from, to);
+    for (; i + 4 <= n; i += 4) tile(FG_SHAPE_FOUR, G, acc + i * G, a + i, m, panel, from, to);
+    for (; i + 2 <= n; i += 2) tile(FG_SHAPE_TWO, G, acc + i * G, a + i, m, panel, from, to);
+    if (i < n) tile(FG_SHAPE_ONE, G, acc + i * G, a + i, m, panel, from, to);
   }
 }
 
@@ -193,22 +194,22 @@ FG_INLINE fg_idx stretch_of(const fg_matrix *m, fg_idx panel_bytes, int group) {
     run(from, from + n_panels);                                           \
   }
 
-/* Calls at(P, far) for the panels p .. to - 1 of one row, and moves p. What is left over goes by twos: a panel alone
- * has too few chains (100 steps of 32 units, two panels: 14.4 us, one by one 17.5). */
-#define FG_EACH_PANELS(G, m, p, to, at)                                                      \
-  do {                                                                                       \
-    if (is_far(m, weight_bytes(m)))                                                          \
-      for (; p + FG_FAR_PANELS(G) <= (to); p += FG_FAR_PANELS(G)) at(FG_FAR_PANELS(G), 1);   \
-    for (; p + FG_PANELS(G) <= (to) && p + 4 != (to); p += FG_PANELS(G)) at(FG_PANELS(G), 0); \
-    for (; p + 2 <= (to); p += 2) at(2, 0);                                                  \
-  } while (0)
+/* How many of the panels p .. to - 1 of one row to take next, and by which tile. What is left over goes by twos: a panel
+ * alone has too few chains (100 steps of 32 units, two panels: 14.4 us, one by one 17.5). */
+FG_INLINE int next_panels(int G, int far, fg_idx p, fg_idx to, enum fg_shape *shape) {
+  if (far && p + FG_FAR_PANELS(G) <= to) return *shape = FG_SHAPE_FAR, FG_FAR_PANELS(G);
+  if (p + FG_PANELS(G) <= to && p + 4 != to) return *shape = FG_SHAPE_WIDE, FG_PANELS(G);
+  if (p + 2 <= to) return *shape = FG_SHAPE_PAIR, 2;
+  return *shape = FG_SHAPE_ONE, 1;
+}
 
-/* Start of the chains: the bias of the panels, or zero. bias: (P, G, L) or NULL */
-FG_INLINE void tile_start(fg_idx R, int P, int G, vr *acc, const real *bias) {
-  for (int i = 0; i < P * G; i++) {
-    const vr b = bias ? *(const vr *)(bias + i * FG_LANES) : splat(0);
-    for (fg_idx r = 0; r < R; r++) acc[r * P * G + i] = b;
-  }
+/* Start of the chains of R rows by P panels: the bias of the panels, or zero. bias: (P, G, L) or NULL */
+FG_INLINE void tile_start(fg_idx R, fg_idx P, int G, vr *acc, const real *bias) {
+  for (fg_idx p = 0; p < P; p++)
+    FG_EACH(g, G) {
+      const vr b = bias ? *(const vr *)(bias + (p * G + g) * FG_LANES) : splat(0);
+      for (fg_idx r = 0; r < R; r++) acc[(r * P + p) * G + g] = b;
+    }
 }
 
 FG_INLINE fg_idx row_number(const fg_span *rows, fg_idx i) {
