@@ -27,19 +27,14 @@ FG_INLINE vr folded(int function, vr lanes, vr x) {
   }
 }
 
-/* Two lanes made one: sums of squares and of magnitudes are sums from here on. */
-FG_INLINE vr merged(int function, vr a, vr b) {
-  return folded(function == FG_FOLD_SUM_SQUARE || function == FG_FOLD_SUM_ABS ? FG_FOLD_SUM : function, a, b);
-}
-
 /* 16 lanes made one, the upper half onto the lower each time. */
 FG_INLINE real fold_lanes(int function, vr *part) {
   FG_UNROLL for (int p = FG_PARTS / 2; p > 0; p /= 2)
-    FG_UNROLL for (int i = 0; i < p; i++) part[i] = merged(function, part[i], part[i + p]);
+    FG_UNROLL for (int i = 0; i < p; i++) part[i] = folded(function, part[i], part[i + p]);
   FG_UNROLL for (int half = FG_LANES / 2; half > 0; half /= 2) {
     vr upper;
     FG_UNROLL for (int i = 0; i < FG_LANES; i++) upper[i] = part[0][(i + half) % FG_LANES];
-    part[0] = merged(function, part[0], upper);
+    part[0] = folded(function, part[0], upper);
   }
   return part[0][0];
 }
@@ -58,19 +53,28 @@ FG_INLINE void fold_packed(int function, vr *part, const real *x, fg_idx n) {
 
 /* One vector of outputs: x + offset[k] is their element k; lane k % 16 is a vector, too. */
 FG_INLINE void fold_across(int function, int lay, vr *lanes, const real *x, fg_idx stride, const fg_idx *offset,
-                           fg_idx n, fg_idx outputs) {
+                           fg_idx n) {
   fg_idx k = 0;
   for (; k + FG_FOLD <= n; k += FG_FOLD)
     FG_UNROLL for (int j = 0; j < FG_FOLD; j++)
-      lanes[j] = folded(function, lanes[j], load_lanes(lay, x + offset[k + j], stride, outputs));
+      lanes[j] = folded(function, lanes[j], load_lanes(lay, x + offset[k + j], stride, FG_LANES));
   for (int j = 0; j < n - k; j++)
-    lanes[j] = folded(function, lanes[j], load_lanes(lay, x + offset[k + j], stride, outputs));
+    lanes[j] = folded(function, lanes[j], load_lanes(lay, x + offset[k + j], stride, FG_LANES));
+}
+
+/* The same for outputs that lie anyhow: what their loads take is not less for a loop written out. */
+FG_INLINE void fold_scattered(int function, vr *lanes, const real *x, fg_idx stride, const fg_idx *offset, fg_idx n,
+                              fg_idx outputs) {
+  for (fg_idx k = 0; k < n; k++) {
+    vr *lane = &lanes[k % FG_FOLD];
+    *lane = folded(function, *lane, load_lanes(FG_SCATTERED, x + offset[k], stride, outputs));
+  }
 }
 
 /* The first n virtual lanes made one; the others are as they started. */
 FG_INLINE vr fold_columns(int function, vr *lanes, fg_idx n) {
   for (int half = FG_FOLD / 2; half > 0; half /= 2)
-    for (int i = 0; i < half && i + half < n; i++) lanes[i] = merged(function, lanes[i], lanes[i + half]);
+    for (int i = 0; i < half && i + half < n; i++) lanes[i] = folded(function, lanes[i], lanes[i + half]);
   return lanes[0];
 }
 
@@ -89,30 +93,36 @@ typedef struct {
   vr (*columns)(vr *lanes, fg_idx n);
 } fg_folder;
 
-#define FG_ACROSS(name, function, lay, count)                                                                          \
-  static void name(vr *lanes, const real *x, fg_idx stride, const fg_idx *offset, fg_idx n, fg_idx outputs) {          \
-    (void)outputs;                                                                                                     \
-    fold_across(function, lay, lanes, x, stride, offset, n, count);                                                    \
-  }
+#define FG_ACROSS(name)                                                                                                \
+  static void name(vr *lanes, const real *x, fg_idx stride, const fg_idx *offset, fg_idx n, fg_idx outputs)
 #define FG_FOLDER(name, function)                                                                                      \
   static void name##_packed(vr *part, const real *x, fg_idx n) { fold_packed(function, part, x, n); }                  \
+  FG_ACROSS(name##_vectors) { (void)outputs, fold_across(function, FG_PACKED, lanes, x, stride, offset, n); }          \
+  FG_ACROSS(name##_others) { (void)outputs, fold_across(function, FG_EVERY_OTHER, lanes, x, stride, offset, n); }      \
+  FG_ACROSS(name##_scattered) { fold_scattered(function, lanes, x, stride, offset, n, outputs); }
+#define FG_MERGER(name, function)                                                                                      \
   static real name##_lanes(vr *part) { return fold_lanes(function, part); }                                            \
-  FG_ACROSS(name##_vectors, function, FG_PACKED, FG_LANES)                                                             \
-  FG_ACROSS(name##_others, function, FG_EVERY_OTHER, FG_LANES)                                                         \
-  FG_ACROSS(name##_scattered, function, FG_SCATTERED, outputs)                                                         \
   static vr name##_columns(vr *lanes, fg_idx n) { return fold_columns(function, lanes, n); }
-FG_FOLDER(fold_sum, FG_FOLD_SUM)
-FG_FOLDER(fold_max, FG_FOLD_MAX)
-FG_FOLDER(fold_min, FG_FOLD_MIN)
-FG_FOLDER(fold_prod, FG_FOLD_PROD)
-FG_FOLDER(fold_square, FG_FOLD_SUM_SQUARE)
-FG_FOLDER(fold_abs, FG_FOLD_SUM_ABS)
-#define FG_FOLDER_ROW(name) \
-  {name##_packed, name##_lanes, {name##_scattered, name##_vectors, name##_others, name##_scattered}, name##_columns}
-static const fg_folder folders[] = {FG_FOLDER_ROW(fold_sum),  FG_FOLDER_ROW(fold_max),    FG_FOLDER_ROW(fold_min),
-                                    FG_FOLDER_ROW(fold_prod), FG_FOLDER_ROW(fold_square), FG_FOLDER_ROW(fold_abs)};
+#define FG_FOLDER_ROW(name, merger)                                                                                    \
+  {name##_packed, merger##_lanes, {name##_scattered, name##_vectors, name##_others, name##_scattered}, merger##_columns}
+/* function, name, what merges its lanes: sums of squares and of magnitudes are sums from there on */
+#define FG_FOLDERS(row)                          \
+  row(FG_FOLD_SUM, fold_sum, fold_sum)           \
+  row(FG_FOLD_MAX, fold_max, fold_max)           \
+  row(FG_FOLD_MIN, fold_min, fold_min)           \
+  row(FG_FOLD_PROD, fold_prod, fold_prod)        \
+  row(FG_FOLD_SUM_SQUARE, fold_square, fold_sum) \
+  row(FG_FOLD_SUM_ABS, fold_abs, fold_sum)
+FG_MERGER(fold_sum, FG_FOLD_SUM)
+FG_MERGER(fold_max, FG_FOLD_MAX)
+FG_MERGER(fold_min, FG_FOLD_MIN)
+FG_MERGER(fold_prod, FG_FOLD_PROD)
+#define FG_DEFINE_FOLDER(function, name, merger) FG_FOLDER(name, function)
+#define FG_FOLDER_ENTRY(function, name, merger) [function] = FG_FOLDER_ROW(name, merger),
+FG_FOLDERS(FG_DEFINE_FOLDER)
+static const fg_folder folders[] = {FG_FOLDERS(FG_FOLDER_ENTRY)};
 
-static void pour(const fg_folder *folder, fg_pour *into, const real *x, const fg_walk *walk, int d) {
+static __attribute__((noinline)) void pour(const fg_folder *folder, fg_pour *into, const real *x, const fg_walk *walk, int d) {
   const fg_idx n = walk->dims[d], stride = walk->strides[d];
   for (fg_idx i = 0; i < n && d + 1 < walk->rank; i++) pour(folder, into, x + i * stride, walk, d + 1);
   if (d + 1 < walk->rank) return;
