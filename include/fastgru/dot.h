@@ -82,6 +82,13 @@ FG_INLINE vi dot_bytes(vi sum, const char *a, vi w) {
   const int16x8_t low = vmull_s8(vget_low_s8(x), vget_low_s8(v)), high = vmull_high_s8(x, v);
   return sum + (vi)vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high));
 }
+#elif defined(__x86_64__) && FG_BYTES == 16
+FG_INLINE vi dot_bytes(vi sum, const char *a, vi w) { /* odd bytes of each lane, then even ones, as int16 */
+  const __m128i x = _mm_set1_epi32(four_bytes(a)), v = (__m128i)w;
+  const __m128i odd = _mm_madd_epi16(_mm_srai_epi16(x, 8), _mm_srai_epi16(v, 8));
+  const __m128i even = _mm_madd_epi16(_mm_srai_epi16(_mm_slli_epi16(x, 8), 8), _mm_srai_epi16(_mm_slli_epi16(v, 8), 8));
+  return sum + (vi)_mm_add_epi32(odd, even);
+}
 #else
 FG_INLINE vi dot_bytes(vi sum, const char *a, vi w) {
   for (int i = 0; i < FG_LANES; i++) sum[i] += dot4(four_bytes(a), w[i]);

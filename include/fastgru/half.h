@@ -21,8 +21,8 @@ FG_INLINE vr load_float16(const uint16_t *p) {
 /* Exponent and mantissa in their places, then scaled by 2^112: subnormal halves come out right; an exponent of all
  * ones (infinity, NaN) does not occur, weights being finite. */
 FG_INLINE vr load_float16(const uint16_t *p) {
-  vi bits;
-  for (int i = 0; i < FG_LANES; i++) bits[i] = p[i];
+  typedef uint16_t halves __attribute__((vector_size(FG_BYTES / 2), may_alias, aligned(2)));
+  const vi bits = __builtin_convertvector(*(const halves *)p, vi);
   const vr value = (vr)((bits & 0x7FFF) << 13) * 0x1p112f;
   return (vr)((vi)value | ((bits & 0x8000) << 16));
 }
