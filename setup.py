@@ -20,6 +20,7 @@ class Dot(NamedTuple):
     name: str
     flags: tuple[str, ...]
     supported: str
+    formats: tuple[str, ...] = ()  # whose products they make, the next row the others'; none named: all
 
 
 class Isa(NamedTuple):
@@ -31,15 +32,16 @@ class Isa(NamedTuple):
     dots: tuple[Dot, ...] = ()  # the best first; "plain", without any, comes after them
 
 
+INT8 = ("FG_INT8", "FG_SPARSE_INT8")
 X86 = (
     Isa("avx512", ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c",
                    "-mprefer-vector-width=512"), "has_avx512",
-        (Dot("bf16", ("-mavx512vnni", "-mavx512bf16"), "has_avx512_bf16"),
-         Dot("vnni", ("-mavx512vnni",), "has_avx512_vnni"))),
-    Isa("avx2", ("-mavx2", "-mfma", "-mf16c"), "has_avx2", (Dot("vnni", ("-mavxvnni",), "has_avx_vnni"),)),
+        (Dot("bf16", ("-mavx512vnni", "-mavx512bf16"), "has_avx512_bf16", ("FG_BFLOAT16",)),
+         Dot("vnni", ("-mavx512vnni",), "has_avx512_vnni", INT8))),
+    Isa("avx2", ("-mavx2", "-mfma", "-mf16c"), "has_avx2", (Dot("vnni", ("-mavxvnni",), "has_avx_vnni", INT8),)),
     Isa("portable", ("-Wno-psabi",), "always"),
 )  # fmt: skip
-ARM = (Isa("neon", (), "always", (Dot("dot", ("-march=armv8.2-a+dotprod",), "has_neon_dot"),)),)
+ARM = (Isa("neon", (), "always", (Dot("dot", ("-march=armv8.2-a+dotprod",), "has_neon_dot", INT8),)),)
 OTHER = (Isa("portable", (), "always"),)
 PLAIN = Dot("plain", (), "always")
 MACHINE = os.environ.get("FASTGRU_MACHINE", platform.machine()).lower()
@@ -78,8 +80,11 @@ class BuildKernels(build_ext):
             for dtype, define in (("f32", []), ("f64", [("FG_DOUBLE", None)])):
                 macros = [*define, ("FG_ISA", isa.name), ("FG_TABLE", f"fg_{isa.name}_{dtype}")]
                 rows.append(("fastgru/_native/kernels.c", f"{isa.name}_{dtype}", isa.flags, macros))
-            for dot in (*isa.dots, PLAIN):
+            for dot, rest in zip((*isa.dots, PLAIN), (*isa.dots[1:], PLAIN, PLAIN), strict=False):
                 macros = [("FG_DOT", dot.name), ("FG_TABLE", f"fg_{isa.name}_{dot.name}")]
+                if dot.formats:
+                    made = " ".join(f"row({name})" for name in dot.formats)
+                    macros += [("FG_MADE(row)", made), ("FG_REST", f"fg_{isa.name}_{rest.name}")]
                 rows.append(("fastgru/_native/narrow.c", f"{isa.name}_{dot.name}", (*isa.flags, *dot.flags), macros))
         isas = " ".join(f"row({isa.name}, {isa.supported})" for isa in ISAS)
         dots = " ".join(f"row({isa.name}, {dot.name}, {dot.supported})" for isa in ISAS for dot in (*isa.dots, PLAIN))

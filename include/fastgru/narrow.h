@@ -49,6 +49,14 @@ FG_INLINE void tile_int8(int R, int P, int G, vi *acc, const char *a, fg_idx str
   FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] = part[i];
 }
 
+/* R rows of n vectors, of which the last columns are not all there. */
+static __attribute__((noinline)) void store_edge(const narrow_job *job, fg_idx first, int R, fg_idx from, int n,
+                                                 const vr *acc) {
+  for (int r = 0; r < R; r++)
+    for (int i = 0; i < n && from + i * FG_LANES < job->columns; i++)
+      store_some(job->c[first + r] + from + i * FG_LANES, acc[r * n + i], job->columns - from - i * FG_LANES);
+}
+
 /* One tile of c = a w' + bias. */
 FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, int R, int P, int G, int format,
                            int far) {
@@ -82,9 +90,9 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
       FG_UNROLL for (int i = 0; i < P * G; i++) store(job->c[first + r] + from + i * FG_LANES, acc[r * P * G + i]);
     return;
   }
-  for (int r = 0; r < R; r++)
-    for (int i = 0; i < P * G && from + i * FG_LANES < job->columns; i++)
-      store_some(job->c[first + r] + from + i * FG_LANES, acc[r * P * G + i], job->columns - from - i * FG_LANES);
+  vr edge[32]; /* a copy: with its address taken, acc would lie in memory always */
+  FG_UNROLL for (int i = 0; i < R * P * G; i++) edge[i] = acc[i];
+  store_edge(job, first, R, from, P * G, edge);
 }
 
 /* Panels of one row taken together: more than in tile.h, since a dot product does four times the work of a multiply-add
@@ -128,24 +136,32 @@ FG_INLINE void narrow_group(const narrow_job *job, fg_idx n, int G, int format) 
 
 /* The whole product ------------------------------------------------------------------------------------------------ */
 
-#define FG_BY_GATES(format)                                     \
-  static void group_##format(const narrow_job *job, fg_idx n) { \
-    switch (job->w->gates) {                                    \
-      case 1: narrow_group(job, n, 1, format); break;           \
-      case 2: narrow_group(job, n, 2, format); break;           \
-      case 3: narrow_group(job, n, 3, format); break;           \
-      default: narrow_group(job, n, 4, format); break;          \
-    }                                                           \
+#define FG_BY_GATES(format)                                                           \
+  static __attribute__((unused)) void group_##format(const narrow_job *job, fg_idx n) { \
+    switch (job->w->gates) {                                                          \
+      case 1: narrow_group(job, n, 1, format); break;                                 \
+      case 2: narrow_group(job, n, 2, format); break;                                 \
+      case 3: narrow_group(job, n, 3, format); break;                                 \
+      default: narrow_group(job, n, 4, format); break;                                \
+    }                                                                                 \
   }
+#define FG_BY_STRIPS(format) \
+  static __attribute__((unused)) void group_##format(const narrow_job *job, fg_idx n) { sparse_group(job, n, format); }
 FG_BY_GATES(FG_BFLOAT16)
 FG_BY_GATES(FG_INT8)
-static void group_FG_SPARSE(const narrow_job *job, fg_idx n) { sparse_group(job, n, FG_SPARSE); }
-static void group_FG_SPARSE_INT8(const narrow_job *job, fg_idx n) { sparse_group(job, n, FG_SPARSE_INT8); }
+FG_BY_STRIPS(FG_SPARSE)
+FG_BY_STRIPS(FG_SPARSE_INT8)
 
+/* The formats whose products these instructions make, all but where setup.py lists them: then the others are made by the
+ * table FG_REST, whose object has the same code for them. */
+#ifdef FG_REST
+extern const fg_narrow FG_REST;
+#else
+#define FG_MADE(row) row(FG_BFLOAT16) row(FG_INT8) row(FG_SPARSE) row(FG_SPARSE_INT8)
+#endif
 typedef void group_fn(const narrow_job *, fg_idx);
-static group_fn *const group_table[FG_FORMATS] = {
-    NULL, NULL, group_FG_BFLOAT16, group_FG_INT8, group_FG_SPARSE, group_FG_SPARSE_INT8,
-};
+#define FG_GROUP_ENTRY(format) [format] = group_##format,
+static group_fn *const group_table[FG_FORMATS] = {FG_MADE(FG_GROUP_ENTRY)};
 
 static fg_idx prepared_stride(const fg_matrix *w) {
   const fg_idx K = (w->inner + FG_LANES - 1) / FG_LANES * FG_LANES;
@@ -157,10 +173,21 @@ static fg_idx prepared_stride(const fg_matrix *w) {
   }
 }
 
-static fg_idx narrow_scratch(const fg_matrix *w) { return FG_NARROW_GROUP * prepared_stride(w); }
+static fg_idx narrow_scratch(const fg_matrix *w) {
+#ifdef FG_REST
+  if (!group_table[w->format]) return FG_REST.scratch(w);
+#endif
+  return FG_NARROW_GROUP * prepared_stride(w);
+}
 
 static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
                            fg_idx columns, const fg_span *rows, void *scratch) {
+#ifdef FG_REST
+  if (!group_table[w->format]) {
+    FG_REST.product(w, bias, act, a, c, columns, rows, scratch);
+    return;
+  }
+#endif
   narrow_job job; /* without an initialiser, which would clear its addresses */
   job.w = w, job.bias = (const float *)bias, job.columns = columns, job.backward = rows->backward;
   job.prepared = scratch;
@@ -184,6 +211,9 @@ static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *a
 
 /* One row of an embedding table (V, E): w->inner = E, codes as they lie, int8 with a scale per row. */
 static void narrow_lookup(const fg_matrix *w, fg_idx id, void *row) {
+#ifdef FG_REST
+  FG_REST.lookup(w, id, row);
+#else
   float *y = (float *)row;
   const fg_idx n = w->inner;
   if (w->format == FG_FLOAT16) {
@@ -203,6 +233,7 @@ static void narrow_lookup(const fg_matrix *w, fg_idx id, void *row) {
     const int8_t *codes = (const int8_t *)w->data + id * n;
     for (fg_idx j = 0; j < n; j++) y[j] = (float)codes[j] * w->scale[id];
   }
+#endif
 }
 
 #endif
