@@ -249,7 +249,7 @@ static void copy_transposed(real *out, const real *x, const fg_nest *nest, int d
 }
 
 /* By rows, or by squares where the two last loops are a transposition. */
-static __attribute__((noinline)) void copy_loops(real *out, const real *x, const fg_nest *nest, int d) {
+static void copy_loops(real *out, const real *x, const fg_nest *nest, int d) {
   const fg_idx n = nest->dims[d], to = nest->strides[0][d], from = nest->strides[1][d];
   const int rows = d + 2 == nest->rank && nest->strides[0][d + 1] == 1 && nest->strides[1][d + 1] == 1;
   if (d + 2 == nest->rank && !rows && (to == 1 || from == 1))

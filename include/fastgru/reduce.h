@@ -122,7 +122,7 @@ FG_MERGER(fold_prod, FG_FOLD_PROD)
 FG_FOLDERS(FG_DEFINE_FOLDER)
 static const fg_folder folders[] = {FG_FOLDERS(FG_FOLDER_ENTRY)};
 
-static __attribute__((noinline)) void pour(const fg_folder *folder, fg_pour *into, const real *x, const fg_walk *walk, int d) {
+static void pour(const fg_folder *folder, fg_pour *into, const real *x, const fg_walk *walk, int d) {
   const fg_idx n = walk->dims[d], stride = walk->strides[d];
   for (fg_idx i = 0; i < n && d + 1 < walk->rank; i++) pour(folder, into, x + i * stride, walk, d + 1);
   if (d + 1 < walk->rank) return;

@@ -150,7 +150,14 @@ FG_INLINE void step_stretch(const fg_phase *ph, const fg_step *s, cells_fn *cell
   enum fg_shape shape;
   for (fg_idx p = from, P; p < to; p += P) {
     P = next_panels(G, far, p, to, &shape);
-    step_one(ph, s, acc + (p - from) * G, m, p, (int)P, shape, G);
+#define FG_AT(P, shape) step_one(ph, s, acc + (p - from) * G, m, p, P, shape, G)
+    switch (shape) { /* constants: a step of 16 units takes a tenth longer where the panels are counted as it runs */
+      case FG_SHAPE_FAR: FG_AT(FG_FAR_PANELS(G), FG_SHAPE_FAR); break;
+      case FG_SHAPE_WIDE: FG_AT(FG_PANELS(G), FG_SHAPE_WIDE); break;
+      case FG_SHAPE_PAIR: FG_AT(2, FG_SHAPE_PAIR); break;
+      default: FG_AT(1, FG_SHAPE_ONE); break;
+    }
+#undef FG_AT
   }
   const cells_job job = {ph, s, &m, from, 1, (int)(to - from), acc};
   cells(&job);
