@@ -151,7 +151,7 @@ __all__ = [
 ]  # fmt: skip
 # Modules that are part of the public interface.
 _MODULES = ("comparison", "drawing", "errors", "graph", "layers", "onnx_backend", "quantization", "tracing")
-# Modules of the names that are imported when they are first used: NumPy, SciPy and the engine take a third of a
+# Modules of the names that are imported when they are first used: NumPy and the engine take a tenth of a
 # second, in which the command line could not yet answer Ctrl-C.
 _HOMES = {
     "_engine": ("Stream", "get_num_threads", "set_num_threads"),

@@ -15,6 +15,7 @@ import numpy as np
 from . import _engine, memory
 from ._arguments import as_state, check_alike, counted_steps, extent, one_row
 from ._arrays import as_array
+from .errors import require
 from .graph import Graph, chain, precision_of, tier_of
 from .isa import select_isa
 from .lowering import Lowered, lower
@@ -90,11 +91,7 @@ class Model:
         self._self_test = _checked_self_test(self_test)
         self._idle: deque[Stream] = deque(maxlen=1)
         self._only_rows = not any(spec.time for spec in self._graph.inputs.values())
-        blas = None
-        if gemm == "blas":
-            from . import _blas  # imports SciPy, which a packed model does not need
-
-            blas = _blas.functions()
+        blas = _blas_functions(f"dtype {dtype!r}" if dtype != "float32" else "gemm 'blas'") if gemm == "blas" else None
         check_items(self._graph, dtype)
         plan = partial(_plan, lower(fused(self._graph)), select_isa(isa), dtype, blas)
         self._memory = _needs(plan(measure=True))
@@ -531,11 +528,7 @@ def check_items(graph: Graph, dtype: str) -> None:
 def memory_of(graph: Graph, dtype: str) -> Memory:
     """Return what a model of `graph` would need, without making it."""
     check_items(graph, dtype)
-    blas = None
-    if dtype != "float32":
-        from . import _blas
-
-        blas = _blas.functions()
+    blas = _blas_functions(f"dtype {dtype!r}") if dtype != "float32" else None
     return _needs(_plan(lower(fused(graph)), select_isa(None), dtype, blas, measure=True))
 
 
@@ -543,6 +536,14 @@ def check_dtype(dtype: str) -> None:
     """Raise ValueError unless models compute in `dtype`."""
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+
+
+def _blas_functions(purpose: str) -> Any:
+    """Return the products of SciPy's BLAS as the engine takes them; MissingExtraError without SciPy."""
+    require("scipy.linalg.cython_blas", extra="blas", purpose=purpose)
+    from . import _blas  # links to SciPy, which a packed model does not need
+
+    return _blas.functions()
 
 
 def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> _engine.Plan:

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .._files import check_target, replace_file
-from ..errors import DataError
+from ..errors import DataError, require
 
 if TYPE_CHECKING:
     from .. import Model
@@ -39,8 +39,7 @@ def read(path: Path, rate: int = RATE) -> Audio:
     DataError
         When it is no WAV file, holds no samples or some that are not finite, or its rate or channels are out of bounds.
     """
-    from scipy.io import wavfile  # type: ignore[import-untyped]
-
+    wavfile = require("scipy.io.wavfile", extra="recipes", purpose="reading a WAV file")
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("error", wavfile.WavFileWarning)
         warnings.filterwarnings("ignore", "Chunk", wavfile.WavFileWarning)  # of notes about the recording
@@ -54,9 +53,8 @@ def read(path: Path, rate: int = RATE) -> Audio:
         raise DataError(f"{path}: {'; '.join(problems)}")
     common = gcd(found, rate)
     if found != rate:
-        from scipy.signal import resample_poly  # type: ignore[import-untyped] # takes a second
-
-        audio = resample_poly(audio, rate // common, found // common, axis=1)
+        signal = require("scipy.signal", extra="recipes", purpose="another sample rate")  # takes a second
+        audio = signal.resample_poly(audio, rate // common, found // common, axis=1)
     return np.ascontiguousarray(audio, np.float32)
 
 
@@ -86,8 +84,7 @@ def _problems(audio: NDArray[np.float64], rate: int) -> list[str]:
 
 def write(path: Path, audio: Audio, rate: int = RATE) -> int:
     """Write (channels, T) as a WAV file of 16 bits, whole or not at all; returns how many samples were clipped."""
-    from scipy.io import wavfile
-
+    wavfile = require("scipy.io.wavfile", extra="recipes", purpose="writing a WAV file")
     scaled = np.rint(audio * 32767.0)
     clipped = int((np.abs(scaled) > 32767).sum())
     buffer = io.BytesIO()
