@@ -8,6 +8,9 @@
 #elif defined(__aarch64__) && defined(__linux__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
+#elif defined(__aarch64__) && defined(_WIN32)
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
 #endif
 
 /* Every flag that setup.py gives to an object must be asked for here. __builtin_cpu_supports looks at
@@ -32,6 +35,8 @@ FG_PREDICATE has_avx_vnni(void) {
 }
 #elif defined(__aarch64__) && defined(__linux__)
 FG_PREDICATE has_neon_dot(void) { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+#elif defined(__aarch64__) && defined(_WIN32)
+FG_PREDICATE has_neon_dot(void) { return IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE) != 0; }
 #elif defined(__aarch64__)
 FG_PREDICATE has_neon_dot(void) { return 1; } /* every Apple silicon */
 #endif

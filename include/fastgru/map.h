@@ -201,10 +201,10 @@ typedef struct {
  * three times as long (Zen 3). */
 FG_INLINE void transpose_four(real *out, fg_idx to, const real *x, fg_idx from) {
   typedef float v4 __attribute__((vector_size(16), may_alias, aligned(4)));
-  typedef int32_t v4i __attribute__((vector_size(16)));
 #if defined(__clang__)
 #define FG_FOUR(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
+  typedef int32_t v4i __attribute__((vector_size(16)));
 #define FG_FOUR(a, b, ...) __builtin_shuffle(a, b, (v4i){__VA_ARGS__})
 #endif
   const v4 a = *(const v4 *)x, b = *(const v4 *)(x + from), c = *(const v4 *)(x + 2 * from), d = *(const v4 *)(x + 3 * from);
