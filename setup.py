@@ -138,7 +138,7 @@ class BuildKernels(build_ext):
 
 
 class CheckKernels(BuildKernels):
-    """Compile the C files alone, for a system that this machine does not link for: `python setup.py kernels`, by .ci/cross.
+    """Compile the C files alone, for a system that this machine does not link for: `setup.py kernels`, by .ci/cross.
 
     The environment gives the compiler (CC), its further flags (CFLAGS), and the system and machine as for a build.
     """
