@@ -13,26 +13,33 @@
 #include <windows.h>
 #endif
 
-/* Every flag that setup.py gives to an object must be asked for here. __builtin_cpu_supports looks at
- * XCR0, too: a CPU with AVX-512 under a system that does not save its registers answers no. */
+/* Every flag that setup.py gives to an object must be asked for here. */
 #define FG_PREDICATE static __attribute__((unused)) int /* a build may leave instruction sets out */
 FG_PREDICATE always(void) { return 1; }
 #if defined(__x86_64__)
+/* By CPUID and XCR0, not by __builtin_cpu_supports: where the compiler's library lacks its table, as that of zig does,
+ * it answers no to everything. A system that does not save the registers answers no, too. */
+enum { EAX, EBX, ECX, EDX };
+static __attribute__((unused)) int cpu_has(unsigned leaf, unsigned part, int at, int bit) {
+  unsigned r[4] = {0};
+  return __get_cpuid_count(leaf, part, &r[EAX], &r[EBX], &r[ECX], &r[EDX]) && (r[at] >> bit & 1);
+}
+static __attribute__((unused)) int os_saves(unsigned registers) {
+  unsigned low, high;
+  if (!cpu_has(1, 0, ECX, 27)) return 0; /* OSXSAVE */
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (low & registers) == registers;
+}
 FG_PREDICATE has_avx2(void) {
-  __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  return os_saves(0x06) && cpu_has(7, 0, EBX, 5) && cpu_has(1, 0, ECX, 12) && cpu_has(1, 0, ECX, 29);
 }
-FG_PREDICATE has_avx512(void) {
-  return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+FG_PREDICATE has_avx512(void) { /* F, BW, DQ, VL */
+  return has_avx2() && os_saves(0xe6) && cpu_has(7, 0, EBX, 16) && cpu_has(7, 0, EBX, 30) && cpu_has(7, 0, EBX, 17) &&
+         cpu_has(7, 0, EBX, 31);
 }
-FG_PREDICATE has_avx512_vnni(void) { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
-FG_PREDICATE has_avx512_bf16(void) { return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }
-/* GCC 12 and clang 14 know no name for it: CPUID leaf 7, subleaf 1, EAX bit 4. */
-FG_PREDICATE has_avx_vnni(void) {
-  unsigned a = 0, b, c, d;
-  return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
-}
+FG_PREDICATE has_avx512_vnni(void) { return has_avx512() && cpu_has(7, 0, ECX, 11); }
+FG_PREDICATE has_avx512_bf16(void) { return has_avx512_vnni() && cpu_has(7, 1, EAX, 5); }
+FG_PREDICATE has_avx_vnni(void) { return has_avx2() && cpu_has(7, 1, EAX, 4); }
 #elif defined(__aarch64__) && defined(__linux__)
 FG_PREDICATE has_neon_dot(void) { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 #elif defined(__aarch64__) && defined(_WIN32)
