@@ -93,13 +93,13 @@ def test_the_line_of_every_use_runs():
     assert len(lines) == 5
     letters = Embedding(rng.normal(size=(30, 8)))
     names: dict[str, Any] = {
-        "denoiser": made(rng, 16, 8, 16).stream(),
+        "detector": made(rng, 16, 8, 1).stream(),
         "chunk": rng.normal(size=(37, 16)).astype(np.float32),
         "gait": made(rng, 2, 8, 2).stream(),
         "angle": 0.2,
         "velocity": -0.1,
-        "sales": made(rng, 3, 8, 3).stream(),
-        "last": np.zeros(3, np.float32),
+        "model": made(rng, 3, 8, 7),
+        "history": rng.normal(size=(28, 3)).astype(np.float32),
         "policies": made(rng, 12, 8, 4).stream(batch=1000),
         "observations": rng.normal(size=(1000, 12)).astype(np.float32),
         "writer": made(rng, 8, 8, 30, letters).stream(),
