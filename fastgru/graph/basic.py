@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -15,7 +14,6 @@ from .precision import Array
 from .spec import ANY, FLOAT, INT, NUMBER, Spec, check_axis, joint_dtype, joint_shape, joint_time, shown, take, whole
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Dense(Op):
     """y = activation(W x + b) along the last axis; W is (O, I), as in ``torch.nn.Linear``.
 
@@ -49,7 +47,6 @@ class Dense(Op):
         return self.macs() * prod(inputs[0].shape[:-1])
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Embedding(Op):
     """Row lookup: integer ids of any frame to frame + (E,). Ids outside [0, V) are an error when the model runs."""
 
@@ -69,7 +66,6 @@ class Embedding(Op):
         return 0
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class LayerNorm(Op):
     """(x - mean) / sqrt(var + eps) * scale + shift over the last axis (Ba et al., arXiv:1607.06450)."""
 
@@ -90,7 +86,6 @@ class LayerNorm(Op):
         return Spec(self.scale.shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class BatchNorm(Op):
     """Inference batch norm per feature of the last axis: (x - mean) / sqrt(variance + eps) * scale + shift."""
 
@@ -117,7 +112,6 @@ class BatchNorm(Op):
         return Spec(self.mean.shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Scaler(Op):
     """(x - mean) / scale, as scalers fitted beside a network compute it.
 
@@ -167,7 +161,6 @@ class Scaler(Op):
         return Spec(shape) if prod(shape) > 1 else None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Activate(Op):
     """An activation on its own; softmax runs over the last axis."""
 
@@ -178,7 +171,6 @@ class Activate(Op):
         return (features(inputs),) if self.activation.name == SOFTMAX else take(inputs, FLOAT)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Dropout(Op):
     """Does nothing at inference; kept so that the summary shows the source's layers."""
 
@@ -191,7 +183,6 @@ class Dropout(Op):
         return inputs
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Mask(Op):
     """Which steps count: true where any feature (or the id) differs from `value`. (B, T) bool."""
 
@@ -204,7 +195,6 @@ class Mask(Op):
         return (Spec((), True, "bool"),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class ApplyMask(Op):
     """Zero the rows that a mask excludes: (x, mask) to x."""
 
@@ -216,7 +206,6 @@ class ApplyMask(Op):
         return (one_float_row(self, inputs, masked=True),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Reverse(Op):
     """Flip the time axis (Keras ``go_backwards`` returns its sequence so)."""
 
@@ -231,7 +220,6 @@ class Reverse(Op):
         return (whole(*take(inputs, FLOAT)),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Concat(Op):
     """Join one or more inputs along a frame axis; a negative `axis` counts from the last."""
 
@@ -249,7 +237,6 @@ class Concat(Op):
         return (Spec((*first[:axis], size, *first[axis + 1 :]), joint_time(inputs), dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class _Elementwise(Op):
     dtypes: ClassVar[tuple[str, ...]] = NUMBER
 
@@ -258,21 +245,18 @@ class _Elementwise(Op):
         return (Spec(joint_shape([x.shape for x in inputs]), joint_time(inputs), dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Add(_Elementwise):
     """Sum of one or more inputs whose frames broadcast."""
 
     kind: ClassVar[str] = "add"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Multiply(_Elementwise):
     """Product of one or more inputs whose frames broadcast."""
 
     kind: ClassVar[str] = "multiply"
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Average(_Elementwise):
     """Mean of one or more float inputs whose frames broadcast."""
 

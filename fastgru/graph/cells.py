@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +14,6 @@ from .precision import Array
 from .recurrent import Recurrent, directions
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class RNN(Recurrent):
     """Simple (Elman) recurrence: h' = act(W x + b + U h + c).
 
@@ -64,7 +62,6 @@ class RNN(Recurrent):
         return cls(**dialects.from_gates([("candidate", candidate)], order), **attributes)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class GRU(Recurrent):
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078), gates r, z, n and optionally o.
 
@@ -190,7 +187,6 @@ class GRU(Recurrent):
         )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class LSTM(Recurrent):
     """Long short-term memory, gates i, f, g, o (Hochreiter & Schmidhuber 1997; peepholes Gers 2000).
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from operator import ge
 from typing import ClassVar
@@ -40,7 +39,6 @@ def group_problems(weight: Array, groups: int, axis: int) -> list[str]:
     )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class _Windowed(Op):
     """What ops with windows over spatial axes share; the fields of `PER_AXIS` may be left out."""
 
@@ -75,7 +73,6 @@ class _Windowed(Op):
         return x
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Conv(_Windowed):
     """y[o, i] = activation(bias[o] + sum of weight[o, c, k] * x[c, i * stride + k * dilation - before]).
 
@@ -124,7 +121,6 @@ class Conv(_Windowed):
         return int(self.weight.size) * prod(self.infer(inputs)[0].shape[1:])
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class ConvTranspose(_Windowed):
     """The transpose of `Conv`: each x[c, i] adds weight[c, o] * x[c, i] from i * stride - before on (ONNX, PyTorch).
 
@@ -177,7 +173,6 @@ class ConvTranspose(_Windowed):
         return int(self.weight.size) * prod(inputs[0].shape[1:])
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Pool(_Windowed):
     """The largest or the mean element of each window, channel by channel.
 

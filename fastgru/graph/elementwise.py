@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from .fields import one_of
@@ -33,7 +32,6 @@ BINARY: dict[str, Signature] = {
 }
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Unary(Op):
     """A function of every element, one of `UNARY`. ``round`` rounds halves to even.
 
@@ -57,7 +55,6 @@ class Unary(Op):
         return (Spec(x.shape, x.time, row.result or x.dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Binary(Op):
     """A function of two elements, one of `BINARY`.
 
@@ -80,7 +77,6 @@ class Binary(Op):
         return (Spec(joint_shape([a.shape, b.shape]), joint_time(inputs), row.result or dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Where(Op):
     """(condition, a, b): a where the condition holds, else b."""
 
@@ -91,7 +87,6 @@ class Where(Op):
         return (Spec(joint_shape([x.shape for x in inputs]), joint_time(inputs), joint_dtype((a, b), ANY)),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Cast(Op):
     """Another kind of number. Floats become integers without their fraction, and bools unless they are zero."""
 

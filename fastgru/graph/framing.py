@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import GraphError
@@ -12,7 +11,6 @@ from .spec import Spec
 from .temporal import Temporal
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Framing(Temporal):
     """Cut samples, (B, T) or (B, T, 1), into frames of `size` every `hop`: (B, T', size), whole frames alone.
 
@@ -43,7 +41,6 @@ class Framing(Temporal):
         return max(0, windows(length, self.size, self.hop, 1))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class OverlapAdd(Temporal):
     """Sum frames (B, T, size, \\*rest) laid every `hop` steps: (B, T', \\*rest), T' = T * hop - skip + tail.
 

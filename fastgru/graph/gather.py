@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from .fields import finite, integer
@@ -10,7 +9,6 @@ from .op import Op
 from .spec import ANY, INT, Spec, check_axis, joint_time, take
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Gather(Op):
     """(data, ids): the elements of data along an axis that the ids name, the ids' frame in the axis's place.
 
@@ -32,7 +30,6 @@ class Gather(Op):
         return (Spec(shape, joint_time(inputs), data.dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class OneHot(Op):
     """`on` at an id's place along a new axis of `depth`, `off` elsewhere.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -11,7 +10,6 @@ from .op import Op
 from .spec import FLOAT, Spec, joint_shape, joint_time, take
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class MatMul(Op):
     """(a, b): ``numpy.matmul`` of the frames, each with its last two axes exchanged first if so told.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from math import prod
 from typing import Any, ClassVar
 
@@ -20,7 +20,6 @@ MASK_OUTPUTS = ("zero", "carry")
 MERGES = ("concat", "sum", "mul", "ave", None)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Recurrent(Op):
     """Base of the three cells. ``x: (B, T, I)`` in; ``(B, T, R)`` or the last step ``(B, R)`` out.
 

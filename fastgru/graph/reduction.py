@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import GraphError
@@ -21,7 +20,6 @@ def _folded(shape: tuple[int, ...], axes: tuple[int, ...], keepdims: bool) -> tu
     return tuple(1 if i in axes else n for i, n in enumerate(shape) if keepdims or i not in axes)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Reduce(Op):
     """Fold one or more frame axes by a function of `REDUCTIONS`.
 
@@ -51,7 +49,6 @@ class Reduce(Op):
         return (Spec(_folded(x.shape, self.axes, self.keepdims), x.time, x.dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class ArgReduce(Op):
     """Where along an axis the largest or smallest element is; of equal ones the first, or with `last` the last."""
 
@@ -72,7 +69,6 @@ class ArgReduce(Op):
         return (Spec(_folded(x.shape, (self.axis,), self.keepdims), x.time, "int"),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class TopK(Op):
     """The k largest or smallest elements along an axis, in that order, and where they are: two outputs.
 
@@ -104,7 +100,6 @@ class TopK(Op):
         return (Spec(shape, x.time, x.dtype), Spec(shape, x.time, "int"))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class CumSum(Op):
     """Running sum along an axis: without the element itself if `exclusive`, from the end if `reverse`."""
 
@@ -119,7 +114,6 @@ class CumSum(Op):
         return (x,)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Softmax(Op):
     """exp(x) over its sum along an axis, or the logarithm of that."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -14,7 +13,6 @@ from .spec import ANY, NUMBER, Spec, check_rank, joint_shape, take
 PAD_MODES = ("constant", "reflect", "edge", "wrap")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Reshape(Op):
     """The same elements in C order, as a frame of another shape."""
 
@@ -28,7 +26,6 @@ class Reshape(Op):
         return (Spec(self.shape, x.time, x.dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Transpose(Op):
     """Frame axis i of the output is axis ``perm[i]`` of the input."""
 
@@ -45,7 +42,6 @@ class Transpose(Op):
         return (Spec(tuple(x.shape[i] for i in self.perm), x.time, x.dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Slice(Op):
     """``x[start:stop:step]`` along every frame axis.
 
@@ -92,7 +88,6 @@ class Slice(Op):
         return (Spec(tuple(shape), x.time, x.dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Pad(Op):
     """Further elements before and after along every axis.
 
@@ -131,7 +126,6 @@ class Pad(Op):
         return (Spec(shape, x.time, x.dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Expand(Op):
     """The frame broadcast to `shape`."""
 
@@ -145,7 +139,6 @@ class Expand(Op):
         return (Spec(self.shape, x.time, x.dtype),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Tile(Op):
     """The frame repeated along every axis."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import GraphError
@@ -13,12 +12,10 @@ from .spec import FLOAT, Spec, take
 MAX_LENGTH = 2**20  # of a transform
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class _Fourier(Op):
     n: int = integer(1, MAX_LENGTH)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class RFFT(_Fourier):
     """``numpy.fft.rfft`` of a last axis of n: (..., n) to (..., n // 2 + 1, 2), real and imaginary parts."""
 
@@ -32,7 +29,6 @@ class RFFT(_Fourier):
         return Spec((self.n,))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class IRFFT(_Fourier):
     """``numpy.fft.irfft``: (..., n // 2 + 1, 2), real and imaginary parts, to (..., n)."""
 

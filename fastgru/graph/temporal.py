@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ..errors import GraphError
@@ -17,7 +16,6 @@ OUTSIDE = ("value", "edge", "reflect")
 TIME_REDUCTIONS = ("sum", "mean", "max", "min", "l2")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Temporal(Op):
     """What these ops share: one float input with time."""
 
@@ -30,7 +28,6 @@ class Temporal(Op):
         return whole(*take(inputs, FLOAT))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class TimeConv(Temporal):
     """A convolution over time: (B, T, C) to (B, T', O), T' = (T + before + after - extent) // stride + 1.
 
@@ -96,7 +93,6 @@ class TimeConv(Temporal):
         return max(0, windows(length + self.before + self.after, self.weight.shape[2], self.stride, self.dilation))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class TimePool(Temporal):
     """The largest or the mean of every `size` steps, element by element, every `stride` steps.
 
@@ -137,7 +133,6 @@ class TimePool(Temporal):
         return max(0, windows(length + self.before + self.after, self.size, self.stride, 1))
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class TimePad(Temporal):
     """Further steps before and after the sequence.
 
@@ -184,7 +179,6 @@ class TimePad(Temporal):
         return self.before + length + self.after
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class TimeReduce(Temporal):
     """Fold the whole sequence, element by element, by a function of `TIME_REDUCTIONS`: the output has no time."""
 
@@ -201,7 +195,6 @@ class TimeReduce(Temporal):
         return (Spec(self.whole(inputs).shape, time=False),)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class TimeSoftmax(Temporal):
     """exp(x) over its sum along the whole sequence, element by element."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
 
@@ -23,7 +22,6 @@ def _none(inputs: tuple[Spec, ...]) -> None:
         raise GraphError(f"number of inputs must be 0, got {len(inputs)}")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Constant(Op):
     """The same frame for every row and step.
 
@@ -68,7 +66,6 @@ class Constant(Op):
         return 0
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class State(Op):
     """What `Graph.feedback` wrote one step before; at the first step `initial`, an array of the frame's shape.
 
