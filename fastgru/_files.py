@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import time
 from collections.abc import Iterator
@@ -110,7 +109,7 @@ def _is_descriptor(path: str) -> bool:
 
 def _replace(target: str, data: bytes, old: os.stat_result | None) -> None:
     """Write a temporary file beside `target` and rename it; `old` is the status of the file to replace."""
-    temporary = os.path.join(os.path.dirname(target), f".{secrets.token_hex(8)}.tmp")
+    temporary = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY
     try:
         with os.fdopen(os.open(temporary, flags, 0o666 if old is None else 0o600), "wb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 MOST = 6  # names that a message lists
@@ -52,6 +51,8 @@ def _like(word: object, known: list[str], most: int) -> list[str]:
     """Return the names most like `word`, whatever their case; the first of equals first."""
     if not isinstance(word, str):
         return []
+    import difflib  # of messages alone
+
     matcher = difflib.SequenceMatcher(b=word[:SHOWN].lower(), autojunk=False)
     scores: list[tuple[float, int]] = []
     for i, name in enumerate(known):

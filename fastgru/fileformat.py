@@ -14,8 +14,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -39,8 +38,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 __all__ = ["FORMAT_VERSION", "SUFFIX", "Contents", "read", "write"]
 
 
-@dataclass(frozen=True, eq=False)
-class Contents:
+class Contents(NamedTuple):
     """What a file holds.
 
     Attributes

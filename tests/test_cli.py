@@ -155,7 +155,7 @@ def test_verify(cli, saved, tmp_path):
     assert "ok: max error" in cli("verify", saved / "gru.fgru")
     contents = fileformat.read(saved / "gru.fgru")
     test = dataclasses.replace(contents.self_test, outputs=(contents.self_test.outputs[0] + 0.1,))
-    changed = {f.name: getattr(contents, f.name) for f in dataclasses.fields(contents)}
+    changed = contents._asdict()
     fileformat.write(tmp_path / "bad.fgru", **{**changed, "self_test": test})
     assert "must be within" in cli("verify", tmp_path / "bad.fgru", code=1)
     fileformat.write(tmp_path / "none.fgru", **{**changed, "self_test": None})

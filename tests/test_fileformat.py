@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import struct
@@ -172,7 +171,7 @@ def test_equal_models_make_equal_bytes(tmp_path):
 def test_what_is_read_is_written_the_same(tmp_path, make):
     write(tmp_path / "a", make())
     got = fileformat.read(tmp_path / "a")
-    fileformat.write(tmp_path / "b", **{f.name: getattr(got, f.name) for f in dataclasses.fields(got)})
+    fileformat.write(tmp_path / "b", **got._asdict())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -219,7 +218,7 @@ def test_every_op_round_trips_exactly_in_its_precision(tmp_path, precision):
         write(tmp_path / name, graph)
     got = fileformat.read(tmp_path / "a")
     assert_same_graph(graph, got.graph)
-    fileformat.write(tmp_path / "c", **{f.name: getattr(got, f.name) for f in dataclasses.fields(got)})
+    fileformat.write(tmp_path / "c", **got._asdict())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
 

@@ -4,11 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
-from fastgru.graph import OPS, Dense, Op
+from fastgru import Model
+from fastgru.graph import OPS, Bidirectional, Dense, GraphBuilder, Op
+from fastgru.layers import GRU, LSTM
+
+LOADED = "print(*sorted(set(sys.modules) - before))"
+# Of messages, writing, imports, checks and tables: none is needed to load a model and run it.
+HEAVY = (
+    "typer", "rich", "scipy", "difflib", "secrets", "random", "hashlib", "fractions", "decimal", "fastgru.cli",
+    "fastgru.comparison", "fastgru.converters", "fastgru.drawing", "fastgru.passes.algebra", "fastgru.passes.cells",
+    "fastgru.passes.canonical_form", "fastgru.passes.states", "fastgru.quantization", "fastgru.tracing",
+)  # fmt: skip
+
+
+def printed(code: str) -> list[str]:
+    """The words that a fresh process prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.fixture
+def path(tmp_path):
+    rng = np.random.default_rng(0)
+    gru = GRU.from_torch(rng.normal(size=(12, 3)), rng.normal(size=(12, 4)))
+    lstm = LSTM(rng.normal(size=(16, 3)), rng.normal(size=(16, 4)), reverse=True)
+    graph = GraphBuilder()
+    both = graph.add_layer(Bidirectional(gru, gru), graph.input("x", gru.input_spec()))
+    head = graph.add(Dense(rng.normal(size=(3, 8)), activation="tanh"), *both)
+    Model(graph.build(graph.add(lstm, head))).save(tmp_path / "m.fgru")
+    return tmp_path / "m.fgru"
+
+
+def test_a_model_loads_and_runs_without_heavy_modules(path):
+    run = f"fastgru.load({str(path)!r})(numpy.ones((2, 5, 3), 'f'))"
+    loaded = printed(f"import sys, numpy; before = set(sys.modules); import fastgru; {run}; {LOADED}")
+    assert "fastgru.model" in loaded
+    assert not set(HEAVY).intersection(loaded)
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.__name__)

@@ -13,7 +13,8 @@ from fastgru import graph as g
 from fastgru import reference
 from fastgru.errors import GraphError
 from fastgru.graph import Graph, GraphBuilder, Spec, chain
-from fastgru.passes import CANONICAL, FUSED, canonical, constants, fused, until_stable
+from fastgru.passes import FUSED, canonical, constants, fused, until_stable
+from fastgru.passes.canonical_form import CANONICAL
 from fastgru.passes.proof import proven
 
 RNG = np.random.default_rng(5)

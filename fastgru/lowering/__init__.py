@@ -8,9 +8,8 @@ have one in `FRAMES`: a view, an expression that later ops may join, or a nest o
 from __future__ import annotations
 
 from collections import Counter
-from fractions import Fraction
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import graph as g
 from ..errors import GraphError
@@ -28,6 +27,9 @@ from .spectral import SPECTRAL
 from .temporal import TEMPORAL, aligned
 from .transforms import TRANSFORMS, transform_of
 from .views import CONSTANT, View, contiguous
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 __all__ = ["FRAMES", "OPCODES", "PHASES", "Lowered", "lower"]
 
@@ -61,7 +63,7 @@ class Lowered(NamedTuple):
     loop: tuple[int, int]
     clocks: int
     loop_clock: int
-    latency: Fraction
+    latency: int | Fraction
 
 
 class Lowerer:
@@ -126,7 +128,7 @@ class Lowerer:
             p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
             sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound,
             (begin, end), len(p.clocks), self.loop_clock,
-            max(Fraction(0), *(p.clock(max(1, p.values[v]["time"])).latency for v in outputs)),
+            max(0, *(p.clock(max(1, p.values[v]["time"])).latency for v in outputs)),
         )  # fmt: skip
 
     def resolve_clocks(self) -> None:

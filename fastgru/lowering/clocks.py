@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    Exact = int | Fraction  # whole until an overlap-add divides the rate
 
 
 class Clock(NamedTuple):
@@ -11,27 +15,27 @@ class Clock(NamedTuple):
 
     Parameters
     ----------
-    rate : Fraction
+    rate : int or Fraction
         The inputs' steps per step.
-    late, early : Fraction
+    late, early : int or Fraction
         How many more of the inputs' steps must be there: at most, and at least.
     rounded : bool
         Whether the steps are (N - late - 1) // rate + 1 exactly: then `late` alone says which of two clocks is behind.
-    first : Fraction
+    first : int or Fraction
         How many of the inputs' steps must be there for any step to be given.
     loose : bool
         Whether flushing a stream gives further steps, which a whole sequence has not.
     """
 
-    rate: Fraction = Fraction(1)
-    late: Fraction = Fraction(0)
-    early: Fraction = Fraction(0)
+    rate: Exact = 1
+    late: Exact = 0
+    early: Exact = 0
     rounded: bool = True
-    first: Fraction = Fraction(0)
+    first: Exact = 0
     loose: bool = False
 
     @property
-    def latency(self) -> Fraction:
+    def latency(self) -> Exact:
         """By how many of the inputs' steps a step may be late."""
         return max(self.late, self.first - 1)
 
@@ -41,7 +45,7 @@ class Clock(NamedTuple):
         Examples
         --------
         >>> Clock().windows(8, 4, 0).late
-        Fraction(7, 1)
+        7
         """
         rate = self.rate * stride
         early = self.early + self.rate * (reach - stride - before)
@@ -59,7 +63,9 @@ class Clock(NamedTuple):
         >>> Clock().windows(8, 4, 0).overlaps(4, 2, loose=False)[:3]
         (Fraction(1, 1), Fraction(9, 1), Fraction(6, 1))
         """
-        rate = self.rate / hop
+        from fractions import Fraction  # and with it decimal: most graphs need neither
+
+        rate = Fraction(self.rate, hop)
         return self._replace(
             rate=rate, late=self.late + rate * cut, early=self.early + rate * cut, rounded=False,
             loose=self.loose or loose,
@@ -71,7 +77,7 @@ class Clock(NamedTuple):
         Examples
         --------
         >>> Clock().mirrored(8, 9).windows(16, 4, 0).latency
-        Fraction(8, 1)
+        8
         """
         shift = self.rate * before
         first = self.late + self.rate * fewest

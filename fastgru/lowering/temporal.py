@@ -7,7 +7,6 @@ rows of a value with a clock of its own: its steps are counted apart. What a win
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ def wait(p: Program, values: list[Value], waiting: list[int], time: int) -> list
     found, meeting = list(values), []
     for i, source in sources.items():
         x, own = values[i], p.clock(p.values[source]["time"])
-        size, kept = p.values[source]["size"], ceil((p.clock(time).latency + 1 - own.early) / own.rate) + 1
+        size, kept = p.values[source]["size"], 1 - (own.early - p.clock(time).latency - 1) // own.rate
         line = p.new_window({"history": (kept, *x.shape), "held": ()})
         meeting.append((line, p.values[source]["time"]))
         buffer = p.buffer(size, time, line=True)

@@ -3,6 +3,8 @@
 `canonical` changes what a network is made of, the names of its states included: importers apply it at the end.
 `fused` changes arithmetic alone: inputs, outputs and states stay, numbers move by rounding. It is applied just before
 a graph is packed. A pass that finds nothing to do returns the very graph it was given.
+
+Every model loads the second group; the first is as large again, and is loaded when a graph is imported.
 """
 
 from __future__ import annotations
@@ -12,28 +14,14 @@ from collections.abc import Callable, Sequence
 from ..errors import GraphError
 from ..graph import Graph
 from .activations import fuse_activations
-from .cells import recover_cells
-from .constants import fold_constants
-from .dead import drop_dead, drop_dead_but_states
+from .dead import drop_dead_but_states
 from .identities import drop_identities
-from .moves import cancel_moves
 from .products import merge_products
 from .scales import fold_scales
-from .states import split_states
-from .streaming import make_streaming
 
-__all__ = ["CANONICAL", "FUSED", "canonical", "fused", "until_stable"]
+__all__ = ["FUSED", "canonical", "fused", "until_stable"]
 
 Pass = Callable[[Graph], Graph]
-CANONICAL: tuple[Pass, ...] = (
-    fold_constants,
-    drop_dead,
-    drop_identities,
-    cancel_moves,
-    split_states,
-    make_streaming,
-    recover_cells,
-)
 FUSED: tuple[Pass, ...] = (drop_identities, fold_scales, fuse_activations, merge_products, drop_dead_but_states)
 MOST_ROUNDS = 1000
 
@@ -50,6 +38,8 @@ def canonical(graph: Graph) -> Graph:
     >>> canonical(chain([Dense([[1.0]]), Dropout(0.5)], names=["dense", "dropout"]))
     Graph([dense: Dense])
     """
+    from .canonical_form import CANONICAL
+
     return until_stable(graph, CANONICAL)
 
 
