@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from fastgru import Model
+from fastgru import Model, __version__
 from fastgru.graph import OPS, Bidirectional, Dense, GraphBuilder, Op
 from fastgru.layers import GRU, LSTM
 
@@ -46,6 +46,14 @@ def test_a_model_loads_and_runs_without_heavy_modules(path):
     loaded = printed(f"import sys, numpy; before = set(sys.modules); import fastgru; {run}; {LOADED}")
     assert "fastgru.model" in loaded
     assert not set(HEAVY).intersection(loaded)
+
+
+def test_the_version_is_said_without_numpy():
+    words = "sys.argv = ['fastgru', '--version']; from fastgru.cli import main"
+    version, number, *loaded = printed(f"import sys; before = set(sys.modules); {words}; main(); {LOADED}")
+    assert (version, number) == ("fastgru", __version__)
+    assert "fastgru.cli._app" in loaded
+    assert not {"numpy", "fastgru._engine", "fastgru.cli.info"}.intersection(loaded)
 
 
 @pytest.mark.parametrize("op", OPS.values(), ids=lambda op: op.__name__)

@@ -6,7 +6,6 @@ arguments, files or the machine, 130 after Ctrl-C, and 3 when fastgru itself is 
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
 
 from ._ending import one_line, open_standard
@@ -22,9 +21,6 @@ def build() -> Any:
 
     app = typer.Typer(name="fastgru", cls=Group, add_completion=False, pretty_exceptions_enable=False)
     app.callback()(options)
-    for name in COMMANDS:
-        module = importlib.import_module(f".{name}", __name__)
-        app.command(name)(getattr(module, name))
     return app
 
 

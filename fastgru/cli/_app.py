@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -12,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from .. import __version__
 from .._hints import command_line
+from . import COMMANDS
 from ._ending import CommandLineError, one_line
 
 # click's base class of errors; newer releases of typer hold a copy of click, so it is found through typer.
@@ -51,10 +53,21 @@ class Command(_OneLine, TyperCommand):  # type: ignore[misc] # click's main is d
 
 
 class Group(_OneLine, TyperGroup):  # type: ignore[misc]
-    """A program of several commands."""
+    """The program of all `COMMANDS`, each imported when it is asked for."""
 
     empty = ("--help",)
     language = command_line
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        for name in [cmd_name] if cmd_name in COMMANDS else COMMANDS:  # all, of which the nearest are suggested
+            if name not in self.commands:
+                app = typer.Typer(add_completion=False)
+                app.command(name)(getattr(importlib.import_module(f".{name}", __package__), name))
+                self.add_command(typer.main.get_command(app), name)
+        return super().get_command(ctx, cmd_name)
 
 
 def _show_version(asked: bool) -> None:

@@ -8,19 +8,20 @@ import sys
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import quantization, tracing
-from ..comparison import Comparison
 from ..errors import VerificationError
-from ..model import Model
-from ..quantization import Report
 from ..summary import HEADINGS, WORDS, Summary
 from ._ending import escaped
+
+if TYPE_CHECKING:
+    from ..comparison import Comparison
+    from ..model import Model
+    from ..quantization import Report
 
 PIPE_WIDTH = 200  # columns of what is written to a file or a pipe: names of nodes may be long
 
@@ -74,11 +75,15 @@ def layers(summary: Summary) -> Table:
 
 def report(found: Report) -> Table:
     """Show the result of `fastgru.quantization.report` as a rich table."""
+    from .. import quantization
+
     return table(quantization.HEADINGS, found.cells(), found.total(), quantization.WORDS)
 
 
 def traced(model: Model) -> Table:
     """Return a rich table of the error at every node, on the self-test's input."""
+    from .. import tracing
+
     test = model.self_test
     if test is None:
         raise VerificationError("model to trace must have a stored self-test, got none")
