@@ -9,6 +9,7 @@ from typing import Any
 
 from onnx import GraphProto, ValueInfoProto
 
+from ..._hints import either, labelled, named, option
 from ..._names import nearest
 from ...errors import ConvertError, listed
 from ..tensors.values import BATCH, TIME, Atom
@@ -94,7 +95,7 @@ def candidates(
     """
     known: dict[str, list[Atom | None]] = {}
     keys: dict[tuple[str, int], str] = {}  # of a size that is not known: its name, or its place
-    problems = [f"{what} must name inputs ({nearest(n, inputs)}), got {n!r}" for what, given in
+    problems = [f"{named(what)} must name inputs ({nearest(n, inputs)}), got {n!r}" for what, given in
                 (("shapes", shapes), ("axes", axes)) for n in given if n not in inputs]  # fmt: skip
     for name, value in inputs.items():
         try:
@@ -105,7 +106,7 @@ def candidates(
         known[name] = [_label(d) for d in dims]
         if 0 in known[name]:
             problems.append(
-                f"sizes of input {name!r} must be at least 1 (or the input given by fix=), got {list(dims)}"
+                f"sizes of input {name!r} must be at least 1 (or the input given by {option('fix')}), got {list(dims)}"
             )
         for i, (dim, label) in enumerate(zip(dims, known[name], strict=True)):
             if label is None:
@@ -123,7 +124,7 @@ def _with_shape(value: Declared, shape: Sequence[Any] | None) -> list[Any]:
     """The declared sizes, those of `shape` in place of what is not fixed."""
     if shape is None:
         if value.dims is None:
-            raise ConvertError("number of axes must be given by shapes=, got a model without it")
+            raise ConvertError(f"number of axes must be given by {option('shapes')}, got a model without it")
         return list(value.dims)
     if not isinstance(shape, Sequence):
         raise ConvertError(f"shape must be a sequence of sizes, got {shape!r}")
@@ -150,9 +151,9 @@ def _with_axes(value: Declared, dims: list[Any], axes: Sequence[str | None] | No
     if axes is None:
         return dims
     if not isinstance(axes, Sequence) or len(axes) != len(dims) or any(a not in (*LABELS, None) for a in axes):
-        raise ConvertError(f"axes must be {len(dims)} of 'B', 'T' and None, got {axes!r}")
+        raise ConvertError(f"axes must be {len(dims)} of 'B', 'T' and {either('None', '-')}, got {labelled(axes)}")
     if any(axes.count(label) > 1 for label in LABELS):
-        raise ConvertError(f"axes must have 'B' and 'T' once at most, got {tuple(axes)}")
+        raise ConvertError(f"axes must have 'B' and 'T' once at most, got {labelled(tuple(axes))}")
     return [d if a is None else _Label(a) for d, a in zip(dims, axes, strict=True)]
 
 
@@ -185,7 +186,8 @@ def _open(known: Mapping[str, Sequence[Atom | None]], keys: Mapping[tuple[str, i
     for name, dims in known.items():
         shown = ", ".join(str(keys.get((name, i), d)) for i, d in enumerate(dims))
         if any(d is None for d in dims) or any(list(dims).count(label) > 1 for label in LABELS):
-            found.append(f"sizes of input {name!r} must be fixed by shapes= or told by axes=, got ({shown})")
+            told = f"fixed by {option('shapes')} or told by {option('axes')}"
+            found.append(f"sizes of input {name!r} must be {told}, got ({shown})")
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..._hints import named, option
 from ..._names import nearest
 from ...errors import ConvertError, listed
 from ...graph import Concat, Constant, Gather, Op, Recurrent, Reshape, Slice, Spec, Transpose
@@ -36,12 +37,16 @@ def pair(
         Listing what `given` gets wrong.
     """
     if given is not None:
-        problems = [f"states must name inputs ({nearest(n, inputs)}), got {n!r}" for n in given if n not in inputs]
+        problems = [
+            f"{named('states')} must name inputs ({nearest(n, inputs)}), got {n!r}" for n in given if n not in inputs
+        ]
         problems += [
-            f"states must name outputs ({', '.join(outputs)}), got {n!r}" for n in given.values() if n not in outputs
+            f"{named('states')} must name outputs ({', '.join(outputs)}), got {n!r}"
+            for n in given.values()
+            if n not in outputs
         ]
         if len(set(given.values())) < len(given):
-            problems.append(f"states must name every output once, got {given}")
+            problems.append(f"{named('states')} must name every output once, got {given}")
         if problems:
             raise ConvertError(listed(problems))
         return dict(given)
@@ -129,7 +134,7 @@ def absorb(emit: Emitter, pairs: Mapping[str, tuple[str, str]], starts: Iterable
         except ConvertError as error:
             problems.append(
                 f"state {name!r} must be that of layers over time, where there is a time axis (fix its size by "
-                f"shapes= to step instead): {error}"
+                f"{option('shapes')} to step instead): {error}"
             )
             continue
         if not np.array_equal(back, numbered[value]):

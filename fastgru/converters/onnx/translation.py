@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, helper
 
+from ..._hints import named, option
 from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
 from ...graph import Graph, Spec, State
@@ -87,7 +88,8 @@ def translate(
     if not guesses and not any(isinstance(a, str) for layout in layouts[0].values() for a in layout):
         raise first
     raise NotConstant(
-        f"{first}\nThis is with the axes {layouts_shown(layouts[0])}; sizes can be fixed by shapes= or told by axes=",
+        f"{first}\nThis is with the axes {layouts_shown(layouts[0])}; sizes can be fixed by {option('shapes')} or "
+        f"told by {option('axes')}",
         getattr(first, "inputs", frozenset()),
     ) from first
 
@@ -105,20 +107,20 @@ def _fixed(inputs: Mapping[str, Declared], fix: Mapping[str, Any]) -> dict[str, 
     problems, found = [], {}
     for name, value in fix.items():
         if name not in inputs:
-            problems.append(f"fix must name inputs ({nearest(name, inputs)}), got {name!r}")
+            problems.append(f"{named('fix')} must name inputs ({nearest(name, inputs)}), got {name!r}")
             continue
         dtype = helper.tensor_dtype_to_np_dtype(inputs[name].elem)
         try:
             array = np.asarray(value, dtype=dtype)
         except (TypeError, ValueError):
-            problems.append(f"fix of {name!r} must be {dtype} numbers, got {value!r}")
+            problems.append(f"{named('fix')} of {name!r} must be {dtype} numbers, got {value!r}")
             continue
         dims = inputs[name].dims
         if dims is not None and (
             len(dims) != array.ndim
             or any(isinstance(d, int) and d != n for d, n in zip(dims, array.shape, strict=True))
         ):
-            problems.append(f"fix of {name!r} must be of shape {list(dims)}, got {array.shape}")
+            problems.append(f"{named('fix')} of {name!r} must be of shape {list(dims)}, got {array.shape}")
         found[name] = array
     if problems:
         raise ConvertError(listed(problems))

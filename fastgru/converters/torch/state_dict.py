@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..._hints import like_item, like_option, named
 from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
 from ...graph import (
@@ -193,10 +194,10 @@ def _suggest(groups: dict[str, dict[str, Array]]) -> str:
             _, names, _ = _guess(group)
         except ConvertError:
             names = ()
-        extra = [f"name={path!r}"] if path else []
-        extra += ['activation="tanh"'] if names == ("RNN",) else []
-        items.append(f"like({', '.join([names[0] if names else '...', *extra])})")
-    return f"write the chain in the order in which it runs, for example like=[{', '.join(items)}]"
+        extra = {"name": path} if path else {}
+        extra |= {"activation": "tanh"} if names == ("RNN",) else {}
+        items.append(like_item(names[0] if names else None, **extra))
+    return f"write the chain in the order in which it runs, for example {like_option(items)}"
 
 
 # With like ---------------------------------------------------------------------------------------
@@ -208,29 +209,30 @@ def _match(
     """Each Like with the path of its arrays, and what does not match."""
     plan: list[tuple[Like, str]] = []
     problems: list[str] = []
-    named = {item.name for item in like}
-    free = [path for path in groups if path not in named]
+    titles = {item.name for item in like}
+    free = [path for path in groups if path not in titles]
     used: set[str] = set()
+    like_ = named("like")
     for item in like:
         if not _takes_arrays(item):
             plan.append((item, item.name or ""))
             continue
         if item.name is None and not ordered and len(groups) > 1:
-            problems.append(f"like({item}) must have a name, got none for a file that does not keep the order")
+            problems.append(f"{item} in {like_} must have a name, got none for a file that does not keep the order")
             continue
         if item.name is None and not free:
-            problems.append(f"like({item}) must have arrays in the file, got none left")
+            problems.append(f"{item} in {like_} must have arrays in the file, got none left")
             continue
         path = free.pop(0) if item.name is None else item.name
         if path not in groups or path in used:
             state = "taken twice" if path in used else f"not one of {', '.join(map(repr, groups))}"
-            problems.append(f"name in like must be a layer of the file, got {path!r}, {state}")
+            problems.append(f"name in {like_} must be a layer of the file, got {path!r}, {state}")
             continue
         used.add(path)
         plan.append((item, path))
     left = [f"{path}.{leaf}".lstrip(".") for path in groups if path not in used for leaf in groups[path]]
     if left:
-        problems.append(f"every array must belong to a layer of like, got left over {', '.join(left)}")
+        problems.append(f"every array must belong to a layer of {like_}, got left over {', '.join(left)}")
     return plan, [*problems, _suggest(groups)] if problems else []
 
 
@@ -248,7 +250,9 @@ def _build(item: Like, path: str, group: Arrays) -> Named:
     form = FORMS.get(item.op)
     if form is None:
         known = [op.__name__ for op in (RNN, GRU, LSTM, Bidirectional, *FORMS, *WITHOUT_ARRAYS)]
-        raise ConvertError(f"class in like must be one of {nearest(item.op.__name__, known)}, got {item.op.__name__}")
+        raise ConvertError(
+            f"class in {named('like')} must be one of {nearest(item.op.__name__, known)}, got {item.op.__name__}"
+        )
     axes = dict(_axes(group))
     if any(axes.get(n) != d for n, d in form.needs.items()) or any(
         {**form.needs, **form.may}.get(n) != d for n, d in axes.items()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..._hints import either, labelled, named
 from ..._names import nearest
 from ...errors import ConvertError, listed
 from ..tensors.values import BATCH, TIME
@@ -61,15 +62,22 @@ def candidates(module: nn.Module, arguments: Sequence[Argument], given: Mapping[
         Listing everything wrong with `given`.
     """
     names = [a.name for a in arguments]
-    problems = [f"axes must name arguments ({nearest(n, names)}), got {n!r}" for n in given if n not in names]
+    problems = [
+        f"{named('axes')} must name arguments ({nearest(n, names)}), got {n!r}" for n in given if n not in names
+    ]
     for argument in arguments:
         labels, rank = given.get(argument.name), argument.example.dim()
         if labels is None:
             continue
         if not isinstance(labels, tuple | list) or len(labels) != rank or any(n not in (B, T, None) for n in labels):
-            problems.append(f"axes of {argument.name!r} must be {rank} of 'B', 'T' and None, got {labels!r}")
+            others = either("None", "-")
+            problems.append(
+                f"axes of {argument.name!r} must be {rank} of 'B', 'T' and {others}, got {labelled(labels)}"
+            )
         elif any(list(labels).count(n) > 1 for n in (B, T)):
-            problems.append(f"axes of {argument.name!r} must have 'B' and 'T' once at most, got {tuple(labels)}")
+            problems.append(
+                f"axes of {argument.name!r} must have 'B' and 'T' once at most, got {labelled(tuple(labels))}"
+            )
     if problems:
         raise ConvertError(listed(problems))
     options = [

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..._hints import named, option
 from ..._names import nearest
 from ...errors import ConvertError, listed
 from ...graph import Add, Concat, Constant, Gather, Op, Reshape, Slice, Spec, Transpose
@@ -60,12 +61,16 @@ def pair(
         Listing what `given` gets wrong.
     """
     if given is not None:
-        problems = [f"states must name inputs ({nearest(n, inputs)}), got {n!r}" for n in given if n not in inputs]
+        problems = [
+            f"{named('states')} must name inputs ({nearest(n, inputs)}), got {n!r}" for n in given if n not in inputs
+        ]
         problems += [
-            f"states must name outputs ({', '.join(outputs)}), got {n!r}" for n in given.values() if n not in outputs
+            f"{named('states')} must name outputs ({', '.join(outputs)}), got {n!r}"
+            for n in given.values()
+            if n not in outputs
         ]
         if len(set(given.values())) < len(given):
-            problems.append(f"states must name every output once, got {dict(given)}")
+            problems.append(f"{named('states')} must name every output once, got {dict(given)}")
         if problems:
             raise ConvertError(listed(problems))
         return dict(given)
@@ -141,8 +146,8 @@ def follow(session: Session, name: str, given: Tensor, following: Tensor) -> str
     session.unfused.update(layers)
     if session.timed:
         raise ConvertError(
-            f"state {name!r} must be that of layers over time, where there is a time axis (give axes= without 'T' to "
-            "take a frame a call instead), got one that is computed otherwise"
+            f"state {name!r} must be that of layers over time, where there is a time axis (give "
+            f"{option('axes')} without 'T' to take a frame a call instead), got one that is computed otherwise"
         )
     if ordered.spec.time:
         return ordered.value
