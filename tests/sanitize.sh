@@ -65,7 +65,8 @@ gcc -std=gnu11 -g -O1 -fsanitize="$flags" -Iinclude tests/planted.c "${objects[@
 
 # Small blocks from malloc, too, where the sanitizer sees their ends. Threads of BLAS are not ours.
 export PYTHONMALLOC=malloc OPENBLAS_NUM_THREADS=1
-preload=$(gcc -print-file-name=lib$library.so)
+# The library of C++ with it: a sanitizer that is loaded first looks there for what throws, or ends with any exception.
+preload="$(gcc -print-file-name=lib$library.so) $(gcc -print-file-name=libstdc++.so.6)"
 if [ "$kind" = thread ]; then
   if LD_PRELOAD=$preload python tests/planted_race.py >"$build/reports" 2>&1; then
     echo "the race planted from Python was not reported" >&2
