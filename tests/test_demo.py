@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from fastgru.cli import _live, _pulse, _pulse_plot, build, demo
 from fastgru.errors import VerificationError
 
 RNG = np.random.default_rng(13)
+ROOT = Path(__file__).resolve().parents[1]
 needs_matplotlib = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib")
 
 
@@ -202,6 +204,21 @@ def test_picture_says_what_is_better(evaluated):
     assert re.search(r"The next second of a pulse: \d\d% less error than the best other forecast", svg)
     worse = [scores[0]._replace(error=2 * scores[1].error), *scores[1:]]
     assert "100% more error than" in _pulse_plot.draw(typical, worse, "svg").decode()
+
+
+@needs_matplotlib
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_pictures_of_the_docs_are_of_their_theme(evaluated, name):
+    """And say what the demo draws now, up to rounding in the curves."""
+    typical, scores, _ = evaluated
+    theme = getattr(_pulse_plot, name.upper())
+    drawn = _pulse_plot.draw(typical, scores, "svg", theme).decode()
+    kept = (ROOT / "docs" / "pictures" / f"pulse-{name}.svg").read_text()
+    texts = [re.findall(r"<text[^>]*>([^<]*)</text>", svg) for svg in (drawn, kept)]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > 20
+    for svg in (drawn, kept):
+        assert all(colour in svg for colour in (theme.paper, theme.ink, theme.ours, *theme.rivals))
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])

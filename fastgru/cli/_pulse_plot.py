@@ -11,9 +11,24 @@ import numpy as np
 from ..errors import require
 from ._pulse import CONTEXT, COVERAGE, HORIZON, NETWORK, RATE, Score
 
-COLOURS = ("#c45a00", "#7a6a9a", "#8a8a8a")  # of the rivals, the best first
-OURS, TRUTH, PAPER = "#0a66c2", "#1a1a1a", "#ffffff"
-SHOWN = 75  # samples of history
+SHOWN = 38  # samples of history: 1.5 s
+# SVG keeps texts as text. They are laid out in a font that comes with matplotlib and is wider than the usual ones, and
+# shown in the reader's: whichever that is, they take no more room than was left.
+FONT, READERS = "DejaVu Sans", "Arial, Helvetica, sans-serif"
+
+
+class Theme(NamedTuple):
+    """Colours of one kind of page."""
+
+    paper: str
+    ink: str  # texts, axes and what was measured
+    muted: str
+    ours: str
+    rivals: tuple[str, str, str]  # the best first
+
+
+LIGHT = Theme("#ffffff", "#1a1a1a", "#555555", "#0a66c2", ("#c45a00", "#7a6a9a", "#767676"))
+DARK = Theme("#0d1117", "#e6edf3", "#9da7b1", "#58a6ff", ("#f0883e", "#b3a4d6", "#8b949e"))
 
 
 class Typical(NamedTuple):
@@ -27,7 +42,7 @@ class Typical(NamedTuple):
     windows: int  # how many origins there are
 
 
-def draw(typical: Typical, scores: Sequence[Score], kind: str) -> bytes:
+def draw(typical: Typical, scores: Sequence[Score], kind: str, theme: Theme = LIGHT) -> bytes:
     """Return the picture as a file of `kind`: png, svg or pdf.
 
     Raises
@@ -37,9 +52,8 @@ def draw(typical: Typical, scores: Sequence[Score], kind: str) -> bytes:
     """
     matplotlib = require("matplotlib", extra="plot", purpose="a picture")
     figure_module = require("matplotlib.figure", extra="plot", purpose="a picture")
-    settings = {"svg.hashsalt": "demo", "font.size": 10, "axes.spines.top": False}
-    with matplotlib.rc_context({**settings, "axes.spines.right": False}):
-        figure = figure_module.Figure(figsize=(11, 4.4), layout="constrained", facecolor=PAPER)
+    with matplotlib.rc_context(_settings(theme)):
+        figure = figure_module.Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
         rivals = [one for one in scores if one.name != NETWORK]
         ours = next(one for one in scores if one.name == NETWORK)
@@ -49,48 +63,61 @@ def draw(typical: Typical, scores: Sequence[Score], kind: str) -> bytes:
             f"The next second of a pulse: {abs(gain):.0%} {verb} error than the best other forecast",
             x=0.01, ha="left", fontsize=14, fontweight="bold",
         )  # fmt: skip
-        _forecast(left, typical, rivals[0])
-        _errors(right, ours, rivals, typical.windows)
+        _forecast(left, theme, typical, rivals[0])
+        _errors(right, theme, ours, rivals, typical.windows)
         buffer = io.BytesIO()
         undated = {"metadata": {"Date": None}} if kind == "svg" else {}
         figure.savefig(buffer, dpi=120, format=kind, **undated)
-    return buffer.getvalue()
+    picture = buffer.getvalue()
+    return picture.replace(f"'{FONT}'".encode(), READERS.encode()) if kind == "svg" else picture
 
 
-def _forecast(axes: Any, typical: Typical, rival: Score) -> None:
+def _settings(theme: Theme) -> dict[str, Any]:
+    """Return matplotlib's settings: the colours of the page, and files that are equal for equal data."""
+    inks = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
+    return {
+        **dict.fromkeys(inks, theme.ink), "axes.edgecolor": theme.muted, "axes.facecolor": theme.paper,
+        "figure.facecolor": theme.paper, "savefig.facecolor": theme.paper, "font.family": FONT, "font.size": 10,
+        "svg.hashsalt": "demo", "svg.fonttype": "none", "axes.spines.top": False, "axes.spines.right": False,
+    }  # fmt: skip
+
+
+def _forecast(axes: Any, theme: Theme, typical: Typical, rival: Score) -> None:
     """The median origin: history, truth, forecast, its band, and the best rival."""
     past, ahead = np.arange(1 - SHOWN, 1) / RATE, np.arange(HORIZON + 1) / RATE
     now = typical.context[-1]
-    axes.plot(past, typical.context[CONTEXT - SHOWN :], color=TRUTH, linewidth=1.5)
+    axes.plot(past, typical.context[CONTEXT - SHOWN :], color=theme.ink, linewidth=1.5)
     lines: dict[str, tuple[Any, dict[str, Any]]] = {
-        "measured": (typical.truth, {"color": TRUTH, "linewidth": 1.5}),
-        "linear": (typical.rival, {"color": COLOURS[0], "linewidth": 1.5, "linestyle": (0, (4, 2))}),
-        NETWORK: (typical.forecast, {"color": OURS, "linewidth": 2.5}),
+        "measured": (typical.truth, {"color": theme.ink, "linewidth": 1.5}),
+        "linear": (typical.rival, {"color": theme.rivals[0], "linewidth": 1.5, "linestyle": (0, (4, 2))}),
+        NETWORK: (typical.forecast, {"color": theme.ours, "linewidth": 2.5}),
     }
     lines[rival.name.partition(",")[0]] = lines.pop("linear")
     for values, style in lines.values():
         axes.plot(ahead, [now, *values], **style)
     edges = typical.forecast + typical.edges
-    axes.fill_between(ahead, [now, *edges[0]], [now, *edges[1]], color=OURS, alpha=0.15, linewidth=0)
-    axes.axvline(0, color="#999999", linewidth=0.8, linestyle=":")
+    axes.fill_between(ahead, [now, *edges[0]], [now, *edges[1]], color=theme.ours, alpha=0.2, linewidth=0)
+    axes.axvline(0, color=theme.muted, linewidth=0.8, linestyle=":")
     _label_ends(axes, ahead[-1], {name: (values[-1], style["color"]) for name, (values, style) in lines.items()})
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.12 * (high - low))
-    axes.text(-0.04, 0.98, "seen by each forecaster", ha="right", va="top", color="#555555",
+    axes.text(-0.04, 0.98, "seen by each forecaster", ha="right", va="top", color=theme.muted,
               transform=axes.get_xaxis_transform())  # fmt: skip
-    axes.text(0.04, 0.98, "forecast", va="top", color="#555555", transform=axes.get_xaxis_transform())
-    axes.set(xlabel="seconds from now", ylabel="sensor value, 0 to 1023", xlim=(past[0], 1), xticks=(-2, -1, 0, 1))
+    axes.text(0.04, 0.98, "forecast", va="top", color=theme.muted, transform=axes.get_xaxis_transform())
+    axes.set(
+        xlabel="seconds from now", ylabel="sensor value, 0 to 1023", xlim=(-1.5, 1), xticks=(-1.5, -1, -0.5, 0, 0.5, 1)
+    )
     axes.set_title(
         f"A typical window: half of all are forecast better, half worse.\nShaded: {COVERAGE:.0%} band, "
         "from the errors on other data", loc="left", fontsize=10,
     )  # fmt: skip
 
 
-def _errors(axes: Any, ours: Score, rivals: Sequence[Score], count: int) -> None:
+def _errors(axes: Any, theme: Theme, ours: Score, rivals: Sequence[Score], count: int) -> None:
     """Mean absolute error by time ahead over `count` windows."""
     ahead = np.arange(1, HORIZON + 1) / RATE
-    named = {NETWORK: (ours, OURS)} | {
-        one.name.partition(",")[0]: (one, colour) for one, colour in zip(rivals, COLOURS, strict=True)
+    named = {NETWORK: (ours, theme.ours)} | {
+        one.name.partition(",")[0]: (one, colour) for one, colour in zip(rivals, theme.rivals, strict=True)
     }
     for name, (one, colour) in named.items():
         axes.plot(ahead, one.by_horizon, color=colour, linewidth=2.5 if name == NETWORK else 1.5)

@@ -6,6 +6,7 @@ It is cut by time: the first 60 % train, the next 20 % choose settings, and the 
     python tests/data/make_demo.py --search   # train with every row of SEARCH, print the validation scores
     python tests/data/make_demo.py            # train with CHOSEN, fit the rivals, write both files
     python tests/data/make_demo.py --test     # the scores of what was written, on the last 20 %
+    python tests/data/make_demo.py --draw     # the picture of what was written: docs/pictures/pulse-{light,dark}.svg
 
 Needs torch and heartpy's files (``pip install --no-deps heartpy==1.2.7``). Seeds are fixed.
 """
@@ -22,9 +23,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from fastgru.cli import _pulse, demo
+from fastgru.cli import _pulse, _pulse_plot, demo
 
-DATA = Path(__file__).resolve().parents[2] / "fastgru" / "data"
+ROOT = Path(__file__).resolve().parents[2]
+DATA, PICTURES = ROOT / "fastgru" / "data", ROOT / "docs" / "pictures"
 AVERAGED = 4  # samples of 100.4 Hz that make one of 25.1 Hz
 TRAINING, VALIDATION = 0.6, 0.8  # where each part ends
 STRIDE = _pulse.HORIZON // 2  # samples between the origins that settings are chosen on
@@ -237,17 +239,28 @@ def write(parts: Parts) -> None:
     )  # fmt: skip
 
 
+def draw(folder: Path) -> None:
+    """Write the demo's picture as pulse-light.svg and pulse-dark.svg."""
+    typical, scores, _ = demo.evaluate(_pulse.load_model(), _pulse.load_series())
+    for name, theme in {"light": _pulse_plot.LIGHT, "dark": _pulse_plot.DARK}.items():
+        (folder / f"pulse-{name}.svg").write_bytes(_pulse_plot.draw(typical, scores, "svg", theme))
+
+
 def main() -> None:
     """Search, write or test as asked."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     asked = parser.add_mutually_exclusive_group()
     asked.add_argument("--search", action="store_true", help="print the validation scores of all settings")
     asked.add_argument("--test", action="store_true", help="print the scores on the test part of what was written")
+    asked.add_argument("--draw", action="store_true", help="draw what was written, for light and for dark pages")
     args = parser.parse_args()
     torch.set_num_threads(1)
     if args.test:
         _, scores, words = demo.evaluate(_pulse.load_model(), _pulse.load_series())
         print(*words, *(f"{one.name}: {one.error:.2f}, GRU closer at {one.beaten:.0%}" for one in scores), sep="\n")
+        return
+    if args.draw:
+        draw(PICTURES)
         return
     parts = read_parts()
     if not args.search:
