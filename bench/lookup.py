@@ -82,16 +82,16 @@ def counted(n: int, noun: str) -> str:
 
 
 def number(value: float) -> str:
-    """Format with three significant digits, without an exponent.
+    """Format with three significant digits at least, thousands apart, without an exponent.
 
     Examples
     --------
     >>> number(1234.5), number(10.36), number(0.414), number(0.0331)
-    ('1234', '10.4', '0.41', '0.033')
+    ('1,234', '10.4', '0.41', '0.033')
     """
     if value < 0.1:
         return f"{value:.3f}"
-    return f"{value:.{max(0, 2 - len(str(int(value))) + 1)}f}"
+    return f"{value:,.{max(0, 2 - len(str(int(value))) + 1)}f}"
 
 
 def case_named(results: Results, name: str) -> Any:

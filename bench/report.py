@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from . import records
 from .cases import FILE, Section, read
@@ -34,35 +33,34 @@ def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
 # Tables -------------------------------------------------------------------------------------------
 
 
+def run_line(results: Results) -> str:
+    """Say in a line what the times are."""
+    machine = results["machine"]
+    return (
+        f"Medians in microseconds (us) of one thread on one pinned core: {machine['cpu']} ({machine['isa']}). Engines "
+        f"take turns, {results['seconds_per_case']:g} s a case, and their outputs are checked first."
+    )
+
+
 def machine_lines(results: Results) -> list[str]:
-    """Describe the machine, the versions, and the limits of one core and of two."""
-    machine, limits = results["machine"], results["roofline"]
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    lines = [
-        "Medians in microseconds (us) of one thread on one pinned core. Engines take turns, "
-        f"{results['seconds_per_case']:g} s a case, and their outputs are checked first. "
-        f"{machine['cpu']} ({machine['isa']}), Python {machine['python']}; {versions}."
+    """Describe the versions, and the limits of one core and of two."""
+    limits = results["roofline"]
+    versions = [
+        f"Python {results['machine']['python']}",
+        *(f"{name} {one}" for name, one in results["versions"].items()),
     ]
+    lines = [f"Versions: {', '.join(versions)}."]
     if "missing" in limits:
         return [*lines, "", f"No roofline: {limits['missing']}."]
-    rates = ", ".join(f"{size >> 10} KiB {rate / 1e9:.0f}" for size, rate in limits["bandwidth"])
-    peak = f"FMA peak {limits['flops'] / 1e9:.0f} GFLOP/s; reading, GB/s: {rates}."
-    return [*lines, "", peak, *two_cores(limits)]
-
-
-def two_cores(limits: dict[str, Any]) -> list[str]:
-    """Describe the limits of two cores beside those of one."""
-    if "two_cores" not in limits:
-        return []
-    both = limits["two_cores"]
-    gains = ", ".join(
-        f"{size >> 10} KiB {rate / one:.2f}"
-        for (size, rate), (_, one) in zip(both["bandwidth"], limits["bandwidth"], strict=True)
-    )
-    return [
-        "",
-        f"Two cores together: {both['flops'] / limits['flops']:.2f} times the FMA peak of one, and reading {gains}.",
-    ]
+    both = limits.get("two_cores")
+    peaks = [f"{limits['flops'] / 1e9:.0f} GFLOP/s"]
+    reading = [[f"reading {size >> 10:,} KiB", f"{rate / 1e9:.0f} GB/s"] for size, rate in limits["bandwidth"]]
+    if both:
+        peaks.append(f"{both['flops'] / limits['flops']:.2f}")
+        for row, (_, rate), (_, one) in zip(reading, both["bandwidth"], limits["bandwidth"], strict=True):
+            row.append(f"{rate / one:.2f}")
+    header = ["rate", "one core", *(["two cores together, times that of one"] if both else [])]
+    return [*lines, "", *table(header, [["multiply-adds (FMA peak)", *peaks], *reading])]
 
 
 def case_table(results: Results) -> list[str]:
@@ -101,7 +99,7 @@ def section_table(section: Section, results: Results) -> list[str]:
     for row in rows(section, results):
         mine = row.mine["median_us"]
         floor = [number(row.mine["floor_us"]), f"{over_floor(row.mine):.2f}"] if "floor_us" in row.mine else ["", ""]
-        ratio = f"{row.ratio:.2f}" if row.ratio < 10 else f"{row.ratio:.1f}"
+        ratio = f"{row.ratio:.2f}" if row.ratio < 10 else f"{row.ratio:,.1f}"
         lines.append([describe(row.case), row.precision, number(mine), number(row.peer_us), row.peer, ratio, *floor])
     return table(COLUMNS, lines) if lines else []
 
@@ -120,18 +118,18 @@ def every_case(results: Results) -> str:
     """Return the file that lists every case on every engine."""
     notes = not_timed(results)
     listed = ["", "Not timed:", "", *notes] if notes else []
-    lines = ["# Every case on every engine", "", *machine_lines(results), "", *case_table(results), *listed]
-    return "\n".join([*lines, ""])
+    lines = ["# Every case on every engine", "", run_line(results), "", *case_table(results), *listed]
+    return "\n".join([*lines, "", "## The machine", "", *machine_lines(results), ""])
 
 
 def report(results: Results, wanted: Sequence[Section], shown: Sequence[str] = (), elsewhere: str = "") -> str:
     """Return the report: `shown` are the pictures as Markdown, `elsewhere` is the path of the file of every case."""
-    lines = [*machine_lines(results), ""]
+    lines = [run_line(results), ""]
     if elsewhere:
         lines += [f"Every case on every engine: [{Path(elsewhere).name}]({elsewhere}).", ""]
     for picture in shown:
         lines += [picture, ""]
-    return "\n".join([*lines, *sections(results, wanted)]).rstrip("\n")
+    return "\n".join([*lines, *sections(results, wanted), "### The machine", "", *machine_lines(results)])
 
 
 def markdown(picture: Picture, folder: str) -> str:

@@ -191,7 +191,7 @@ def test_the_table_compares_float32_with_float32_and_less_with_all(tiny):
     assert report.section_table(section, results)[2:] == [
         "| GRU, 3 inputs, 5 units | float32 | 2.00 | 5.00 | NumPy | 2.50 | 1.60 | 1.25 |",
         "| GRU, 3 inputs, 5 units | int8 | 0.012 | 1.50 | PyTorch int8 | 122.0 | 0.010 | 1.23 |",
-        "| LSTM, 3 inputs, 5 units | float32 | 1234 | 5.00 | NumPy | 0.00 |  |  |",
+        "| LSTM, 3 inputs, 5 units | float32 | 1,234 | 5.00 | NumPy | 0.00 |  |  |",
         "| LSTM, 3 inputs, 5 units | int8 | 0.012 | 1.50 | PyTorch int8 | 122.0 | 0.010 | 1.23 |",
     ]
     other = section._replace(precisions=["int8"], peers="numpy")
@@ -353,7 +353,16 @@ def test_two_threads_are_measured_by_what_two_cores_reach():
     limits = {**LIMITS, "two_cores": both}
     assert roofline.floor(problem, limits, "float32", 2) == roofline.floor(problem, both, "float32")
     assert roofline.floor(problem, limits, "float32") == roofline.floor(problem, LIMITS, "float32")
-    assert report.two_cores(LIMITS) == []
-    assert report.two_cores(limits)[1] == (
-        "Two cores together: 1.50 times the FMA peak of one, and reading 16 KiB 2.00, 1024 KiB 1.50."
-    )
+
+
+def test_the_machine_is_told_after_the_tables(tiny):
+    """Two cores beside one where both were measured, the reason where neither was."""
+    results = run(tiny, "--engines", "^(fastgru|numpy)$", "--cases", "t1-b1")
+    both = {"flops": 1.5e11, "bandwidth": [[2**14, 8e11], [2**20, 1.5e11]]}
+    text = report.report({**results, "roofline": {**LIMITS, "two_cores": both}}, cases.read(tiny).sections)
+    assert text.index("### One step") < text.index("### The machine")
+    assert "| multiply-adds (FMA peak) | 100 GFLOP/s | 1.50 |" in text
+    assert "| reading 1,024 KiB | 100 GB/s | 1.50 |" in text
+    alone = report.machine_lines({**results, "roofline": LIMITS})
+    assert "| reading 16 KiB | 400 GB/s |" in alone
+    assert report.machine_lines({**results, "roofline": {"missing": "no compiler"}})[-1] == "No roofline: no compiler."

@@ -201,7 +201,7 @@ def test_labels_of_points_on_top_of_each_other_do_not_touch(place):
     axes = style.panel(figure, style.LIGHT, (1, 1, 3.5, 2))
     axes.set(xscale="log", yscale="log", xlim=(1, 100), ylim=(1, 100), xticks=[], yticks=[])
     axes.minorticks_off()
-    place(axes, style.LIGHT, [Label(10.0, 10.0 + i / 100, f"label {i}", "#000000") for i in range(9)])
+    place(axes, [Label(10.0, 10.0 + i / 100, f"label {i}", "#000000") for i in range(9)])
     assert_legible(figure)
 
 
@@ -236,7 +236,32 @@ def test_int8_is_dashed_and_float32_is_not(drawn):
     for axes in drawn["dark"]["gru-by-size"].axes:
         dashed = [line for line in axes.lines if line.is_dashed()]
         assert {line.get_color() for line in dashed} <= {line.get_color() for line in axes.lines if line not in dashed}
-        assert len(dashed) >= 2
+        assert [line.get_color() for line in dashed] == [style.colour("fastgru", style.DARK)]
+
+
+def test_panels_of_sizes_have_one_scale_and_few_lines(drawn):
+    for name in ("gru-by-size", "lstm-by-size"):
+        panels = drawn["light"][name].axes
+        assert len({axes.get_ylim() for axes in panels}) == 1
+        assert max(len(axes.lines) for axes in panels) <= 6
+
+
+def test_the_best_other_is_the_fastest_engine_without_a_line(kept, drawn):
+    axes = drawn["light"]["gru-by-size"].axes[0]
+    line = next(line for line in axes.lines if line.get_color() == style.LIGHT.muted)
+    engines = lookup.timed(lookup.case_named(kept, "gru-64-64-t1-b1"))
+    rest = [engines[name]["median_us"] for name in ("keras", "litert", "numpy", "tract") if name in engines]
+    assert dict(zip(*line.get_data(), strict=True))[64] == min(rest) / engines["fastgru"]["median_us"]
+
+
+def test_models_have_a_bar_in_float32_and_int8_beside_int8(kept, drawn):
+    (axes,) = drawn["light"]["real-models"].axes
+    models = [case for case in kept["cases"] if case["model"]]
+    assert len(axes.patches) == len(models)
+    written = [text.get_text() for text in axes.texts]
+    small = [lookup.compared(case, "int8", ".* int8") for case in models]
+    assert sum(text.endswith(" int8") and "\u00d7" in text for text in written) == sum(row is not None for row in small)
+    assert "Keras, alone" in written  # no other engine runs it in float32
 
 
 def test_the_same_results_make_the_same_files(kept, tmp_path):
@@ -247,6 +272,18 @@ def test_the_same_results_make_the_same_files(kept, tmp_path):
     assert len(files) >= 12
     for file in files:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_pictures_are_small_and_keep_their_texts_in_a_font_of_the_reader(kept, tmp_path):
+    """Fonts of readers are narrower than the one that texts are laid out in."""
+    pytest.importorskip("matplotlib")
+    pictures.draw(kept, tmp_path)
+    for file in tmp_path.iterdir():
+        svg = file.read_text()
+        assert len(svg) < 60_000
+        assert "better</text>" in svg
+        assert style.FONT not in svg
+        assert style.READERS in svg
 
 
 def test_results_without_cases_have_no_pictures(kept, tmp_path):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..records import Results
 from . import by_size, floor, precision, real_models, slowest_calls, step_time
-from .style import FONT, THEMES, Theme
+from .style import FONT, READERS, THEMES, Theme
 
 
 class Picture(NamedTuple):
@@ -53,7 +54,9 @@ def draw(results: Results, folder: Path) -> list[Picture]:
     drawn = set()
     for theme in THEMES:
         for name, figure in figures(results, theme).items():
-            with rc_context({"svg.hashsalt": name}):  # the same results make the same file
-                figure.savefig(folder / f"{name}-{theme.name}.svg", metadata={"Date": None, "Creator": None})
+            svg = io.StringIO()
+            with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):  # the same results make the same file
+                figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+            (folder / f"{name}-{theme.name}.svg").write_text(svg.getvalue().replace(f"'{FONT}'", READERS))
             drawn.add(name)
     return [picture for picture in PICTURES if picture.name in drawn]

@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ..lookup import OURS
-from .style import SMALL, Theme
+from .style import SMALL
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -42,21 +42,21 @@ class Label(NamedTuple):
     colour: str
 
 
-def at_ends(axes: Any, theme: Theme, labels: Sequence[Label]) -> None:
+def at_ends(axes: Any, labels: Sequence[Label], fontsize: float = SMALL) -> None:
     """Write labels right of the axes, at the heights of the points they name, with a thin line from each point."""
     figure = axes.figure
     box = axes.get_window_extent()
     ordered = sorted(labels, key=lambda label: label.y)
     wanted = [axes.transData.transform((label.x, label.y))[1] for label in ordered]
-    gap = SMALL * 1.4 * figure.dpi / 72
+    gap = fontsize * 1.4 * figure.dpi / 72
     heights = spread(wanted, gap, box.y0 + gap / 2, box.y1 + gap / 2)
     shift, inch = axes.figure.transFigure.inverted(), figure.dpi
     for label, height in zip(ordered, heights, strict=True):
         start = axes.transData.transform((label.x, label.y))
         ends = [shift.transform(point) for point in ((start[0] + 4, start[1]), (box.x1 + 0.10 * inch, height))]
-        figure.add_artist(_line(ends, theme))
+        figure.add_artist(_line(ends, label.colour))
         x, y = shift.transform((box.x1 + 0.13 * inch, height))
-        figure.text(x, y, label.text, color=label.colour, fontsize=SMALL, va="center", fontweight=weight(label.text))
+        figure.text(x, y, label.text, color=label.colour, fontsize=fontsize, va="center", fontweight=weight(label.text))
 
 
 def weight(text: str) -> str:
@@ -64,13 +64,13 @@ def weight(text: str) -> str:
     return "bold" if text.startswith(OURS) else "normal"
 
 
-def _line(ends: Sequence[Any], theme: Theme) -> Any:
+def _line(ends: Sequence[Any], colour: str) -> Any:
     from matplotlib.lines import Line2D
 
-    return Line2D(*zip(*ends, strict=True), color=theme.grid, linewidth=0.7)
+    return Line2D(*zip(*ends, strict=True), color=colour, linewidth=0.8)
 
 
-def near_points(axes: Any, theme: Theme, labels: Sequence[Label]) -> None:
+def near_points(axes: Any, labels: Sequence[Label]) -> None:
     """Write labels next to points of a scatter, each at the nearest place where it touches no point and no label."""
     from matplotlib.transforms import Bbox
 
@@ -94,7 +94,7 @@ def near_points(axes: Any, theme: Theme, labels: Sequence[Label]) -> None:
         if reach > 9:
             end = (min(max(x, box.x0), box.x1), box.y0 if dy > 0 else box.y1 if dy < 0 else (box.y0 + box.y1) / 2)
             back = figure.transFigure.inverted()
-            figure.add_artist(_line([back.transform((x, y)), back.transform(end)], theme))
+            figure.add_artist(_line([back.transform((x, y)), back.transform(end)], label.colour))
 
 
 DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.8, 0.8), (0.8, -0.8), (-0.8, 0.8), (-0.8, -0.8))  # right first

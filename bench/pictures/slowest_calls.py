@@ -36,5 +36,5 @@ def draw(results: Results, theme: Theme) -> Any:
     axes.set_xticks(range(len(SHARES)), list(SHARES.values()))
     plain_numbers(axes.yaxis)
     last = len(SHARES) - 1
-    at_ends(axes, theme, [Label(last, times[-1], shown(name), colour(name, theme)) for name, times in lines.items()])
+    at_ends(axes, [Label(last, times[-1], shown(name), colour(name, theme)) for name, times in lines.items()])
     return figure

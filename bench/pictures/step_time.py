@@ -25,7 +25,7 @@ def draw(results: Results, theme: Theme) -> Any:
     axes = panel(figure, theme, (0.65, 0.72, 7.5, 2.25))
     axes.grid(visible=False, axis="x")
     axes.set(yscale="log", ylabel="microseconds")
-    wide = 0.84 / len(ENGINES)
+    wide = 0.9 / len(ENGINES)
     for place, engines in enumerate(found.values()):
         for i, engine in enumerate(ENGINES):
             if engine in engines:
@@ -33,8 +33,8 @@ def draw(results: Results, theme: Theme) -> Any:
                 axes.bar(x, us, wide * 0.92, color=colour(engine, theme))
                 tint, weight = (theme.ink, "bold") if engine == OURS else (theme.muted, "normal")
                 axes.annotate(
-                    number(us), (x, us), (0, 2), textcoords="offset points", ha="center", fontsize=SMALL, color=tint,
-                    fontweight=weight,
+                    number(us), (x, us), (0, 2), textcoords="offset points", ha="center", fontsize=SMALL - 0.7,
+                    color=tint, fontweight=weight,
                 )  # fmt: skip
     plain_numbers(axes.yaxis)
     _sizes(axes, theme, found)

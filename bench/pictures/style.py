@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 
 from ..lookup import OURS, shown
 
-FONT = "DejaVu Sans"  # comes with matplotlib; text is drawn as paths, so that no reader needs it
+# Texts are kept as text, a third of the size of paths. They are laid out in a font that comes with matplotlib and is
+# wider than the usual ones, and shown in the reader's: whichever that is, they take no more room than was left.
+FONT, READERS = "DejaVu Sans", "Arial, Helvetica, sans-serif"
 SMALL, PLAIN, LARGE = 8.0, 9.0, 12.0  # points
 
 
@@ -88,12 +90,15 @@ def panel(figure: Any, theme: Theme, box: tuple[float, float, float, float]) -> 
     return axes
 
 
-def plain_numbers(axis: Any) -> None:
-    """Write the ticks of a logarithmic axis as numbers, not as powers of ten; only decades where there are several."""
+def plain_numbers(axis: Any, fine: bool = False) -> None:
+    """Write the ticks of a logarithmic axis as numbers, not as powers of ten.
+
+    Of an axis of several decades only those have ticks, unless it is `fine`.
+    """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if high > 30 * low else (1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0,) if high > 30 * low and not fine else (1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axis.set_minor_locator(NullLocator())
 
