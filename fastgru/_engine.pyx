@@ -282,8 +282,13 @@ cdef class Plan:
         return work
 
     cdef const void *own(self, array, dtype=None) except? NULL:
-        """The data of an aligned, read-only copy that lives as long as the plan; in the plan's dtype by default."""
+        """The data of an aligned, read-only copy that lives as long as the plan; in the plan's dtype by default.
+
+        None stays NULL.
+        """
         cdef cnp.ndarray raw, a
+        if array is None:
+            return NULL
         dtype = np.dtype(dtype or self.dtype)
         if self.counted(np.size(array) * dtype.itemsize):
             return &NOTHING
@@ -532,7 +537,7 @@ cdef class Plan:
             ins.shift = self.own_gates(None if d["bias"] is None else self.side_by_side(d["bias"][:, None])[:, :, 0])
         else:
             ins.w.data, ins.w.inner = self.own(w), w.shape[1]
-            ins.shift = NULL if d["bias"] is None else self.own(d["bias"])
+            ins.shift = self.own(d["bias"])
         return 0
 
     cdef int load_recurrent(self, Instruction *ins, dict d) except -1:
@@ -544,8 +549,8 @@ cdef class Plan:
         ins.units_padded, ins.features_padded = self.padded(ins.units), self.padded(ins.features)
         ins.state = self.n_recurrences
         self.n_recurrences += 1
-        ins.initial_h = NULL if d["initial_h"] is None else self.own(d["initial_h"])
-        ins.initial_c = NULL if d["initial_c"] is None else self.own(d["initial_c"])
+        ins.initial_h = self.own(d["initial_h"])
+        ins.initial_c = self.own(d["initial_c"])
         ins.n_phases = len(d["phases"])
         for i, p in enumerate(d["phases"]):
             phase = &ins.phase[i]

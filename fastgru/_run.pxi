@@ -246,7 +246,9 @@ cdef Slice slice_of(const fg_matrix *w, const Run *run) noexcept nogil:
 
 
 cdef inline const void *shifted(const void *p, idx bytes) noexcept nogil:
-    return NULL if p == NULL else <const char *>p + bytes
+    if p == NULL:
+        return NULL
+    return <const char *>p + bytes
 
 
 cdef void shift_step(fg_step *s, const Slice *part, idx item) noexcept nogil:
@@ -360,7 +362,8 @@ cdef void run_phase(const Instruction *ins, Run *run, int p, fg_step *s, idx t) 
     s.x = NULL if ins.wx[p].data == NULL and ins.table[p] == NULL else r.x[p] + t * run.B * N * item
     s.product, s.w = NULL, NULL
     if makes_input(ins, run, p):
-        s.w, s.w_bias, s.input = &ins.wx[p], ins.bx[p], row(&run.rows[ins.inputs[0]], item, t, 0)
+        s.w = &ins.wx[p]
+        s.w_bias, s.input = ins.bx[p], row(&run.rows[ins.inputs[0]], item, t, 0)
     if run.parts > 1:
         part = slice_of(&phase.u, run)
         own = phase[0]
