@@ -82,7 +82,13 @@ class BuildKernels(build_ext):
     """Compiles kernels.c once per instruction set and element type, and links the objects into `_engine`."""
 
     def build_extensions(self) -> None:
-        """Make all objects side by side, the extensions' own among them, then link."""
+        """Make all objects, then link; a second run, as of `build bdist_wheel`, has the objects of the first."""
+        if any(ext.sources for ext in self.extensions):
+            self.make_objects()
+        super().build_extensions()
+
+    def make_objects(self) -> None:
+        """Make all objects side by side, the extensions' own among them, and put them in place of the sources."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # a dozen objects of seconds each
             translated = pool.submit(self.extension_objects)  # first, as it takes longest
             jobs = [pool.submit(self.compile, *each) for each in self.objects()]
@@ -90,14 +96,13 @@ class BuildKernels(build_ext):
         objects["fastgru._engine"] += [name for job in jobs for name in job.result()]
         for ext in self.extensions:
             ext.sources, ext.depends, ext.extra_objects = [], objects[ext.name], objects[ext.name]
-        super().build_extensions()
 
     def extension_objects(self) -> dict[str, list[str]]:
         """Translate and compile the extensions."""
-        made = {}
+        made, python = {}, sys.implementation.cache_tag + "-abi3" * ABI3
         for ext in cythonize(self.extensions, quiet=True, compiler_directives=DIRECTIVES):
             flags = (*ext.extra_compile_args, *(f"-I{name}" for name in ext.include_dirs))
-            made[ext.name] = self.compile(ext.sources[0], ext.name, flags, ext.define_macros, [])
+            made[ext.name] = self.compile(ext.sources[0], f"{ext.name}.{python}", flags, ext.define_macros, [])
         return made
 
     def objects(self) -> list[tuple[str, str, tuple[str, ...], list]]:
@@ -133,7 +138,7 @@ class BuildKernels(build_ext):
             [source], output_dir=output, macros=macros, include_dirs=["include", *self.include_dirs],
             extra_postargs=[*common, *flags],
         )  # fmt: skip
-        print(f"{folder:16} {time.perf_counter() - start:5.1f} s", flush=True)
+        print(f"{folder:32} {time.perf_counter() - start:5.1f} s", flush=True)
         return made
 
 
@@ -148,7 +153,7 @@ class CheckKernels(BuildKernels):
     def build_extensions(self) -> None:
         self.compiler.set_executable("compiler_so", f"{os.environ['CC']} {os.environ.get('CFLAGS', '')}")
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = [pool.submit(self.compile, *each) for each in self.objects()]
+            jobs = [pool.submit(self.compile, *each, [*FLAGS, "-O1"]) for each in self.objects()]
             print(f"{sum(len(job.result()) for job in jobs)} objects for {sysconfig.get_platform()}")
 
 
