@@ -2,8 +2,9 @@
 
     python .ci/wheel_check.py dist/*.whl       needs pyelftools; abi3audit where a wheel has the stable ABI
 
-At most 2.5 MB; no library beyond the system's C library; of glibc no symbol newer than the tag names; the machine of
-the tag; stripped. In a wheel with the stable ABI, no symbol of Python outside it.
+At most 2.5 MB; no library beyond the system's C library; of glibc no symbol newer than the tag names, of musl none that
+the one installed here lacks (Debian 12: 1.2.3); the machine of the tag; stripped. In a wheel with the stable ABI, no
+symbol of Python outside it.
 """
 
 import io
@@ -32,6 +33,14 @@ def tag_of(wheel):
     return found[1], (int(found[2]), int(found[3])), found[4]
 
 
+def symbols(elf, defined):
+    """Names of the dynamic symbols that an object defines, or of those that it must find elsewhere."""
+    rows = [row for row in elf.get_section_by_name(".dynsym").iter_symbols() if row.name]
+    if defined:
+        return {row.name for row in rows if row["st_shndx"] != "SHN_UNDEF"}
+    return {row.name for row in rows if row["st_shndx"] == "SHN_UNDEF" and row["st_info"]["bind"] != "STB_WEAK"}
+
+
 def problems_of(name, data, family, newest, machine):
     """List what is wrong with one shared object."""
     elf = ELFFile(io.BytesIO(data))
@@ -42,6 +51,12 @@ def problems_of(name, data, family, newest, machine):
         yield f"{name}: libraries must be the C library alone, got {', '.join(sorted(extra))}"
     if elf.get_section_by_name(".symtab") or elf.get_section_by_name(".debug_info"):
         yield f"{name}: symbols must be stripped, got a table of them"
+    musl = Path(f"/lib/ld-musl-{machine}.so.1")
+    if family == "musllinux" and musl.exists():
+        with musl.open("rb") as file:
+            known = symbols(ELFFile(file), True)
+        if lacking := {each for each in symbols(elf, False) - known if not each.startswith(("Py", "_Py"))}:
+            yield f"{name}: symbols must be of the C library, got {', '.join(sorted(lacking))}"
     for section in elf.iter_sections():
         if isinstance(section, GNUVerNeedSection):
             for _, versions in section.iter_versions():

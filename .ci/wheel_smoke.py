@@ -1,5 +1,8 @@
 """Run an installed wheel without a test framework: every cell, precision and path against the float64 reference.
 
+Fails, too, where the CPU has an instruction set of the build that fastgru does not find: the portable kernels alone
+would give the same bits, many times slower.
+
     python .ci/wheel_smoke.py      in a folder that has no fastgru of its own
 
 Runs where pytest would take minutes (under emulation) or cannot be installed (an interpreter without pip).
@@ -7,7 +10,10 @@ Runs where pytest would take minutes (under emulation) or cannot be installed (a
 
 import importlib.util
 import os
+import platform
+import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -17,6 +23,27 @@ from fastgru.layers import GRU, LSTM, RNN, Dense
 
 GATES = ((GRU, 3), (LSTM, 4), (RNN, 1))
 PRECISIONS = (None, "float16", "bfloat16", "int8")
+# What the system says of the CPU, which is not how fastgru asks: flags of /proc/cpuinfo for each instruction set.
+AVX2 = {"avx2", "fma", "f16c"}
+FLAGS = {
+    "x86_64": {"avx512": AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}, "avx2": AVX2, "portable": set()},
+    "aarch64": {"neon": set()},
+    "arm64": {"neon": set()},
+}  # asimd is part of aarch64; qemu-user shows the flags of the machine it runs on
+DOTS = {"avx512": {"bf16": {"avx512_vnni", "avx512_bf16"}, "vnni": {"avx512_vnni"}}, "avx2": {"vnni": {"avx_vnni"}}}
+
+
+def missed(info, machine, cpu):
+    """List what the CPU has by its flags, and `fastgru.cpu_info()` does not: instruction sets and dot products."""
+    for isa, flags in FLAGS.get(machine, {}).items():
+        if flags <= cpu and isa not in info["supported"]:
+            yield f"{isa} must be supported, as the CPU has it, got {info['supported']}"
+    for isa in info["supported"]:
+        names = [name for name, flags in DOTS.get(isa, {}).items() if flags <= cpu]
+        if names and info["dot_products"][isa] != names[0]:
+            yield f"dot products of {isa} must be {names[0]}, as the CPU has them, got {info['dot_products'][isa]}"
+    if info["selected"] != info["supported"][0]:
+        yield f"selected must be the best, {info['supported'][0]}, got {info['selected']}"
 
 
 def weights(gates, inputs, hidden, seed):
@@ -46,7 +73,10 @@ def check(layers, precision, isa):
 
 def main():
     """Check everything and say how much that was."""
-    info, checks = fastgru.cpu_info(), 0
+    info, checks, listed = fastgru.cpu_info(), 0, Path("/proc/cpuinfo")
+    cpu = set(listed.read_text().split()) if listed.exists() else set()
+    if problems := list(missed(info, platform.machine(), cpu)):
+        sys.exit("\n".join(problems))
     for isa in info["supported"]:
         for cell, gates in GATES:
             w, u = weights(gates, 24, 33, checks)
