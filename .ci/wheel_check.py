@@ -46,11 +46,14 @@ def problems_of(name, data, family, newest, machine):
     elf = ELFFile(io.BytesIO(data))
     if elf["e_machine"] != MACHINES[machine]:
         yield f"{name}: machine must be {MACHINES[machine]}, got {elf['e_machine']}"
-    needed = {tag.needed for tag in elf.get_section_by_name(".dynamic").iter_tags() if tag.entry.d_tag == "DT_NEEDED"}
+    dynamic = list(elf.get_section_by_name(".dynamic").iter_tags())
+    needed = {tag.needed for tag in dynamic if tag.entry.d_tag == "DT_NEEDED"}
     if extra := needed - LIBRARIES[family]:
         yield f"{name}: libraries must be the C library alone, got {', '.join(sorted(extra))}"
     if elf.get_section_by_name(".symtab") or elf.get_section_by_name(".debug_info"):
         yield f"{name}: symbols must be stripped, got a table of them"
+    if family == "musllinux" and any(tag.entry.d_tag == "DT_FLAGS" and tag.entry.d_val & 0x10 for tag in dynamic):
+        yield f"{name}: thread-local storage must be dynamic, which musl alone loads, got that of DF_STATIC_TLS"
     musl = Path(f"/lib/ld-musl-{machine}.so.1")
     if family == "musllinux" and musl.exists():
         with musl.open("rb") as file:

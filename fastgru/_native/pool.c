@@ -87,7 +87,11 @@ static void await(atomic_uint *word, unsigned old, unsigned *vain) {
 
 /* Of the waits for other parts. In static memory of the thread: else its first use allocates, and glibc ends the process
  * where that fails. */
+#ifdef __GLIBC__ /* keeps room for it in libraries that are loaded later; musl has none, and refuses to load them */
 static _Thread_local unsigned vain __attribute__((tls_model("initial-exec")));
+#else
+static _Thread_local unsigned vain;
+#endif
 
 void fg_barrier_init(fg_barrier *b, int parts) {
   b->parts = parts;
