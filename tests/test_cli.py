@@ -372,12 +372,18 @@ def test_quantize_takes_columns_of_a_table(cli, saved, tmp_path):
 
 def test_fast_gates(cli, saved, tmp_path):
     fast, back = tmp_path / "fast.fgru", tmp_path / "back.fgru"
-    text = cli("quantize", saved / "gru.fgru", "-o", fast, "--precision", "float32", "--activations", "fast")
+    text = cli("quantize", saved / "gru.fgru", "-o", fast, "--activations", "fast")
     assert re.search(r"gru .*GRU .*float32 .*fast .*0%", text)
     assert list(map(str, fastgru.load(fast).graph.nodes[0].op.gate_activations())) == ["fast_sigmoid", "fast_tanh"]
-    cli("quantize", fast, "-o", back, "--precision", "float32", "--activations", "exact")
+    before, after = (fastgru.load(path) for path in (saved / "gru.fgru", fast))
+    assert [quantization.precision_of(node.op) for node in after.graph.nodes] == ["float32", "float32"]
+    assert np.array_equal(after(X), before.quantize(activations="fast")(X))
+    cli("quantize", fast, "-o", back, "--activations", "exact")
     np.testing.assert_array_equal(fastgru.load(back)(X), fastgru.load(saved / "gru.fgru")(X), strict=True)
     text = cli("quantize", back, "-o", fast, "--activations", "fast", "--max-error", 1e-12)
+    assert "no layer can have fast gates within --max-error 1e-12: nothing was changed" in text
+    words = ["--precision", "int8", "--activations", "fast", "--max-error", 1e-12]
+    text = cli("quantize", back, "-o", fast, *words)
     assert "no layer can be int8 with fast gates within --max-error 1e-12: nothing was changed" in text
     assert fastgru.load(fast).graph.nodes[0].op.attributes() == fastgru.load(back).graph.nodes[0].op.attributes()
 

@@ -22,8 +22,12 @@ def quantize(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .fgru file to write.")],
     precision: Annotated[
-        str, typer.Option(help="Type to store weights in: float32, float16, bfloat16, int8.")
-    ] = "int8",
+        str | None,
+        typer.Option(
+            help="Type to store weights in: float32, float16, bfloat16, int8. int8 when neither this nor --activations"
+            " is given, else unchanged.",
+        ),
+    ] = None,
     activations: Annotated[
         str | None, typer.Option(help="Gates: fast (error to 2e-6) or exact (to 1.2e-7); unchanged by default.")
     ] = None,
@@ -43,6 +47,8 @@ def quantize(
     """Make the weights of a model smaller, or its gates faster; print errors, bytes and speed before and after."""
     import fastgru
 
+    if precision is None and activations is None:
+        precision = "int8"
     one_of("--precision", precision, PRECISIONS)
     one_of("--activations", activations, TIERS)
     positive("--max-error", max_error)
@@ -77,8 +83,9 @@ def quantize(
     used = f"on {'the self-test' if calibration is None else calibration}, {shapes}"
     console.say(f"{found.outputs()}, {used}")
     if after.graph is before.graph and quantization.changes(before.graph, wanted, activations):
-        what = precision if activations is None else f"{precision} with {activations} gates"
-        console.say(f"no layer can be {what} within --max-error {max_error:g}: nothing was changed")
+        console.say(
+            f"no layer can {_wish(precision, activations)} within --max-error {max_error:g}: nothing was changed"
+        )
     elif len(kept) < len(wanted):
         console.say(f"kept as they were: {', '.join(n for n in wanted if n not in kept)}")
     for what, (us, now) in timings.items():
@@ -87,10 +94,17 @@ def quantize(
     console.say(f"wrote {_show.sized(output)}; {_show.sized(model)}")
 
 
-def _names(model: Model, layers: str | None, precision: str) -> dict[str, str]:
+def _names(model: Model, layers: str | None, precision: str | None) -> dict[str, str]:
     """The precision of each layer of the comma-separated list."""
     named = None if layers is None else [name.strip() for name in layers.split(",")]
     return quantization.choose(model.graph, precision, named)
+
+
+def _wish(precision: str | None, activations: str | None) -> str:
+    """Words for a layer's change, at least one of both given."""
+    if precision is None:
+        return f"have {activations} gates"
+    return f"be {precision}" if activations is None else f"be {precision} with {activations} gates"
 
 
 def _input(model: Model, source: str | None, want: Wanted) -> Any:
