@@ -6,7 +6,9 @@ import importlib.util
 import re
 import sys
 import tempfile
+import threading
 from pathlib import Path
+from time import thread_time_ns
 
 import numpy as np
 import pytest
@@ -65,12 +67,12 @@ def test_the_network_is_a_fifth_better_than_the_best_other(evaluated, series):
     assert len(others) == 3
     assert ours.error <= 0.8 * others[0].error
     assert all(other.beaten > 0.6 for other in others)
-    origins = (len(series.test) - _pulse.CONTEXT - _pulse.HORIZON) // _pulse.HORIZON + 1
-    assert origins >= 100
-    assert f"at {origins} origins" in words[0]
+    windows = (len(series.test) - _pulse.CONTEXT - _pulse.HORIZON) // _pulse.HORIZON + 1
+    assert windows >= 100
+    assert f"in {windows} windows" in words[0]
 
 
-def test_scores_are_those_of_one_origin_after_another(evaluated, model, series):
+def test_scores_are_those_of_one_window_after_another(evaluated, model, series):
     errors = {name: [] for name in (_pulse.NETWORK, "linear", "repeated", "kept")}
     z = (series.test - series.mean) / series.scale
     for start in range(0, len(z) - _pulse.CONTEXT - _pulse.HORIZON + 1, _pulse.HORIZON):
@@ -154,6 +156,23 @@ def test_live_times_every_sample_from_a_state_of_zero(model, series):
     ns = _live.run(model, series.encode(series.test[:50])[:, None])
     assert ns.shape == (50,)
     assert (ns > 0).all()
+
+
+def test_peak_counts_the_time_of_every_thread():
+    each = 3_000_000  # ns
+
+    def work():
+        while thread_time_ns() < each:
+            pass
+
+    def call():
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert _live._fastest(call) >= 2 * each
 
 
 def test_peak_is_a_rate_of_this_machine():

@@ -44,12 +44,12 @@ class Series(NamedTuple):
 
 
 class Score(NamedTuple):
-    """How well one forecaster did over all origins."""
+    """How well one forecaster did over all windows."""
 
     name: str
     error: float  # mean absolute error, in the sensor's units
     by_horizon: Any  # (HORIZON,): the same for each sample ahead
-    beaten: float  # share of the origins at which the GRU's error is smaller; NaN for the GRU itself
+    beaten: float  # share of the windows in which the GRU's error is smaller; NaN for the GRU itself
 
 
 def load_series() -> Series:

@@ -32,14 +32,14 @@ DARK = Theme("#0d1117", "#e6edf3", "#9da7b1", "#58a6ff", ("#f0883e", "#b3a4d6", 
 
 
 class Typical(NamedTuple):
-    """The origin whose error is the median of all, in the sensor's units."""
+    """The window whose error is the median of all, in the sensor's units."""
 
     context: Any  # (CONTEXT,)
     truth: Any  # (HORIZON,)
     forecast: Any  # (HORIZON,)
     rival: Any  # (HORIZON,): of the best other forecaster
     edges: Any  # (2, HORIZON): the band around the forecast
-    windows: int  # how many origins there are
+    windows: int  # how many there are
 
 
 def draw(typical: Typical, scores: Sequence[Score], kind: str, theme: Theme = LIGHT) -> bytes:
@@ -83,7 +83,7 @@ def _settings(theme: Theme) -> dict[str, Any]:
 
 
 def _forecast(axes: Any, theme: Theme, typical: Typical, rival: Score) -> None:
-    """The median origin: history, truth, forecast, its band, and the best rival."""
+    """The median window: history, truth, forecast, its band, and the best rival."""
     past, ahead = np.arange(1 - SHOWN, 1) / RATE, np.arange(HORIZON + 1) / RATE
     now = typical.context[-1]
     axes.plot(past, typical.context[CONTEXT - SHOWN :], color=theme.ink, linewidth=1.5)

@@ -28,6 +28,7 @@ LONG = 100  # steps of the sequences that two models are compared on
 ROUNDS, STEPS_A_ROUND, SEQUENCES_A_ROUND = 20, 50, 3  # of `compare`
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 BINS, BAR = 16, 40
+TAIL = 99.9  # percentile up to which calls are drawn in bins
 AT_ONCE, AFTER_DRAWING = 1000, 20  # calls between looks whether to draw progress, and those not timed after it
 MOST_CALLS, MOST_ROWS = 10_000_000, 1 << 24
 
@@ -42,13 +43,11 @@ class Timing(NamedTuple):
 
     def percentiles(self) -> dict[str, float]:
         """Microseconds by nearest rank: a time that was measured, never one between two."""
-        ordered = np.sort(self.ns)
-        ranks = {name: max(1, math.ceil(p / 100 * len(ordered))) for name, p in PERCENTILES.items()}
-        return {name: float(ordered[rank - 1]) / 1e3 for name, rank in ranks.items()}
+        return {name: float(_percentile(self.ns, p)) / 1e3 for name, p in PERCENTILES.items()}
 
     def throughput(self) -> float:
-        """Steps of single rows a second."""
-        return len(self.ns) * self.batch * self.steps / (float(self.ns.sum()) / 1e9)
+        """Steps of single rows a second where every call takes the median: pauses of the machine do not count."""
+        return self.batch * self.steps / (self.percentiles()["p50"] / 1e6)
 
 
 def bench(
@@ -74,7 +73,8 @@ def bench(
     setting = f"{loaded.dtype} on {loaded.isa}, {steps:,} calls"
     console.say(f"{model}: one {what} of {counted(batch, 'row')}, {setting}")
     console.say("  ".join(f"{name} {us:.2f} us" for name, us in timing.percentiles().items()))
-    console.say(f"{timing.throughput():,.0f} steps/s (one timer read {timing.empty_ns / 1e3:.2f} us, included above)")
+    rate, timer = timing.throughput(), timing.empty_ns / 1e3
+    console.say(f"{rate:,.0f} steps/s at the median (one timer read, {timer:.2f} us, is included)")
     for row in histogram(timing.ns, _show.block()):
         console.print(row)
 
@@ -175,13 +175,21 @@ def _like(y: Any) -> Any:
     return tuple(map(np.empty_like, y)) if isinstance(y, tuple) else np.empty_like(y)
 
 
+def _percentile(ns: Any, p: float) -> Any:
+    """Return the percentile of `ns` (calls,) by nearest rank."""
+    return np.sort(ns)[max(1, math.ceil(p / 100 * len(ns))) - 1]
+
+
 def histogram(ns: Any, block: str = "█") -> list[str]:
-    """Lines of a histogram over the logarithm of the time, from the fastest call to the slowest."""
+    """Lines of a histogram over the logarithm of the time up to the `TAIL` percentile; bins without calls are left out.
+
+    The last line counts the slower calls.
+    """
     us = np.maximum(ns, 1) / 1e3
-    edges = np.geomspace(us.min() * 0.999, us.max() * 1.001, BINS + 1)
-    counts = np.histogram(us, edges)[0]
-    bars = [max(1, round(BAR * n / counts.max())) if n else 0 for n in counts]
-    return [
-        f"{low:10.2f} us |{block * bar:<{BAR}} {n:,}".rstrip()
-        for low, bar, n in zip(edges[:-1], bars, counts, strict=True)
-    ]
+    high = float(_percentile(us, TAIL))
+    edges = np.geomspace(us.min() * 0.999, high * 1.001, BINS + 1)
+    counts = [*np.histogram(us, edges)[0], int((us > edges[-1]).sum())]
+    names = [f"{edge:.2f} us" for edge in edges[:-1]] + [f"{edges[-1]:.2f} us or more"]
+    rows = [(name, n) for name, n in zip(names, counts, strict=True) if n]
+    wide = max(len(name) for name, _ in rows)
+    return [f"{name:>{wide}} |{block * max(1, round(BAR * n / max(counts)))} {n:,}" for name, n in rows]

@@ -53,7 +53,7 @@ def demo(
 
 
 def evaluate(model: Model, series: _pulse.Series) -> tuple[_pulse_plot.Typical, list[_pulse.Score], list[str]]:
-    """Score all forecasters on the test part: the median origin, the scores, and lines that say what they mean."""
+    """Score all forecasters on the test part: the median window, the scores, and lines that say what they mean."""
     contexts, futures = _pulse.windows(series.encode(series.test), _pulse.HORIZON)
     forecast = _pulse.forecasts(model, series, contexts)
     scores = _pulse.score(series, forecast, futures)
@@ -64,7 +64,7 @@ def evaluate(model: Model, series: _pulse.Series) -> tuple[_pulse_plot.Typical, 
     gain, held = 1 - ours.error / best.error, _pulse.covered(said, truth, edges)
     words = [
         f"the next {_pulse.HORIZON / _pulse.RATE:.0f} s of an optical pulse sensor from the last "
-        f"{_pulse.CONTEXT / _pulse.RATE:.0f} s, at {len(contexts)} origins that neither training nor choices saw:",
+        f"{_pulse.CONTEXT / _pulse.RATE:.0f} s, in {len(contexts)} windows that neither training nor choices saw:",
         f"the GRU's error is {abs(gain):.0%} {'smaller' if gain > 0 else 'larger'} than that of the best other; its "
         f"{_pulse.COVERAGE:.0%} band, made from other data, held {held:.0%} of the values",
     ]
@@ -78,9 +78,9 @@ def _table(scores: Sequence[_pulse.Score]) -> Table:
     table = Table()
     table.add_column("forecast")
     table.add_column(f"mean absolute error, of {_pulse.FULL_SCALE:,}", justify="right")
-    table.add_column("GRU closer at", justify="right")
+    table.add_column("GRU closer in", justify="right")
     for one in scores:
-        table.add_row(one.name, f"{one.error:.1f}", "" if np.isnan(one.beaten) else f"{one.beaten:.0%} of origins")
+        table.add_row(one.name, f"{one.error:.1f}", "" if np.isnan(one.beaten) else f"{one.beaten:.0%} of windows")
     return table
 
 
@@ -89,11 +89,10 @@ def live(model: Model, series: _pulse.Series) -> list[str]:
     ns = _live.run(model, series.encode(series.test)[:, None])
     peak, macs = _live.peak(), model.summary().totals.macs
     p50, p99 = (float(np.percentile(ns, p, method="inverted_cdf")) / 1e3 for p in (50, 99))
-    faster = 1e6 / _pulse.RATE / p50
     return [
         f"live: the same {len(ns):,} samples one at a time, a new forecast after each ({model.isa}, one thread)",
         *_live.histogram(ns, 2 * macs / peak.flops * 1e9, _show.block()),
-        f"a step takes {p50:.2f} us (p99 {p99:.2f} us), {faster:,.0f} times less than the sensor's next sample; "
+        f"a step takes {p50:.2f} us (p99 {p99:.2f} us), and the next sample comes {1e3 / _pulse.RATE:.0f} ms later; "
         f"its {macs:,} multiply-adds alone would take {2e6 * macs / peak.flops:.2f} us at {peak.flops / 1e9:.0f} "
         f"Gflop/s, the fastest matrix product found on a core ({peak.source})",
     ]
