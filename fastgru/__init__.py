@@ -77,7 +77,8 @@ def convert(
     -------
     Model
         With a self-test: the source framework's own output where it is at hand, else the float64
-        reference's, and then ``provenance["unchecked"]`` says why. Files of Keras are read without it; where it is
+        reference's, and then ``provenance["unchecked"]`` says why. For files of PyTorch weights without `like`,
+        ``provenance["assumed"]`` says what was assumed of steps and activations. Files of Keras are read without it; where it is
         installed, it is imported to check what came of them.
 
     Raises

@@ -68,10 +68,10 @@ def fitted(scaler: Any, what: str) -> Fitted:
     for attributes, read in READERS.items():
         if all(hasattr(scaler, attribute) for attribute in attributes):
             return _checked(read(scaler), name, what)
-    for method in ("fit", "adapt"):
-        if hasattr(scaler, method) and any(set(a) & set(dir(type(scaler)) + dir(scaler)) for a in HINTS):
-            raise ValueError(f"{what} must be fitted, got a {name} without its numbers: call its {method} first")
-    raise TypeError(f"{what} must be {KNOWN}, got {name}")
+    if any(cls.__name__ in CLASSES for cls in type(scaler).__mro__):
+        method = "adapt" if hasattr(scaler, "adapt") else "fit"
+        raise ValueError(f"{what} must be fitted, got a {name} without its numbers: call its {method} first")
+    raise TypeError(f"{what} must be {KNOWN}, got a {name}")
 
 
 def _standard(scaler: Any) -> tuple[Any, Any, Any]:
@@ -120,7 +120,7 @@ READERS: dict[tuple[str, ...], Callable[[Any], tuple[Any, Any, Any]]] = {
     ("mean_", "scale_"): _standard,
     ("mean", "variance"): _normalization,
 }
-HINTS = (("with_mean",), ("feature_range",), ("with_centering",), ("max_abs_", "clip", "copy"), ("adapt",))
+CLASSES = ("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler", "Normalization")
 
 
 def _checked(numbers: tuple[Any, Any, Any], name: str, what: str) -> Fitted:

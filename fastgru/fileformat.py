@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import struct
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -22,11 +24,13 @@ from . import _header, memory
 from ._attributes import expect, short
 from ._files import naming, replace_file
 from ._header import FORMAT_VERSION, Array
+from ._hints import either
 from .errors import FileFormatError
 from .graph import Graph
 from .selftest import SelfTest
 
 SUFFIX = ".fgru"
+FOREIGN = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".safetensors", ".onnx", ".jit")  # of what `convert` reads
 METADATA_KEY = "fastgru"
 MAX_HEADER = 16 << 20  # bytes of the container's own header, the JSON header within it
 MAX_FILE = 16 << 30
@@ -118,7 +122,7 @@ def read(path: str | os.PathLike[str]) -> Contents:
         with naming(path), open(name, "rb", opener=_open_nonblocking) as file:
             return _read(file)
     except FileFormatError as error:
-        raise FileFormatError(f"{os.fsdecode(name)}: {error}") from error
+        raise FileFormatError(f"{os.fsdecode(name)}: {error}{_how_to_convert(os.fsdecode(name))}") from error
 
 
 def _open_nonblocking(path: str, flags: int) -> int:
@@ -150,6 +154,14 @@ def _read(file: BinaryIO) -> Contents:
     if header["crc32"] != crc:
         raise FileFormatError(f"checksum must be {header['crc32']!r}, got {crc}: the contents were changed")
     return Contents(graph, dtype, provenance, self_test)
+
+
+def _how_to_convert(path: str) -> str:
+    """Say how to import a file that its name says is of another framework; empty for other names."""
+    if Path(path).suffix.lower() not in FOREIGN:
+        return ""
+    words = ["fastgru", "convert", path, "-o", Path(path).with_suffix(SUFFIX).name]
+    return f": import it with {either(f'fastgru.convert({path!r})', shlex.join(words))}"
 
 
 def _header_length(prefix: bytes, size: int) -> int:

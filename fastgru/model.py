@@ -383,7 +383,7 @@ class Model:
         if max_error is not None:
             wanted, measured = self._within(wanted, activations, calibration, max_error)
         elif calibration is not None:
-            raise ValueError("calibration must be omitted without max_error, got one")
+            raise ValueError("calibration only measures errors: give max_error, the largest one allowed, too")
         return self._quantized(wanted, activations, measured)
 
     def _check_quantized(self, wanted: Mapping[str, str], activations: str | None) -> None:

@@ -79,7 +79,7 @@ def test_help_lists_every_command(app):
 def test_convert_demo_network(cli, tmp_path):
     source = Path(fastgru.__file__).parent / "data" / "pulse.pt"
     text = cli("convert", source, "-o", tmp_path / "m.fgru", "--like", "GRU", "--like", "Dense", "--dtype", "float64")
-    assert "self-test ok: max error" in text
+    assert "engine ok: max error" in text
     assert fastgru.load(tmp_path / "m.fgru", verify=True).dtype == "float64"
 
 
@@ -90,7 +90,8 @@ def test_convert_says_where_errors_are_and_what_was_not_asked(cli, tmp_path):
     assert re.search(r"most error arises at node '(gru|dense)'", text)
     place = r"at row \d, step \d+, feature \d+ of 'dense'"
     assert re.search(rf"max error \S+ \(allowed \S+\) {place}, against fastgru", text)
-    assert text.splitlines()[-2].endswith("(not PyTorch: only its weights are at hand)")
+    assert text.splitlines()[-3] == "not checked against PyTorch: only its weights are at hand"
+    assert "self-test ok" not in text
 
 
 @pytest.mark.parametrize(

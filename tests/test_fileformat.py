@@ -13,7 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensor_graphs import every_frame_op
 
+import fastgru
 from fastgru import _attributes, fileformat, selftest
+from fastgru._hints import command_line
+from fastgru.converters import SOURCES
 from fastgru.errors import FileFormatError
 from fastgru.graph import (
     GRU,
@@ -639,6 +642,17 @@ def test_what_is_no_container_is_named(tmp_path, data, message):
     (tmp_path / "m").write_bytes(data)
     with pytest.raises(FileFormatError, match=message):
         fileformat.read(tmp_path / "m")
+
+
+def test_a_model_of_another_framework_is_told_how_to_import(tmp_path):
+    assert set(fileformat.FOREIGN) == {suffix for row in SOURCES for suffix in row.suffixes}
+    path = tmp_path / "a model.keras"
+    path.write_bytes(b"PK\x03\x04" + bytes(99))
+    with pytest.raises(FileFormatError, match="must be a .fgru model.* import it with fastgru.convert") as caught:
+        fastgru.load(path)
+    assert str(caught.value).endswith(f"fastgru.convert({str(path)!r})")
+    with command_line(), pytest.raises(FileFormatError, match="fastgru convert '.*a model.keras' -o 'a model.fgru'$"):
+        fileformat.read(path)
 
 
 def test_a_huge_sparse_file_is_refused_without_reading_it(tmp_path):

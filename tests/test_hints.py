@@ -82,6 +82,21 @@ def test_the_words_that_an_error_suggests_are_those_that_work(cli, source):
     assert "wrote m.fgru" in cli("convert", DATA / source, "-o", "m.fgru", *like)
 
 
+def test_what_weights_do_not_say_is_assumed_aloud(cli):
+    source = DATA / "torch" / "gru.pt"
+    text = cli("convert", source, "-o", "m.fgru")
+    (said,) = [line for line in text.splitlines() if line.startswith("assumed")]
+    head, _, words = said.partition("say it with ")
+    assert head == ("assumed, as a file of weights does not say: every recurrent layer returns all its steps; if not, ")
+    assert "wrote m.fgru" in cli("convert", source, "-o", "m.fgru", *shlex.split(words))
+    model = fastgru.load("m.fgru")
+    assert "assumed" not in model.provenance
+    assert not model.graph.specs[model.graph.outputs[0]].time
+    told = fastgru.convert(source).provenance["assumed"]
+    assert "say it with like=[like(GRU" in told
+    assert "return_sequences=False" in told
+
+
 def test_items_of_like_read_back():
     with command_line():
         texts = [
@@ -215,7 +230,7 @@ def test_functions_for_layers_come_from_modules_of_the_current_folder(cli, squee
 
 def test_the_error_of_an_unknown_layer_says_how_to_give_a_function(cli, squeezed):
     text = cli("convert", squeezed, "-o", "m.fgru", code=2)
-    assert "For others give --custom SqueezeLayer=module:function: each is called" in text
+    assert "Give --custom SqueezeLayer=module:function: each function is called" in text
 
 
 @pytest.mark.parametrize(

@@ -177,7 +177,8 @@ def test_unknown_layers_name_the_hook(tmp_path):
     with pytest.raises(ConvertError) as error:
         to_graph(squeeze_file(tmp_path))
     assert "class of layer 'squeeze' must be a supported one, got SqueezeLayer" in str(error.value)
-    assert "custom={'SqueezeLayer': function}" in str(error.value)
+    assert "\nGive custom={'SqueezeLayer': function}: each" in str(error.value)
+    assert str(error.value).splitlines()[-1].endswith("in all).")  # the nearest few, last
 
 
 def test_custom_is_for_keras(tmp_path):

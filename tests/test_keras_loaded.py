@@ -69,6 +69,7 @@ def test_what_keras_cannot_do_stops_no_import(name, keras, message, with_keras):
     model = fastgru.convert(FILES / name)
     assert model.provenance["unchecked"].startswith(message)
     assert "\n" not in model.provenance["unchecked"]
+    assert ("KERAS_BACKEND" in model.provenance["unchecked"]) == isinstance(keras, ModuleNotFoundError)
     assert model.self_test.source == "fastgru float64 reference"
     found = comparison.compare(FILES / name)
     assert found.missing.startswith(message)

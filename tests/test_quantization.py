@@ -390,7 +390,7 @@ def test_a_report_says_what_it_was_measured_on():
         ({"max_error": float("nan")}, ValueError, "max_error must be a positive number, got nan"),
         ({"max_error": "1"}, TypeError, "max_error must be a positive number, got '1'"),
         ({"max_error": 1.0, "calibration": [[np.inf, 1]]}, ValueError, "calibration must be finite, got inf"),
-        ({"calibration": [[1, 1]]}, ValueError, "calibration must be omitted without max_error, got one"),
+        ({"calibration": [[1, 1]]}, ValueError, "calibration only measures errors: give max_error"),
     ],
 )
 def test_options_that_do_not_fit_are_named(options, kind, message):

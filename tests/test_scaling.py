@@ -261,13 +261,21 @@ class Pipeline:
     def fit(self, x: Any) -> None: ...
 
 
+class PowerTransformer:  # fitted, with an attribute that MaxAbsScaler has too
+    def __init__(self) -> None:
+        self.copy, self.lambdas_ = True, np.ones(3)
+
+    def fit(self, x: Any) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"scaler": StandardScaler()}, r"scaler of input 'x' must be fitted, got a StandardScaler .*: call its fit"),
         ({"scaler": MinMaxScaler()}, r"scaler of input 'x' must be fitted, got a MinMaxScaler"),
-        ({"scaler": Pipeline()}, r"scaler of input 'x' must be a StandardScaler, .*, got Pipeline"),
-        ({"scaler": "standard"}, r"scaler of input 'x' must be a StandardScaler, .*, got str"),
+        ({"scaler": Pipeline()}, r"scaler of input 'x' must be a StandardScaler, .*, got a Pipeline"),
+        ({"scaler": PowerTransformer()}, r"scaler of input 'x' must be a StandardScaler, .*, got a PowerTransformer"),
+        ({"scaler": "standard"}, r"scaler of input 'x' must be a StandardScaler, .*, got a str"),
         ({"scaler": (1.0, 2.0, 3.0)}, r"scaler of input 'x' must be .* got a tuple of 3 items"),
         ({"scaler": StandardScaler(DATA[:, :2])}, r"scaler of input 'x' must have 3 features, got .* shape \(2,\)"),
         ({"scaler": StandardScaler(DATA[:, :1])}, r"scaler of input 'x' must have 3 features, got .* shape \(1,\)"),

@@ -177,7 +177,7 @@ def _like(y: Any) -> Any:
 
 def _percentile(ns: Any, p: float) -> Any:
     """Return the percentile of `ns` (calls,) by nearest rank."""
-    return np.sort(ns)[max(1, math.ceil(p / 100 * len(ns))) - 1]
+    return np.sort(ns)[max(1, math.ceil(round(p * len(ns), 6) / 100)) - 1]
 
 
 def histogram(ns: Any, block: str = "█") -> list[str]:

@@ -73,7 +73,10 @@ def convert(
         status.update("writing the file")
         model.save(output)
     console.print(_show.layers(model.summary()))
+    if assumed := model.provenance.get("assumed"):
+        console.say(f"assumed, as a file of weights does not say: {assumed}")
     why = model.provenance.get("unchecked")
-    unchecked = f" (not {model.provenance.get('framework', 'the source')}: {why})" if why else ""
-    console.say(f"self-test {report}{unchecked}")
+    if why:
+        console.say(f"not checked against {model.provenance.get('framework', 'the source')}: {why}")
+    console.say(f"{'engine' if why else 'self-test'} {report}")
     console.say(f"wrote {_show.sized(output)}")

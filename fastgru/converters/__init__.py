@@ -129,14 +129,15 @@ def find_source(source: Any) -> Source:
         if suffix == ".fgru":
             raise ConvertError(
                 f"file to convert must be one of another framework, got {os.fspath(source)!r}: "
-                f"{either('load it', 'it is one already, see fastgru info')}"
+                f"{either(f'open it with fastgru.load({os.fspath(source)!r})', 'it is one already, see fastgru info')}"
             )
         known = ", ".join(s for row in SOURCES for s in row.suffixes)
         raise ConvertError(f"file to convert must end in one of {known}, got {os.fspath(source)!r}")
     if isinstance(source, Mapping):
         raise ConvertError(
-            f"source must be a path or a live model, got a {type(source).__name__}: save a state_dict with torch.save "
-            "and convert that file"
+            f"source must be a path or a live model, got a mapping such as a state_dict ({type(source).__name__}): "
+            "save it with torch.save(state_dict, 'weights.pt') and call fastgru.convert('weights.pt'), or convert the "
+            "module itself"
         )
     bases = {f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__}
     for row in SOURCES:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from ..._hints import either
+from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
 from ...graph import Graph, Spec
 from . import custom as keras_custom
@@ -117,9 +118,8 @@ def _check(work: Program, custom: Mapping[str, Any], version: Version) -> None:
                 " ".join(f"--custom {name}=module:function" for name in names),
             )
             hint = (
-                f"\nSupported layers are {', '.join(LAYERS)}.\nFor others give {example}: each is called "
-                "with the layer's config and arrays and returns what it is, see fastgru.converters.keras.custom; "
-                "or add a row to LAYERS in fastgru/converters/keras/layers.py."
+                f"\nGive {example}: each function is called with the layer's config and arrays and returns what it is, see "
+                f"fastgru.converters.keras.custom. Layers that need none: {nearest(names[0], LAYERS)}."
             )
         raise ConvertError(listed(problems) + hint)
 

@@ -19,6 +19,9 @@ from .oracle import Oracle
 from .values import Array, Seen, Version
 
 MAJOR = 3
+BACKENDS = (
+    "set the environment variable KERAS_BACKEND to torch, numpy or jax, whichever is installed, or install tensorflow"
+)
 # Where Keras keeps what a model at inference is made of: nothing else is imported on a file's word.
 OWN = re.compile(
     r"keras(\.src)?(\.(layers|models|activations|initializers|regularizers|constraints|dtype_policies|ops)(\.\w+)*)?"
@@ -88,7 +91,7 @@ class FileOracle:
         try:
             keras = importlib.import_module("keras")
         except Exception as error:  # as of a backend that is not installed
-            raise OracleError(f"keras cannot be imported: {_line(error)}") from error
+            raise OracleError(f"keras cannot be imported: {_line(error)}; {BACKENDS}") from error
         if Version.of(keras.__version__).major != MAJOR:
             raise OracleError(f"the Keras that is installed must be {MAJOR}, got {keras.__version__}")
         try:

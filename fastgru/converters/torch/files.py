@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ...errors import ConvertError, require
 from ...graph import Like
 from .. import Imported
 from .pickle import read_checkpoint
-from .state_dict import import_state_dict
+from .state_dict import assumed, import_state_dict
 
 _SAFETENSORS = {  # the format's name of a dtype -> NumPy's; BF16 is widened to float32
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -38,8 +38,7 @@ def import_checkpoint(path: str | os.PathLike[str], like: Sequence[Like] | None 
         When the file is damaged, holds more than tensors, or does not determine the layers.
     """
     what = f"checkpoint {os.fspath(path)!r}"
-    graph = import_state_dict(read_checkpoint(path), like, what=what)
-    return Imported(graph, {"framework": "PyTorch", "source": Path(path).name})
+    return _imported(path, read_checkpoint(path), like, what)
 
 
 def import_safetensors(path: str | os.PathLike[str], like: Sequence[Like] | None = None) -> Imported:
@@ -54,8 +53,22 @@ def import_safetensors(path: str | os.PathLike[str], like: Sequence[Like] | None
         As `import_checkpoint`.
     """
     what = f"safetensors file {os.fspath(path)!r}"
-    graph = import_state_dict(_read_safetensors(path, what), like, what=what, ordered=False)
-    return Imported(graph, {"framework": "PyTorch", "source": Path(path).name})
+    return _imported(path, _read_safetensors(path, what), like, what, ordered=False)
+
+
+def _imported(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, Any],
+    like: Sequence[Like] | None,
+    what: str,
+    ordered: bool = True,
+) -> Imported:
+    """Import the arrays of a file; without `like`, the provenance says what was assumed."""
+    graph = import_state_dict(arrays, like, what=what, ordered=ordered)
+    provenance = {"framework": "PyTorch", "source": Path(path).name}
+    if like is None and (taken := assumed(arrays, what)):
+        provenance["assumed"] = taken
+    return Imported(graph, provenance)
 
 
 def import_script(source: Any, like: Sequence[Like] | None = None, **options: Any) -> Imported:

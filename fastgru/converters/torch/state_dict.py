@@ -125,6 +125,31 @@ def import_state_dict(
         raise ConvertError(f"{what}: layers must fit each other in the order {_order(layers)}: {error}") from error
 
 
+def assumed(arrays: Mapping[str, Any], what: str) -> str:
+    """Say what `import_state_dict` takes for granted without `like`, and the `like` to adapt; empty if nothing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> assumed({"fc.weight": np.ones((1, 2)), "fc.bias": np.ones(1)}, "example")
+    "no activation follows a Dense layer; if not, say it with like=[like(Dense, name='fc', activation='relu')]"
+    """
+    recurrent, dense, items = False, False, []
+    for path, group in group_arrays(unwrap(arrays, what), what).items():
+        op, _, _ = _guess(group)
+        name = {"name": path} if path else {}
+        changes: dict[str, Any] = {}
+        if op is Dense:
+            dense, changes = True, {"activation": "relu"}
+        elif op is not None and issubclass(op, Recurrent):
+            recurrent, changes = True, {"return_sequences": False}
+        items.append(like_item(op.__name__ if op else None, **name, **changes))
+    taken = ["every recurrent layer returns all its steps"] * recurrent + [
+        "no activation follows a Dense layer"
+    ] * dense
+    return f"{', '.join(taken)}; if not, say it with {like_option(items)}" if taken else ""
+
+
 def _said(path: str) -> str:
     return f"layer {path!r}" if path else "the layer without a name"
 
@@ -267,7 +292,7 @@ def _build(item: Like, path: str, group: Arrays) -> Named:
 def _build_stack(inner: Like, path: str, group: Arrays, merge: str | None) -> Named:
     attributes = dict(inner.attributes)
     if inner.op is RNN and "activation" not in attributes:
-        raise ConvertError('activation of RNN must be said in like, "tanh" or "relu", got none')
+        raise ConvertError(f'activation of RNN must be said in {named("like")}, "tanh" or "relu", got none')
     if attributes.pop("reverse", False):
         raise ConvertError("reverse must be left to the names of the arrays (..._reverse), got reverse=True")
     last = {k: attributes.pop(k) for k in ("return_sequences",) if k in attributes}
