@@ -183,7 +183,10 @@ def test_run_gives_the_models_bits_by_every_way(cli, saved, tmp_path):
         words[0] = tmp_path / words[0]
         cli("run", model, *words, "-o", tmp_path / "y.npy")
         np.testing.assert_array_equal(np.load(tmp_path / "y.npy"), expected, strict=True)
-        np.testing.assert_array_equal(numbers(cli("run", model, *words)), expected)
+        text = cli("run", model, *words)
+        head, _, below = text.partition("\n")
+        assert (head == "dense.1,dense.2") == (words[0].suffix == ".csv")  # x.csv has a header
+        np.testing.assert_array_equal(numbers(below if words[0].suffix == ".csv" else text), expected)
     for words in ([], ["--stream"]):
         np.testing.assert_array_equal(numbers(cli("run", model, "-", *words, stdin=csv_of(X))), expected)
     cli("run", model, tmp_path / "batch.npy", "-o", tmp_path / "y.npz")

@@ -224,7 +224,7 @@ def test_run_keeps_columns_and_names_the_outputs(cli, model, tmp_path, stream, t
     got = np.array([[float(cell) for cell in row[1:]] for row in rows[1:]], np.float32)
     np.testing.assert_array_equal(got, model(np.array([[1.0, 2.0], [1.5, 3.0]], np.float32)), strict=True)
     without = cli("run", "m.fgru", source, "--columns", "price,units", *stream, stdin=SALES)
-    assert without.splitlines() == [",".join(row[1:]) for row in rows[1:]]
+    assert without.splitlines() == [",".join(row[1:]) for row in rows]  # the header too
 
 
 def test_the_output_of_one_run_is_the_input_of_the_next(cli, model, tmp_path):

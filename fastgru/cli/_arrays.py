@@ -39,14 +39,17 @@ class Kept(NamedTuple):
         Their names; empty where the table has no header.
     columns : list
         The cells of each: a list of str, or an array of pyarrow.
+    header : bool
+        True if the table has a header, and the output gets one.
     """
 
     names: list[str]
     columns: list[Any]
+    header: bool = False
 
     def take(self, rows: Array) -> Kept:
         """Return the cells of `rows` (N,) int64 alone."""
-        return Kept(self.names, [_taken(column, rows) for column in self.columns])
+        return Kept(self.names, [_taken(column, rows) for column in self.columns], self.header)
 
     def texts(self) -> list[list[str]]:
         """Return the cells of each column as text."""
@@ -92,11 +95,11 @@ def read_input(source: str, spec: Spec, want: Wanted) -> Input:
         if _parquet.is_parquet(source, data):
             with whole(f"{name}: input", "a whole Parquet file"):
                 table = _parquet.read(data, name, spec, want)
-            found = Input(table.values, Kept(table.names, table.kept), table.groups)
+            found = Input(table.values, Kept(table.names, table.kept, True), table.groups)
         else:
             lines = _tables.Table(iter(io.BytesIO(data).readline, b""), name, spec, want)
             columns = lines.whole(data)
-            found = Input(columns.values, Kept(lines.kept, columns.kept), columns.groups)
+            found = Input(columns.values, Kept(lines.kept, columns.kept, lines.has_header), columns.groups)
         if not len(found.values):
             raise DataError(f"{name}: input must have at least one row of numbers, got none")
         return found
@@ -223,7 +226,7 @@ def as_csv(outputs: dict[str, Array], kept: Kept | None = None, want: Wanted = E
     if kept is None:
         return _tables.encode(rows, (), want).encode()
     _check_count(rows, kept)
-    head = f"{_tables.header(kept.names, next(iter(outputs)), rows.shape[1], want.separator)}\n" if kept.names else ""
+    head = f"{_tables.header(kept.names, next(iter(outputs)), rows.shape[1], want.separator)}\n" if kept.header else ""
     return (head + _tables.encode(rows, kept.texts(), want)).encode(errors="backslashreplace")
 
 

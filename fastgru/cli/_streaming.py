@@ -40,7 +40,7 @@ def lines(model: Model, source: str, want: Wanted, window: int | None = None, pa
     with _arrays.lines_of(source) as text:
         table, rows = steps(model, source, text, want, window, partial)
         for i, row in enumerate(rows):
-            if i == 0 and table.kept:
+            if i == 0 and table.has_header:
                 yield _tables.header(table.kept, model.graph.outputs[0], np.size(row.values), want.separator)
             yield _tables.line(row.values, row.kept, want)
 

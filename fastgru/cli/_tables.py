@@ -59,6 +59,7 @@ class Table:
     ----------
     kept : list of str
         Names of the columns carried to the output; empty without a header.
+    has_header : bool
     """
 
     def __init__(self, lines: Iterator[bytes], name: str, spec: Spec, want: Wanted = EVERYTHING) -> None:
@@ -69,7 +70,7 @@ class Table:
         self._records = _records(lines, name, want.separator)
         self._first = next(self._records, None)
         self.kept: list[str] = []
-        self._has_header = False
+        self.has_header = False
         if self._first is None:
             return
         line, cells = self._first
@@ -78,8 +79,8 @@ class Table:
         self._layout = layout(want, spec, header, len(cells), f"{name}: line {line}")
         self._titles = [f"column {i + 1 if header is None else repr(header[i])}" for i in range(len(cells))]
         self.kept = self._layout.names
-        self._has_header = header is not None
-        if self._has_header:
+        self.has_header = header is not None
+        if self.has_header:
             self._first = None
 
     def _is_header(self, cells: Sequence[str]) -> bool:
@@ -140,7 +141,7 @@ class Table:
         DataError
             As iterating does, which finds the line and column of what is wrong.
         """
-        if self._first is None and not self._has_header:
+        if self._first is None and not self.has_header:
             return Columns(np.empty(0), [], [])
         try:
             with no_collection():
@@ -156,7 +157,7 @@ class Table:
         text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", newline="\n")
         reader = csv.reader(text, strict=True, delimiter=self.want.separator)
         records = filter(None, reader)  # without empty lines
-        if self._has_header:
+        if self.has_header:
             next(records)
         parts: list[Array] = []
         kept: list[list[str]] = [[] for _ in self._layout.carried]

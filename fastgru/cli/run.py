@@ -86,7 +86,7 @@ def run(
     if encode in (_arrays.as_csv, _arrays.as_parquet):
         listed = stream or window is not None or bool(want.group)
         outputs = {name: _in_rows(loaded.graph.specs[name], y, listed) for name, y in outputs.items()}
-        carried = kept if want.carried else None
+        carried = kept if want.carried or kept.header else None
         data = _arrays.as_csv(outputs, carried, want) if encode is _arrays.as_csv else encode(outputs, carried)
     else:
         data = encode(outputs)
@@ -147,7 +147,7 @@ def _steps(
         least = "one row" if window is None else f"{window} rows of a group"
         raise DataError(f"{_arrays.shown(source)}: input must have at least {least}, got fewer")
     kept = [list(cells) for cells in zip(*(row.kept for row in rows), strict=True)]
-    return _named(model, (np.stack([row.values for row in rows]),)), _arrays.Kept(table.kept, kept)
+    return _named(model, (np.stack([row.values for row in rows]),)), _arrays.Kept(table.kept, kept, table.has_header)
 
 
 def _named(model: Model, arrays: tuple[Any, ...]) -> dict[str, Any]:
