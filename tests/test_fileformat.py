@@ -648,10 +648,10 @@ def test_a_model_of_another_framework_is_told_how_to_import(tmp_path):
     assert set(fileformat.FOREIGN) == {suffix for row in SOURCES for suffix in row.suffixes}
     path = tmp_path / "a model.keras"
     path.write_bytes(b"PK\x03\x04" + bytes(99))
-    with pytest.raises(FileFormatError, match="must be a .fgru model.* import it with fastgru.convert") as caught:
+    with pytest.raises(FileFormatError, match=r"must be a .fgru model.* import it with fastgru.convert") as caught:
         fastgru.load(path)
     assert str(caught.value).endswith(f"fastgru.convert({str(path)!r})")
-    with command_line(), pytest.raises(FileFormatError, match="fastgru convert '.*a model.keras' -o 'a model.fgru'$"):
+    with command_line(), pytest.raises(FileFormatError, match=r"fastgru convert '.*a model.keras' -o 'a model.fgru'$"):
         fileformat.read(path)
 
 

@@ -118,8 +118,9 @@ def _check(work: Program, custom: Mapping[str, Any], version: Version) -> None:
                 " ".join(f"--custom {name}=module:function" for name in names),
             )
             hint = (
-                f"\nGive {example}: each function is called with the layer's config and arrays and returns what it is, see "
-                f"fastgru.converters.keras.custom. Layers that need none: {nearest(names[0], LAYERS)}."
+                f"\nGive {example}: each function is called with the layer's config and arrays and returns "
+                "what it is, see fastgru.converters.keras.custom. Layers that need none: "
+                f"{nearest(names[0], LAYERS)}."
             )
         raise ConvertError(listed(problems) + hint)
 
