@@ -1,5 +1,11 @@
 """fastgru: run trained recurrent networks on the CPU, frame by frame in microseconds or by the batch.
 
+    model = fastgru.convert("model.keras")     # or .onnx, .pt, a live PyTorch or Keras model
+    y = model(x)                               # a sequence (T, I) or a batch (B, T, I)
+    stream = model.stream()                    # then y = stream.step(frame), a frame (I,) at a time
+    model.save("model.fgru")
+    model = fastgru.load("model.fgru")
+
 A model passes through three forms, each with one owner::
 
     trained file --converters--> Graph --lowering--> Plan --------> Stream
@@ -66,20 +72,25 @@ def convert(
     dtype, isa, gemm
         As for `Model`.
     **options
-        What only some sources take: ``fix`` (settings among the inputs, ``{"sr": 16000}``), ``shapes`` (sizes left
-        open), ``axes`` (which axis is the batch ``"B"`` and which time ``"T"``), ``states`` (which input carries on
-        which output) of ONNX files; ``example_inputs`` (arguments of forward, for what is no chain of known layers),
-        ``axes`` and ``states`` of PyTorch modules, and ``fix`` beside them of TorchScript; ``custom`` (functions for
-        layers of your own) of Keras models. See the importer's docstring, e.g.
-        `fastgru.converters.onnx.files.import_onnx`, `fastgru.converters.torch_export.exported.import_exported`.
+        More facts about the source:
+
+        - ONNX: ``fix``, values of inputs that are settings, ``{"sr": 16000}``; ``shapes``, sizes that the file leaves
+          open; ``axes``, which axis of an input is the batch ``"B"`` and which is time ``"T"``; ``states``, which
+          input carries on which output.
+        - PyTorch modules: ``example_inputs``, arguments of forward, for modules that are no chain of known layers;
+          with them ``axes`` and ``states`` as for ONNX.
+        - TorchScript: the same, and ``fix``.
+        - Keras: ``custom``, functions for layers of your own, by the name of their class.
+
+        The importers' docstrings say more, e.g. `fastgru.converters.onnx.files.import_onnx`.
 
     Returns
     -------
     Model
         With a self-test: the source framework's own output where it is at hand, else the float64
         reference's, and then ``provenance["unchecked"]`` says why. For files of PyTorch weights without `like`,
-        ``provenance["assumed"]`` says what was assumed of steps and activations. Files of Keras are read without it; where it is
-        installed, it is imported to check what came of them.
+        ``provenance["assumed"]`` says what was assumed of steps and activations. Files of Keras are read without it;
+        where it is installed, it is imported to check what came of them.
 
     Raises
     ------

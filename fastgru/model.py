@@ -16,7 +16,7 @@ from . import _engine, memory
 from ._arguments import as_state, check_alike, counted_steps, extent, one_row
 from ._arrays import as_array
 from .errors import require
-from .graph import Graph, chain, precision_of, tier_of
+from .graph import Graph, Spec, chain, precision_of, tier_of
 from .isa import select_isa
 from .lowering import Lowered, lower
 from .passes import fused
@@ -102,6 +102,27 @@ class Model:
     def graph(self) -> Graph:
         """What the network is."""
         return self._graph
+
+    @property
+    def inputs(self) -> dict[str, Spec]:
+        """The shape, time axis and type of each input, by name, in the order in which calls take them.
+
+        >>> from fastgru.layers import Dense
+        >>> model = Model([Dense(np.ones((2, 3)))])
+        >>> {name: str(spec) for name, spec in model.inputs.items()}
+        {'x': '(B, T, 3) float'}
+        """
+        return dict(self._graph.inputs)
+
+    @property
+    def outputs(self) -> dict[str, Spec]:
+        """The same of each output, in the order in which calls return them.
+
+        >>> from fastgru.layers import Dense
+        >>> {name: str(spec) for name, spec in Model([Dense(np.ones((2, 3)))]).outputs.items()}
+        {'dense': '(B, T, 2) float'}
+        """
+        return {name: self._graph.specs[name] for name in self._graph.outputs}
 
     @property
     def dtype(self) -> str:

@@ -45,12 +45,20 @@ class SelfTest:
         In the order of the graph's outputs.
     source : str
         Who computed `outputs`, e.g. ``"torch 2.13.0"``.
+
+    Examples
+    --------
+    >>> SelfTest(0, np.ones((2, 16, 3)), (np.ones((2, 4)),), "torch 2.13.0")
+    SelfTest(input (2, 16, 3), outputs (2, 4) by torch 2.13.0)
     """
 
     seed: int
     input: Input
     outputs: tuple[Array, ...]
     source: str
+
+    def __repr__(self) -> str:
+        return f"SelfTest(input {self.shape}, outputs {', '.join(str(y.shape) for y in self.outputs)} by {self.source})"
 
     @property
     def shape(self) -> tuple[int, ...] | dict[str, tuple[int, ...]]:

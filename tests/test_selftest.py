@@ -315,3 +315,13 @@ def test_a_recurrence_over_many_steps_is_refused_too():
     graph = b.build(b.add(g.TimeConv(np.ones((1, 2, 1)), stride=100_003), y))
     with pytest.raises(ConvertError, match="most of it at node 'recurrent'"):
         selftest.make_input(graph)
+
+
+def test_a_self_test_and_a_model_show_shapes_not_arrays():
+    model = Model([g.Dense(np.ones((2, 3)))])
+    test = selftest.make(model.graph, None, {})
+    assert repr(test) == "SelfTest(input (2, 16, 3), outputs (2, 16, 2) by fastgru float64 reference)"
+    assert {name: str(spec) for name, spec in model.inputs.items()} == {"x": "(B, T, 3) float"}
+    assert {name: str(spec) for name, spec in model.outputs.items()} == {"dense": "(B, T, 2) float"}
+    with pytest.raises(AttributeError):
+        model.inputs = {}

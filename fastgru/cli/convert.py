@@ -22,7 +22,9 @@ def convert(
     precision: Annotated[
         str, typer.Option(help="Type to store the weights in: float32, float16, bfloat16, int8.")
     ] = "float32",
-    activations: Annotated[str | None, typer.Option(help="Gates: exact (error to 1.2e-7) or fast (to 2e-6).")] = None,
+    activations: Annotated[
+        str | None, typer.Option(help="Gates: exact (error below 1.2e-7) or fast (below 2e-6).")
+    ] = None,
     fix: Annotated[
         list[str] | None, typer.Option(help="ONNX, TorchScript: give an input a constant, e.g. sr=16000.")
     ] = None,

@@ -29,7 +29,7 @@ def quantize(
         ),
     ] = None,
     activations: Annotated[
-        str | None, typer.Option(help="Gates: fast (error to 2e-6) or exact (to 1.2e-7); unchanged by default.")
+        str | None, typer.Option(help="Gates: fast (error below 2e-6) or exact (below 1.2e-7); unchanged by default.")
     ] = None,
     layers: Annotated[str | None, typer.Option(help="Layers to change, separated by commas (default all).")] = None,
     calibration: Annotated[
