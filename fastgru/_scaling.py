@@ -19,6 +19,7 @@ from .graph import Add, Binary, Constant, Graph, Multiply, Node, Op, Scaler, Spe
 
 Array = NDArray[Any]
 KERAS_EPSILON = 1e-7  # keras.backend.epsilon(), the least standard deviation that Normalization divides by
+SMALLEST, LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)  # normal numbers
 KNOWN = (
     "a StandardScaler, MinMaxScaler, RobustScaler or MaxAbsScaler of scikit-learn, a Normalization layer of Keras, "
     "or a pair (mean, scale)"
@@ -66,12 +67,17 @@ def fitted(scaler: Any, what: str) -> Fitted:
             raise TypeError(f"{what} must be {KNOWN}, got a {name} of {len(scaler)} items")
         return _checked((*scaler, None), "mean and scale", what)
     for attributes, read in READERS.items():
-        if all(hasattr(scaler, attribute) for attribute in attributes):
+        if all(_is_data(scaler, attribute) for attribute in attributes):
             return _checked(read(scaler), name, what)
     if any(cls.__name__ in CLASSES for cls in type(scaler).__mro__):
         method = "adapt" if hasattr(scaler, "adapt") else "fit"
         raise ValueError(f"{what} must be fitted, got a {name} without its numbers: call its {method} first")
     raise TypeError(f"{what} must be {KNOWN}, got a {name}")
+
+
+def _is_data(scaler: Any, attribute: str) -> bool:
+    """True if the attribute is there and holds numbers, as no method does."""
+    return hasattr(scaler, attribute) and not callable(getattr(scaler, attribute))
 
 
 def _standard(scaler: Any) -> tuple[Any, Any, Any]:
@@ -131,12 +137,23 @@ def _checked(numbers: tuple[Any, Any, Any], name: str, what: str) -> Fitted:
         if array.dtype.kind not in "fiu":
             raise TypeError(f"{part} of {what} must be real numbers, got {array.dtype}")
         array = array.astype(np.float64)
-        wrong = ~np.isfinite(array) | (array == 0 if part == "scale" else False)
-        if wrong.any():
-            expected = "finite" if part == "mean" else "finite and not zero"
-            raise ValueError(f"{part} of {what} must be {expected}, got {array[wrong][0]}")
+        _check_numbers(array, part, what)
         arrays.append(array)
     return Fitted(arrays[0], arrays[1], None if clip is None else (float(clip[0]), float(clip[1])), name)
+
+
+def _check_numbers(array: Array, part: str, what: str) -> None:
+    """Raise ValueError for a mean, or a scale or its reciprocal, that float32 holds with fewer digits or not at all."""
+    size = np.abs(array)
+    if part == "mean":
+        wrong, expected = ~(size <= LARGEST), "finite in float32"
+    else:
+        wrong = ~((size >= SMALLEST) & (size <= 1 / SMALLEST))
+        expected = f"finite and not zero, from {SMALLEST:.3g} to {1 / SMALLEST:.3g} in float32"
+    if wrong.any():
+        place = np.unravel_index(int(np.argmax(wrong)), array.shape)
+        feature = f" for feature {place[-1]}, counted from 0" if place else ""
+        raise ValueError(f"{part} of {what} must be {expected}, got {array[place]}{feature}")
 
 
 def by_name(given: Any, specs: Mapping[str, Spec], kind: str) -> dict[str, Fitted]:
@@ -184,7 +201,7 @@ def by_name(given: Any, specs: Mapping[str, Spec], kind: str) -> dict[str, Fitte
 def scaled(graph: Graph, inputs: Mapping[str, Fitted], outputs: Mapping[str, Fitted]) -> Graph:
     """`graph` with its inputs scaled before anything reads them, and its outputs scaled back.
 
-    Names of inputs, outputs and states stay.
+    Names of inputs, outputs and states stay, so an output that is an input itself is that input as it is given.
     """
     return _Drawing(graph).scaled(inputs, outputs)
 
@@ -220,8 +237,7 @@ class _Drawing:
             for n in graph.nodes
         ]
         feedback = {self.now((a,))[0]: self.now((b,))[0] for a, b in graph.feedback.items()}
-        final = [name if name in outputs else self.now((name,))[0] for name in graph.outputs]
-        return Graph(graph.inputs, [*self.before, *nodes, *self.after], final, feedback)
+        return Graph(graph.inputs, [*self.before, *nodes, *self.after], graph.outputs, feedback)
 
     def now(self, names: tuple[str, ...]) -> tuple[str, ...]:
         """What values are called now, for those that read them."""

@@ -473,14 +473,16 @@ class Model:
         Returns
         -------
         Model
-            With the same names of inputs, outputs and states. Its self-test is this model's, scaled; where rounding of
-            its input would show in the output more than an import's error may, by the float64 reference.
+            With the same names of inputs, outputs and states; an output that is an input itself is it as given. Its
+            self-test is this model's, scaled; where rounding of its input would show in the output more than an
+            import's error may, by the float64 reference.
 
         Raises
         ------
         ValueError, TypeError
-            When a scaler is of no known kind, was not fitted, has other features than the input, or a scale is zero;
-            when a name does not exist, or its values are ids.
+            When a scaler is of no known kind, was not fitted, has other features than the input, or a scale is zero,
+            or so small or large that it or its reciprocal is no normal number of float32; when a name does not exist,
+            or its values are ids.
 
         Examples
         --------

@@ -268,6 +268,16 @@ class PowerTransformer:  # fitted, with an attribute that MaxAbsScaler has too
     def fit(self, x: Any) -> None: ...
 
 
+class Running:
+    """Statistics with methods in the place of numbers."""
+
+    def mean(self) -> float:
+        return 0.0
+
+    def variance(self) -> float:
+        return 1.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -280,9 +290,14 @@ class PowerTransformer:  # fitted, with an attribute that MaxAbsScaler has too
         ({"scaler": StandardScaler(DATA[:, :2])}, r"scaler of input 'x' must have 3 features, got .* shape \(2,\)"),
         ({"scaler": StandardScaler(DATA[:, :1])}, r"scaler of input 'x' must have 3 features, got .* shape \(1,\)"),
         ({"output": StandardScaler(DATA)}, r"scaler of output 'dense' must have 2 features, got .* shape \(3,\)"),
-        ({"scale": 0.0}, r"scale of scaler of input 'x' must be finite and not zero, got 0.0"),
-        ({"scale": [1.0, np.nan, 1.0]}, r"scale of scaler of input 'x' must be finite and not zero, got nan"),
-        ({"mean": np.inf}, r"mean of scaler of input 'x' must be finite, got inf"),
+        ({"scale": 0.0}, r"scale of scaler of input 'x' must be finite and not zero, .*, got 0.0"),
+        ({"scale": [1.0, np.nan, 1.0]}, r"scale of scaler of input 'x' must be finite .*, got nan for feature 1,"),
+        ({"scale": 1e-39}, r"scale of scaler of input 'x' must be .*from 1.18e-38 to 8.51e\+37 in float32, got 1e-39"),
+        ({"scale": [1.0, 1.0, -1e38]}, r"scale of scaler of input 'x' must be .*, got -1e\+38 for feature 2,"),
+        ({"output": (0.0, [1.0, 1e-50])}, r"scale of scaler of output 'dense' must be .*, got 1e-50 for feature 1,"),
+        ({"output": (1e39, 1.0)}, r"mean of scaler of output 'dense' must be finite in float32, got 1e\+39$"),
+        ({"scaler": Running()}, r"scaler of input 'x' must be a StandardScaler, .*, got Running"),
+        ({"mean": np.inf}, r"mean of scaler of input 'x' must be finite in float32, got inf"),
         ({"mean": "a"}, r"mean of scaler of input 'x' must be real numbers, got <U1"),
         ({"mean": 1.0, "scaler": (1.0, 2.0)}, "mean and scale must be omitted when a scaler is given, got both"),
         ({}, "scaler or output must be given, got neither"),
@@ -306,6 +321,27 @@ def test_an_input_that_is_an_output_is_not_scaled_back():
     model = Model(b.build(x, b.add(g.Unary("abs"), x)))
     with pytest.raises(GraphError, match="output to scale must be computed by the model, got 'x'"):
         model.with_scaler(output={"x": (0.0, 2.0)})
+
+
+def test_an_output_that_is_an_input_keeps_its_name_and_is_given_back_raw():
+    b = GraphBuilder()
+    x = b.input("x", Spec((3,)))
+    model = Model(b.build(x, b.add(g.Unary("abs"), x)))
+    scaled, raw = model.with_scaler(mean=1.0, scale=2.0), w(4, 3)
+    assert scaled.graph.outputs == model.graph.outputs
+    given, y = scaled(raw)
+    np.testing.assert_array_equal(given, raw)
+    np.testing.assert_allclose(y, np.abs((raw - 1) / 2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1.2e-38, 8.5e37])
+def test_the_smallest_and_the_largest_scale_lose_no_digits(scale):
+    x = (np.array([[1.0, -0.5, 2.0]]) * scale).astype(np.float32)
+    np.testing.assert_allclose(
+        Model([Dense(np.eye(3))]).with_scaler(scale=scale)(x), x.astype(np.float64) / scale, rtol=1e-6
+    )
+    y = Model([Dense(np.eye(3))]).with_scaler(output=(0.0, scale))(np.array([[1.0, -1.5, 2.0]]))
+    np.testing.assert_allclose(y, np.array([[1.0, -1.5, 2.0]]) * scale, rtol=1e-6)
 
 
 def test_several_inputs_need_names():
