@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._arrays import as_array
 
@@ -106,17 +107,22 @@ def counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> Any
         raise ValueError("lengths must be omitted when mask is given, got both")
     rows = 1 if batch is None else batch
     if lengths is not None:
-        array = as_array(lengths, "lengths")
-        expected: tuple[int, ...] = () if batch is None else (batch,)
-        if batch is None and array.shape:
-            raise ValueError(f"lengths must be one integer for an input without a batch axis, got shape {array.shape}")
-        if array.shape != expected or array.dtype.kind not in "iu":
-            raise ValueError(f"lengths must be integers of shape {expected}, got {array.dtype} of shape {array.shape}")
-        if array.size and (array.min() < 0 or array.max() > steps):
-            raise ValueError(f"lengths must lie in 0..{steps}, got {array.min() if array.min() < 0 else array.max()}")
-        return np.arange(steps) < array.reshape(rows, 1)
+        return np.arange(steps) < checked_lengths(lengths, batch, steps).reshape(rows, 1)
     array = as_array(mask, "mask")
     expected = (steps,) if batch is None else (batch, steps)
     if array.shape != expected or array.dtype != bool:
         raise ValueError(f"mask must be bool of shape {expected}, got {array.dtype} of shape {array.shape}")
     return array.reshape(rows, steps)
+
+
+def checked_lengths(lengths: Any, batch: int | None, steps: int) -> NDArray[Any]:
+    """Return `lengths` as an array, (B,) or of one number; ValueError unless each is an integer in 0..`steps`."""
+    array = as_array(lengths, "lengths")
+    expected = () if batch is None else (batch,)
+    if batch is None and array.shape:
+        raise ValueError(f"lengths must be one integer for an input without a batch axis, got shape {array.shape}")
+    if array.shape != expected or array.dtype.kind not in "iu":
+        raise ValueError(f"lengths must be integers of shape {expected}, got {array.dtype} of shape {array.shape}")
+    if array.size and (array.min() < 0 or array.max() > steps):
+        raise ValueError(f"lengths must lie in 0..{steps}, got {array.min() if array.min() < 0 else array.max()}")
+    return array

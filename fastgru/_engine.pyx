@@ -19,6 +19,7 @@ from libc.string cimport memcpy, memmove, memset  # no-cython-lint
 import math
 import os
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _engine
+from ._arguments import checked_lengths
 from ._arrays import as_array
 from ._progress import counting
 from .graph import Graph, Recurrent
@@ -35,6 +36,7 @@ ROWS = 32
 SLICE_BYTES = 1 << 26  # of the inputs and outputs of a batch: fewer rows where they are long
 BATCHES = 8  # of a window of sequences that are sorted by length
 FEW = 4  # rows of a batch that takes a longer sequence whatever that pads
+MOST_ROWS = 1 << 48  # of a batch: more than memory holds, and a window of them still counts in 64 bits
 PADDED = 1.25  # how many times as long as its shortest a sequence of a larger batch may be
 
 
@@ -53,9 +55,11 @@ def predict(
         whole = isinstance(batch_size, int | np.integer) and not isinstance(batch_size, bool)
         if not whole or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer or None, got {batch_size!r}")
-        batch_size = int(batch_size)
+        batch_size = min(int(batch_size), MOST_ROWS)
     threads = None if threads is None else _engine.checked_threads(threads)
     runner = _Runner(model, plan, batch_size, threads)
+    if isinstance(x, np.ndarray) and x.dtype.hasobject and x.ndim == 1:
+        raise TypeError(f"x must be an array of numbers or a list of sequences, got {len(x)} objects: give list(x)")
     if _are_sequences(x, several=len(plan.inputs) > 1):
         if lengths is not None:
             raise ValueError("lengths must be omitted for a list of sequences, which have their own, got some")
@@ -68,6 +72,14 @@ def _are_sequences(x: Any, *, several: bool) -> bool:
     if isinstance(x, str | bytes | Mapping) or hasattr(x, "shape") or (several and isinstance(x, tuple)):
         return False
     return isinstance(x, Iterable)
+
+
+def _shape(x: Any) -> tuple[int, ...] | None:
+    """Return the shape of what may be an array; None of a ragged list."""
+    try:
+        return tuple(np.shape(x))
+    except ValueError:
+        return None
 
 
 def pads(graph: Graph) -> bool:
@@ -88,7 +100,8 @@ class _Runner:
     def __init__(self, model: Model, plan: _engine.Plan, batch_size: int | None, threads: int | None) -> None:
         self.model, self.plan, self.batch_size, self.threads = model, plan, batch_size, threads
         self.names = [plan.names[v] for v in plan.inputs]
-        specs = [model.graph.inputs[name] for name in self.names]
+        self.titles = [f"x[{name!r}]" if len(self.names) > 1 else "x" for name in self.names]
+        self.specs = specs = [model.graph.inputs[name] for name in self.names]
         self.timed = [spec.time for spec in specs]
         self.axes = [spec.time + len(spec.shape) for spec in specs]  # of one sequence
         self.pads = any(self.timed) and pads(model.graph)
@@ -112,10 +125,9 @@ class _Runner:
         if not all(batched) or len({shape[0] for shape in shapes}) > 1 or shapes[0][0] == 0:
             return self.run(parts, lengths)  # one sequence, no rows, or what raises an error
         count, lead = shapes[0][0], [shape[1] for shape, timed in zip(shapes, self.timed, strict=True) if timed]
+        self.check(shapes)
         if lengths is not None:
-            lengths = as_array(lengths, "lengths")
-            if lengths.shape != (count,):
-                raise ValueError(f"lengths must be integers of shape ({count},), got shape {lengths.shape}")
+            lengths = checked_lengths(lengths, count, max(lead, default=1))
         rows, results = self.rows(max(lead, default=1)), None
         with counting(count, "sequences", show=progress) as finished:
             for at in range(0, count, rows):
@@ -145,8 +157,16 @@ class _Runner:
             given = list(x)
         else:
             given = [x]
-        titles = [f"x[{name!r}]" if len(given) > 1 else "x" for name in self.names]
-        return [as_array(a, t) if isinstance(a, list | tuple) else a for a, t in zip(given, titles, strict=True)]
+        return [as_array(a, t) if isinstance(a, list | tuple) else a for a, t in zip(given, self.titles, strict=True)]
+
+    def check(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Raise ValueError unless arrays with a batch axis are as the inputs must be, before a slice of one is."""
+        for title, spec, shape in zip(self.titles, self.specs, shapes, strict=True):
+            axes = ("B", "T", *spec.shape) if spec.time else ("B", *spec.shape)
+            if len(shape) != len(axes) or shape[len(shape) - len(spec.shape) :] != spec.shape:
+                raise ValueError(f"{title} must have shape ({', '.join(map(str, axes))}), got {shape}")
+            if spec.time and not shape[1]:
+                raise ValueError(f"{title} must have at least one step, got shape {shape}")
 
     def run(self, parts: Sequence[Any], lengths: Any = None) -> Result:
         """Call the model."""
@@ -156,11 +176,10 @@ class _Runner:
 
     def sequences(self, x: Iterable[Any], progress: bool) -> list[Result]:
         """Run sequences of any length, a window of them at a time; results in their order."""
-        convert = self.converter()
         total = len(x) if isinstance(x, list | tuple) else None
-        if total is not None:
-            for i, item in enumerate(x):  # a wrong one ends here, not behind long work
-                convert(item, i)
+        convert = self.converter(copy=total is None)  # a generator may write its next item into the same array
+        if isinstance(x, list | tuple):
+            self.check_items(x, convert)
         results: list[Result] = []
         items = iter(x)
         with counting(total, "sequences", show=progress) as finished:
@@ -178,13 +197,45 @@ class _Runner:
                     finished(len(batch))
                 results += done
 
-    def converter(self) -> Callable[[Any, int], Sequences]:
-        """Return the function that converts a sequence, or raises what is wrong of ``x[i]``."""
+    def check_items(self, x: Sequence[Any], convert: Callable[[Any, int], Sequences]) -> None:
+        """Raise what is wrong of any sequence, which ends here and not behind long work."""
+        for i, item in enumerate(x):
+            try:
+                convert(item, i)
+            except (ValueError, TypeError):
+                self.check_whole(x)
+                raise
+
+    def check_whole(self, x: Sequence[Any]) -> None:
+        """Raise ValueError where a list is one sequence of steps, or the arrays of all inputs."""
+        if len(self.names) == 1:
+            if self.timed[0] and _shape(x[0]) == self.specs[0].shape:
+                raise ValueError(
+                    f"x must be a list of sequences, got one sequence of {len(x)} steps: wrap it as [x], or call "
+                    "model(x)"
+                )
+            return
+        shapes = [_shape(part) for part in x]
+        if len(x) == len(self.names) and all(
+            shape is not None and len(shape) == axes + 1 for shape, axes in zip(shapes, self.axes, strict=True)
+        ):
+            raise ValueError(f"x must be a tuple or a mapping of the inputs {self.names}, got a list: give tuple(x)")
+
+    def converter(self, *, copy: bool) -> Callable[[Any, int], Sequences]:
+        """Return the function that converts a sequence, or raises what is wrong of ``x[i]``.
+
+        Parameters
+        ----------
+        copy : bool
+            Whether its arrays must be apart from those given, which may change before they are run.
+        """
         stream = _engine.make_stream(self.plan, None, block=1)
         timed = any(self.timed)
 
         def convert(item: Any, i: int) -> Sequences:
             arrays = stream._convert(item, timed, f"x[{i}]")
+            if copy:
+                arrays = tuple(a.copy() for a in arrays)
             steps = [len(a) for a, has_time in zip(arrays, self.timed, strict=True) if has_time]
             return Sequences(arrays, steps[0] if steps else None)
 

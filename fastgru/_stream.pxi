@@ -1,5 +1,10 @@
 # Stream: recurrent state, scratch and the checks on what a caller gives.
 
+cdef bint is_mapping(x) except -1:
+    """True of a dict or any other mapping; the abstract class is asked last, which takes the longest."""
+    return isinstance(x, dict) or (not isinstance(x, (cnp.ndarray, tuple, list)) and isinstance(x, Mapping))
+
+
 @cython.final
 cdef class Stream:
     """The mutable side of a model: feed it frames or chunks, it carries the state.
@@ -449,8 +454,8 @@ cdef class Stream:
         """The inputs as arrays of the engine's types; `title` is what the user calls them."""
         names = [self.plan.names[v] for v in self.plan.inputs]
         given = [x]
-        if isinstance(x, dict):
-            if x.keys() != set(names):
+        if is_mapping(x):
+            if set(x) != set(names):
                 raise ValueError(f"{title} must have the inputs {names}, got {list(x)}")
             given = [x[name] for name in names]
         elif len(names) > 1:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import sys
+from collections import UserDict
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,12 @@ def masked() -> g.Graph:
     b = GraphBuilder()
     x = b.input("x", Spec((3,)))
     return b.build(b.add(gru(mask_output="carry"), x, b.add(Mask(0.0), x)))
+
+
+def two() -> g.Graph:
+    """A model of two inputs."""
+    b = GraphBuilder()
+    return b.build(b.add(gru(), b.add(g.Add(), b.input("a", Spec((3,))), b.input("b", Spec((3,))))))
 
 
 LAYERS: dict[str, Any] = {
@@ -155,6 +163,43 @@ def test_what_lies_on_disk_is_read_in_slices(tmp_path):
     same(model.predict(np.load(tmp_path / "x.npy", mmap_mode="r"), batch_size=3), model(x))
 
 
+def test_a_generator_may_use_one_array_for_all_its_items():
+    model, buffer = Model([gru()]), np.empty((5, 3), np.float32)
+
+    def items():
+        for i in range(40):
+            buffer[:] = i / 40
+            yield buffer
+
+    expected = [model(np.full((5, 3), i / 40, np.float32)) for i in range(40)]
+    same(model.predict(items()), expected)
+    same(model.predict({"x": item} for item in items()), expected)
+
+
+@pytest.mark.parametrize("mapping", [MappingProxyType, UserDict])
+def test_inputs_by_name_in_any_mapping(mapping):
+    model, x = Model(two()), {"a": w(4, 5, 3), "b": w(4, 5, 3)}
+    expected = model(x)
+    same(model(mapping(x)), expected)
+    same(model(mapping(x)), expected)  # as the last call
+    same(model.predict(mapping(x)), expected)
+    rows = [mapping({name: array[i] for name, array in x.items()}) for i in range(4)]
+    same(model.predict(rows), list(expected))
+    streams = model.stream(), model.stream(batch=4)
+    for t in range(5):
+        same(streams[0].step(mapping({name: array[0, t] for name, array in x.items()})), expected[0, t])
+        same(streams[1].step(mapping({name: array[:, t] for name, array in x.items()})), expected[:, t])
+    with pytest.raises(ValueError, match=r"x must have the inputs \['a', 'b'\], got \['a'\]"):
+        model(mapping({"a": x["a"]}))
+
+
+@pytest.mark.parametrize("batch_size", [1 << 62, 1 << 70])
+def test_a_batch_may_be_larger_than_any_input(batch_size):
+    model, x = Model([gru()]), w(4, 5, 3)
+    for sequences in (x, list(x), iter(x)):
+        np.testing.assert_array_equal(model.predict(sequences, batch_size=batch_size), model(x))
+
+
 def test_a_generator_is_asked_for_a_window_at_a_time(monkeypatch):
     model, taken, ran = Model([gru()]), [], []
 
@@ -190,13 +235,28 @@ def test_batches_hold_each_sequence_once_and_pad_little(lengths):
 # Mistakes ------------------------------------------------------------------------------------------
 
 
+def ragged() -> np.ndarray:
+    """Two sequences of unequal length as an array of objects."""
+    array = np.empty(2, object)
+    array[:] = [w(5, 3), w(2, 3)]
+    return array
+
+
 def mistakes() -> list[tuple[Any, dict[str, Any], str]]:
     x = w(4, 5, 3)
     return [
         (None, {}, r"x must be an array of numbers, got None"),
         ("abc", {}, r"x must be an array of numbers, got 'abc'"),
         (3, {}, r"x must have shape \(T, 3\) or \(B, T, 3\), got \(\)"),
-        (x[..., :2], {}, r"x must have shape \(4, T, 3\), got \(4, 5, 2\)"),
+        (x[..., :2], {}, r"x must have shape \(B, T, 3\), got \(4, 5, 2\)"),
+        (w(40, 5, 2), {}, r"x must have shape \(B, T, 3\), got \(40, 5, 2\)"),
+        (w(40, 5, 5, 3), {}, r"x must have shape \(B, T, 3\), got \(40, 5, 5, 3\)"),
+        (w(40, 0, 3), {}, r"x must have at least one step, got shape \(40, 0, 3\)"),
+        (w(40, 5, 3), {"lengths": [3.0] * 40}, r"lengths must be integers of shape \(40,\), got float64 of shape \(40"),
+        (w(40, 5, 3), {"lengths": [3] * 39 + [9]}, r"lengths must lie in 0\.\.5, got 9"),
+        ([[1.0, 2, 3], [4, 5, 6]], {}, r"x must be a list of sequences, got one sequence of 2 steps: wrap it as \[x\]"),
+        ([*w(2, 3).tolist(), [1.0]], {}, r"x must be a list of sequences, got one sequence of 3 steps"),
+        (ragged(), {}, r"x must be an array of numbers or a list of sequences, got 2 objects: give list\(x\)"),
         ([x[0], x[0, :, :2]], {}, r"x\[1\] must have shape \(T, 3\), got \(5, 2\)"),
         ([x[0], x[0, :0]], {}, r"x\[1\] must have at least one step, got shape \(0, 3\)"),
         ([x[0], None], {}, r"x\[1\] must have shape \(T, 3\), got \(\)"),
@@ -205,7 +265,7 @@ def mistakes() -> list[tuple[Any, dict[str, Any], str]]:
         (x, {"batch_size": 0}, r"batch_size must be a positive integer or None, got 0"),
         (x, {"batch_size": True}, r"batch_size must be a positive integer or None, got True"),
         (x, {"threads": 0}, r"threads must be an integer from 1 to \d+, got 0"),
-        (x, {"lengths": [1, 2]}, r"lengths must be integers of shape \(4,\), got shape \(2,\)"),
+        (x, {"lengths": [1, 2]}, r"lengths must be integers of shape \(4,\), got int64 of shape \(2,\)"),
         ([x[0]], {"lengths": [1]}, r"lengths must be omitted for a list of sequences"),
     ]
 
@@ -214,6 +274,15 @@ def mistakes() -> list[tuple[Any, dict[str, Any], str]]:
 def test_mistakes(x, options, message):
     with pytest.raises((ValueError, TypeError), match=f"^{message}"):
         Model([gru()]).predict(x, **options)
+
+
+def test_arrays_of_all_inputs_in_a_list_are_told_of_a_tuple():
+    model, x = Model(two()), [w(4, 5, 3), w(4, 5, 3)]
+    with pytest.raises(
+        ValueError, match=r"^x must be a tuple or a mapping of the inputs \['a', 'b'\], got a list: give"
+    ):
+        model.predict(x)
+    same(model.predict(tuple(x)), model(tuple(x)))
 
 
 def test_no_sequences_give_no_results():
