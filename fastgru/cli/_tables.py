@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -16,13 +15,13 @@ from .._hints import either
 from .._names import counted
 from ..errors import DataError
 from ..graph import Spec
+from ._cells import other_separator, wrong
 from ._collection import no_collection
 from ._columns import EVERYTHING, Wanted, is_index, is_number, layout, plain
 
 Array = NDArray[Any]
 LONGEST = 64 << 20  # bytes of a line: one without an end must be an error
 AT_ONCE = 1 << 12  # records that are parsed together: enough to spend no time on Python, few enough for the cache
-MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", "?", "-")  # ways to leave a cell out, in lower case
 
 
 class Row(NamedTuple):
@@ -91,7 +90,7 @@ class Table:
         """Raise DataError where one cell holds what looks like several, and more than one column is wanted."""
         named = len(self.want.columns or ()) + len(self.want.carried)
         several = named > 1 or (self.want.columns is None and (self.spec.shape or (1,))[0] + named > 1)
-        other = _other_separator(cells[0], self.want) if len(cells) == 1 and several else None
+        other = other_separator(cells[0], self.want) if len(cells) == 1 and several else None
         if other is not None:
             given = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(self.want.separator, self.want.separator)
             raise DataError(
@@ -127,7 +126,7 @@ class Table:
         """Return the error of the first cell that is no number."""
         ids = self.spec.dtype == "int"
         for place in self._layout.features:
-            what = _wrong(cells[place].strip(), ids, self.want)
+            what = wrong(cells[place].strip(), ids, self.want)
             if what:
                 break
         kind = "an integer id below 2**63" if ids else "a number"
@@ -191,38 +190,6 @@ class Table:
         if len(numbers) != len(cells) or np.isnan(numbers).any():
             raise ValueError
         return numbers
-
-
-def _wrong(cell: str, ids: bool, want: Wanted) -> str:
-    """Describe a cell that is no number, and what to do; empty if it is one."""
-    if cell.lower() in MISSING:
-        got = repr(cell) if cell else "an empty cell"
-        return f"{got}: fill in missing values, or leave out their rows"
-    try:
-        number = int(plain(cell, want.decimal)) if ids else float(plain(cell, want.decimal))
-        if not ids or abs(number) < 2**63:
-            return ""
-    except ValueError:
-        pass
-    got = repr(cell[:40])
-    if want.decimal == "." and re.fullmatch(r"[+-]?\d*,\d+", cell):
-        return got + either("", ": --decimal , reads decimal commas")
-    if want.decimal == "," and is_number(cell):
-        return f"{got}: --decimal , takes numbers without points"
-    return got
-
-
-def _other_separator(cell: str, want: Wanted) -> tuple[str, str] | None:
-    """Name what separates the cells of a line in place of the separator, and the option or action that reads it."""
-    for separator, name in ((";", "semicolons"), ("\t", "tabs"), (",", "commas"), ("|", "bars"), (None, "spaces")):
-        parts = cell.split(separator)
-        if separator == want.separator or separator == want.decimal or len(parts) < 2:
-            continue
-        if separator:
-            return name, f"--separator {'tab' if separator == chr(9) else repr(separator)}"
-        if all(map(is_number, parts)):
-            return name, "--separator ' '"
-    return None
 
 
 # Lines ---------------------------------------------------------------------------------------------
