@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -56,7 +57,14 @@ def read(*args, **options):
         (SALES, None, "store,date", [[1, 2], [1.5, 3]], *BOTH),
         (SALES, "price,units", "units", [[1, 2], [1.5, 3]], ["units"], [["2"], ["3"]]),
         (b"x,1,2\ny,3,4\n", "3,2", "1", [[2, 1], [4, 3]], [], [["x"], ["y"]]),
-        (b"2019,2020\n1,2\n", "2019,2020", None, None, None, None),  # numbers alone are places
+        (b"2019,2020\n1,2\n", "2019,2020", None, [[1, 2]], [], [[]]),  # names, as no table has a column 2019
+        (b"2019,2020,name\n1,2,x\n", "2020,2019", "name", [[2, 1]], ["name"], [["x"]]),
+        (b"store,2019,2020\n7,1,2\n8,3,4\n", "2019,2020", "store", [[1, 2], [3, 4]], ["store"], [["7"], ["8"]]),
+        (b"a,2020\n1,2\n", None, None, [[1, 2]], [], [[]]),  # a word above a number
+        (b"x,1,2\ny,3,4\n", "2,3", "1", [[1, 2], [3, 4]], [], [["x"], ["y"]]),  # a word above a word
+        (b"x,1,2\n", "2,3", "1", [[1, 2]], [], [["x"]]),
+        (b"nan,x\n1,2\n", None, None, [[1, 2]], [], [[]]),
+        (b"nan,x\n1,2\n", "x,nan", None, [[2, 1]], [], [[]]),
         (b"day,2019,2020\n5,1,2\n", "day,2020", None, [[5, 2]], [], [[]]),
         (b"\xef\xbb\xbfprice,units\r\n1,2\r\n\r\n3,4\r\n\r\n\r\n", "units,price", None, [[2, 1], [4, 3]], [], [[], []]),
         (b"price , units\n 1 , 2 \n", "price,units", None, [[1, 2]], [], [[]]),
@@ -64,7 +72,7 @@ def read(*args, **options):
         (b'n,a,b\n"two\nlines",1,2\nx,3,4\n', "a,b", "n", [[1, 2], [3, 4]], ["n"], [["two\nlines"], ["x"]]),
         (b"a,b,\n1,2,\n", "a,b", None, [[1, 2]], [], [[]]),
         (b"a,b,\n1,2,\n", "1,2", None, None, None, None),
-        (b"-inf,inf\n", None, None, [[-np.inf, np.inf]], [], [[]]),
+        (b"3.4028235e38,-3.4028235e38\n", None, None, [[3.4028235e38, -3.4028235e38]], [], [[]]),
     ],
 )  # fmt: skip
 def test_columns(data, columns, keep, values, names, kept):
@@ -126,8 +134,14 @@ WRONG = [
     ),
     (b"1,2\n1,2\n3,NaN\n", None, None, "line 3, column 2 must be a number, got 'NaN': fill in missing values"),
     (b"a,b\n1, NA \n", "a,b", None, "line 2, column 'b' must be a number, got 'NA': fill in missing values"),
-    (b"1,1_000\n", None, None, "line 1, column 2 must be a number, got '1_000'"),
-    (b'1,"1,5"\n', None, None, "line 1, column 2 must be a number, got '1,5': --decimal , reads decimal commas"),
+    (b"NA,2\n1,2\n", None, None, "line 1, column 1 must be a number, got 'NA': fill in missing values"),
+    (b"1_000,2\n1,2\n", None, None, "line 1, column 1 must be a number, got '1_000': thousands separators must be rem"),
+    (b"-inf,inf\n", None, None, "line 1, column 1 must be a finite float32 number, got '-inf'"),
+    (b"a,b\n1e400,2\n", None, None, "line 2, column 'a' must be a finite float32 number, got '1e400'"),
+    (b"a,b\n1,2\n1,-1e39\n", None, None, "line 3, column 'b' must be a finite float32 number, got '-1e39'"),
+    (b"store,1,2\n7,1,2\n", "2,3", "1", "got '3' (the header has store, 1, 2)"),
+    (b"a b\n1 2\n", None, None, "got 1 column with spaces in it: --separator ' '"),
+    (b"a b\n1 2\n", "a,b", None, "got 1 column with spaces in it: --separator ' '"),
     (b"1,2\n,\n", None, None, "line 2, column 1 must be a number, got an empty cell"),
     (b"1,2\n\n3,x\n", None, None, "line 3, column 2 must be a number, got 'x'"),
     (b'1,2\n3,"4\n5,6\n', None, None, "line 2 must close the quotes that it opens, got the end of the file"),
@@ -147,6 +161,75 @@ def test_what_is_wrong_is_named_by_line_and_column(data, columns, keep, message)
         list(table(data, columns, keep))
     assert message in str(caught.value)
     assert str(caught.value).startswith(("in.csv: ", "--columns "))
+
+
+@pytest.mark.parametrize(
+    ("cell", "decimal", "hint"),
+    [
+        ("1,5", ".", ": --decimal , reads decimal commas"),
+        ("0,1234", ".", ": --decimal , reads decimal commas"),
+        ("1,234", ".", ": --decimal , reads decimal commas, or thousands separators must be removed"),
+        ("1,234.5", ".", ": thousands separators must be removed"),
+        ("-1,234,567", ".", ": thousands separators must be removed"),
+        ("1 234", ".", ": thousands separators must be removed"),
+        ("1\u202f234", ".", ": thousands separators must be removed"),
+        ("1'234.5", ".", ": thousands separators must be removed"),
+        ("1_000", ".", ": thousands separators must be removed"),
+        ("1.234,5", ".", ": thousands separators must be removed, and --decimal , given"),
+        ("1 234,5", ".", ": thousands separators must be removed, and --decimal , given"),
+        ("1.5", ",", ": --decimal , takes numbers without points"),
+        ("1.234", ",", ": --decimal , takes numbers without points: thousands separators must be removed"),
+        ("1.234,5", ",", ": thousands separators must be removed"),
+        ("1,234.5", ",", ": thousands separators must be removed, and --decimal . given"),
+        ("12 kg", ".", ""),
+        ("1,23,4", ".", ""),
+    ],
+)
+def test_numbers_written_otherwise_have_a_hint_that_helps(cell, decimal, hint):
+    want = wanted(None, separator=";", decimal=decimal)
+    with pytest.raises(DataError) as caught:
+        list(Table(iter([b"x;y\n", f"{cell};1\n".encode()]), "in.csv", TWO, want))
+    assert str(caught.value) == f"in.csv: line 2, column 'x' must be a number, got {cell!r}{hint}"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("data", "header", "values"),
+    [
+        (b"1,2\n3,4\n", True, [[3, 4]]),
+        (b"1,2\n3,4\n", False, [[1, 2], [3, 4]]),
+        (b"1,2\n3,4\n", None, [[1, 2], [3, 4]]),
+        (b"a,2\n3,4\n5,6\n", None, [[3, 4], [5, 6]]),
+    ],
+)
+def test_a_header_is_what_the_option_says(data, header, values, whole):
+    lines = io.BytesIO(data)
+    found = Table(iter(lines.readline, b""), "in.csv", TWO, wanted(None, header=header))
+    rows = found.whole(data).values.tolist() if whole else [row.values.tolist() for row in found]
+    assert rows == values
+
+
+def test_years_taken_for_data_are_told_of():
+    message = "in.csv: line 1 is read as data, though its numbers look like years: --header reads it"
+    with pytest.warns(UserWarning, match=message):
+        assert read(b"2020,2021,name\n1,2,x\n", "1,2")[0] == [[2020, 2021], [1, 2]]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lines = io.BytesIO(b"2020,2021\n1,2\n")
+        assert len(list(Table(iter(lines.readline, b""), "in.csv", TWO, wanted(None, header=False)))) == 2
+        assert len(read(b"2020,2020\n1,2\n")[0]) == 2
+        assert len(read(b"2020,7\n1,2\n")[0]) == 2
+
+
+def test_names_need_a_header():
+    with pytest.raises(DataError, match="columns must be numbers from 1 with --no-header, got 'price'"):
+        wanted("1,2", "price", header=False)
+
+
+def test_columns_of_a_group_are_counted_apart():
+    lines = io.BytesIO(SALES)
+    with pytest.raises(DataError, match="line 1 must have 3 columns and 1 for --group and 1 to keep, got 4"):
+        Table(iter(lines.readline, b""), "in.csv", Spec((3,)), wanted(None, "date", "store"))
 
 
 def test_an_endless_line_ends(monkeypatch):
@@ -238,6 +321,8 @@ def test_kept_columns_need_a_csv_a_row_a_step_and_one_input(cli, model, tmp_path
     keep = ("--columns", "price,units", "--keep", "date")
     text = cli("run", "m.fgru", "in.csv", *keep, "-o", "y.npy", code=2)
     assert text == "output must be CSV or .parquet for --keep, got 'y.npy'"
+    text = cli("run", "m.fgru", "in.csv", "--columns", "price,units", "--group", "store", "-o", "y.npz", code=2)
+    assert text == "output must be CSV or .parquet for --group, got 'y.npz'"
     np.save("x.npy", np.ones((3, 2)))
     for stream in ([], ["--stream"]):
         assert cli("run", "m.fgru", "x.npy", *keep, *stream, code=2).startswith("x.npy: ")

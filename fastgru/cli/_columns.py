@@ -30,6 +30,8 @@ class Wanted(NamedTuple):
         Columns whose cells name the sequence that a row belongs to; carried to the output in front of `keep`.
     separator, decimal : str
         The character between cells, and the one before the fraction of a number.
+    header : bool or None
+        Whether the first line of a CSV holds the names of its columns; None to find out.
     """
 
     columns: tuple[str, ...] | None = None
@@ -37,6 +39,7 @@ class Wanted(NamedTuple):
     group: tuple[str, ...] = ()
     separator: str = ","
     decimal: str = "."
+    header: bool | None = None
 
     @property
     def carried(self) -> tuple[tuple[str, str], ...]:
@@ -54,18 +57,20 @@ def wanted(
     group: str | None = None,
     separator: str = ",",
     decimal: str = ".",
+    header: bool | None = None,
 ) -> Wanted:
-    """Read the options ``--columns``, ``--keep``, ``--group``, ``--separator`` and ``--decimal``.
+    """Read the options ``--columns``, ``--keep``, ``--group``, ``--separator``, ``--decimal`` and ``--header``.
 
     Raises
     ------
     DataError
-        When a list is empty or names a column twice, or a character cannot separate cells or begin a fraction.
+        When a list is empty or names a column twice, a character cannot separate cells or begin a fraction, or names
+        are given for a table without a header.
 
     Examples
     --------
     >>> wanted('price,"a, b"')
-    Wanted(columns=('price', 'a, b'), keep=(), group=(), separator=',', decimal='.')
+    Wanted(columns=('price', 'a, b'), keep=(), group=(), separator=',', decimal='.', header=None)
     """
     separator = "\t" if separator in TAB else separator
     if decimal not in (".", ","):
@@ -74,13 +79,14 @@ def wanted(
         raise DataError(f"--separator must be one character such as ; or |, or the word tab, got {separator!r}")
     if separator == decimal:
         raise DataError("--separator must be another character than --decimal, got a comma for both: --separator ';'")
-    return Wanted(
-        None if columns is None else names(columns, "--columns"),
-        () if keep is None else names(keep, "--keep"),
-        () if group is None else names(group, "--group"),
-        separator,
-        decimal,
-    )
+    given = [
+        None if text is None else names(text, option)
+        for option, text in (("--columns", columns), ("--keep", keep), ("--group", group))
+    ]
+    named = [word for words in given for word in words or () if not is_index(word)]
+    if named and header is False:
+        raise DataError(f"columns must be numbers from 1 with --no-header, got {named[0]!r}")
+    return Wanted(given[0], given[1] or (), given[2] or (), separator, decimal, header)
 
 
 def names(text: str, option: str) -> tuple[str, ...]:
@@ -134,7 +140,7 @@ def layout(want: Wanted, spec: Spec, header: Sequence[str] | None, width: int, w
     """
     carried = [_place(word, header, width, f"{where}: column of {option}") for option, word in want.carried]
     group = [_place(word, header, width, f"{where}: column of --group") for word in want.group]
-    features = _features(want, spec, header, width, {*carried, *group}, where)
+    features = _features(want, spec, header, width, set(carried), where)
     return Layout(features, carried, group, width, [] if header is None else [header[i] for i in carried])
 
 
@@ -150,7 +156,8 @@ def _features(
         return [_place(word, header, width, f"{where}: column of --columns") for word in want.columns]
     left = [i for i in range(width) if i not in others]
     if len(left) != expected:
-        more = f" and {len(others)} to keep" if others else ""
+        group, keep = len(want.group), len(others) - len(want.group)
+        more = (f" and {group} for --group" if group else "") + (f" and {keep} to keep" if keep else "")
         names = nearest(None, header or (), 10)
         told = either(f": the header has {names}", f": --columns chooses from {names}")
         hint = told if header and len(left) > expected else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,9 +15,10 @@ from .._hints import either
 from .._names import counted
 from ..errors import DataError
 from ..graph import Spec
-from ._cells import other_separator, wrong
+from ._cells import MISSING, are_finite, other_separator, wrong
 from ._collection import no_collection
-from ._columns import EVERYTHING, Wanted, is_index, is_number, layout, plain
+from ._columns import EVERYTHING, Wanted, is_number, layout, plain
+from ._header import is_header, warn_of_years
 
 Array = NDArray[Any]
 LONGEST = 64 << 20  # bytes of a line: one without an end must be an error
@@ -52,7 +53,7 @@ class Columns(NamedTuple):
 class Table:
     """A table being read: the first line when it is made, and a row for each line as it arrives.
 
-    A first line is a header where columns are wanted by name, or none of its cells is a number.
+    A first line is a header or data as `is_header` says.
 
     Attributes
     ----------
@@ -66,14 +67,14 @@ class Table:
             shape = "".join(f", {n}" for n in spec.shape)
             raise DataError(f"{name}: input of shape (T{shape}) must be a .npy or .npz file, got CSV")
         self.name, self.spec, self.want = name, spec, want
-        self._records = _records(lines, name, want.separator)
+        self._records: Iterator[tuple[int, list[str]]] = _records(lines, name, want.separator)
         self._first = next(self._records, None)
         self.kept: list[str] = []
         self.has_header = False
         if self._first is None:
             return
         line, cells = self._first
-        header = [cell.strip() for cell in cells] if self._is_header(cells) else None
+        header = [cell.strip() for cell in cells] if is_header(cells, self._following, want) else None
         self._check_separator(line, cells)
         self._layout = layout(want, spec, header, len(cells), f"{name}: line {line}")
         self._titles = [f"column {i + 1 if header is None else repr(header[i])}" for i in range(len(cells))]
@@ -81,16 +82,22 @@ class Table:
         self.has_header = header is not None
         if self.has_header:
             self._first = None
+        else:
+            warn_of_years(cells, self._layout, want, f"{name}: line {line}")
 
-    def _is_header(self, cells: Sequence[str]) -> bool:
-        words = (*(self.want.columns or ()), *self.want.keep, *self.want.group)
-        return not all(map(is_index, words)) or not any(is_number(cell, self.want.decimal) for cell in cells)
+    def _following(self) -> list[str]:
+        """Return the cells of the next record, which is then read again; none at the end."""
+        record = next(self._records, None)
+        if record is None:
+            return []
+        self._records = chain([record], self._records)
+        return record[1]
 
     def _check_separator(self, line: int, cells: Sequence[str]) -> None:
         """Raise DataError where one cell holds what looks like several, and more than one column is wanted."""
         named = len(self.want.columns or ()) + len(self.want.carried)
-        several = named > 1 or (self.want.columns is None and (self.spec.shape or (1,))[0] + named > 1)
-        other = other_separator(cells[0], self.want) if len(cells) == 1 and several else None
+        least = named if self.want.columns is not None else (self.spec.shape or (1,))[0] + named
+        other = other_separator(cells[0], self.want, least) if len(cells) == 1 and least > 1 else None
         if other is not None:
             given = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(self.want.separator, self.want.separator)
             raise DataError(
@@ -114,7 +121,7 @@ class Table:
             array = np.array([parse(plain(cells[i], self.want.decimal)) for i in features], dtype)
         except (ValueError, OverflowError):
             raise self._fault(line, cells) from None
-        if dtype is np.float64 and np.isnan(array).any():
+        if dtype is np.float64 and not are_finite(array):
             raise self._fault(line, cells)
         group = tuple(cells[i].strip() for i in self._layout.group)
         if "" in group:
@@ -123,13 +130,14 @@ class Table:
         return Row(array if self.spec.shape else array[0], [cells[i] for i in self._layout.carried], group)
 
     def _fault(self, line: int, cells: list[str]) -> DataError:
-        """Return the error of the first cell that is no number."""
+        """Return the error of the first cell that is no number, or too large for one."""
         ids = self.spec.dtype == "int"
         for place in self._layout.features:
             what = wrong(cells[place].strip(), ids, self.want)
             if what:
                 break
-        kind = "an integer id below 2**63" if ids else "a number"
+        large = is_number(cells[place], self.want.decimal) and cells[place].strip().lower() not in MISSING
+        kind = "an integer id below 2**63" if ids else "a finite float32 number" if large else "a number"
         return DataError(f"{self.name}: line {line}, {self._titles[place]} must be {kind}, got {what}")
 
     def whole(self, data: bytes) -> Columns:
@@ -187,7 +195,7 @@ class Table:
         if self.spec.dtype == "int":
             return np.array(list(map(int, given)), np.int64)
         numbers = np.fromiter(map(float, given), np.float64)
-        if len(numbers) != len(cells) or np.isnan(numbers).any():
+        if len(numbers) != len(cells) or not are_finite(numbers):
             raise ValueError
         return numbers
 

@@ -58,6 +58,15 @@ def run(
         str, typer.Option(help="Character between the cells of a CSV, in and out; tab for a tab.")
     ] = ",",
     decimal: Annotated[str, typer.Option(help="Character before fractions in a CSV, in and out: . or a comma.")] = ".",
+    header: Annotated[
+        bool | None,
+        typer.Option(
+            "--header/--no-header",
+            help="Whether the first line of a CSV holds names of columns, also if they are numbers such as years. When"
+            " omitted: yes if a column is asked for by name, if no cell of the line is a number, or if one is a word"
+            " above a number in the next line.",
+        ),
+    ] = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Run step by step: read a line of CSV, write a line.")
     ] = False,
@@ -69,11 +78,11 @@ def run(
     """
     import fastgru
 
-    encode, want = _arrays.writer(output), wanted(columns, keep, group, separator, decimal)
+    encode, want = _arrays.writer(output), wanted(columns, keep, group, separator, decimal, header)
     if partial and window is None:
         raise DataError("--window must be given with --partial, got none")
-    if want.keep and encode in (_arrays.as_npy, _arrays.as_npz):
-        raise DataError(f"output must be CSV or .parquet for --keep, got {output!r}")
+    if want.carried and encode in (_arrays.as_npy, _arrays.as_npz):
+        raise DataError(f"output must be CSV or .parquet for {want.carried[0][0]}, got {output!r}")
     loaded = fastgru.load(model)
     if stream and output == "-":
         for line in _streaming.lines(loaded, source, want, window, partial):
