@@ -154,6 +154,56 @@ def test_what_cannot_be_read_is_named(cli, pa, table, tmp_path):
     assert text == "columns of Parquet must have names of their own, got 'dense.1' twice: leave one out of --keep"
 
 
+def test_cells_that_name_no_group_or_number_are_named(cli, pa):
+    def said(columns, *words, model="m.fgru"):
+        pa.parquet.write_table(pa.table(columns), "bad.parquet")
+        return cli("run", model, "bad.parquet", *words, code=2).removeprefix("bad.parquet: ")
+
+    numbers = pa.array([1.0, 2.0])
+    pair = {"a": numbers, "b": numbers}
+    assert said({**pair, "g": pa.array([0.5, np.nan])}, "--group", "g") == (
+        "row 2, column 'g' must name the group of the row, got NaN"
+    )
+    assert said({**pair, "g": pa.array([" ", "x"])}, "--group", "g") == (
+        "row 1, column 'g' must name the group of the row, got an empty cell"
+    )
+    assert said({**pair, "g": pa.array([[1], [1]])}, "--group", "g").startswith(
+        "column 'g' of --group must hold one name a row, got list<"
+    )
+    assert said({**pair, "g": pa.array([{"q": 1}] * 2)}, "--group", "g").endswith(": make it text or numbers")
+    for large in (np.inf, -1e39):
+        text = said({"a": numbers, "b": pa.array([1.0, large])})
+        assert text == f"row 2, column 'b' must be a finite float32 number, got {large}"
+    assert said({**pair}, "--columns", "1,2", "--no-header").startswith("--no-header must be omitted for Parquet")
+    fastgru.Model(chain([Embedding(np.arange(10.0).reshape(5, 2))])).save("ids.fgru")
+    text = said({"id": pa.array([1, 1 << 63], pa.uint64())}, model="ids.fgru")
+    assert text == "row 2, column 'id' must be an integer id below 2**63, got 9223372036854775808"
+    twice = pa.Table.from_arrays([numbers, numbers, numbers], ["a", "a", "b"])
+    pa.parquet.write_table(twice, "bad.parquet")
+    text = cli("run", "m.fgru", "bad.parquet", "--keep", "b", code=2)
+    assert text == (
+        "bad.parquet: columns of Parquet must have names of their own, got 'a' as columns 1 and 2: rename one"
+    )
+
+
+def test_large_integers_are_read_as_those_of_csv(cli, pa, tmp_path):
+    large = [(1 << 53) + 1, 3]
+    (tmp_path / "in.csv").write_text("".join(f"{a},{b}\n" for a, b in zip(large, large, strict=True)))
+    expected = cli("run", "m.fgru", "in.csv")
+    for kind in (pa.int64(), pa.uint64()):
+        pa.parquet.write_table(pa.table({"a": pa.array(large, kind), "b": pa.array(large, kind)}), "in.parquet")
+        assert cli("run", "m.fgru", "in.parquet") == expected
+
+
+def test_blanks_around_the_names_of_columns_stay(cli, pa):
+    columns = {" a": pa.array(X[:, 0]), "b ": pa.array(X[:, 1]), " day": pa.array(DAYS)}
+    pa.parquet.write_table(pa.table(columns), "in.parquet")
+    cli("run", "m.fgru", "in.parquet", "--columns", " a,b ", "--keep", "day", "-o", "out.parquet")
+    got = pa.parquet.read_table("out.parquet")
+    assert got.column(" day").to_pylist() == DAYS
+    np.testing.assert_array_equal(got.column("dense.1").to_numpy(), fastgru.load("m.fgru")(X)[:, 0])
+
+
 def test_the_extra_is_named_where_it_is_missing(cli, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)

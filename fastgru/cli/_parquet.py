@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError, require
 from ..graph import Spec
+from ._cells import BEYOND, are_finite
 from ._columns import Wanted, layout
 
 Array = NDArray[Any]
@@ -53,12 +54,28 @@ def read(data: bytes, name: str, spec: Spec, want: Wanted) -> Columns:
         raise DataError(f"{name}: input of shape (T{shape}) must be a .npy or .npz file, got Parquet")
     file = arrow.parquet.ParquetFile(arrow.BufferReader(data))
     titles = list(file.schema_arrow.names)
-    place = layout(want, spec, titles, len(titles), f"{name}: schema")
-    table = file.read(columns=sorted({titles[i] for i in (*place.features, *place.carried, *place.group)}))
+    if want.header is False:
+        raise DataError(f"{name}: --no-header must be omitted for Parquet, whose columns have names, got it")
+    place = layout(want, spec, [title.strip() for title in titles], len(titles), f"{name}: schema")
+    used = sorted({*place.features, *place.carried, *place.group})
+    _check_names(titles, used, name)
+    table = file.read(columns=[titles[i] for i in used])
     features = [_numbers(arrow, table.column(titles[i]), spec, f"{titles[i]!r}", name) for i in place.features]
     values = np.stack(features, axis=1) if spec.shape else features[0]
-    groups = [_filled(table.column(titles[i]), titles[i], name) for i in place.group]
-    return Columns(values, place.names, [table.column(n) for n in place.names], list(zip(*groups, strict=True)))
+    groups = [_filled(arrow, table.column(titles[i]), titles[i], name) for i in place.group]
+    kept = [titles[i] for i in place.carried]
+    return Columns(values, kept, [table.column(title) for title in kept], list(zip(*groups, strict=True)))
+
+
+def _check_names(titles: Sequence[str], used: Sequence[int], name: str) -> None:
+    """Raise DataError where a column that is read shares its name with another."""
+    for title in (titles[i] for i in used):
+        places = [str(i + 1) for i, other in enumerate(titles) if other == title]
+        if len(places) > 1:
+            raise DataError(
+                f"{name}: columns of Parquet must have names of their own, got {title!r} as columns "
+                f"{' and '.join(places)}: rename one"
+            )
 
 
 def _numbers(arrow: Any, column: Any, spec: Spec, title: str, name: str) -> Array:
@@ -69,10 +86,24 @@ def _numbers(arrow: Any, column: Any, spec: Spec, title: str, name: str) -> Arra
         raise DataError(f"{name}: column {title} must hold {'integer ids' if ids else 'numbers'}, got {kind}")
     if column.null_count:
         _missing(column.is_null().to_numpy(), title, name, "null")
-    array: Array = column.cast(arrow.int64() if ids else arrow.float64()).to_numpy()
-    if not ids and np.isnan(array).any():
+    if ids:
+        return _ids(column, title, name)
+    array: Array = column.cast(arrow.float64(), safe=False).to_numpy()  # integers beyond 2**53 are rounded, as of CSV
+    if np.isnan(array).any():
         _missing(np.isnan(array), title, name, "NaN")
+    if not are_finite(array):
+        row = int(np.argmax(~(np.abs(array) < BEYOND)))
+        raise DataError(f"{name}: row {row + 1}, column {title} must be a finite float32 number, got {array[row]}")
     return array
+
+
+def _ids(column: Any, title: str, name: str) -> Array:
+    """Return a column of integers as int64."""
+    array: Array = column.to_numpy()
+    if array.dtype == np.uint64 and (array >= 1 << 63).any():
+        row = int(np.argmax(array >= 1 << 63))
+        raise DataError(f"{name}: row {row + 1}, column {title} must be an integer id below 2**63, got {array[row]}")
+    return array.astype(np.int64)
 
 
 def _missing(where: Array, title: str, name: str, got: str) -> None:
@@ -84,12 +115,17 @@ def _missing(where: Array, title: str, name: str, got: str) -> None:
     )
 
 
-def _filled(column: Any, title: str, name: str) -> list[Any]:
+def _filled(arrow: Any, column: Any, title: str, name: str) -> list[Any]:
     """Return the cells of a column of ``--group``."""
-    if column.null_count:
-        row = int(np.flatnonzero(column.is_null().to_numpy())[0]) + 1
-        raise DataError(f"{name}: row {row}, column {title!r} must name the group of the row, got null")
+    if arrow.types.is_nested(column.type):
+        raise DataError(
+            f"{name}: column {title!r} of --group must hold one name a row, got {column.type}: make it text or numbers"
+        )
     cells: list[Any] = column.to_pylist()
+    for row, cell in enumerate(cells, 1):
+        if cell is None or cell != cell or (isinstance(cell, str) and not cell.strip()):
+            got = "null" if cell is None else "an empty cell" if isinstance(cell, str) else "NaN"
+            raise DataError(f"{name}: row {row}, column {title!r} must name the group of the row, got {got}")
     return cells
 
 
