@@ -357,4 +357,6 @@ def test_ids_by_name(cli, tmp_path):
 def test_a_header_alone_is_no_input(cli, model, tmp_path):
     keep = ("--columns", "a,b", "--keep", "a")
     assert "at least one row" in cli("run", "m.fgru", "-", *keep, stdin="a,b\n", code=2)
-    assert cli("run", "m.fgru", "-", *keep, "--stream", stdin="a,b\n") == ""
+    whole = cli("run", "m.fgru", "-", *keep, stdin="a,b\n", code=2)
+    for stream in (["--stream"], ["--stream", "-o", "y.csv"]):
+        assert cli("run", "m.fgru", "-", *keep, *stream, stdin="a,b\n", code=2) == whole

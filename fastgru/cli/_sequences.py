@@ -63,7 +63,7 @@ def plan(groups: Sequence[Any], rows: int, window: int | None, partial: bool) ->
     if window is None:
         return Plan(order, starts, lengths, order[starts + lengths - 1], False)
     if not partial:
-        _check_rows(lengths, window)
+        check_rows(int((lengths < window).sum()), len(lengths), int(lengths.max()), window)
     place = np.arange(rows) - np.repeat(starts, lengths)  # of each row of `order` in its group
     steps = np.minimum(place + 1, window)
     last = np.flatnonzero(place >= (0 if partial else window - 1))
@@ -77,17 +77,22 @@ def _codes(groups: Sequence[Any]) -> Array:
     return np.fromiter((index.setdefault(group, len(index)) for group in groups), np.int64, len(groups))
 
 
-def _check_rows(lengths: Array, window: int) -> None:
-    """Raise DataError where no group fills a window, and warn where some do not."""
-    short = int((lengths < window).sum())
+def check_rows(short: int, groups: int, most: int, window: int) -> None:
+    """Raise DataError where no group fills a window, and warn where some do not.
+
+    Parameters
+    ----------
+    short, groups : int
+        Number of groups that have fewer rows than the window, and of all.
+    most : int
+        Rows of the longest group, or of the longest of the short ones.
+    """
     hint = "--partial also gives the first rows an output, of the rows so far"
-    if short == len(lengths):
+    if short == groups:
         what = "input" if short == 1 else "a group"
-        raise DataError(
-            f"{what} must have at least {counted(window, 'row')} for --window {window}, got {lengths.max()}: {hint}"
-        )
+        raise DataError(f"{what} must have at least {counted(window, 'row')} for --window {window}, got {most}: {hint}")
     if short:
-        what = f"{counted(short, 'group')} of {len(lengths):,}"
+        what = f"{counted(short, 'group')} of {groups:,}"
         verb = "has" if short == 1 else "have"
         warnings.warn(f"{what} {verb} fewer rows than --window {window}, and no output: {hint}", stacklevel=2)
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._names import nearest
 from ..errors import DataError
-from . import _arrays, _tables
+from . import _arrays, _sequences, _tables
 from ._columns import Wanted
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def lines(model: Model, source: str, want: Wanted, window: int | None = None, pa
     Raises
     ------
     DataError, ValueError
-        When the model has several inputs or outputs or cannot stream, and for what is wrong with a line.
+        When the model has several inputs or outputs or cannot stream, for what is wrong with a line, and when no row
+        has an output.
     """
     with _arrays.lines_of(source) as text:
         table, rows = steps(model, source, text, want, window, partial)
@@ -57,21 +58,39 @@ def steps(
     with _arrays.naming(source):
         only = make()  # a model that cannot stream is refused before a line is read
     table = _tables.Table(text, _arrays.shown(source), spec, want)
-    return table, _outputs(table, source, {(): only}, make)
+    return table, _outputs(table, source, {(): only}, make, window)
 
 
 def _outputs(
-    table: _tables.Table, source: str, groups: dict[tuple[str, ...], Step], make: Callable[[], Step]
+    table: _tables.Table,
+    source: str,
+    groups: dict[tuple[str, ...], Step],
+    make: Callable[[], Step],
+    window: int | None,
 ) -> Iterator[Output]:
-    """Step each row's group, each with a stream of its own, made when it is first met."""
-    for row in table:
+    """Step each row's group, each with a stream of its own, made when it is first met.
+
+    Groups that end without an output are an error or a warning, as of a table that is read whole.
+    """
+    silent: dict[tuple[str, ...], int] = {}  # rows of the groups without an output so far
+    rows = 0
+    for rows, row in enumerate(table, 1):
         with _arrays.naming(source):
             step = groups.get(row.group)
-            if step is None:
+            if step is None or rows == 1:
                 step = groups[row.group] = groups.pop(()) if () in groups else make()
+                silent[row.group] = 0
             y = step(row.values)
         if y is not None:
+            silent.pop(row.group, None)
             yield Output(row.kept, y)
+        else:
+            silent[row.group] += 1
+    with _arrays.naming(source):
+        if not rows:
+            raise DataError("input must have at least one row of numbers, got none")
+        if window is not None and silent:
+            _sequences.check_rows(len(silent), len(groups), max(silent.values()), window)
 
 
 def _maker(model: Model, spec: Spec, window: int | None, partial: bool) -> Callable[[], Step]:

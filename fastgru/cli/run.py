@@ -152,9 +152,6 @@ def _steps(
     with _arrays.lines_of(source) as text, _progress.Shown(f"streaming {_arrays.shown(source)}"):
         table, steps = _streaming.steps(model, source, text, want, window, partial)
         rows = list(steps)
-    if not rows:
-        least = "one row" if window is None else f"{window} rows of a group"
-        raise DataError(f"{_arrays.shown(source)}: input must have at least {least}, got fewer")
     kept = [list(cells) for cells in zip(*(row.kept for row in rows), strict=True)]
     return _named(model, (np.stack([row.values for row in rows]),)), _arrays.Kept(table.kept, kept, table.has_header)
 
