@@ -98,6 +98,23 @@ def test_a_reader_that_leaves(folder):
 
 
 @pytest.mark.parametrize(
+    "command", ["info m.fgru", "verify m.fgru --trace", "run m.fgru x.csv", "bench m.fgru --steps 9"]
+)
+def test_a_reader_that_was_never_there(folder, command):
+    status, _, error = run(folder, f"(sleep 0.1; fastgru {command}; echo $? >&2) | true")
+    assert (status, error) == (0, "141\n")
+
+
+def test_warnings_that_are_errors_end_in_a_line(folder):
+    (folder / "groups.csv").write_text("g,a,b\nx,1,2\nx,1,2\ny,1,2\n")
+    words = "run m.fgru groups.csv --group g --window 2"
+    status, out, error = run(folder, f'"{sys.executable}" -W error::UserWarning -m fastgru {words}')
+    assert (status, out) == (2, "")
+    assert error.startswith("error: 1 group of 2 has fewer rows than --window 2")
+    assert is_one_line(error)
+
+
+@pytest.mark.parametrize(
     "environment", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}]
 )
 def test_a_terminal_that_cannot_show_all_text(folder, environment):
@@ -180,6 +197,7 @@ ENDS = [
     (ImportError("libtorch.so: cannot open"), 2, "error: libtorch.so: cannot open"),
     (MemoryError("a stream needs 9 bytes"), 2, "error: memory must hold what the command needs, got too little: a"),
     (MemoryError(), 2, "error: memory must hold what the command needs, got too little"),
+    (UserWarning("1 group has\nno output"), 2, "error: 1 group has no output"),  # as -W error raises it
     (KeyError("x"), 3, "error: fault of fastgru, please report it: KeyError: 'x' (FASTGRU_TRACEBACK=1 shows where)"),
     (RecursionError("too deep"), 3, "error: fault of fastgru, please report it: RecursionError: too deep"),
     (UnicodeEncodeError("ascii", "€", 0, 1, "no"), 3, "error: fault of fastgru"),

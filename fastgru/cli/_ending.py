@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TextIO
 from ..errors import FastGruError, VerificationError
 
 STATUSES: dict[type[BaseException], int] = {
-    VerificationError: 1, FastGruError: 2, OSError: 2, ImportError: 2, MemoryError: 2,
+    VerificationError: 1, FastGruError: 2, OSError: 2, ImportError: 2, MemoryError: 2, Warning: 2,
 }  # fmt: skip
 FAULT = 3  # any other exception: fastgru itself is wrong
 INTERRUPTED, NO_READER = 130, 141  # 128 and the number of SIGINT and of SIGPIPE, as shells have them

@@ -36,6 +36,10 @@ class Plain(Console):
         """Print text and tables; see `rich.console.Console.print`."""
         super().print(*(escaped(o) if isinstance(o, str) else o for o in objects), **options)
 
+    def on_broken_pipe(self) -> None:
+        """Let the error reach the end of the command, as one of any other output does; rich would exit with 1."""
+        raise  # rich calls it where it handles the error
+
     def say(self, text: str) -> None:
         """Print text with names in it as one line."""
         self.print(in_a_line(text))
