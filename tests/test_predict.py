@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_graphs import graphs
 
@@ -97,6 +97,7 @@ def test_slices_of_an_array_have_the_bits_of_one_call(name):
         same(model.predict(x, lengths=lengths, batch_size=4), model(x, lengths=lengths))
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(graphs(), st.lists(st.integers(1, 9), max_size=9), st.integers(1, 5))
 def test_models_of_several_inputs_and_outputs(graph, lengths, batch_size):
     model = Model(graph)
