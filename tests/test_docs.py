@@ -112,7 +112,8 @@ def test_the_line_of_every_use_runs():
 
 def results(path: Path) -> dict[str, dict[str, str]]:
     """The rows of the table of all cases, by name and by engine."""
-    rows = [line.strip("|").split("|") for line in path.read_text().splitlines() if line.startswith("|")]
+    table = re.search(r"^\| case .*\n(?:\|.*\n)+", path.read_text(), re.MULTILINE)[0]
+    rows = [line.strip("|").split("|") for line in table.splitlines()]
     head, _, *body = ([cell.strip() for cell in row] for row in rows)
     return {row[0]: dict(zip(head, row, strict=True)) for row in body}
 

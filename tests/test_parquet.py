@@ -188,7 +188,7 @@ def test_cells_that_name_no_group_or_number_are_named(cli, pa):
 
 def test_large_integers_are_read_as_those_of_csv(cli, pa, tmp_path):
     large = [(1 << 53) + 1, 3]
-    (tmp_path / "in.csv").write_text("".join(f"{a},{b}\n" for a, b in zip(large, large, strict=True)))
+    (tmp_path / "in.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in zip(large, large, strict=True)))
     expected = cli("run", "m.fgru", "in.csv")
     for kind in (pa.int64(), pa.uint64()):
         pa.parquet.write_table(pa.table({"a": pa.array(large, kind), "b": pa.array(large, kind)}), "in.parquet")

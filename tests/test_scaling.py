@@ -296,7 +296,7 @@ class Running:
         ({"scale": [1.0, 1.0, -1e38]}, r"scale of scaler of input 'x' must be .*, got -1e\+38 for feature 2,"),
         ({"output": (0.0, [1.0, 1e-50])}, r"scale of scaler of output 'dense' must be .*, got 1e-50 for feature 1,"),
         ({"output": (1e39, 1.0)}, r"mean of scaler of output 'dense' must be finite in float32, got 1e\+39$"),
-        ({"scaler": Running()}, r"scaler of input 'x' must be a StandardScaler, .*, got Running"),
+        ({"scaler": Running()}, r"scaler of input 'x' must be a StandardScaler, .*, got a Running"),
         ({"mean": np.inf}, r"mean of scaler of input 'x' must be finite in float32, got inf"),
         ({"mean": "a"}, r"mean of scaler of input 'x' must be real numbers, got <U1"),
         ({"mean": 1.0, "scaler": (1.0, 2.0)}, "mean and scale must be omitted when a scaler is given, got both"),
