@@ -32,7 +32,7 @@ INSTALL = "which is not installed: pip install 'fastgru[blas]'"
 
 
 def run(code: str) -> str:
-    """What a process without SciPy prints: the type and message of the error, or the value of the last line."""
+    """Return the output of a process without SciPy: its error's type and message, or its last value."""
     command = [sys.executable, "-c", BLOCKED + code, str(PACKAGE)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from commands import invoke
 
 import fastgru
 from fastgru import ConvertError
 from fastgru._hints import command_line, either, like_item, like_option, option
-from fastgru.cli import _example, _like, build
+from fastgru.cli import _example, _like
 from fastgru.graph import Bidirectional
 from fastgru.layers import GRU, Dense
 
@@ -26,14 +26,6 @@ PYTHON = re.compile(r"\b(like|shapes|fix|axes|states|example_inputs|custom|max_e
 def cli(tmp_path, monkeypatch):
     """Run a command in an empty folder; returns stdout, or the line of the error."""
     monkeypatch.chdir(tmp_path)
-
-    def invoke(*words, code=0):
-        result = CliRunner().invoke(build(), [str(w) for w in words])
-        assert result.exit_code == code, result.output
-        if code:
-            assert len(result.stderr.splitlines()) == 1
-            return result.stderr.removeprefix("error: ").rstrip("\n")
-        return result.stdout
 
     return invoke
 

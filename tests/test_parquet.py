@@ -10,10 +10,9 @@ import sys
 import numpy as np
 import pytest
 from cells import make_cell
-from typer.testing import CliRunner
+from commands import invoke
 
 import fastgru
-from fastgru.cli import build
 from fastgru.graph import Dense, Embedding, GraphBuilder, Spec, chain
 
 X = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
@@ -35,14 +34,6 @@ def pa():
 def cli(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fastgru.Model(chain([make_cell("gru-after", 2, 8), Dense(np.ones((2, 8)))])).save("m.fgru")
-
-    def invoke(*words, code=0, stdin=None):
-        result = CliRunner().invoke(build(), [str(w) for w in words], input=stdin)
-        assert result.exit_code == code, result.output
-        if code:
-            assert len(result.stderr.splitlines()) == 1
-            return result.stderr.removeprefix("error: ").rstrip("\n")
-        return result.stdout
 
     return invoke
 

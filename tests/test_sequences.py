@@ -12,12 +12,12 @@ import warnings
 import numpy as np
 import pytest
 from cells import make_cell
+from commands import invoke
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
 import fastgru
-from fastgru.cli import _sequences, _tables, build
+from fastgru.cli import _sequences, _tables
 from fastgru.cli._columns import EVERYTHING, wanted
 from fastgru.errors import DataError
 from fastgru.graph import Bidirectional, Dense, Embedding, Spec, TimeConv, chain
@@ -47,14 +47,6 @@ def cli(tmp_path, monkeypatch):
     }
     for name, graph in models.items():
         fastgru.Model(graph).save(tmp_path / f"{name}.fgru")
-
-    def invoke(*words, code=0, stdin=None):
-        result = CliRunner().invoke(build(), [str(w) for w in words], input=stdin)
-        assert result.exit_code == code, result.output
-        if code:
-            assert len(result.stderr.splitlines()) == 1
-            return result.stderr.removeprefix("error: ").rstrip("\n")
-        return result.stdout
 
     return invoke
 

@@ -9,11 +9,11 @@ import warnings
 import numpy as np
 import pytest
 from cells import make_cell
-from typer.testing import CliRunner
+from commands import invoke
 
 import fastgru
 from fastgru._hints import command_line
-from fastgru.cli import _tables, build
+from fastgru.cli import _tables
 from fastgru.cli._columns import Wanted, wanted
 from fastgru.cli._tables import Table, header, line
 from fastgru.errors import DataError
@@ -273,15 +273,6 @@ def cli(tmp_path, monkeypatch):
     """Run a command; returns stdout, or the one line of an error where that is expected."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.csv").write_bytes(SALES)
-
-    def invoke(*words, code=0, stdin=None):
-        result = CliRunner().invoke(build(), [str(w) for w in words], input=stdin)
-        assert result.exit_code == code, result.output
-        if code:
-            assert result.stderr.startswith("error: ")
-            assert len(result.stderr.splitlines()) == 1
-            return result.stderr.removeprefix("error: ").rstrip("\n")
-        return result.stdout
 
     return invoke
 
