@@ -23,7 +23,7 @@ from fastgru.layers import GRU, LSTM, RNN, Dense
 
 GATES = ((GRU, 3), (LSTM, 4), (RNN, 1))
 PRECISIONS = (None, "float16", "bfloat16", "int8")
-# What the system says of the CPU, which is not how fastgru asks: flags of /proc/cpuinfo for each instruction set.
+# The system's own account of the CPU, without fastgru: flags of /proc/cpuinfo for each instruction set.
 AVX2 = {"avx2", "fma", "f16c"}
 FLAGS = {
     "x86_64": {"avx512": AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}, "avx2": AVX2, "portable": set()},

@@ -63,7 +63,7 @@ def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | No
 
 
 def _axes_told(expected: str) -> str:
-    """What the letters of a shape count."""
+    """Explain the letters of a shape: what each counts."""
     told = [f"{letter} counts {what}" for letter, what in (("T", "steps"), ("B", "sequences")) if letter in expected]
     return f" ({', '.join(told)})"
 

@@ -128,7 +128,8 @@ class _Runner:
         self.check(shapes)
         if lengths is not None:
             lengths = checked_lengths(lengths, count, max(lead, default=1))
-        rows, results = self.rows(max(lead, default=1)), None
+        rows = self.rows(max(lead, default=1))
+        results: tuple[Array, ...] = ()
         with counting(count, "sequences", show=progress) as finished:
             for at in range(0, count, rows):
                 y = self.run(
@@ -137,12 +138,12 @@ class _Runner:
                 if rows >= count:
                     return y
                 several = y if isinstance(y, tuple) else (y,)
-                if results is None:
+                if not results:
                     results = tuple(np.empty((count, *a.shape[1:]), a.dtype) for a in several)
                 for result, part in zip(results, several, strict=True):
                     result[at : at + rows] = part
                 finished(len(several[0]))
-        return results if isinstance(y, tuple) else results[0]  # type: ignore[index]
+        return results if isinstance(y, tuple) else results[0]
 
     def inputs(self, x: Any) -> list[Any]:
         """Return the input arrays in the plan's order, those that can be sliced without having been read."""

@@ -240,7 +240,7 @@ class _Drawing:
         return Graph(graph.inputs, [*self.before, *nodes, *self.after], graph.outputs, feedback)
 
     def now(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """What values are called now, for those that read them."""
+        """Map each value to the name under which its readers now find it."""
         return tuple(self.renamed.get(name, name) for name in names)
 
     def add(self, nodes: list[Node], op: Op, *inputs: str, name: str) -> str:

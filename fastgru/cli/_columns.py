@@ -104,7 +104,7 @@ def names(text: str, option: str) -> tuple[str, ...]:
 
 
 class Layout(NamedTuple):
-    """Where the wanted columns of a table are.
+    """The places of the wanted columns in a table.
 
     Attributes
     ----------

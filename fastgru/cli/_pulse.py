@@ -23,7 +23,7 @@ NETWORK = "GRU"
 
 
 class Series(NamedTuple):
-    """What tests/data/make_demo.py saved: two parts of the recording, the rivals' settings, and PyTorch's output."""
+    """The contents of pulse.npz: two parts of the recording, the rivals' settings, and PyTorch's output."""
 
     validation: Any  # (T,) int16: chose all settings; the band comes from its errors
     test: Any  # (T,) int16: never looked at before the settings were final
@@ -44,7 +44,7 @@ class Series(NamedTuple):
 
 
 class Score(NamedTuple):
-    """How well one forecaster did over all windows."""
+    """The errors of one forecaster over all windows."""
 
     name: str
     error: float  # mean absolute error, in the sensor's units

@@ -134,9 +134,9 @@ def outputs(model: Model, x: Array, found: Plan, advance: Callable[[int], object
                 )
             if not timed and spec.time:
                 y = _last(y, length)
-            if made[i] is None:
-                made[i] = np.empty((len(x) if timed else len(found.starts), *y.shape[1 + timed :]), y.dtype)
-            into: Array = made[i]  # type: ignore[assignment] # made above
+            into = made[i]
+            if into is None:
+                into = made[i] = np.empty((len(x) if timed else len(found.starts), *y.shape[1 + timed :]), y.dtype)
             into[found.order[places] if timed else batch] = y
         advance(len(batch))
     rows = np.arange(len(x)) if timed else found.ends

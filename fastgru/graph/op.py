@@ -54,7 +54,7 @@ class _FieldSignature:
 
 @dataclass_transform(frozen_default=True, eq_default=False)
 class Op:
-    """What a node computes. Subclasses become frozen dataclasses of attributes and weights.
+    """The operation of a node. Subclasses become frozen dataclasses of attributes and weights.
 
     One ``__init__`` and one ``__setattr__`` serve them all: `dataclasses.dataclass` would compile three methods for
     each of fifty classes, a third of the time of importing the package.
