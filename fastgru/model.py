@@ -199,7 +199,8 @@ class Model:
                 return y
         batch, steps = extent(self._plan, x, only_rows=self._only_rows)
         if batch == 0 or (steps == 0 and self._only_rows):
-            return self._empty(x, state, lengths, mask, return_state, out)
+            counted_steps(lengths, mask, batch, steps or 0)
+            return self._empty(x, state, return_state, out)
         length = 1 if steps is None else steps
         whole = length if self._plan.blockers else min(length, self._plan.block(batch or 1))
         stream = self._borrow(batch, max(1, whole), None if threads is None else _engine.checked_threads(threads))
@@ -222,10 +223,8 @@ class Model:
         self._idle.append(stream)
         return y
 
-    def _empty(self, x: Any, state: Any, lengths: Any, mask: Any, return_state: bool, out: Any) -> Any:
+    def _empty(self, x: Any, state: Any, return_state: bool, out: Any) -> Any:
         """A call without rows: what a row of zeros gives, without that row."""
-        if lengths is not None or mask is not None:
-            counted_steps(lengths, mask, 0, as_array(mask if lengths is None else lengths, "mask").shape[-1])
         try:
             y, final = self(one_row(x), return_state=True)
         except ValueError as error:

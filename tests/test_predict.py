@@ -307,7 +307,10 @@ def test_a_call_without_rows_gives_none():
     assert model(x, state=state, lengths=np.zeros(0, int)).shape == (0, 6, 5)
     out = np.zeros((0, 6, 5), np.float32)
     assert model(x, out=out) is out
-    for more in ({"lengths": [1]}, {"mask": np.ones((1, 6), bool)}, {"state": {}}, {"out": out[:, :5]}):
+    wrong = ({"lengths": [1]}, {"lengths": 0}, {"mask": np.ones((1, 6), bool)}, {"mask": np.ones((0, 5), bool)},
+             {"mask": np.True_}, {"state": {}}, {"out": out[:, :5]})  # fmt: skip
+    assert model(x, mask=np.ones((0, 6), bool)).shape == (0, 6, 5)
+    for more in wrong:
         with pytest.raises(ValueError, match=next(iter(more))):
             model(x, **more)
     with pytest.raises(ValueError, match="x must have at least one step"):
