@@ -58,16 +58,18 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     Raises
     ------
     MissingExtraError
-        When `module` cannot be found.
+        When `module` cannot be found, or is installed and fails to import.
     """
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or module.split(".")[0] != error.name.split(".")[0]:
-            raise
-        raise MissingExtraError(
-            f"{purpose} needs the package {error.name!r}, which is not installed: pip install 'fastgru[{extra}]'"
-        ) from error
+    except Exception as error:  # whatever the code of a package may raise
+        package = module.split(".")[0]
+        missing = error.name.split(".")[0] if isinstance(error, ModuleNotFoundError) and error.name else None
+        if missing == package:
+            why = f"which is not installed: pip install 'fastgru[{extra}]'"
+        else:
+            why = f"which fails to import: {type(error).__name__}: {error}"
+        raise MissingExtraError(f"{purpose} needs the package {package!r}, {why}") from error
 
 
 def listed(problems: list[str]) -> str:

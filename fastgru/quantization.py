@@ -51,6 +51,8 @@ def choose(
     if layers is not None and (isinstance(layers, str) or not _all_names(layers)):
         got = f"the string {layers!r}" if isinstance(layers, str) else short(layers)
         raise GraphError(f"layers must be a sequence of names, got {got}")
+    if layers is not None and not layers:
+        raise GraphError("layers must name at least one (or be omitted: then all change), got none")
     if precision is None:
         present = {node.name: precision_of(node.op) for node in graph.nodes}
         wanted = {name: present.get(name, "") for name in (names if layers is None else layers)}

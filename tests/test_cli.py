@@ -233,7 +233,8 @@ def test_wrong_shapes_and_kinds(cli, saved, tmp_path):
     assert "must be real numbers" in cli("run", saved / "gru.fgru", tmp_path / "x.npy", code=2)
     np.save(tmp_path / "x.npy", np.zeros((2, 4, 3)))
     assert "write it to a .npy file" in cli("run", saved / "gru.fgru", tmp_path / "x.npy", code=2)
-    assert "output must be - or end in" in cli("run", saved / "gru.fgru", "-", "-o", "y.txt", code=2)
+    for target in ("y.txt", "csv"):
+        assert "output must be - or end in" in cli("run", saved / "gru.fgru", "-", "-o", target, code=2)
     assert "backward" in cli("run", saved / "both.fgru", "-", "--stream", stdin="1,2,3\n", code=2)
     assert "No such file" in cli("run", saved / "gru.fgru", tmp_path / "gone.csv", code=2)
     missing = tmp_path / "no" / "y.csv"

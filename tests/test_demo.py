@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fastgru.cli import _live, _pulse, _pulse_plot, build, demo
-from fastgru.errors import VerificationError
+from fastgru.errors import MissingExtraError, VerificationError
 
 RNG = np.random.default_rng(13)
 ROOT = Path(__file__).resolve().parents[1]
@@ -208,11 +208,13 @@ def test_demo_draws_where_asked(run, tmp_path, name, start):
 def test_demo_without_matplotlib_prints_the_rest(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    text, here, temporary = run("--plot", "plot.png")
+    text, here, temporary = run()
     assert (here, temporary) == ([], [])
     assert "linear autoregression" in text
     assert text.splitlines()[-1].startswith("no picture: a picture needs the package 'matplotlib'")
     assert "pip install 'fastgru[plot]'" in text.splitlines()[-1]
+    with pytest.raises(MissingExtraError, match="a picture needs the package 'matplotlib', which is not installed"):
+        demo.demo(Path("plot.png"))
 
 
 @needs_matplotlib

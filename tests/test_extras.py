@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import fastgru
+from fastgru.errors import require
 
 PACKAGE = Path(fastgru.__file__).parent.parent
 BLOCKED = """
@@ -23,6 +24,7 @@ sys.meta_path.insert(0, Blocked())
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 import fastgru
+from fastgru.errors import require
 from fastgru.layers import GRU
 
 rng = np.random.default_rng(0)
@@ -62,3 +64,17 @@ print(np.array_equal(y, model(x)), model.gemm, "scipy" in sys.modules)
 )
 def test_blas_without_scipy_names_the_extra(call, purpose):
     assert run(caught(call)) == f"{purpose} needs the package 'scipy', {INSTALL}"
+
+
+def test_an_extra_that_fails_to_import_is_named(tmp_path, monkeypatch):
+    (tmp_path / "spoilt.py").write_text("raise ValueError('nonsense in a setting')")
+    (tmp_path / "lacking.py").write_text("import no_such_part")
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, why in {
+        "spoilt": "which fails to import: ValueError: nonsense in a setting",
+        "lacking": "which fails to import: ModuleNotFoundError: No module named 'no_such_part'",
+        "none.there": r"which is not installed: pip install 'fastgru\[plot\]'",
+    }.items():
+        package = module.split(".")[0]
+        with pytest.raises(fastgru.MissingExtraError, match=f"a plot needs the package '{package}', {why}"):
+            require(module, extra="plot", purpose="a plot")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,7 @@ NONSENSE: dict[str, tuple[Any, str]] = {
     "empty": (lambda c, w: [], r"got \[\]"),
     "class": (lambda c, w: Activate, "got <class"),
     "mixed": (lambda c, w: [Activate("tanh"), "dense"], "must return a layer"),
+    "exits": (lambda c, w: sys.exit(0), "custom function of layer 'squeeze' .* must work, got SystemExit: 0"),
     "raises": (fails, "custom function of layer 'squeeze' .* must work, got KeyError: 'rate'"),
     "arguments": (lambda c: None, "must work, got TypeError"),
     "unfit": (lambda c, w: Dense(np.ones((2, 7))), "layer 'squeeze' .*: input must have 7 features"),

@@ -119,8 +119,8 @@ def test_choose():
     ("words", "message"),
     [
         (("int4",), "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
-        (("int4", []), "precision must be one of .*, got 'int4'"),
         (("int8", ["gru"]), r"layer must be one with weight matrices \(one, two\), got 'gru'"),
+        (("int8", []), r"layers must name at least one \(or be omitted: then all change\), got none"),
         (("int8", "one"), "layers must be a sequence of names, got the string 'one'"),
         (({"one": "int8"}, ["one"]), "layers must be omitted when precision is a mapping, got both"),
         (({"a": "int8", "one": 8},), "2 problems:\n.*got 'a'\n.*got '8'"),

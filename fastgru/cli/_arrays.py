@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -315,7 +316,7 @@ def writer(target: str) -> Callable[..., bytes]:
     DataError, OSError, MissingExtraError
         When the suffix is another, nothing can be written there, or the package that writes it is not installed.
     """
-    suffix = ".csv" if target == "-" else "." + target.rpartition(".")[2].lower()
+    suffix = ".csv" if target == "-" else Path(target).suffix.lower()
     if suffix not in WRITERS:
         raise DataError(f"output must be - or end in one of {', '.join(WRITERS)}, got {target!r}")
     if suffix == ".parquet":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,18 @@ class Typical(NamedTuple):
     windows: int  # how many there are
 
 
+def library() -> tuple[ModuleType, ModuleType]:
+    """Return matplotlib and its module of figures.
+
+    Raises
+    ------
+    MissingExtraError
+        When matplotlib is not installed.
+    """
+    matplotlib = require("matplotlib", extra="plot", purpose="a picture")
+    return matplotlib, require("matplotlib.figure", extra="plot", purpose="a picture")
+
+
 def draw(typical: Typical, scores: Sequence[Score], kind: str, theme: Theme = LIGHT) -> bytes:
     """Return the picture as a file of `kind`: png, svg or pdf.
 
@@ -50,8 +63,7 @@ def draw(typical: Typical, scores: Sequence[Score], kind: str, theme: Theme = LI
     MissingExtraError
         When matplotlib is not installed.
     """
-    matplotlib = require("matplotlib", extra="plot", purpose="a picture")
-    figure_module = require("matplotlib.figure", extra="plot", purpose="a picture")
+    matplotlib, figure_module = library()
     with matplotlib.rc_context(_settings(theme)):
         figure = figure_module.Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))

@@ -37,6 +37,7 @@ def demo(
         if plot.suffix.lower() not in FORMATS:
             raise DataError(f"plot must end in one of {', '.join(FORMATS)}, got {str(plot)!r}")
         check_target(plot)
+        _pulse_plot.library()
     console, series, model = _show.stdout(), _pulse.load_series(), _pulse.load_model()
     parameters = model.summary().totals.parameters
     console.print(f"imported pulse.pt, {parameters:,} parameters; self-test {selftest.verify(model)}")

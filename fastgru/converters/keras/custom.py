@@ -148,7 +148,7 @@ def _run(layer: Layer, function: Hook, given: tuple[Any, Any], inputs: list[Valu
             return [builder._value(name) for name in found]
     except (ConvertError, GraphError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whatever the code of a user may raise
         raise ConvertError(f"custom function of {layer} must work, got {type(error).__name__}: {error}") from error
     layers = list(made) if isinstance(made, list | tuple) else [made]
     if not layers or not all(isinstance(item, Op | Activation | Bidirectional) for item in layers):
