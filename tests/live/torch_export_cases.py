@@ -143,7 +143,7 @@ def _skip(m: Any, x: Any) -> Any:
     return m.norm(torch.cat([y, F.gelu(m.fc(y)), x], 2) + 1)
 
 
-def _unrolled_gru(m: Any, x: Any) -> Any:
+def _gru_loop(m: Any, x: Any) -> Any:
     h, outputs = x.new_zeros(x.shape[0], 5), []
     for t in range(x.shape[1]):
         h = m.cell(x[:, t], h)
@@ -151,7 +151,7 @@ def _unrolled_gru(m: Any, x: Any) -> Any:
     return torch.stack(outputs, 1)
 
 
-def _unrolled_lstm(m: Any, x: Any) -> Any:
+def _lstm_loop(m: Any, x: Any) -> Any:
     state, outputs = None, []
     for t in range(x.shape[1]):
         state = m.cell(x[:, t], state)
@@ -378,9 +378,9 @@ CASES: dict[str, Case] = {
         _random(2, 7, 4), BTF, streams=False),
     "some steps": Case(
         lambda: One(lambda m, x: m.gru(x[:, 1:-2])[0][:, ::2], gru=gru(4, 3)), _random(2, 9, 4), BTF),
-    "unrolled GRU cell": Case(lambda: One(_unrolled_gru, cell=nn.GRUCell(4, 5)), _random(2, 6, 4), "x (B, 6, 4)"),
-    "unrolled LSTM cell": Case(
-        lambda: One(_unrolled_lstm, cell=nn.LSTMCell(4, 5), fc=nn.Linear(5, 2)), _random(2, 5, 4), "x (B, 5, 4)"),
+    "loop of a GRU cell": Case(lambda: One(_gru_loop, cell=nn.GRUCell(4, 5)), _random(2, 6, 4), BTF),
+    "loop of an LSTM cell": Case(
+        lambda: One(_lstm_loop, cell=nn.LSTMCell(4, 5), fc=nn.Linear(5, 2)), _random(2, 5, 4), BTF),
     "step of a GRU cell": Case(
         lambda: WithState(lambda m, x, h: (lambda new: (m.fc(new), new))(m.cell(x, h)), cell=nn.GRUCell(4, 5),
                           fc=nn.Linear(5, 2)),

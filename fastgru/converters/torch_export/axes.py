@@ -132,6 +132,17 @@ def _enlarged(x: torch.Tensor, labels: Labels) -> torch.Tensor:
     return x.clone()
 
 
+def of_steps(steps: int, layout: Layout, arguments: Sequence[Argument]) -> list[torch.Tensor]:
+    """Examples of so many steps, and of several rows."""
+    found = []
+    for x, labels in zip(enlarged(layout, arguments), (layout[a.name] for a in arguments), strict=True):
+        if T in labels:
+            axis = labels.index(T)
+            x = torch.cat([x] * -(-steps // x.shape[axis]), axis).narrow(axis, 0, steps).clone()
+        found.append(x)
+    return found
+
+
 def shown(layout: Layout, arguments: Sequence[Argument]) -> str:
     """A layout for a message: ``x (B, T, 40)``."""
     return ", ".join(f"{a.name} ({', '.join(map(str, _sizes(a, layout)))})" for a in arguments)

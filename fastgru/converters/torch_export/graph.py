@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
 from torch import fx
 
-from ...errors import ConvertError
+from ...errors import ConvertError, GraphError
 from ..tensors.values import Size, Tensor, Unavailable
 from .axes import Argument, Layout
 from .build import Input
-from .call import Session, kind_of
-from .dispatch import Dispatcher, from_torch
+from .call import Call, Session, kind_of
+from .counting import STACKED
+from .dispatch import Dispatcher, Missing, from_torch
+from .loop_body import Body, Step, order_of
 from .sizes import Sizes
+from .unrolled import Loop, find, simplify
 
 # Checks of what the exporter assumed; nothing reads them.
 CHECKS = {"_assert_scalar", "_assert_tensor_metadata", "_assert_async", "sym_constrain_range",
@@ -27,8 +30,13 @@ SIZES = (torch.SymInt, torch.SymBool, torch.SymFloat)
 class ExportedProgram:
     """A program of torch.export, as `build` translates it."""
 
-    def __init__(self, program: Any, names: Sequence[str], arguments: Sequence[Argument], layout: Layout) -> None:
+    def __init__(
+        self, program: Any, names: Sequence[str], arguments: Sequence[Argument], layout: Layout,
+        lengths: Mapping[int, Any],
+    ) -> None:  # fmt: skip
         self.program, self.names = program, list(names)
+        self.lengths = dict(lengths)  # numbers of steps that loops were written out for: what they stand for
+        self.independent = simplify(program.graph) if self.lengths else set()  # calls that read no tensor
         signature = program.graph_signature
         self.places = {a.name: signature.user_inputs[a.place] for a in arguments}
         self.inputs = [
@@ -75,10 +83,11 @@ class ExportedProgram:
 
     def run(self, session: Session, values: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[str]]:
         """The results by name, and every problem met."""
-        interpreter = Interpreter(self.program, session, {self.places[n]: v for n, v in values.items()})
+        inputs = {self.places[n]: v for n, v in values.items()}
+        interpreter = Interpreter(self.program, session, inputs, self.lengths, self.independent)
         interpreter.run()
         self.values = interpreter.values
-        found = {node.name: value for node, value in interpreter.values.items()}
+        found = {node.name: interpreter.read(node) for node in interpreter.values}
         results = {n: found.get(o) for n, o in self.results().items() if isinstance(o, str)}
         problems = interpreter.dispatcher.report(results)
         self.reached = max(1, 1000 - len(problems))
@@ -88,11 +97,15 @@ class ExportedProgram:
 class Interpreter:
     """Evaluates the nodes of an exported graph."""
 
-    def __init__(self, program: Any, session: Session, inputs: Mapping[str, Tensor]) -> None:
-        self.program, self.session = program, session
+    def __init__(
+        self, program: Any, session: Session, inputs: Mapping[str, Tensor], lengths: Mapping[int, Any],
+        independent: Set[fx.Node],
+    ) -> None:  # fmt: skip
+        self.program, self.session, self.lengths, self.independent = program, session, lengths, independent
         self.dispatcher = Dispatcher(session)
         self.values: dict[fx.Node, Any] = {}
         self.inputs = inputs
+        self.bodies: dict[Loop, Body] = {}
 
     def run(self) -> None:
         """Evaluate all that the results need."""
@@ -102,8 +115,16 @@ class Interpreter:
                    **signature.inputs_to_lifted_tensor_constants}  # fmt: skip
         nodes = list(self.program.graph.nodes)
         needed = _needed(nodes[-1])
-        for node in nodes:
-            if node.op == "placeholder":
+        self.values |= {n: self.size(n.meta["val"]) for n in nodes if isinstance(n.meta.get("val"), SIZES)}
+        apart = self.independent | self.values.keys()
+        calls = [n for n in nodes if n.op == "call_function" and n in needed and n not in apart]
+        first = {loop.body[0]: loop for loop in find(calls, self.lengths)} if self.lengths else {}
+        for node in sorted(nodes, key=lambda n: n not in self.independent and n.op != "placeholder"):
+            if node in first:
+                self.loop(first[node])
+            elif node in self.values:
+                continue
+            elif node.op == "placeholder":
                 if node.name in self.inputs:
                     self.values[node] = self.inputs[node.name]
                 elif node.name in targets and node in needed:
@@ -120,13 +141,25 @@ class Interpreter:
         except ConvertError as error:
             return self.dispatcher.missing(f"weight {node.name!r}: {error}")
 
+    def read(self, node: fx.Node) -> Any:
+        """What a node was translated to; of the steps of a loop the one that is meant."""
+        value = self.values.get(node)
+        if not isinstance(value, Step):
+            return value
+        try:
+            return value.body.single(value)
+        except ConvertError as error:
+            return self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
+
     def evaluate(self, node: fx.Node) -> Any:
         """What one call returns."""
+        if node.target is STACKED.default:
+            return self.stacked(node)
+        return self.evaluated(node, fx.node.map_arg(node.args, self.read), fx.node.map_arg(node.kwargs, self.read))
+
+    def evaluated(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
+        """What one call returns for these arguments."""
         known = node.meta.get("val")
-        if isinstance(known, SIZES):
-            return self.size(known)
-        args: Any = fx.node.map_arg(node.args, self.values.get)
-        kwargs: Any = fx.node.map_arg(node.kwargs, self.values.get)
         if node.target is operator.getitem:
             return args[0] if isinstance(args[0], Unavailable) else args[0][args[1]]
         if not isinstance(node.target, torch._ops.OpOverload):
@@ -137,6 +170,40 @@ class Interpreter:
         return self.dispatcher.call(
             node.target, args, kwargs, name_of(node), place_of(node), [self.session.sizes.shape(v) for v in shapes]
         )
+
+    # Loops over time ------------------------------------------------------------------------------
+
+    def loop(self, loop: Loop) -> None:
+        """Translate one step of a loop; its calls stand for all of them."""
+        node = loop.body[0]
+        length = self.size(self.lengths[len(loop.steps)])
+        call = Call(name_of(node), self.session)
+        body = Body(loop, call, length, self.read, self.evaluated, self.bodies.__getitem__)
+        self.bodies[loop] = body
+        try:
+            missing = body.run()
+        except (ConvertError, GraphError) as error:
+            missing = self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
+        if missing is not None:
+            self.values |= {node: missing for step in loop.steps for node in step if node is not None}
+            return
+        for number, step in enumerate(loop.steps):
+            self.values |= {node: Step(body, i, number) for i, node in enumerate(step) if node is not None}
+
+    def stacked(self, node: fx.Node) -> Any:
+        """What a loop made at all its steps."""
+        items, dim, _ = node.args
+        steps = [self.values.get(item) for item in items]  # type: ignore[union-attr, arg-type]
+        causes = [s for s in steps if isinstance(s, Missing)]
+        backward = order_of(steps)
+        try:
+            if causes:
+                return causes[0]
+            if backward is None:
+                raise ConvertError("what is joined must be one value of every step, in order, got others")
+            return steps[0].body.joined(steps[0].call, dim, backward)  # type: ignore[union-attr]
+        except (ConvertError, GraphError) as error:
+            return self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
 
     def size(self, value: Any) -> Any:
         """A symbolic number; one that is no product of batch and time is only missed where it is used."""

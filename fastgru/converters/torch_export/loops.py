@@ -38,7 +38,7 @@ def looped(call: Call, op: Recurrent, rows: str, starts: Sequence[Any], name: st
         fixed = start if isinstance(start, np.ndarray) else np.zeros(size)
         state = call.state(np.tile(fixed, (many, 1)), f"{name}.{kind}")
         states.append(state)
-        previous.append(state if isinstance(start, np.ndarray) else call.add(Where(), _started(call), state, start))
+        previous.append(state if isinstance(start, np.ndarray) else call.add(Where(), started(call), state, start))
     operands = tuple(f"initial_{kind}" for kind in op.carried())
     step = op.replace(scan=True, reverse=False, operands=operands)
     y, *ends = call.add_many(step, call.reshape(x, (1, *call.shape(x))), *previous, name=name)
@@ -49,7 +49,7 @@ def looped(call: Call, op: Recurrent, rows: str, starts: Sequence[Any], name: st
     return (call.add(Reverse(), y) if op.reverse else y), finals
 
 
-def _started(call: Call) -> str:
+def started(call: Call) -> str:
     """Whether a step is not the first."""
     memo = call.session.memo
     if "started" not in memo:

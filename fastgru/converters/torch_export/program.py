@@ -18,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 from ...errors import ConvertError
 from ..damage import line_of
 from ..torch.oracle import evaluating
+from .counting import LIBRARY, Counting, LoopMet
 from .table import find
 
 # The exporter unrolls PyTorch's own recurrent operators over time, which fixes the number of steps: these stand in.
-_LIBRARY: Any = torch.library.Library("fastgru", "FRAGMENT")  # type: ignore[no-untyped-call]
 _TAIL = (
     "Tensor[] params, bool has_biases, int num_layers, float dropout, bool train, bool bidirectional, "
     "bool batch_first, Tensor? lengths=None"
@@ -44,8 +44,8 @@ def _outputs(x: Any, h: Any, args: Sequence[Any]) -> Any:
 
 
 def _define(name: str, state: str, results: str, fake: Callable[..., Any]) -> Any:
-    _LIBRARY.define(f"{name}(Tensor input, {state} hx, {_TAIL}) -> ({results})")
-    torch.library.register_fake(f"fastgru::{name}", fake, lib=_LIBRARY)
+    LIBRARY.define(f"{name}(Tensor input, {state} hx, {_TAIL}) -> ({results})")
+    torch.library.register_fake(f"fastgru::{name}", fake, lib=LIBRARY)
     return getattr(torch.ops.fastgru, name)
 
 
@@ -58,8 +58,8 @@ WHOLE = {
 
 
 def _transform(name: str, fake: Callable[..., Any]) -> Any:
-    _LIBRARY.define(f"{name}(Tensor self, SymInt? n=None, int dim=-1, str? norm=None) -> Tensor")
-    torch.library.register_fake(f"fastgru::{name}", fake, lib=_LIBRARY)
+    LIBRARY.define(f"{name}(Tensor self, SymInt? n=None, int dim=-1, str? norm=None) -> Tensor")
+    torch.library.register_fake(f"fastgru::{name}", fake, lib=LIBRARY)
     return getattr(torch.ops.fastgru, name)
 
 
@@ -102,10 +102,15 @@ class _BatchSizes:
 
 
 class _Whole(TorchFunctionMode):
-    """Calls what stands in for recurrent layers and for the packing of sequences."""
+    """Calls what stands in for recurrent layers, for the packing of sequences and for what loops join."""
+
+    def __init__(self, counting: Counting) -> None:
+        super().__init__()
+        self.counting = counting
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return _replaced(func, args, kwargs or {})
+        found = self.counting.call(func, args, kwargs or {})
+        return _replaced(func, args, kwargs or {}) if found is NotImplemented else found
 
 
 def _replaced(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -199,7 +204,7 @@ def _unchecked() -> Iterator[None]:
             cls.check_forward_args = check  # type: ignore[method-assign]
 
 
-def exported(module: nn.Module, args: Sequence[Any], free: Any) -> Any:
+def exported(module: nn.Module, args: Sequence[Any], free: Any, counting: Counting) -> Any:
     """The module's program in ATen calls, functional where it changes tensors in place.
 
     Parameters
@@ -208,17 +213,21 @@ def exported(module: nn.Module, args: Sequence[Any], free: Any) -> Any:
         Positional arguments.
     free : tuple
         For each argument, which axes of its tensors may have any size, as `torch.export.export` takes it.
+    counting : Counting
+        Learns of the lengths that the module counts to.
 
     Raises
     ------
+    LoopMet
+        When it counts to one and may not.
     ConvertError
         When torch.export cannot trace the module.
     """
     try:
-        with _quiet(), evaluating(module), _unchecked(), _Whole():
+        with _quiet(), evaluating(module), _unchecked(), counting.watching(), _Whole(counting):
             program = torch.export.export(module, tuple(args), dynamic_shapes=free, strict=False)
             return _functional(program)
-    except ConvertError:
+    except (ConvertError, LoopMet):
         raise
     except Exception as error:  # whatever tracing a module of any code may raise
         raise ConvertError(

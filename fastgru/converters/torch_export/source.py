@@ -75,6 +75,10 @@ class Source:
         whole: tuple[Any, ...] = pytree.tree_unflatten(leaves, self.tree)
         return whole
 
+    def placed(self, values: Sequence[Any]) -> tuple[Any, ...]:
+        """All arguments with these values in the places of tensors, in order."""
+        return self.filled(dict(zip((a.name for a in self.arguments), values, strict=True)))
+
     def free(self, layout: Layout) -> Any:
         """For each argument which axes may have any size, as torch.export takes it."""
         leaves: list[Any] = [None] * len(self.leaves)

@@ -1,0 +1,232 @@
+"""One step of a loop over time, translated once: its states are State nodes, its sequences values with time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from ...errors import ConvertError
+from ...graph import Reverse, Where
+from ..tensors.values import Dim, Size, Tensor, Unavailable, describe, is_time
+from .call import Call
+from .dispatch import leaves as leaves_of
+from .loops import started
+from .time import last_of
+from .unrolled import ATEN, Counter, Loop, Other, Own, Previous, Reference, Same, leaves
+from .views import canonical, expand, unsqueeze
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a call of a loop makes in one of the steps that were written out."""
+
+    body: Body
+    call: int
+    number: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """A sequence that a loop writes step by step, and along which axis."""
+
+    step: Tensor
+    dim: int
+    backward: bool
+
+
+@dataclass(eq=False)
+class Body:
+    """A loop under translation.
+
+    Parameters
+    ----------
+    loop : Loop
+    call : Call
+        What adds to the graph in its name.
+    length : size
+        Steps of what it runs over.
+    read : callable
+        What stands for a node outside the loop.
+    evaluate : callable
+        Translates a call of these arguments.
+    bodies : callable
+        The translation of another loop.
+    """
+
+    loop: Loop
+    call: Call
+    length: Size
+    read: Callable[[fx.Node], Any]
+    evaluate: Callable[[fx.Node, Any, Any], Any]
+    bodies: Callable[[Loop], Body]
+    made: list[Any] = field(default_factory=list)
+    states: dict[Previous, Tensor] = field(default_factory=dict)  # what calls read
+    held: dict[Previous, Tensor] = field(default_factory=dict)  # values of State nodes
+
+    def run(self) -> Unavailable | None:
+        """Translate every call of the body, and feed the states; what a state cannot become, if that is so.
+
+        Raises
+        ------
+        ConvertError
+            When the loop is none over time, or a state changes its shape.
+        """
+        for node, reads in zip(self.loop.body, self.loop.reads, strict=True):
+            _, tree = leaves(node)
+            args, kwargs = pytree.tree_unflatten([self.value(each) for each in reads], tree)
+            self.made.append(self.step(node, reads, args, kwargs))
+        for previous, state in self.held.items():
+            made = self.made[previous.call]
+            if isinstance(made, Unavailable):
+                return made
+            new = self.float_of(self.made[previous.call])
+            if (new.axes, new.spec.shape) != (state.axes, state.spec.shape):
+                raise ConvertError(f"state must keep its shape, got {state} and then {new}")
+            self.call.feed(state.value, new.value)
+        return None
+
+    def value(self, reference: Reference) -> Any:
+        """What an argument of a call is at every step."""
+        if isinstance(reference, Same):
+            return self.read(reference.value) if isinstance(reference.value, fx.Node) else reference.value
+        if isinstance(reference, Own):
+            return self.made[reference.call]
+        if isinstance(reference, Other):
+            made = self.bodies(reference.loop).made[reference.call]
+            if isinstance(made, Tensor) and reference.backward:
+                return self.call.result(self.call.add(Reverse(), self.call.timed(made).value), made.axes)
+            return made
+        if isinstance(reference, Previous):
+            return self.state(reference)
+        return reference
+
+    def step(self, node: fx.Node, reads: Sequence[Reference], args: Any, kwargs: Any) -> Any:
+        """What a call makes at every step."""
+        flat = list(leaves_of([*args, *kwargs.values()]))
+        if self.writes(node, reads):
+            return Written(self.call.tensor(args[1]), args[2], args[3].backward)
+        if any(isinstance(value, Counter) for value in flat):
+            return self.picked(node, args)
+        tensors = [value for value in flat if isinstance(value, Tensor)]
+        if any(map(over_time, tensors)) and any(x.spec.time and not over_time(x) for x in tensors):
+            raise ConvertError("loop must read one step of a sequence at each step, got a call that reads all of it")
+        return self.evaluate(node, args, kwargs)
+
+    def writes(self, node: fx.Node, reads: Sequence[Reference]) -> bool:
+        """Whether a call puts a step into the sequence that it put the one before into."""
+        if node.target is not ATEN.select_scatter.default or not isinstance(reads[3], Counter):
+            return False
+        before = reads[0]
+        return isinstance(before, Previous) and self.loop.body[before.call] is node
+
+    def picked(self, node: fx.Node, args: Sequence[Any]) -> Tensor:
+        """The step of a sequence that has the number of the loop's own."""
+        single = node.target is ATEN.select.int and isinstance(args[2], Counter)
+        wide = (
+            node.target is ATEN.slice.Tensor and len(args) == 4 and all(isinstance(a, Counter) for a in args[2:])
+            and args[3] == Counter(args[2].backward, args[2].offset + 1)
+        )  # fmt: skip
+        if not single and not wide:
+            raise ConvertError(f"number of the step must be used as an index alone, got an argument of {node.target}")
+        x, counter = self.call.tensor(args[0]), args[2]
+        dim = self.call.axis(args[1], x.rank)
+        if not x.is_time(dim) or x.size(dim) != self.length or counter.offset:
+            at = f"step t{counter.offset:+d}" if counter.offset else describe(x, dim)
+            raise ConvertError(f"loop over {self.length} must read step t of a sequence as long, got {at}")
+        value = self.call.timed(x).value
+        value = self.call.add(Reverse(), value) if counter.backward else value
+        row = self.call.result(value, [axis for i, axis in enumerate(x.axes) if i != dim])
+        return row if single else unsqueeze(self.call, row, dim)
+
+    # States ----------------------------------------------------------------------------------------
+
+    def state(self, previous: Previous) -> Any:
+        """What a call made in the step before."""
+        node = self.loop.body[previous.call]
+        if node.target is ATEN.select_scatter.default and self.loop.reads[previous.call][0] == previous:
+            return Unavailable("sequence that a loop writes must not be read in it")
+        if previous not in self.states:
+            given = self.value(Same(previous.initial))
+            sizes = self.call.session.sizes.shape(node.meta["val"])
+            if isinstance(given, Unavailable) or sizes is None:
+                return given if isinstance(given, Unavailable) else Unavailable("state of a loop must be a tensor")
+            self.states[previous] = self.started(previous, self.call.tensor(given), sizes, node.name)
+        return self.states[previous]
+
+    def started(self, previous: Previous, initial: Tensor, sizes: Sequence[Size], name: str) -> Tensor:
+        """A state that starts from a value."""
+        call = self.call
+        if initial.spec.dtype != "float":
+            raise ConvertError(f"state must be float, got {initial.spec.dtype}")
+        start = canonical(call, initial if initial.sizes() == tuple(sizes) else expand(call, initial, sizes))
+        if start.spec.time:
+            raise ConvertError(f"state must start from a value without time, got {start}")
+        fixed = call.emit.fixed(start.value)
+        value = call.state(np.zeros(start.spec.shape) if fixed is None else fixed, f"{name}.state")
+        self.held[previous] = call.result(value, start.axes)
+        if fixed is None:
+            value = call.add(Where(), started(call), value, start.value)
+        return call.result(value, start.axes)
+
+    def float_of(self, value: Any) -> Tensor:
+        """A value that a state may become."""
+        x = canonical(self.call, self.call.timed(self.call.tensor(value)))
+        if x.spec.dtype != "float":
+            raise ConvertError(f"state must be float, got {x.spec.dtype}")
+        return x
+
+    # What the loop gives ---------------------------------------------------------------------------
+
+    def joined(self, call: int, dim: int, backward: bool) -> Tensor | Unavailable:
+        """What a call makes at all steps, along an axis of time."""
+        made = self.made[call]
+        if isinstance(made, Unavailable):
+            return made
+        x = self.call.timed(self.call.tensor(self.made[call]))
+        if over_time(x):
+            raise ConvertError("loop must join one step at each step, got whole sequences")
+        if not isinstance(self.length, Dim) or self.length.factor != 1 or len(self.length.symbols) != 1:
+            raise ConvertError(f"loop must run over the steps of time, got {self.length}")
+        value = self.call.add(Reverse(), x.value) if backward else x.value
+        axes = list(x.axes)
+        axes.insert(dim, self.length.symbols)
+        return self.call.result(value, axes)
+
+    def single(self, step: Step) -> Any:
+        """What one step made, for a call behind the loop."""
+        made = self.made[step.call]
+        last = len(self.loop.steps) - 1
+        if isinstance(made, Written):
+            if step.number != last:
+                return Unavailable("sequence that a loop writes must be read behind it alone")
+            self.made[step.call] = made.step
+            try:
+                return self.joined(step.call, made.dim % (made.step.rank + 1), made.backward)
+            finally:
+                self.made[step.call] = made
+        if not isinstance(made, Tensor) or over_time(made) or not made.spec.time:
+            return made
+        if step.number != last:
+            return Unavailable(f"step {step.number} of a loop must be the last one, or be joined to all others")
+        return self.call.result(last_of(self.call, made.value), made.axes)
+
+
+def over_time(x: Tensor) -> bool:
+    """Whether a tensor has all steps of time; else it is one step, or the same at each."""
+    return any(isinstance(a, str) and is_time(a) for axis in x.axes for a in axis)
+
+
+def order_of(steps: Sequence[Any]) -> bool | None:
+    """Whether steps of one call of a loop come backward; None where they are not all of them, in order."""
+    if not all(isinstance(s, Step) for s in steps):
+        return None
+    numbers = [s.number for s in steps]
+    if len({(id(s.body), s.call) for s in steps}) > 1 or len(steps) != len(steps[0].body.loop.steps):
+        return None
+    forward = list(range(len(steps)))
+    return False if numbers == forward else True if numbers == forward[::-1] else None

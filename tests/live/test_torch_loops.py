@@ -1,0 +1,367 @@
+"""Loops over time that Python runs in a module's forward: imported as one step, for any number of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+from torch import nn
+
+import fastgru
+from fastgru import comparison
+from fastgru.errors import ConvertError
+from fastgru.graph import GRU, LSTM, RNN
+from fastgru.layers import Dense
+
+F, H = 5, 6
+
+
+class Parts(nn.Module):
+    """What the forwards below are made of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.second, self.lstm = nn.GRUCell(F, H), nn.GRUCell(H, H), nn.LSTMCell(F, H)
+        self.rnn, self.layer = nn.RNNCell(F, H, nonlinearity="relu"), nn.GRU(F, H, batch_first=True)
+        self.cells = nn.ModuleList([nn.LSTMCell(F, H), nn.LSTMCell(H, H)])
+        self.x, self.h, self.z, self.narrow = nn.Linear(F, H), nn.Linear(H, H), nn.Linear(F, H), nn.Linear(H, F)
+        self.norm, self.u, self.h0 = nn.LayerNorm(H), nn.Parameter(torch.rand(H)), nn.Parameter(torch.randn(1, H))
+        self.embedding = nn.Embedding(9, F)
+        self.conv = nn.Conv1d(F, F, 3)
+
+    def zeros(self, x: torch.Tensor) -> torch.Tensor:
+        return x.new_zeros(x.shape[0], H)
+
+
+def stacked(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def with_cell_state(s, x):
+    h, c, out = s.zeros(x), s.zeros(x), []
+    for t in range(x.size(1)):
+        h, c = s.lstm(x[:, t, :], (h, c))
+        out.append(h)
+    return torch.stack(out, dim=1)
+
+
+def without_an_initial_state(s, x):
+    state, out = None, []
+    for x_t in x.unbind(1):
+        state = s.lstm(x_t, state)
+        out.append(state[0])
+    return torch.stack(out, 1)
+
+
+def time_first(s, x):
+    h, out = None, []
+    for x_t in x.transpose(0, 1):
+        h = s.rnn(x_t, h)
+        out.append(h)
+    return torch.stack(out).transpose(0, 1)
+
+
+def layers_within_a_step(s, x):
+    states, out = [(s.zeros(x), s.zeros(x)) for _ in s.cells], []
+    for t in range(x.shape[1]):
+        y = x[:, t]
+        for i, cell in enumerate(s.cells):
+            states[i] = cell(y, states[i])
+            y = states[i][0]
+        out.append(y)
+    return torch.stack(out, 1)
+
+
+def one_layer_behind_the_other(s, x):
+    h, first, second = s.zeros(x), [], []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+        first.append(h)
+    h = s.zeros(x)
+    for y in first:
+        h = s.second(y, h)
+        second.append(h)
+    return torch.stack(second, 1)
+
+
+def joined_by_cat(s, x):
+    h, out = s.zeros(x), []
+    for x_t in x.split(1, 1):
+        h = s.gru(x_t.squeeze(1), h)
+        out.append(h.unsqueeze(1))
+    return torch.cat(out, 1)
+
+
+def written_in_place(s, x):
+    h, out = s.zeros(x), x.new_zeros(x.shape[0], x.shape[1], H)
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+        out[:, t] = h
+    return out * 2
+
+
+def last_step_alone(s, x):
+    h = s.zeros(x)
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+    return s.narrow(h)
+
+
+def backward(s, x):
+    h, out = s.zeros(x), []
+    for t in reversed(range(x.shape[1])):
+        h = s.gru(x[:, t], h)
+        out.insert(0, h)
+    return torch.stack(out, 1)
+
+
+def both_ways(s, x):
+    steps = x.shape[1]
+    h, ahead = s.zeros(x), []
+    for t in range(steps):
+        h = s.gru(x[:, t], h)
+        ahead.append(h)
+    h, back = s.zeros(x), []
+    for t in range(steps):
+        h = s.rnn(x[:, steps - 1 - t], h)
+        back.append(h)
+    return torch.cat([torch.stack(ahead, 1), torch.stack(back[::-1], 1)], -1)
+
+
+def whole_layer_on_each_step(s, x):
+    h, out = None, []
+    for t in range(x.shape[1]):
+        y, h = s.layer(x[:, t : t + 1], h)
+        out.append(y)
+    return torch.cat(out, dim=1)
+
+
+def learnt_start(s, x):
+    h, out = s.h0.expand(x.shape[0], -1), []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def its_last_output_read_again(s, x):
+    h, y, out = s.zeros(x), torch.zeros_like(x[:, 0]), []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t] + y, h)
+        y = torch.tanh(s.narrow(h))
+        out.append(y)
+    return torch.stack(out, 1)
+
+
+def own_cell(s, x):
+    """IndRNN."""
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        h = torch.relu(s.norm(s.x(x[:, t])) + s.u * h)
+        out.append(h)
+    return s.narrow(torch.stack(out, 1))
+
+
+def gate_of_the_input_alone(s, x):
+    """minGRU."""
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        z = torch.sigmoid(s.z(x[:, t]))
+        h = (1 - z) * h + z * s.x(x[:, t])
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def between_layers(s, x):
+    y = torch.relu(s.layer(x)[0])
+    h, out = s.zeros(x), []
+    for t in range(y.shape[1]):
+        h = s.second(y[:, t], h)
+        out.append(h)
+    return s.narrow(torch.stack(out, 1)).mean(1)
+
+
+def of_fewer_steps(s, x):
+    y = s.conv(x.transpose(1, 2)).transpose(1, 2)
+    h, out = s.zeros(x), []
+    for t in range(y.shape[1]):
+        h = s.gru(y[:, t], h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def two_results(s, x):
+    h, c, hs, cs = s.zeros(x), s.zeros(x), [], []
+    for t in range(x.shape[1]):
+        h, c = s.lstm(x[:, t], (h, c))
+        hs.append(h)
+        cs.append(c)
+    return torch.stack(hs, 1) + torch.stack(cs, 1)
+
+
+FORWARDS = [
+    stacked, with_cell_state, without_an_initial_state, time_first, layers_within_a_step, one_layer_behind_the_other,
+    joined_by_cat, written_in_place, last_step_alone, backward, both_ways, whole_layer_on_each_step, learnt_start,
+    its_last_output_read_again, own_cell, gate_of_the_input_alone, between_layers, of_fewer_steps, two_results,
+]  # fmt: skip
+WHOLE = (last_step_alone, backward, both_ways, between_layers, of_fewer_steps)
+
+
+def module(forward) -> nn.Module:
+    torch.manual_seed(0)
+    return type("Net", (Parts,), {"forward": forward})().eval()
+
+
+def converted(net, x):
+    return fastgru.convert(net, example_inputs=x)
+
+
+def close(y, expected, bar=1e-5):
+    expected = expected.detach().numpy()
+    assert y.shape == expected.shape
+    assert np.abs(y - expected).max() <= bar
+
+
+@pytest.mark.parametrize("forward", FORWARDS, ids=lambda f: f.__name__)
+def test_a_loop_runs_over_any_number_of_steps(forward):
+    net = module(forward)
+    model = converted(net, torch.randn(2, 10, F))
+    own = sum(p.numel() for p in net.parameters())
+    assert model.summary().totals.parameters <= own
+    for rows, steps in ((1, 4), (3, 23), (2, 50)):
+        x = torch.randn(rows, steps, F)
+        close(model(x.numpy()), net(x))
+
+
+@pytest.mark.parametrize("forward", [f for f in FORWARDS if f not in WHOLE], ids=lambda f: f.__name__)
+def test_a_loop_streams_with_the_same_bits(forward):
+    net = module(forward)
+    model, x = converted(net, torch.randn(2, 10, F)), torch.randn(1, 17, F).numpy()
+    stream, whole = model.stream(), model(x)[0]
+    assert all(np.array_equal(stream.step(row), y) for row, y in zip(x[0], whole, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("forward", "kinds"),
+    [
+        (stacked, (GRU,)), (with_cell_state, (LSTM,)), (time_first, (RNN,)), (layers_within_a_step, (LSTM, LSTM)),
+        (one_layer_behind_the_other, (GRU, GRU)), (whole_layer_on_each_step, (GRU,)), (joined_by_cat, (GRU,)),
+        (written_in_place, (GRU,)), (without_an_initial_state, (LSTM,)), (both_ways, (RNN, GRU)),
+    ],
+)  # fmt: skip
+def test_known_cells_become_layers_that_keep_their_state(forward, kinds):
+    graph = converted(module(forward), torch.randn(2, 10, F)).graph
+    layers = tuple(type(n.op) for n in graph.nodes if isinstance(n.op, GRU | LSTM | RNN))
+    assert layers == kinds
+    assert not graph.has_state_nodes()
+
+
+def test_a_loop_over_ids():
+    def forward(s, ids):
+        h, out = None, []
+        for t in range(ids.shape[1]):
+            h = s.gru(s.embedding(ids[:, t]), h)
+            out.append(h)
+        return torch.stack(out, 1)
+
+    net, ids = module(forward), torch.randint(0, 9, (2, 12))
+    model, more = converted(net, ids), torch.randint(0, 9, (3, 31))
+    close(model(more.numpy()), net(more))
+
+
+def test_a_start_that_is_computed():
+    def forward(s, x, start):
+        h, out = torch.tanh(s.x(start)), []
+        for t in range(x.shape[1]):
+            h = s.gru(x[:, t], h)
+            out.append(h)
+        return torch.stack(out, 1)
+
+    net, x, start = module(forward), torch.randn(2, 12, F), torch.randn(2, F)
+    model = fastgru.convert(net, example_inputs=(x, start), axes={"x": ("B", "T", None), "start": ("B", None)})
+    x, start = torch.randn(3, 20, F), torch.randn(3, F)
+    close(model((x.numpy(), start.numpy())), net(x, start))
+
+
+def test_many_steps_are_traced_as_few():
+    net, x = module(stacked), torch.randn(1, 2000, F)
+    model = converted(net, x)
+    close(model(x.numpy()), net(x))
+
+
+def reads_ahead(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, (t + 1) % x.shape[1]], h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def computes_with_the_number(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t] * t, h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def attends_to_all_steps(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        weights = torch.softmax((s.x(x) * h.unsqueeze(1)).sum(-1), 1)
+        h = s.gru((weights.unsqueeze(-1) * x).sum(1) + x[:, t], h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def grows(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        h = torch.cat([h, x[:, t]], 1)
+        out.append(h.sum(1))
+    return torch.stack(out, 1)
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (computes_with_the_number, "loop at .*number of the step must be used as an index alone"),
+        (attends_to_all_steps, "loop must read one step of a sequence at each step"),
+        (grows, "loop at .* must"),
+        (reads_ahead, "index must be fixed"),
+    ],
+)
+def test_other_loops_are_refused_in_plain_words(forward, message):
+    net, x = module(forward), torch.randn(2, 10, F)
+    with pytest.raises(ConvertError, match=message):
+        fastgru.convert(net, example_inputs=x, axes={"x": ("B", "T", None)})
+
+
+def test_a_loop_is_not_written_out_for_the_steps_of_an_example_unless_asked_for():
+    net, x = module(attends_to_all_steps), torch.randn(2, 10, F)
+    with pytest.raises(ConvertError, match=r"loop must read .*; with x \(B, 10, 5\) the model would run over a fixed"):
+        fastgru.convert(net, example_inputs=x)
+    close(fastgru.convert(net, example_inputs=x, axes={"x": ("B", None, None)})(x.numpy()), net(x))
+
+
+def test_the_module_is_left_as_it_was():
+    index, net = torch.SymInt.__index__, module(stacked)
+    converted(net, torch.randn(2, 10, F))
+    assert torch.SymInt.__index__ is index
+
+
+def test_a_loop_is_not_compared_layer_by_layer_and_says_why():
+    found = comparison.compare(module(stacked), example_inputs=torch.randn(2, 10, F))
+    assert "a loop of Python is traced for a few steps alone" in found.missing
+
+
+def test_a_head_behind_a_loop_stays_one_layer():
+    model = converted(module(own_cell), torch.randn(2, 10, F))
+    assert sum(isinstance(n.op, Dense) for n in model.graph.nodes) == 2
