@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -223,6 +225,13 @@ def converted(net, x):
     return fastgru.convert(net, example_inputs=x)
 
 
+@functools.cache
+def imported(forward):
+    """A module and its model, from ten steps."""
+    net = module(forward)
+    return net, converted(net, torch.randn(2, 10, F))
+
+
 def close(y, expected, bar=1e-5):
     expected = expected.detach().numpy()
     assert y.shape == expected.shape
@@ -231,8 +240,7 @@ def close(y, expected, bar=1e-5):
 
 @pytest.mark.parametrize("forward", FORWARDS, ids=lambda f: f.__name__)
 def test_a_loop_runs_over_any_number_of_steps(forward):
-    net = module(forward)
-    model = converted(net, torch.randn(2, 10, F))
+    net, model = imported(forward)
     own = sum(p.numel() for p in net.parameters())
     assert model.summary().totals.parameters <= own
     for rows, steps in ((1, 4), (3, 23), (2, 50)):
@@ -242,8 +250,7 @@ def test_a_loop_runs_over_any_number_of_steps(forward):
 
 @pytest.mark.parametrize("forward", [f for f in FORWARDS if f not in WHOLE], ids=lambda f: f.__name__)
 def test_a_loop_streams_with_the_same_bits(forward):
-    net = module(forward)
-    model, x = converted(net, torch.randn(2, 10, F)), torch.randn(1, 17, F).numpy()
+    model, x = imported(forward)[1], torch.randn(1, 17, F).numpy()
     stream, whole = model.stream(), model(x)[0]
     assert all(np.array_equal(stream.step(row), y) for row, y in zip(x[0], whole, strict=True))
 
@@ -257,7 +264,7 @@ def test_a_loop_streams_with_the_same_bits(forward):
     ],
 )  # fmt: skip
 def test_known_cells_become_layers_that_keep_their_state(forward, kinds):
-    graph = converted(module(forward), torch.randn(2, 10, F)).graph
+    graph = imported(forward)[1].graph
     layers = tuple(type(n.op) for n in graph.nodes if isinstance(n.op, GRU | LSTM | RNN))
     assert layers == kinds
     assert not graph.has_state_nodes()
@@ -363,5 +370,5 @@ def test_a_loop_is_not_compared_layer_by_layer_and_says_why():
 
 
 def test_a_head_behind_a_loop_stays_one_layer():
-    model = converted(module(own_cell), torch.randn(2, 10, F))
+    model = imported(own_cell)[1]
     assert sum(isinstance(n.op, Dense) for n in model.graph.nodes) == 2

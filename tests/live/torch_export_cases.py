@@ -393,6 +393,15 @@ CASES: dict[str, Case] = {
         lambda: WithStates(lambda m, x, h, c: (lambda new: (new[0] + new[1], *new))(m.cell(x, (h, c))),
                            cell=nn.LSTMCell(4, 5)),
         _randoms((2, 4), (2, 5), (2, 5)), "x (B, 4), h (B, 5), c (B, 5)"),
+    "step whose input reads the old state": Case(
+        lambda: WithState(lambda m, x, h: (lambda new: (m.fc(new), new))(m.cell(x + m.back(h), h)),
+                          cell=nn.GRUCell(4, 5), back=nn.Linear(5, 4), fc=nn.Linear(5, 2)),
+        _randoms((2, 4), (2, 5)), "x (B, 4), h (B, 5)"),
+    "step of a layer whose input reads the old state": Case(
+        lambda: WithStates(lambda m, x, h, c: (lambda y, new: (m.fc(y[0]), new[0][0], new[1][0]))(
+            *m.lstm((x + m.back(h))[None], (h[None], c[None]))), lstm=nn.LSTM(4, 5), back=nn.Linear(5, 4),
+            fc=nn.Linear(5, 2)),
+        _randoms((2, 4), (2, 5), (2, 5)), "x (B, 4), h (B, 5), c (B, 5)"),
     "step of both directions": Case(
         lambda: WithState(lambda m, x, h: m.gru(x, h), gru=gru(4, 5, bidirectional=True)),
         _randoms((2, 1, 4), (2, 2, 5)), "x (B, 1, 4), h (2, B, 5)", {"axes": {"x": ("B", None, None)}}),

@@ -43,6 +43,8 @@ class Emitter:
         self._names = _Names()
         self.stems: dict[str, str] = {}  # what a node was to be called
         self.starts: list[Start] = []  # of layers over time that start from a value
+        self.feedback: dict[str, str] = {}  # values of State nodes: what they hold one step later
+        self.memo: dict[Any, str] = {}  # values made once
         self.lengths: set[str] = set()  # inputs that only say how long sequences are
         self.names: dict[str, str] = {}  # once it is built: values to what they are called in the graph
 
@@ -188,13 +190,7 @@ class Emitter:
             if node is None or isinstance(node.op, State) or value in returned:
                 value = self.add(Reshape(self.specs[value].shape), value, name=name)[0]
             returned.append(value)
-        alive, waiting = set(), [*returned]
-        while waiting:
-            value = waiting.pop()
-            node = self.producers.get(value)
-            if node is not None and node.name not in alive:
-                alive.add(node.name)
-                waiting += [*node.inputs, *(feedback[v] for v in node.outputs if v in feedback)]
+        alive = self.needed(returned, feedback)
         kept = [node for node in self.order if node.name in alive]
         values = self._renamed(kept, dict(zip(returned, outputs, strict=True)))
         nodes = [
@@ -204,6 +200,17 @@ class Emitter:
         self.names = {value: own for value, (_, own) in values.items()}
         loops = {values[s][1]: values[v][1] for s, v in feedback.items() if s in alive}
         return Graph(self.inputs, nodes, [values[v][1] for v in returned], feedback=loops)
+
+    def needed(self, values: Iterable[str], feedback: Mapping[str, str]) -> set[str]:
+        """The names of the nodes that values depend on, also through states."""
+        alive: set[str] = set()
+        waiting = [*values]
+        while waiting:
+            node = self.producers.get(waiting.pop())
+            if node is not None and node.name not in alive:
+                alive.add(node.name)
+                waiting += [*node.inputs, *(feedback[v] for v in node.outputs if v in feedback)]
+        return alive
 
     def told(self, value: str, array: Array) -> tuple[str, Array] | None:
         """What an array (B, [T,] \\*frame) of a value says of the graph that was built: a value of it, and its array.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -216,7 +216,7 @@ class _Attempt:
             if len(self.known.unfused) > before:
                 raise _Again(f"state {name!r} must be one that layers hold")
             if source is not None:
-                self.session.feedback[values[name].value] = source
+                self.session.emit.feedback[values[name].value] = source
 
     def without_finals(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The outputs that are more than final states of layers over time."""
@@ -247,7 +247,8 @@ class _Attempt:
         keyed = {self.title(n, y): y for n, y in outputs.items()}
         if len(keyed) < len(outputs) or not keyed.keys().isdisjoint(emit.inputs):
             keyed = {f"output.{n}": y for n, y in outputs.items()}
-        graph = emit.build({n: y.value for n, y in keyed.items()}, self.session.feedback)
+        self.refuse_read_states([y.value for y in keyed.values()])
+        graph = emit.build({n: y.value for n, y in keyed.items()}, emit.feedback)
         for node in graph.nodes:
             if isinstance(node.op, StandIn):
                 self.refuse(node.op.owner)
@@ -263,6 +264,20 @@ class _Attempt:
         self.notes += [f"{n} is given by lengths= of a call" for n in sorted(emit.lengths)]
         inputs = {n: s for n, s in graph.inputs.items() if n not in given}
         return Graph(inputs, graph.nodes, graph.outputs, feedback=graph.feedback)
+
+    def refuse_read_states(self, outputs: Sequence[str]) -> None:
+        """Take back that layers hold a state that something else reads as well."""
+        emit, feedback = self.session.emit, self.session.emit.feedback
+        alive = emit.needed(outputs, feedback)
+        before = len(self.known.unfused)
+        for value, own in self.session.origins.items():
+            node = emit.producers.get(value)
+            if node is not None and node.name in alive and value not in feedback:
+                self.known.unfused |= {
+                    layer for layer, numbers in self.session.fused.items() if not numbers.isdisjoint(own.flat)
+                }
+        if len(self.known.unfused) > before:
+            raise _Again("states must be those of layers alone, or of none")
 
     def title(self, name: str, y: Tensor) -> str:
         """The name of an output: its key, or where it has but a place that of the layer it comes from."""

@@ -29,8 +29,6 @@ class Session:
 
     Attributes
     ----------
-    feedback : dict of str to str
-        Values of State nodes to what feeds them.
     timed : bool
         Whether an input has an axis of time; else every call of the module is a step, where it has states.
     origins, ends : dict of str to array
@@ -46,14 +44,11 @@ class Session:
         Whether packed sequences are told by masks, not by the lengths of a call of the model.
     unpacked : bool
         Whether a layer over time sees sequences that are not packed.
-    memo : dict
-        Values made once.
     """
 
     emit: Emitter
     sizes: Sizes
     timed: bool = True
-    feedback: dict[str, str] = field(default_factory=dict)
     origins: dict[str, Array] = field(default_factory=dict)
     ends: dict[str, Array] = field(default_factory=dict)
     unfused: set[str] = field(default_factory=set)
@@ -61,7 +56,6 @@ class Session:
     finals: set[str] = field(default_factory=set)
     masked: bool = False
     unpacked: bool = False
-    memo: dict[Any, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -204,7 +198,7 @@ class Call:
 
     def feed(self, state: str, value: str) -> None:
         """Say what a State node holds one step later."""
-        self.session.feedback[state] = value
+        self.emit.feedback[state] = value
 
     def timed(self, x: Tensor) -> Tensor:
         """`x` with time, though it is the same at every step."""
@@ -212,10 +206,10 @@ class Call:
             return x
         if any(is_time(a) and a != TIME for axis in x.axes for a in axis):
             raise ConvertError(f"steps of a value that is the same at each must be those of the input, got {x}")
-        if "zero" not in self.session.memo:
-            zero = self.session.memo["zero"] = self.state(np.zeros(()), "steps")
+        if "zero" not in self.emit.memo:
+            zero = self.emit.memo["zero"] = self.state(np.zeros(()), "steps")
             self.feed(zero, zero)
-        zero = self.session.memo["zero"]
+        zero = self.emit.memo["zero"]
         if x.spec.dtype != "float":
             raise ConvertError(f"value that is the same at every step must be float, got {x.spec.dtype}")
         return self.result(self.add(Add(), x.value, zero), x.axes)

@@ -6,17 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 from torch import fx
 from torch.utils import _pytree as pytree
 
 from ...errors import ConvertError
-from ...graph import Reverse, Where
+from ...graph import Reverse
+from ..tensors.recurrence import last_of, starting
 from ..tensors.values import Dim, Size, Tensor, Unavailable, describe, is_time
 from .call import Call
 from .dispatch import leaves as leaves_of
-from .loops import started
-from .time import last_of
 from .unrolled import ATEN, Counter, Loop, Other, Own, Previous, Reference, Same, leaves
 from .views import canonical, expand, unsqueeze
 
@@ -167,11 +165,10 @@ class Body:
         if start.spec.time:
             raise ConvertError(f"state must start from a value without time, got {start}")
         fixed = call.emit.fixed(start.value)
-        value = call.state(np.zeros(start.spec.shape) if fixed is None else fixed, f"{name}.state")
-        self.held[previous] = call.result(value, start.axes)
-        if fixed is None:
-            value = call.add(Where(), started(call), value, start.value)
-        return call.result(value, start.axes)
+        begin = start.value if fixed is None else fixed
+        held, read = starting(call.emit, begin, start.spec.shape, f"{name}.state")
+        self.held[previous] = call.result(held, start.axes)
+        return call.result(read, start.axes)
 
     def float_of(self, value: Any) -> Tensor:
         """A value that a state may become."""
@@ -213,7 +210,7 @@ class Body:
             return made
         if step.number != last:
             return Unavailable(f"step {step.number} of a loop must be the last one, or be joined to all others")
-        return self.call.result(last_of(self.call, made.value), made.axes)
+        return self.call.result(last_of(self.call.emit, made.value, name=self.call.name), made.axes)
 
 
 def over_time(x: Tensor) -> bool:

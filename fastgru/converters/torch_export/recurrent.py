@@ -10,13 +10,13 @@ import numpy as np
 
 from ...errors import ConvertError
 from ...graph import GRU, LSTM, RNN, Bidirectional, Binary, Expand, Recurrent
+from ..tensors.recurrence import looped
 from ..tensors.values import TIME, Dim, Tensor, describe, frames_of
 from ..tensors.views import in_order, renumbered, view
 from ..torch.layers import build_stack
 from .call import Call, Handler
 from .elementwise import pointwise
 from .joins import concatenate, select, stack
-from .loops import looped
 from .states import held, stand_in
 from .time import counter
 from .views import canonical, squeeze, unsqueeze
@@ -186,7 +186,7 @@ def _by_states(call: Call, x: Tensor, value: str, layer: Layer, initial: Sequenc
     lead, width = call.shape(value)[:-1], call.shape(value)[-1]
     rows = prod(lead)
     starts = [_rows(call, s, rows) if isinstance(s, Tensor) else s for s in initial]
-    y, finals = looped(call, layer.op, call.reshape(value, (rows, width)), starts, layer.name)
+    y, finals = looped(call.emit, layer.op, call.reshape(value, (rows, width)), starts, layer.name)
     row_axis = renumbered([x.axes[0]], frames_of(x.axes[:1]))[0]
     features = (len(lead),)
     wide = [call.reshape(v, (*lead, call.shape(v)[-1])) for v in (y, *finals)]

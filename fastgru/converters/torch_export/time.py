@@ -10,8 +10,6 @@ import numpy as np
 
 from ...errors import ConvertError
 from ...graph import (
-    RNN,
-    Activation,
     Add,
     Concat,
     Node,
@@ -24,6 +22,7 @@ from ...graph import (
     TimePad,
     TimeReduce,
 )
+from ..tensors.recurrence import last_of
 from ..tensors.steps import never_more
 from ..tensors.values import TIME, Dim, Size, Tensor, describe, is_time
 from ..tensors.views import in_order, with_ones
@@ -53,7 +52,7 @@ def one_step(call: Call, x: Tensor, dim: int, index: int) -> Tensor:
 def _end(call: Call, value: str, *, reverse: bool) -> str:
     """The last step of a value, or with `reverse` the first: moved into the recurrence that it comes from."""
     key = ("end", value, reverse)
-    memo = call.session.memo
+    memo = call.emit.memo
     if not call.spec(value).time:
         return value
     if key not in memo:
@@ -64,7 +63,7 @@ def _end(call: Call, value: str, *, reverse: bool) -> str:
         elif node is not None and _ends(node, reverse):
             memo[key] = call.add(node.op.replace(return_sequences=False), *node.inputs, name=node.name)
         else:
-            memo[key] = _copied(call, value, reverse)
+            memo[key] = last_of(call.emit, value, name=call.name, reverse=reverse)
     return memo[key]
 
 
@@ -78,21 +77,6 @@ def _ends(node: Node, reverse: bool) -> bool:
     op: Any = node.op
     plain = isinstance(op, Recurrent) and not op.scan and op.return_sequences and len(node.inputs) == 1
     return bool(plain and op.reverse == reverse)
-
-
-def last_of(call: Call, value: str) -> str:
-    """The last step of a value that lies in a loop."""
-    return _copied(call, value, False)
-
-
-def _copied(call: Call, value: str, reverse: bool) -> str:
-    """The last step by a recurrence that keeps nothing: h = x."""
-    frame = call.shape(value)
-    n = prod(frame)
-    op = RNN(np.eye(n), np.zeros((n, n)), activation=Activation("linear"), return_sequences=False, reverse=reverse)
-    if call.spec(value).dtype != "float":
-        raise ConvertError(f"step must be of a float value, got {call.spec(value)}")
-    return call.reshape(call.add(op, call.reshape(value, (n,)), name=f"{call.name}.step"), frame)
 
 
 # Some steps --------------------------------------------------------------------------------------
@@ -135,7 +119,7 @@ def _stacked(call: Call, x: Tensor, dim: int, steps: Sequence[int]) -> Tensor:
 
 def _last_steps(call: Call, x: Tensor, dim: int, first: int, length: int) -> Tensor:
     """The last steps as an axis of fixed size; of a cache joined to the input they become the cache again."""
-    joined = call.session.memo.get(("cache", x.value))
+    joined = call.emit.memo.get(("cache", x.value))
     if joined is None or first != length:
         return _stacked(call, x, dim, range(-first, length - first))
     own = call.session.origins[joined]
@@ -175,7 +159,7 @@ def kept_steps(call: Call, x: Tensor, dim: int, first: int, last: int, step: int
 def _cropped(call: Call, value: str, first: int, last: int) -> str | None:
     """Steps cut off where they were padded, before ops that make every step of one step; None where that cannot be."""
     key = ("cropped", value, first, last)
-    memo, node = call.session.memo, call.producer(value)
+    memo, node = call.emit.memo, call.producer(value)
     if key in memo or node is None:
         return memo.get(key)
     op: Any = node.op
@@ -222,7 +206,7 @@ def joined_steps(call: Call, parts: Sequence[Tensor], dim: int) -> Tensor:
     steps = call.steps(dim, f"{x.axes[dim][0]}+{before + after}")
     value = call.add(TimePad(before, after), call.timed(x).value)
     if caches:
-        call.session.memo["cache", value] = caches[0]
+        call.emit.memo["cache", value] = caches[0]
     return call.result(value, [(steps,) if i == dim else axis for i, axis in enumerate(x.axes)])
 
 
@@ -264,7 +248,7 @@ def running(call: Call, x: Tensor) -> Tensor:
 
 def counter(call: Call) -> Tensor:
     """The number of the step, from 0, as integers."""
-    memo = call.session.memo
+    memo = call.emit.memo
     if "counter" not in memo:
         state = call.state(np.zeros(()), "step")
         call.feed(state, affine(call, call.result(state, [(TIME,)]), 1.0, 1.0).value)
