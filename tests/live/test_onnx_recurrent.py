@@ -227,7 +227,11 @@ def crossed_states() -> Any:
 
 def test_states_of_layers_over_time_must_return_to_their_place(tmp_path):
     with pytest.raises(ConvertError, match="state 'h' must return every element to its place, got another order"):
-        imported(crossed_states(), tmp_path)
+        imported(crossed_states(), tmp_path, states={"h": "hn"})
+    found = imported(crossed_states(), tmp_path)
+    agree(found)
+    assert list(found.graph.inputs) == ["x", "h"]
+    assert "no layer can hold state h: it is given at every call, and hn returned" in found.provenance["notes"]
     proto = crossed_states()
     proto.graph.node[-1].input[:] = ["n1", "n2"]
     found = imported(proto, tmp_path)
@@ -236,12 +240,13 @@ def test_states_of_layers_over_time_must_return_to_their_place(tmp_path):
     assert [s.key for s in found.graph.states()] == ["one.h", "two.h"]
 
 
-def test_computed_initial_states_over_time_are_refused(tmp_path):
+def test_computed_initial_states_over_time(tmp_path):
     rng = np.random.default_rng(0)
     constants = {"W": rng.normal(size=(1, 3 * H, I)), "R": rng.normal(size=(1, 3 * H, H))}
     nodes = [make_node("Tanh", ["h"], ["t"]), make_node("GRU", ["x", "W", "R", "", "", "t"], ["y"], hidden_size=H)]
     proto = model(
         nodes, {"x": ["T", "B", I], "h": [1, "B", H]}, ["y"], {n: a.astype("f") for n, a in constants.items()}
     )
-    with pytest.raises(ConvertError, match=r"initial state of layer 'y' over time must be elements of a state"):
-        imported(proto, tmp_path)
+    found = imported(proto, tmp_path)
+    agree(found)
+    assert list(found.graph.inputs) == ["x", "h"]

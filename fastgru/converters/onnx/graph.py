@@ -14,7 +14,7 @@ from ...errors import ConvertError, GraphError
 from ..damage import MALFORMED
 from ..tensors.emit import Emitter
 from ..tensors.values import Array, Dim, Tensor, Unavailable, Value, is_symbolic
-from . import symbols
+from . import control, symbols
 from .call import Attributes, Call
 from .exposed import Trail
 from .folding import Folder
@@ -23,6 +23,11 @@ from .reading import DEEPEST, DEFAULT_DOMAINS, Source, needed_by
 
 MOST_NODES = 50_000  # functions may call functions: what a small file can unfold to has no other bound
 MOST_PROBLEMS = 100
+
+# What a body of a loop over time reads that is no tensor, and who translates nodes that read it.
+STEPWISE: tuple[tuple[type, Any], ...] = (
+    (control.StepNumber, control.by_number), (control.Lasting, control.lasting),
+)  # fmt: skip
 
 Scope = ChainMap[str, Value]
 
@@ -44,6 +49,7 @@ class Translator:
         self.folder = Folder(source.opsets, source.size)
         self._functions = source.functions
         self._nodes = 0
+        self._bodies = 0  # of loops that are being gone through
 
     def report(self) -> list[str]:
         """Every problem met so far; operators without a translation first, each with its nodes."""
@@ -152,6 +158,14 @@ class Translator:
         call = Call(node, name, inputs, Attributes(node, version, self.source), version, self.emit)
         if key == ("", "If"):
             return self._branch(call, scope, opsets, depth)
+        if key in (("", "Scan"), ("", "Loop")):
+            return self._looped(call, scope, opsets, depth)
+        special = next((handler for kind, handler in STEPWISE if any(isinstance(v, kind) for v in inputs)), None)
+        if special is not None:
+            found: list[Value] = special(call)
+            return found
+        if self._bodies:
+            control.refuse_mixed(inputs)
         if key in self._functions:
             return self._inline(self._functions[key], node, inputs, depth, name)
         if all(not isinstance(v, Tensor) for v in inputs):
@@ -193,6 +207,32 @@ class Translator:
         with self.trail.branch(call.node, branch):
             self.nodes(graph.node, needed, inner, opsets, depth + 1)
         return [self._found(inner, n, "output of a branch") for n in names]
+
+    def _looped(self, call: Call, scope: Scope, opsets: Mapping[str, int], depth: int) -> list[Value]:
+        """The outputs of a Scan or a Loop."""
+        graph = call.attributes.graph("body")
+        names = [output.name for output in graph.output]
+        needed = needed_by(graph.node, names)
+
+        def body(values: Sequence[Any]) -> list[Any]:
+            self._spend(len(graph.node))
+            if len(values) != len(graph.input):
+                raise ConvertError(f"body must have {len(values)} inputs, got {len(graph.input)}")
+            inner = scope.new_child()
+            inner.update((t.name, self._initializer(t)) for t in graph.initializer if t.name in needed)
+            inner.update(zip((v.name for v in graph.input), values, strict=True))
+            self._bodies += 1
+            with self.trail.function():
+                self.nodes(graph.node, needed, inner, opsets, depth + 1)
+            self._bodies -= 1
+            return [self._found(inner, n, "output of a body") for n in names]
+
+        if call.node.op_type == "Loop":
+            found = control.loop(call, body)
+        else:
+            found = control.scan(call, int(call.attr("num_scan_inputs", 0)), len(names), body)
+        broken = [v for v in found if isinstance(v, Unavailable) and v.reason is None]
+        return [Unavailable()] * len(call.node.output) if broken else found
 
     def _inline(
         self, function: FunctionProto, node: NodeProto, inputs: list[Value], depth: int, name: str

@@ -12,6 +12,7 @@ from ..._names import counted
 from ...errors import ConvertError, GraphError
 from ...graph import GRU, LSTM, RNN, Concat, Recurrent
 from ..tensors.emit import Start
+from ..tensors.recurrence import looped
 from ..tensors.values import BATCH, Array, Axis, Tensor, describe, frames_of
 from ..tensors.views import ordered, sliced, view, with_ones
 from .activations import ACTIVATIONS
@@ -241,8 +242,14 @@ def _over_time(call: Call, layer: Layer) -> list[Tensor]:
     value = ordered(call, x, [2])
     _take_lengths(call, layer.lengths)
     parts = []
+    apart = call.emit.apart
     for i, op in enumerate(layer.ops):
         starts = {n: _start(call, v, i) for n, v in layer.initial.items()}
+        if apart and (any(call.node.output[2:]) or any(isinstance(v, str) for v in starts.values())):
+            made = _apart(call, layer, op, value, starts, _suffix(layer, i))
+            row = x.axes[1] if x.axes[1] == (BATCH,) else None
+            parts.append([_with_rows(call, t, row) for t in made])
+            continue
         op = op.replace(**{f"initial_{n}": v for n, v in starts.items() if isinstance(v, np.ndarray)})
         (y,) = call.add_many(op, value, suffix=_suffix(layer, i))
         finals = {"h": call.add(replace(op, return_sequences=False), value)} if _ends(call, starts) else {}
@@ -254,6 +261,22 @@ def _over_time(call: Call, layer: Layer) -> list[Tensor]:
         made += [call.result(v, [(0,)], x.elem) for v in finals.values()]
         parts.append([_with_rows(call, t, row) for t in made])
     return _outputs(call, layer, parts)
+
+
+def _apart(call: Call, layer: Layer, op: Recurrent, value: str, starts: dict[str, Any], suffix: str) -> list[Tensor]:
+    """One direction with its states in State nodes: Y and all final states, without N."""
+    if layer.lengths is not None:
+        raise ConvertError("sequence_lens over time must come with no initial or last cell state, got both")
+    name, emit = call.name + suffix, call.emit
+    begins = [
+        emit.reshape(s, (1, *emit.specs[s].shape), name=f"{name}.initial") if isinstance(s, str) else s
+        for s in (starts.get(n, np.zeros(size, np.float32)) for n, size in op.carried().items())
+    ]
+    rows = emit.reshape(value, (1, *emit.specs[value].shape), name=f"{name}.rows")
+    y, finals = looped(emit, op, rows, begins, name)
+    flat = [emit.reshape(v, emit.specs[v].shape[1:], name=name) for v in (y, *finals)]
+    made = [call.result(flat[0], [layer.x.axes[0], (0,)], layer.x.elem)]
+    return made + [call.result(v, [(0,)], layer.x.elem) for v in flat[1:]]
 
 
 def _with_rows(call: Call, x: Tensor, row: Axis | None) -> Tensor:

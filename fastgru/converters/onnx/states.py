@@ -104,6 +104,10 @@ class FinalState(Op):
 MOVES = (Reshape, Transpose, Slice, Concat, Gather, Constant)
 
 
+class StatesApart(ConvertError):
+    """A state over time is none that a layer can hold; it may lie in a State node."""
+
+
 def absorb(emit: Emitter, pairs: Mapping[str, tuple[str, str]], starts: Iterable[Start]) -> None:
     """Check that states (input to its value and the next one's) are just those of recurrences over time.
 
@@ -140,7 +144,7 @@ def absorb(emit: Emitter, pairs: Mapping[str, tuple[str, str]], starts: Iterable
         if not np.array_equal(back, numbered[value]):
             problems.append(f"state {name!r} must return every element to its place, got another order")
     if problems:
-        raise ConvertError(listed(problems))
+        raise StatesApart(listed(problems))
 
 
 def _moved(emit: Emitter, value: str, known: Mapping[str, Any]) -> Any:
@@ -167,8 +171,9 @@ def ends_only(emit: Emitter, value: str) -> bool:
     """Whether a value is made of the final states of layers over time by moves alone."""
     waiting, ends = [value], 0
     while waiting:
-        node = emit.producers.get(waiting.pop())
-        if node is None:
+        name = waiting.pop()
+        node = emit.producers.get(name)
+        if node is None or name in emit.lasts:
             return False
         if isinstance(node.op, FinalState) or (isinstance(node.op, Recurrent) and not node.op.return_sequences):
             ends += 1

@@ -23,7 +23,7 @@ from .exposed import Trail
 from .folding import ALLOWANCE
 from .graph import Translator
 from .reading import Source, read
-from .states import FinalState, absorb, ends_only, pair
+from .states import FinalState, StatesApart, absorb, ends_only, pair
 
 
 @dataclass(frozen=True)
@@ -77,13 +77,25 @@ def translate(
         del inputs[name]
     pairs = pair(inputs, outputs, states)
     layouts, guesses = candidates(inputs, shapes or {}, axes or {})
-    failures = []
+    failures: list[ConvertError] = []
     for layout in layouts:
-        attempt = _Attempt(source, inputs, layout, fixed, pairs)
         try:
-            return attempt.run()
+            return _Attempt(source, inputs, layout, fixed, pairs).run()
+        except StatesApart as error:
+            failures.append(error)
         except ConvertError as error:
             failures.append(error)
+            continue
+        if states is None:
+            try:
+                found = _Attempt(source, inputs, layout, fixed, {}, apart=True).run()
+                told = (
+                    f"no layer can hold state {n}: it is given at every call, and {o} returned"
+                    for n, o in pairs.items()
+                )
+                return replace(found, notes=(*found.notes, *told))
+            except ConvertError as error:
+                failures[-1] = error
     first = failures[0]
     if not guesses and not any(isinstance(a, str) for layout in layouts[0].values() for a in layout):
         raise first
@@ -132,10 +144,11 @@ class _Attempt:
 
     def __init__(
         self, source: Source, inputs: Mapping[str, Declared], layouts: dict[str, Layout], fixed: dict[str, Any],
-        pairs: dict[str, str],
+        pairs: dict[str, str], *, apart: bool = False,
     ) -> None:  # fmt: skip
         self.source, self.inputs, self.layouts, self.fixed, self.pairs = source, inputs, layouts, fixed, pairs
         self.emit = Emitter(ALLOWANCE + 16 * source.size)
+        self.emit.apart = apart
         self.timed = any(is_time(a) for layout in layouts.values() for a in layout)
 
     def run(self) -> Translation:
@@ -196,12 +209,13 @@ class _Attempt:
             notes += [f"state {n} is that of layers over time" for n in loops]
             loops = {}
         ends = [n for n, y in outputs.items() if ends_only(self.emit, y.value)]
-        if len(ends) < len(outputs):
+        if len(ends) < len(outputs) and not self.emit.apart:
             outputs = {n: y for n, y in outputs.items() if n not in ends}
             notes += [f"output {n} is left out: it is the final state of layers over time" for n in ends]
-        graph = self.emit.build({n: y.value for n, y in outputs.items()}, dict(loops.values()))
+        feedback = {**self.emit.feedback, **dict(loops.values())}
+        graph = self.emit.build({n: y.value for n, y in outputs.items()}, feedback)
         if any(isinstance(node.op, FinalState) for node in graph.nodes):
-            raise ConvertError("cell state at the end of an LSTM over time must be a state or left out, got it used")
+            raise StatesApart("cell state at the end of an LSTM over time must be a state or left out, got it used")
         notes += [f"{n} is given by lengths= of a call" for n in sorted(self.emit.lengths)]
         graph = _without_inputs(graph, self.emit.lengths)
         return Translation(graph, self.layouts, outputs, self.pairs, self.fixed, tuple(notes), self.emit)

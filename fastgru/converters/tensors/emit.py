@@ -45,6 +45,8 @@ class Emitter:
         self.starts: list[Start] = []  # of layers over time that start from a value
         self.feedback: dict[str, str] = {}  # values of State nodes: what they hold one step later
         self.memo: dict[Any, str] = {}  # values made once
+        self.apart = False  # whether layers over time keep a start or end that is a value in State nodes
+        self.lasts: set[str] = set()  # last steps of values, which no layer holds
         self.lengths: set[str] = set()  # inputs that only say how long sequences are
         self.names: dict[str, str] = {}  # once it is built: values to what they are called in the graph
 

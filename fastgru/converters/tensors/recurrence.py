@@ -85,4 +85,5 @@ def last_of(emit: Emitter, value: str, *, name: str, reverse: bool = False) -> s
     if spec.dtype != "float":
         raise ConvertError(f"step must be of a float value, got {spec}")
     (last,) = emit.add(op, emit.reshape(value, (n,), name=f"{name}.step"), name=f"{name}.step")
+    emit.lasts.add(last)
     return emit.reshape(last, spec.shape, name=name)
