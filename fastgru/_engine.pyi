@@ -59,7 +59,7 @@ class Plan:
         dtype: str,
         macs: int,
         id_bound: int,
-        loop: tuple[int, int] = (0, 0),
+        loops: tuple[tuple[int, int], ...] = (),
         clocks: int = 1,
         loop_clock: int = 1,
         latency: int = 0,

@@ -112,10 +112,10 @@ cdef class Plan:
         Numbers of values.
     states : list of (key, recurrence, name, shape)
         What `Stream.state` shows; recurrence -1 - n stands for the buffer n of a State.
-    loop : (int, int)
-        The instructions that run step by step.
+    loops : tuple of (int, int)
+        The instructions that run step by step, loop after loop.
     clocks, loop_clock : int
-        How many clocks count steps, and the one that the loop follows.
+        How many clocks count steps, and the one that the loops follow.
     latency : int
         Steps of the inputs by which the outputs are late.
     isa, dtype : str
@@ -150,7 +150,8 @@ cdef class Plan:
     cdef idx widest, scratch
     cdef idx largest           # elements of the largest frame
     cdef int n_slots
-    cdef int loop_begin, loop_end, loop_clock, clocks, n_windows
+    cdef int[MAX_LOOPS] loop_begin, loop_end
+    cdef int n_loops, loop_clock, clocks, n_windows
     cdef bint framed           # has ops over frames of any rank
     cdef readonly dict dtypes  # of the outputs that are not floats
     cdef bint typed
@@ -161,7 +162,7 @@ cdef class Plan:
     cdef list keep
 
     def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, dict blockers, *,
-                  str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, tuple loop=(0, 0), int clocks=1,
+                  str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, tuple loops=(), int clocks=1,
                   int loop_clock=1, Py_ssize_t latency=0, gemm=None, bint measure=False):
         cdef int i, output
         cdef const fg_isa *found = find_isa(isa)
@@ -191,7 +192,14 @@ cdef class Plan:
             raise GraphError(
                 f"layers that change the number of steps must be fewer than {MAX_CLOCKS}, got {clocks - 1}"
             )
-        self.loop_begin, self.loop_end = loop
+        if len(loops) > MAX_LOOPS:
+            raise GraphError(
+                f"loops of states, each of which starts at the end of another, must be at most {MAX_LOOPS}, "
+                f"got {len(loops)}"
+            )
+        self.n_loops = len(loops)
+        for i, span in enumerate(loops):
+            self.loop_begin[i], self.loop_end[i] = span
         self.loop_clock, self.clocks, self.n_windows, self.latency = loop_clock - 1, clocks, 0, latency
         self.n_slots = max([v["slot"] for v in values], default=-1) + 1
         self.largest, self.framed, self.scans, self.loose = 1, False, False, False

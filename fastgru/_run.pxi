@@ -29,6 +29,7 @@ cdef enum:
 
 cdef enum:
     MAX_CLOCKS = 32  # values with steps counted apart
+    MAX_LOOPS = 32   # loops of states, one behind another
 
 # The state and scratch of one recurrent instruction, all inside the stream's arena.
 cdef struct Recurrence:
@@ -73,8 +74,9 @@ cdef struct Run:
     Recurrence *recurrences
     char *product             # (B, panels, G, L) where the recurrent product is not fused with its gates
     bint final                # the last block of the call
-    int loop_begin, loop_end  # instructions that run step by step
-    int loop_clock
+    const int *loop_begin     # instructions that run step by step, of each loop
+    const int *loop_end
+    int n_loops, loop_clock
     idx[32] steps             # of each clock in this block
     int clocks
     Window *windows

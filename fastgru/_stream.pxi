@@ -96,7 +96,8 @@ cdef class Stream:
         self.run.instructions, self.run.n_instructions = plan.instructions, plan.n_instructions
         self.run.n_values, self.run.arena, self.run.arena_bytes = plan.n_values, self.arena.base, self.arena.at
         self.run.part, self.run.parts, self.run.bad_id, self.run.watch = 0, 1, 0, NULL
-        self.run.loop_begin, self.run.loop_end, self.run.mixed = plan.loop_begin, plan.loop_end, plan.framed
+        self.run.loop_begin, self.run.loop_end, self.run.n_loops = plan.loop_begin, plan.loop_end, plan.n_loops
+        self.run.mixed = plan.framed
         self.run.loop_clock, self.run.windows, self.run.clocks = plan.loop_clock, self.windows, plan.clocks
         self.initialise()
 

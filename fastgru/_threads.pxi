@@ -93,12 +93,12 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
             fg_barrier_wait(run.barrier)
 
 
-cdef void run_loop(Run *run) noexcept nogil:
+cdef void run_loop(Run *run, int loop) noexcept nogil:
     """What depends on the step before: one step at a time, all values moved on by one."""
     cdef idx t, steps = run.steps[run.loop_clock]
     run.steps[run.loop_clock] = 1
     for t in range(steps):
-        run_range(run, run.loop_begin, run.loop_end)
+        run_range(run, run.loop_begin[loop], run.loop_end[loop])
         if steps > 1:
             shift(run, 1)
         if t % LOOK_STEPS == LOOK_STEPS - 1 and stopped(run):
@@ -120,15 +120,18 @@ cdef void shift(Run *run, idx steps) noexcept nogil:
 cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
     """All instructions over block after block; buffers of the caller are read and written in place."""
     cdef idx done = 0, steps
+    cdef int loop, at
     while done < T or (T == 0 and run.ends):
         steps = min(block, T - done)
         run.T, run.steps[0] = steps, steps
         run.final = done + steps == T
         run.flush = run.final and run.ends
-        run_range(run, 0, run.loop_begin)
-        if run.loop_end > run.loop_begin:
-            run_loop(run)
-        run_range(run, run.loop_end, run.n_instructions)
+        at = 0
+        for loop in range(run.n_loops):
+            run_range(run, at, run.loop_begin[loop])
+            run_loop(run, loop)
+            at = run.loop_end[loop]
+        run_range(run, at, run.n_instructions)
         done += steps
         if T == 0 or stopped_together(run):
             return

@@ -571,7 +571,7 @@ def _blas_functions(purpose: str) -> Any:
 def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> _engine.Plan:
     return _engine.Plan(
         lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
-        isa=isa, dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loop=lowered.loop,
+        isa=isa, dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loops=lowered.loops,
         clocks=lowered.clocks, loop_clock=lowered.loop_clock, latency=math.ceil(lowered.latency), gemm=gemm,
         measure=measure,
     )  # fmt: skip

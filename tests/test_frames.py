@@ -9,6 +9,7 @@ from frame_cases import CASES, TEMPORAL, WHOLE, w
 
 from fastgru import Model, reference
 from fastgru import graph as g
+from fastgru.errors import GraphError
 from fastgru.graph import GraphBuilder, Op, Spec
 from fastgru.graph.activations import ACTIVATIONS
 from fastgru.lowering import lower
@@ -94,6 +95,45 @@ def looped():
     out = b.add(g.Multiply(), b.add(g.Reduce("sum", (0,)), new), b.add(g.Slice((1, 0), (2, 4), (1, 1)), late))
     behind = b.add(g.Add(), out, ahead)
     return b.build(behind, late, feedback={h: new, late: h})
+
+
+def one_loop_behind_another():
+    """A loop that starts from the last step of another one, and a third that starts from that of the second."""
+    b = GraphBuilder()
+    value, feedback = b.input("x", Spec((4,))), {}
+    x, start = value, None
+    for name in ("first", "second", "third"):
+        held = b.add(g.State(np.full(4, 0.25)), name=name)
+        read = held
+        if start is not None:
+            begun = b.add(g.State(np.zeros(())), name=f"{name}.begun")
+            feedback[begun] = b.add(g.Activate(g.Activation("affine", alpha=0.0, beta=1.0)), begun)
+            read = b.add(g.Where(), b.add(g.Cast("bool"), begun), held, start)
+        mixed = b.add(g.Add(), x, b.add(g.Dense(w(4, 4)), read))
+        value = feedback[held] = b.add(g.Activate("tanh"), mixed, name=f"{name}.y")
+        start = b.add(g.RNN(np.eye(4), np.zeros((4, 4)), activation="linear", return_sequences=False), value)
+        x = b.add(g.Multiply(), x, value)
+    return b.build(value, start, feedback=feedback)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_loop_starts_at_the_end_of_another(isa, threads):
+    graph, x = one_loop_behind_another(), feeds([Spec((4,))])["x0"]
+    model = Model(graph, isa=isa)
+    for got, wanted in zip(model(x, threads=threads), reference.run(graph, x)[0], strict=True):
+        assert np.abs(got - wanted).max() <= TOLERANCE["float32"]
+    assert all(np.array_equal(a[0], b) for a, b in zip(model(x), model(x[0]), strict=True))
+    assert set(graph.not_streamable())
+
+
+def test_a_state_must_not_start_from_its_own_end():
+    b = GraphBuilder()
+    x, held = b.input("x", Spec((4,))), b.add(g.State(np.zeros(4)), name="held")
+    value = b.add(g.Add(), x, held)
+    last = b.add(g.RNN(np.eye(4), np.zeros((4, 4)), activation="linear", return_sequences=False), value)
+    with pytest.raises(GraphError):
+        Model(b.build(value, feedback={held: b.add(g.Add(), value, last)}))
 
 
 @pytest.mark.parametrize("isa", ISAS)

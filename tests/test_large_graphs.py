@@ -96,7 +96,7 @@ def test_slots_are_those_of_the_nearest_size():
     """Values 1 and 2 end before 4 and 5 begin: each takes the slot whose size is nearest."""
     spans = [([0], 1), ([1], 2), ([1, 2], 3), ([3], 4), ([3], 5), ([4, 5], 6)]
     instructions = [{"op": "x", "inputs": inputs, "output": output} for inputs, output in spans]
-    found = schedule.slots(instructions, [1, 10, 100, 1, 90, 8, 1], [0, 6], 0, 0)
+    found = schedule.slots(instructions, [1, 10, 100, 1, 90, 8, 1], [0, 6], [])
     assert found == [-1, 0, 1, 2, 1, 0, -1]
 
 

@@ -60,7 +60,7 @@ class Lowered(NamedTuple):
     blockers: dict[str, str]
     macs: int
     id_bound: int
-    loop: tuple[int, int]
+    loops: tuple[schedule.Span, ...]
     clocks: int
     loop_clock: int
     latency: int | Fraction
@@ -101,8 +101,8 @@ class Lowerer:
         outputs = [self.output(name) for name in graph.outputs]
         held = self.feedback()
         self.resolve_clocks()
-        instructions, begin, end = schedule.order(p.instructions, held)
-        for ins in instructions[begin:end]:
+        instructions, loops = schedule.order(p.instructions, held, lambda v: p.values[v]["time"] > 0, self.still())
+        for ins in (ins for begin, end in loops for ins in instructions[begin:end]):
             if ins["op"] == "window" and p.values[ins["output"]]["time"] == self.loop_clock:
                 p.values[ins["output"]]["stays"] = True  # the windows of each step are shown at the same place
             elif ins["op"] in ("window", "wait", "overlap_add", "mirror", "reverse"):
@@ -117,7 +117,7 @@ class Lowerer:
         places = [-1] * len(sizes)
         if framed:
             lines = [i for i, v in enumerate(p.values) if "line" in v or "apart" in v]
-            places = schedule.slots(instructions, sizes, [*inputs, *outputs, *held, *lines], begin, end)
+            places = schedule.slots(instructions, sizes, [*inputs, *outputs, *held, *lines], loops)
         for value, place in zip(p.values, places, strict=True):
             value["slot"] = place
         for ins in instructions:
@@ -127,7 +127,7 @@ class Lowerer:
         return Lowered(
             p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
             sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound,
-            (begin, end), len(p.clocks), self.loop_clock,
+            tuple(loops), len(p.clocks), self.loop_clock,
             max(0, *(p.clock(max(1, p.values[v]["time"])).latency for v in outputs)),
         )  # fmt: skip
 
@@ -284,6 +284,10 @@ class Lowerer:
             p.nest("map", to, [view], program=[])
             p.instructions[-1]["op"] = "store"
         return list(targets)
+
+    def still(self) -> set[int]:
+        """The buffers of states that never change."""
+        return {self.program.view(self.values[s]).buffer for s, v in self.graph.feedback.items() if s == v}
 
     def moved(self, view: View) -> View:
         """A copy, so that no store reads what another has already overwritten."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import bisect
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ..errors import GraphError
+
 Instructions = list[dict[str, Any]]
+Span = tuple[int, int]  # from, to before
 
 
 def written(instruction: dict[str, Any]) -> list[int]:
@@ -15,13 +18,65 @@ def written(instruction: dict[str, Any]) -> list[int]:
     return [instruction["output"], *instruction.get("outputs", [])]
 
 
-def order(instructions: Instructions, states: Iterable[int]) -> tuple[Instructions, int, int]:
-    """Instructions before, inside and after the loop over steps that states demand, and where that begins and ends.
+def order(
+    instructions: Instructions, states: Iterable[int], has_time: Callable[[int], bool], still: Iterable[int] = ()
+) -> tuple[Instructions, list[Span]]:
+    """Instructions in the order in which they run, and which of them run step by step: loops that states demand.
 
-    Inside are those on a way from a state back to a state, and all that read a state's buffer: it holds one step.
-    What does not depend on a state runs before, over many steps at once; what only follows from one, after.
+    In a loop are those on a way from a state back to a state, and all that read a state's buffer: it holds one step.
+    What does not depend on a state runs before, over many steps at once; what only follows from one, after. A state
+    that starts from the last step of what follows from another one is in a loop of its own, behind that one's.
+
+    Parameters
+    ----------
+    states, still : iterable of int
+        Buffers of states, and of those that never change.
+    has_time : callable
+        Whether a buffer has a value for every step.
+
+    Raises
+    ------
+    GraphError
+        When a loop would have to end before it begins.
     """
     states = set(states)
+    levels = _levels(instructions, states, has_time, states - set(still))
+    ordered: Instructions = []
+    loops: list[Span] = []
+    for level in range(max(levels, default=0) + 1):
+        own = [ins for ins, at in zip(instructions, levels, strict=True) if at == level]
+        held = states.intersection(ins["output"] for ins in own if ins["op"] == "store")
+        before, loop, behind = _parted(own, held)
+        begin = len(ordered) + len(before)
+        loops += [(begin, begin + len(loop))] if loop else []
+        ordered += [*before, *loop, *behind]
+    return ordered, loops
+
+
+def _levels(
+    instructions: Instructions, states: set[int], has_time: Callable[[int], bool], moving: set[int]
+) -> list[int]:
+    """Behind how many loops each instruction runs: it reads what they give, the last step of it at their end."""
+    level: dict[int, int] = {}  # of each buffer
+    follows = set(states)  # buffers made of states, step by step
+    while True:
+        before, found = dict(level), []
+        for ins in instructions:
+            found.append(at := max((level.get(v, 0) for v in ins["inputs"]), default=0))
+            level.update(dict.fromkeys(moving.intersection(ins["inputs"]), at))  # a state is read in its own loop
+            depends = not follows.isdisjoint(ins["inputs"])
+            for v in written(ins):
+                ends = depends and v not in states and not has_time(v) and any(map(has_time, ins["inputs"]))
+                level[v] = max(level.get(v, 0), at + ends)
+                follows.update([v] if depends and not ends else [])
+        if level == before:
+            return found
+        if max(level.values(), default=0) > len(states):
+            raise GraphError("states must not start from the end of what they are a part of")
+
+
+def _parted(instructions: Instructions, states: set[int]) -> tuple[Instructions, Instructions, Instructions]:
+    """Instructions before, inside and behind the loop of these states."""
     dependent, following = set(states), set()
     for i, ins in enumerate(instructions):
         if ins["op"] == "store" or dependent.intersection(ins["inputs"]):
@@ -36,22 +91,22 @@ def order(instructions: Instructions, states: Iterable[int]) -> tuple[Instructio
             needed.update(ins["inputs"])
     before = [ins for i, ins in enumerate(instructions) if i not in following]
     loop = [ins for i, ins in enumerate(instructions) if i in inside]
-    rest = following - inside
-    behind = [ins for i, ins in enumerate(instructions) if i in rest]
-    return [*before, *loop, *behind], len(before), len(before) + len(loop)
+    behind = [ins for i, ins in enumerate(instructions) if i in following - inside]
+    return before, loop, behind
 
 
-def slots(instructions: Instructions, sizes: Sequence[int], fixed: Iterable[int], begin: int, end: int) -> list[int]:
+def slots(instructions: Instructions, sizes: Sequence[int], fixed: Iterable[int], loops: Sequence[Span]) -> list[int]:
     """A slot of memory for every buffer, -1 for those of `fixed`: two share one when they are never alive together."""
     life: dict[int, list[int]] = {}
     for i, ins in enumerate(instructions):
         for v in (*ins["inputs"], *written(ins)):
             life.setdefault(v, [i, i])[1] = i
-    for span in life.values():
-        if span[0] < begin <= span[1]:
-            span[1] = max(span[1], end - 1)
-        if begin <= span[0] < end <= span[1]:
-            span[0] = begin
+    for begin, end in loops:
+        for span in life.values():
+            if span[0] < begin <= span[1]:
+                span[1] = max(span[1], end - 1)
+            if begin <= span[0] < end <= span[1]:
+                span[0] = begin
     result = [-1] * len(sizes)
     kept = set(fixed)
     room: list[int] = []  # the size of each slot
