@@ -27,11 +27,6 @@ def functional(build: Any) -> Any:
     return keras.Model(x, build(x))
 
 
-def open_states(x: Any) -> Any:
-    _, h, c = L.LSTM(3, return_state=True)(x)
-    return L.LSTM(3, name="g")(x, initial_state=[h, c])
-
-
 def mask_as_data(x: Any) -> Any:
     return keras.ops.any(keras.ops.not_equal(x, 0.0), axis=-1)
 
@@ -97,7 +92,6 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda: functional(lambda x: L.Concatenate(axis=1, name="c")([x, x])),
         "axis of layer 'c' .* must not be the time axis, got 1",
     ),
-    "open-states": (lambda: functional(open_states), "states of layer 'lstm.*' must be h alone"),
     "open-same": (
         lambda: chain(L.Conv1D(2, 3, strides=2, padding="same", name="c")),
         "layer 'c' .* must know the number",

@@ -204,7 +204,7 @@ def _build(
         for i, v in enumerate(values)
         if step.trail and isinstance(v, Value) and v.spec.dtype == "float"
     ]
-    return ctx.builder.build(*(v.name for v in results))
+    return ctx.builder.build(*(v.name for v in results), feedback=ctx.feedback)
 
 
 def _run(step: Step, operands: list[Any], lookup: Lookup, ctx: Context) -> list[Any]:

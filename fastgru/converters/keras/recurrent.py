@@ -7,6 +7,7 @@ op with ``scan``, which also takes initial states and returns the last ones.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from ...graph import MERGE_OPS, Recurrent, Reshape, Reverse, Slice
 from .cells import CELLS, INSIDE_RNN, RECURRENT, cells_of, directions
 from .masking import known_mask, step_mask
 from .rows import Row, take
+from .starts import started
 from .values import AcrossTime, Array, Context, Layer, Value, as_layer
 
 CELL_KEYS = "units activation recurrent_activation use_bias reset_after"
@@ -63,7 +65,7 @@ def _run(
     timed = x.timed and len(x.frame) == 1
     if not timed and (x.timed or len(x.frame) != 2):
         raise ConvertError(f"input of {layer} must have steps and features, got {x.spec}")
-    if timed and states:
+    if timed and states and x.steps is not None:  # else an axis of the frame can be the time of all
         raise AcrossTime(f"{layer} must start from a zero state while its time is the model's, got an initial_state")
     sequences = layer.flag("return_sequences")
     mask = step_mask(layer, x) if timed else known_mask(layer, x)
@@ -86,7 +88,7 @@ def _run(
         )  # fmt: skip
         at += count
         if timed:
-            x, ended = _timed(op, x, mask, ctx, name)
+            x, ended = _timed(op, x, mask, states[used : used + row.states], ctx, name)
         else:
             x, ended = _scanned(op, x, states[used : used + row.states], ctx, name)
         used += row.states
@@ -102,8 +104,15 @@ def _note_stateful(layer: Layer, ctx: Context, *, timed: bool) -> None:
             ctx.stateful.append(layer.name)
 
 
-def _timed(op: Recurrent, x: Value, mask: Value | None, ctx: Context, name: str) -> tuple[Value, list[Value | Later]]:
-    """One node along the model's time; of its states only h can be had, as the last output."""
+def _timed(
+    op: Recurrent, x: Value, mask: Value | None, states: list[Value], ctx: Context, name: str
+) -> tuple[Value, list[Value | Later]]:
+    """One node along the model's time, whose last state h is its last output; other states are had one by one."""
+    if states:
+        if mask is not None:
+            raise AcrossTime(f"layer {name!r} must have no mask where it starts from a value, got one")
+        whole, ends = started(op, x, states, ctx, name)
+        return (whole if op.return_sequences else ends[0]), list(ends)
     inputs = [x] if mask is None else [x, mask]
     y = ctx.add(op, *inputs, name=name)
 
@@ -112,10 +121,16 @@ def _timed(op: Recurrent, x: Value, mask: Value | None, ctx: Context, name: str)
             return y
         return ctx.add(op.replace(return_sequences=False, mask_output="carry"), *inputs, name=f"{name}.h")
 
-    def cell_state() -> Value:
-        raise AcrossTime(f"states of layer {name!r} must be h alone while its time is the model's, got c")
+    finals: list[Value] = []
 
-    return y, [Later(last), *[Later(cell_state)] * (len(op.carried()) - 1)]
+    def state(number: int) -> Value:
+        if mask is not None or x.steps is not None:
+            raise AcrossTime(f"states of layer {name!r} must be h alone while its time is the model's, got c")
+        finals[:] = finals or started(op, x, [], ctx, f"{name}.ends")[1]
+        return finals[number]
+
+    others = [Later(functools.partial(state, i)) for i in range(1, len(op.carried()))]
+    return y, [Later(last), *others]
 
 
 def _scanned(

@@ -237,6 +237,8 @@ class Context:
     masks: dict[tuple[str, float, bool], Value] = field(default_factory=dict)
     budget: int = SPARE  # bytes that ops may take
     seen: list[Seen] = field(default_factory=list)
+    feedback: dict[str, str] = field(default_factory=dict)  # values of State nodes: what they hold one step later
+    state_specs: dict[str, Spec] = field(default_factory=dict)  # of values that only State nodes need
 
     def add(self, op: Op, *inputs: Value, name: str | None, mask: Value | None = None) -> Value:
         """Add a node; shapes are inferred at once so that an error falls on the layer that causes it."""

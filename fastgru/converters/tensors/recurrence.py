@@ -8,26 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from typing import Protocol
 
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import RNN, Activate, Activation, Cast, Recurrent, Reverse, State, Where
-from .emit import Emitter
+from ...graph import RNN, Activate, Activation, Cast, Op, Recurrent, Reverse, Spec, State, Where
 from .values import Array
 
 
-def started(emit: Emitter) -> str:
-    """Whether a step is not the first."""
-    if "started" not in emit.memo:
-        (state,) = emit.add(State(np.zeros((), np.float32)), name="started")
-        one = Activate(Activation("affine", alpha=0.0, beta=1.0))
-        emit.feedback[state] = emit.add(one, state, name="started.next")[0]
-        emit.memo["started"] = emit.add(Cast("bool"), state, name="started.flag")[0]
-    return emit.memo["started"]
+class Growing(Protocol):
+    """A graph under construction, as `Emitter` is one."""
+
+    specs: dict[str, Spec]
+    feedback: dict[str, str]  # values of State nodes: what they hold one step later
+    lasts: set[str]  # last steps of values
+
+    def add(self, op: Op, *inputs: str, name: str) -> tuple[str, ...]:
+        """Add a node; returns the names of its outputs."""
+
+    def reshape(self, value: str, shape: Sequence[int], *, name: str) -> str:
+        """Another frame of the same elements."""
 
 
-def starting(emit: Emitter, start: Array | str, shape: Sequence[int], name: str) -> tuple[str, str]:
+def started(emit: Growing, name: str) -> str:
+    """Whether a step is not the first: of one loop alone, as another may run behind it."""
+    (state,) = emit.add(State(np.zeros((), np.float32)), name=f"{name}.started")
+    one = Activate(Activation("affine", alpha=0.0, beta=1.0))
+    emit.feedback[state] = emit.add(one, state, name=f"{name}.started")[0]
+    return emit.add(Cast("bool"), state, name=f"{name}.started")[0]
+
+
+def starting(emit: Growing, start: Array | str, shape: Sequence[int], name: str) -> tuple[str, str]:
     """The value of a State, to be fed, and what is read of it: at the first step what it starts from.
 
     Parameters
@@ -39,10 +51,10 @@ def starting(emit: Emitter, start: Array | str, shape: Sequence[int], name: str)
     (held,) = emit.add(State(fixed.astype(np.float32)), name=name)
     if isinstance(start, np.ndarray):
         return held, held
-    return held, emit.add(Where(), started(emit), held, start, name=f"{name}.read")[0]
+    return held, emit.add(Where(), started(emit, name), held, start, name=f"{name}.read")[0]
 
 
-def looped(emit: Emitter, op: Recurrent, rows: str, starts: Sequence[Array | str], name: str) -> tuple[str, list[str]]:
+def looped(emit: Growing, op: Recurrent, rows: str, starts: Sequence[Array | str], name: str) -> tuple[str, list[str]]:
     """A layer over time for several rows of each frame.
 
     Parameters
@@ -68,7 +80,7 @@ def looped(emit: Emitter, op: Recurrent, rows: str, starts: Sequence[Array | str
         for (kind, size), start in zip(op.carried().items(), starts, strict=True)
     ]
     operands = tuple(f"initial_{kind}" for kind in op.carried())
-    step = op.replace(scan=True, reverse=False, return_sequences=True, operands=operands)
+    step = op.replace(scan=True, reverse=False, return_sequences=True, mask_output="zero", operands=operands)
     single = emit.reshape(x, (1, *emit.specs[x].shape), name=f"{name}.step")
     y, *ends = emit.add(step, single, *(read for _, read in pairs), name=name)
     emit.feedback.update((held, end) for (held, _), end in zip(pairs, ends, strict=True))
@@ -77,7 +89,7 @@ def looped(emit: Emitter, op: Recurrent, rows: str, starts: Sequence[Array | str
     return (emit.add(Reverse(), y, name=name)[0] if op.reverse else y), finals
 
 
-def last_of(emit: Emitter, value: str, *, name: str, reverse: bool = False) -> str:
+def last_of(emit: Growing, value: str, *, name: str, reverse: bool = False) -> str:
     """The last step of a value, with `reverse` the first, by a recurrence that keeps nothing: h = x."""
     spec = emit.specs[value]
     n = prod(spec.shape)

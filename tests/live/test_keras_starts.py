@@ -1,0 +1,70 @@
+"""Keras layers over time that start from a value, and the states in which they end: beside Keras."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from keras_live_cases import keras
+
+import fastgru
+
+L = keras.layers
+RNG = np.random.default_rng(2)
+CLASSES = {"SimpleRNN": 1, "GRU": 1, "LSTM": 2}
+
+
+def f(*shape: int) -> np.ndarray:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+def same(net, *given: np.ndarray) -> fastgru.Model:
+    """Convert a model, and compare all its outputs."""
+    model = fastgru.convert(net)
+    alone = len(given) == 1
+    got, expected = model(given[0] if alone else given), net(given[0] if alone else list(given))
+    got = got if isinstance(got, tuple) else (got,)
+    expected = expected if isinstance(expected, list | tuple) else [expected]
+    for y, wanted in zip(got, expected, strict=True):
+        wanted = keras.ops.convert_to_numpy(wanted)
+        assert y.shape == wanted.shape
+        assert np.abs(y - wanted).max() <= 1e-5
+    return model
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_layer_that_starts_from_a_computed_value(name, sequences, backward):
+    x, c = keras.Input((None, 2)), keras.Input((5,))
+    starts = [L.Dense(4)(c) for _ in range(CLASSES[name])]
+    layer = getattr(L, name)(4, return_sequences=sequences, return_state=True, go_backwards=backward)
+    same(keras.Model([x, c], layer(x, initial_state=starts if len(starts) > 1 else starts[0])), f(2, 9, 2), f(2, 5))
+
+
+def test_both_directions_start_from_computed_values():
+    x, c = keras.Input((None, 2)), keras.Input((5,))
+    layer = L.Bidirectional(L.LSTM(4, return_sequences=True))
+    same(keras.Model([x, c], layer(x, initial_state=[L.Dense(4)(c) for _ in range(4)])), f(2, 9, 2), f(2, 5))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_all_states_in_which_a_layer_ends(name):
+    x = keras.Input((None, 3))
+    _, *ends = getattr(L, name)(4, return_state=True)(x)
+    model = same(keras.Model(x, ends), f(2, 9, 3))
+    assert len(model.graph.outputs) == CLASSES[name]
+
+
+def test_a_decoder_starts_from_the_ends_of_an_encoder_over_the_same_steps():
+    x, z = keras.Input((None, 3)), keras.Input((None, 2))
+    _, h, c = L.LSTM(4, return_state=True)(x)
+    same(keras.Model([x, z], L.LSTM(4, return_sequences=True)(z, initial_state=[h, c])), f(2, 9, 3), f(2, 9, 2))
+
+
+def test_a_layer_that_starts_from_a_value_goes_on_in_a_stream():
+    x, c = keras.Input((None, 2)), keras.Input((5,))
+    net = keras.Model([x, c], L.GRU(4, return_sequences=True)(x, initial_state=L.Dense(4)(c)))
+    model, given, start = fastgru.convert(net), f(1, 11, 2), f(1, 5)
+    stream, whole = model.stream(), model((given, start))[0]
+    for row, y in zip(given[0], whole, strict=True):
+        assert np.array_equal(stream.step((row, start[0])), y)
