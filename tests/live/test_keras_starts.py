@@ -68,3 +68,33 @@ def test_a_layer_that_starts_from_a_value_goes_on_in_a_stream():
     stream, whole = model.stream(), model((given, start))[0]
     for row, y in zip(given[0], whole, strict=True):
         assert np.array_equal(stream.step((row, start[0])), y)
+
+
+def decoder(name: str, order: slice = slice(None)):
+    """A step of a decoder: a layer's states are inputs, and outputs beside what a head makes."""
+    x, states = keras.Input((None, 3), name="x"), [keras.Input((4,), name=f"s{i}") for i in range(CLASSES[name])]
+    layer = getattr(L, name)(4, return_sequences=True, return_state=True, name="cell")
+    y, *ends = layer(x, initial_state=states if len(states) > 1 else states[0])
+    return keras.Model([x, *states], [L.Dense(2, name="head")(y), *ends[order]])
+
+
+@pytest.mark.parametrize("form", ["live", "keras", "h5"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_states_that_a_model_takes_and_gives_are_held_by_their_layer(name, form, tmp_path):
+    net, source = decoder(name), None
+    if form != "live":
+        source = tmp_path / f"decoder.{form}"
+        net.save(source)
+    model, x = fastgru.convert(source or net), f(1, 7, 3)
+    assert (list(model.graph.inputs), len(model.graph.outputs), model.graph.has_state_nodes()) == (["x"], 1, False)
+    assert "are held by layer cell" in model.provenance["notes"]
+    stream, states = model.stream(), [np.zeros((1, 4), np.float32)] * CLASSES[name]
+    for t in range(7):
+        y, *states = map(keras.ops.convert_to_numpy, net([x[:, t : t + 1], *states]))
+        assert np.abs(stream.step(x[0, t]) - y[0, 0]).max() <= 1e-5
+
+
+def test_states_stay_inputs_where_one_is_not_given_back():
+    model = fastgru.convert(decoder("LSTM", slice(1)))
+    assert list(model.graph.inputs) == ["x", "s0", "s1"]
+    assert "notes" not in model.provenance

@@ -11,6 +11,7 @@ from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
 from ...graph import Graph, Spec
 from . import custom as keras_custom
+from .held import hold_states
 from .layers import LAYERS, inner_layer, layer_problems
 from .masks import Expression, evaluate, is_mask, makes_mask
 from .masks import steps as steps_mask
@@ -60,7 +61,7 @@ def graph_of(
     ConvertError
         When the model cannot be imported faithfully; every layer that is not supported is listed.
     """
-    work = program(as_model(model))
+    work, held = hold_states(program(as_model(model)))
     custom = dict(custom or {})
     _check(work, custom, version)
     shapes = [_shape(work.steps[i].layer) for i in work.inputs]
@@ -69,7 +70,7 @@ def graph_of(
     may = [each.spec(whole=True) != each.spec(whole=False) for _, each in inputs]
     refused: list[ConvertError] = []
     for whole in _choices(may):
-        ctx = Context(version, custom, budget=SPARE + 16 * stored)
+        ctx = Context(version, custom, budget=SPARE + 16 * stored, held=held)
         specs = {i: each.spec(whole=frame) for (i, each), frame in zip(inputs, whole, strict=True)}
         steps = {
             i: each.shape[0] if spec.time else None for (i, each), spec in zip(inputs, specs.values(), strict=True)
@@ -185,6 +186,9 @@ def _build(
     for number, step in enumerate(work.steps):
         layer = step.layer
         if layer.class_name == "InputLayer":
+            if layer.name in ctx.held.inputs:
+                outputs.append([])
+                continue
             if number not in specs:
                 raise ConvertError(f"input {layer.name!r} must be one of input_layers, got one that is not")
             spec = specs[number]

@@ -86,7 +86,7 @@ def _with_config(
     stored = sum(array.nbytes for arrays in weights.values() for array in arrays)
     wrote = Version.of(version)
     graph, ctx = graph_of(config, wrote, lookup(weights), custom=hooks, stored=stored)
-    oracle = FileOracle(path, config, wrote, ctx.seen)
+    oracle = FileOracle(path, config, wrote, ctx.seen, ctx.held)
     return Imported(graph, _provenance(Path(path).name, version, ctx), oracle, oracle.layers, "")
 
 
@@ -94,6 +94,8 @@ def _provenance(name: str, version: Any, ctx: Context | None = None) -> dict[str
     found = {"framework": f"Keras {version}" if isinstance(version, str) else "Keras", "source": name}
     if ctx is not None and ctx.stateful:
         found["stateful"] = ", ".join(ctx.stateful)
+    if ctx is not None and ctx.held.notes:
+        found["notes"] = "; ".join(ctx.held.notes)
     return found
 
 

@@ -38,7 +38,7 @@ class _Inside(Oracle):
     """The outputs of calls in place of the model's own."""
 
     def __init__(self, oracle: Oracle, seen: Sequence[Seen]) -> None:
-        super().__init__(oracle.keras, oracle.model)
+        super().__init__(oracle.keras, oracle.model, oracle.held)
         self.seen = seen
         self.found: list[Seen] = []
         self.kinds: dict[Trail, str] = {}

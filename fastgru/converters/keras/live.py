@@ -52,7 +52,9 @@ def import_model(model: Any, like: Sequence[Like] | None = None, custom: Mapping
     provenance = {"framework": f"Keras {keras.version()}", "source": kind, "backend": keras.config.backend()}
     if ctx.stateful:
         provenance["stateful"] = ", ".join(ctx.stateful)
-    oracle = Oracle(keras, model)
+    if ctx.held.notes:
+        provenance["notes"] = "; ".join(ctx.held.notes)
+    oracle = Oracle(keras, model, ctx.held)
     return Imported(graph, provenance, oracle, Layers(oracle, ctx.seen), "")
 
 

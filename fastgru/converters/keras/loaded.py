@@ -16,7 +16,7 @@ from ...errors import OracleError
 from .. import LayerOutput
 from .inside import Layers
 from .oracle import Oracle
-from .values import Array, Seen, Version
+from .values import Array, Held, Seen, Version
 
 MAJOR = 3
 BACKENDS = (
@@ -43,12 +43,15 @@ class FileOracle:
         Of the Keras that wrote it.
     seen : sequence of Seen
         As for `Layers`.
+    held : Held
+        What of its inputs and outputs layers hold.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], config: dict[str, Any], version: Version, seen: Sequence[Seen]
+        self, path: str | os.PathLike[str], config: dict[str, Any], version: Version, seen: Sequence[Seen], held: Held
     ) -> None:
         self.path, self.config, self.version, self.seen = os.fspath(path), config, version, seen
+        self.held = held
         self._loaded: Oracle | None = None
 
     def __call__(self, x: Any) -> tuple[Array, ...]:
@@ -102,7 +105,7 @@ class FileOracle:
         changed = next(_changed(self.config, own), None)
         if changed:  # Keras 3.15 takes the first of several axes in HDF5 files
             raise OracleError(f"Keras does not load it as it is: {changed}")
-        return Oracle(keras, model)
+        return Oracle(keras, model, self.held)
 
 
 def _foreign(config: dict[str, Any]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..damage import asking
-from .values import Array
+from .values import Array, Held
 
 
 class Oracle:
@@ -19,8 +19,8 @@ class Oracle:
     `call`, which does not check it.
     """
 
-    def __init__(self, keras: Any, model: Any) -> None:
-        self.keras, self.model = keras, model
+    def __init__(self, keras: Any, model: Any, held: Held) -> None:
+        self.keras, self.model, self.held = keras, model, held
 
     def __call__(self, x: Any) -> tuple[Array, ...]:
         arrays = self._arrays(x)
@@ -34,9 +34,17 @@ class Oracle:
 
     def _arrays(self, x: Any) -> list[Array]:
         """The inputs in the order of the model's."""
-        if not isinstance(x, Mapping):
-            return [np.asarray(a) for a in (x if isinstance(x, tuple | list) else [x])]
-        return [np.asarray(x[t._keras_history.operation.name]) for t in self.model.inputs]
+        names = [t._keras_history.operation.name for t in self.model.inputs]
+        own = [name for name in names if name not in self.held.inputs]
+        if isinstance(x, Mapping):
+            found = {name: np.asarray(x[name]) for name in own}
+        else:
+            found = dict(zip(own, map(np.asarray, x if isinstance(x, tuple | list) else [x]), strict=True))
+        rows = len(next(iter(found.values())))
+        return [
+            found[n] if n in found else np.zeros((rows, *t.shape[1:]), np.float32)
+            for n, t in zip(names, self.model.inputs, strict=True)
+        ]
 
     def _run(self, arrays: list[Array]) -> tuple[Array, ...]:
         structure = getattr(self.model, "_inputs_struct", None)
@@ -60,7 +68,7 @@ class Oracle:
             tensors = self.keras.tree.map_structure(self.keras.ops.convert_to_tensor, given)
             outputs = self.model.call(tensors, training=False)
         flat: list[Any] = self.keras.tree.flatten(outputs)
-        return flat
+        return flat if self.held.outputs is None else [flat[i] for i in self.held.outputs]
 
     def _reset(self) -> None:
         for layer in self.model._flatten_layers():

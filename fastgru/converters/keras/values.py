@@ -226,6 +226,23 @@ class Seen(NamedTuple):
     value: str
 
 
+class Held(NamedTuple):
+    """What of a model's inputs and outputs layers hold.
+
+    Attributes
+    ----------
+    inputs : frozenset of str
+        Names of the inputs.
+    outputs : tuple of int, optional
+        The places of the outputs that stay; None where all do.
+    notes : tuple of str
+    """
+
+    inputs: frozenset[str] = frozenset()
+    outputs: tuple[int, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
 @dataclass
 class Context:
     """What converting one layer needs to know of the model."""
@@ -237,6 +254,7 @@ class Context:
     masks: dict[tuple[str, float, bool], Value] = field(default_factory=dict)
     budget: int = SPARE  # bytes that ops may take
     seen: list[Seen] = field(default_factory=list)
+    held: Held = field(default_factory=Held)
     feedback: dict[str, str] = field(default_factory=dict)  # values of State nodes: what they hold one step later
     state_specs: dict[str, Spec] = field(default_factory=dict)  # of values that only State nodes need
 
