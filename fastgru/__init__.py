@@ -95,8 +95,8 @@ def convert(
     Raises
     ------
     ConvertError
-        When anything in the source is not understood, naming it; when the import does not compute what the source
-        does: `fastgru.comparison.compare` shows in which layer.
+        When anything in the source is not understood, naming it; when the import, or the engine that runs it, does
+        not compute what the source does: `fastgru.comparison.compare` shows in which layer.
     GraphError, ValueError
         When `precision` or `activations` does not fit; see `Model.quantize`.
     """
@@ -118,6 +118,7 @@ def convert(
         test = selftest.make(graph, None, provenance, dtype=dtype)
         provenance = {**provenance, "unchecked": str(why)}
     model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=provenance, self_test=test)
+    selftest.check_engine(model)
     if precision is None and activations is None:
         return model
     return model.quantize(precision, activations=activations)

@@ -258,18 +258,11 @@ def replay(model: Runnable) -> Report:
     VerificationError
         When the model has no self-test, or its outputs have other shapes than the stored ones.
     """
-    test = model.self_test
-    if test is None:
-        raise VerificationError("model must have a stored self-test, got none")
+    test, got = _run(model)
     try:
-        result = model(each(test.input, lambda _, a: _as_dtype(a, model.dtype) if a.dtype.kind == "f" else a))
         exact = outputs_of(model.graph, test.input)
     except ValueError as error:
         raise VerificationError(f"input of the self-test must be one that the model takes, got: {error}") from error
-    got = [_as_float(y) for y in (result if isinstance(result, tuple) else (result,))]
-    shapes = [y.shape for y in got], [y.shape for y in test.outputs]
-    if shapes[0] != shapes[1]:
-        raise VerificationError(f"outputs of the model must have shapes {shapes[1]}, got {shapes[0]}")
     floors = [max(FLOORS[model.dtype], FLOORS[str(y.dtype)]) for y in test.outputs]
     base = tolerances(model.graph, test.input, exact, floors)
     with np.errstate(invalid="ignore"):  # of infinities the difference is NaN, which no tolerance allows
@@ -284,6 +277,38 @@ def replay(model: Runnable) -> Report:
             for name, e in zip(model.graph.outputs, errors, strict=True)
         ),
     )
+
+
+def _run(model: Runnable) -> tuple[SelfTest, list[Array]]:
+    """The self-test of a model, and what the model gives for its input."""
+    test = model.self_test
+    if test is None:
+        raise VerificationError("model must have a stored self-test, got none")
+    try:
+        result = model(each(test.input, lambda _, a: _as_dtype(a, model.dtype) if a.dtype.kind == "f" else a))
+    except ValueError as error:
+        raise VerificationError(f"input of the self-test must be one that the model takes, got: {error}") from error
+    got = [_as_float(y) for y in (result if isinstance(result, tuple) else (result,))]
+    shapes = [y.shape for y in got], [y.shape for y in test.outputs]
+    if shapes[0] != shapes[1]:
+        raise VerificationError(f"outputs of the model must have shapes {shapes[1]}, got {shapes[0]}")
+    return test, got
+
+
+def check_engine(model: Runnable) -> None:
+    """Raise ConvertError unless the engine computes what the self-test of a model that is being imported says.
+
+    Only where it is not within the floor of every output does the reference run again, to say what may be allowed.
+    """
+    test, got = _run(model)
+    floors = [max(FLOORS[model.dtype], FLOORS[str(y.dtype)]) for y in test.outputs]
+    with np.errstate(invalid="ignore"):
+        near = all(
+            np.abs(a - b).max(initial=0.0) <= floor * max(1.0, float(np.abs(b).max(initial=0.0)))
+            for a, b, floor in zip(got, test.outputs, floors, strict=True)
+        )
+    if not near and not (report := replay(model)).ok:
+        raise ConvertError(f"engine must compute what the graph does, please report it: {report}")
 
 
 def verify(model: Runnable) -> Report:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from importlib.resources import files
 
 import numpy as np
 import pytest
 from cells import CELLS, make_cell
 from tensor_graphs import every_frame_op
 
+import fastgru
 from fastgru import Model, _tolerances, reference, selftest
 from fastgru import graph as g
 from fastgru.errors import ConvertError, VerificationError
@@ -29,6 +31,7 @@ from fastgru.graph import (
     Unary,
     chain,
 )
+from fastgru.layers import like
 
 FRAMEWORK = {"framework": "torch 9.9"}
 
@@ -325,3 +328,13 @@ def test_a_self_test_and_a_model_show_shapes_not_arrays():
     assert {name: str(spec) for name, spec in model.outputs.items()} == {"dense": "(B, T, 2) float"}
     with pytest.raises(AttributeError):
         model.inputs = {}
+
+
+def test_an_engine_that_computes_otherwise_is_not_imported(monkeypatch):
+    message = r"engine must compute what the graph does, please report it: .* error 0\.001"
+    call = Model.__call__
+    source, layers = files("fastgru.data") / "pulse.pt", [like(GRU), like(Dense)]
+    assert fastgru.convert(source, like=layers).self_test is not None
+    monkeypatch.setattr(Model, "__call__", lambda self, x, **options: call(self, x, **options) + 1e-3)
+    with pytest.raises(ConvertError, match=message):
+        fastgru.convert(source, like=layers)
