@@ -208,12 +208,42 @@ def two_results(s, x):
     return torch.stack(hs, 1) + torch.stack(cs, 1)
 
 
+def the_state_before_each_step(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        out.append(h)
+        h = s.gru(x[:, t], h)
+    return s.narrow(torch.stack(out, 1))
+
+
+def a_window_of_steps(s, x):
+    window, out = x.new_zeros(x.shape[0], 3, F), []
+    for t in range(x.shape[1]):
+        window = torch.cat([window[:, 1:], x[:, t : t + 1]], 1)
+        out.append(s.x(window.sum(1)))
+    return torch.stack(out, 1)
+
+
+def one_loop_behind_the_end_of_another(s, x):
+    h = s.zeros(x)
+    for t in range(x.shape[1]):
+        h = torch.tanh(s.norm(s.x(x[:, t])) + s.u * h)
+    out = []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
 FORWARDS = [
     stacked, with_cell_state, without_an_initial_state, time_first, layers_within_a_step, one_layer_behind_the_other,
     joined_by_cat, written_in_place, last_step_alone, backward, both_ways, whole_layer_on_each_step, learnt_start,
     its_last_output_read_again, own_cell, gate_of_the_input_alone, between_layers, of_fewer_steps, two_results,
+    the_state_before_each_step, a_window_of_steps, one_loop_behind_the_end_of_another,
 ]  # fmt: skip
-WHOLE = (last_step_alone, backward, both_ways, between_layers, of_fewer_steps)
+WHOLE = (
+    last_step_alone, backward, both_ways, between_layers, of_fewer_steps, one_loop_behind_the_end_of_another,
+)  # fmt: skip
 
 
 def module(forward) -> nn.Module:
@@ -356,6 +386,20 @@ def test_a_loop_is_not_written_out_for_the_steps_of_an_example_unless_asked_for(
     with pytest.raises(ConvertError, match=r"loop must read .*; with x \(B, 10, 5\) the model would run over a fixed"):
         fastgru.convert(net, example_inputs=x)
     close(fastgru.convert(net, example_inputs=x, axes={"x": ("B", None, None)})(x.numpy()), net(x))
+
+
+def test_a_loop_of_a_fixed_number_of_steps_is_written_out():
+    def forward(s, x):
+        h, y, out = s.x(x[:, -1]), x[:, -1], []
+        for _ in range(5):
+            h = s.gru(y, h)
+            y = s.narrow(h)
+            out.append(y)
+        return torch.stack(out, 1)
+
+    net, x = module(forward), torch.randn(2, 10, F)
+    model = fastgru.convert(net, example_inputs=x)
+    close(model(x.numpy()), net(x))
 
 
 def test_the_module_is_left_as_it_was():

@@ -174,6 +174,7 @@ def import_program(
             f"{named('example_inputs')} must have one number of rows and one of steps, got others: give "
             f"{option('axes')}"
         )
+    loops = False  # whether a layout failed whose time the module counts to
     for layout in layouts:
         stage = 0
         try:
@@ -185,6 +186,7 @@ def import_program(
             guess = Guess(source, layout, made, translate(made, states))
         except (ConvertError, GraphError) as error:
             reached = stage + (made.reached if stage == 2 else 0)
+            loops |= stage == 2 and isinstance(made, ExportedProgram) and bool(made.lengths)
             axes_tried = f"axes: {source.shown(layout)}"
             text = f"{error}\n{axes_tried}" if "\n" in str(error) else f"{error} ({axes_tried})"
             failures.append((reached, ConvertError(text)))
@@ -195,7 +197,7 @@ def import_program(
     best = min(found, key=Guess.rank, default=None)
     if best is None:
         raise max(failures, key=lambda failure: failure[0])[1]
-    if best.repeats_weights():
+    if loops and best.repeats_weights():
         raise ConvertError(best.refusal(failures))
     return _imported(best, fresh)
 

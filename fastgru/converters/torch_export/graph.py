@@ -17,7 +17,7 @@ from .build import Input
 from .call import Call, Session, kind_of
 from .counting import STACKED
 from .dispatch import Dispatcher, Missing, from_torch
-from .loop_body import Body, Step, order_of
+from .loop_body import Body, Step, all_steps
 from .sizes import Sizes
 from .unrolled import Loop, find, simplify
 
@@ -192,16 +192,11 @@ class Interpreter:
 
     def stacked(self, node: fx.Node) -> Any:
         """What a loop made at all its steps."""
-        items, dim, _ = node.args
-        steps = [self.values.get(item) for item in items]  # type: ignore[union-attr, arg-type]
+        items: Any = node.args[0]
+        steps = [self.values.get(item) for item in items]
         causes = [s for s in steps if isinstance(s, Missing)]
-        backward = order_of(steps)
         try:
-            if causes:
-                return causes[0]
-            if backward is None:
-                raise ConvertError("what is joined must be one value of every step, in order, got others")
-            return steps[0].body.joined(steps[0].call, dim, backward)  # type: ignore[union-attr]
+            return causes[0] if causes else all_steps(items, steps, int(node.args[1]))  # type: ignore[arg-type]
         except (ConvertError, GraphError) as error:
             return self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
 

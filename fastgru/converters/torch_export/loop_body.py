@@ -179,12 +179,11 @@ class Body:
 
     # What the loop gives ---------------------------------------------------------------------------
 
-    def joined(self, call: int, dim: int, backward: bool) -> Tensor | Unavailable:
-        """What a call makes at all steps, along an axis of time."""
-        made = self.made[call]
+    def joined(self, made: Any, dim: int, backward: bool) -> Tensor | Unavailable:
+        """What is made at each step, along an axis of time."""
         if isinstance(made, Unavailable):
             return made
-        x = self.call.timed(self.call.tensor(self.made[call]))
+        x = self.call.timed(self.call.tensor(made))
         if over_time(x):
             raise ConvertError("loop must join one step at each step, got whole sequences")
         if not isinstance(self.length, Dim) or self.length.factor != 1 or len(self.length.symbols) != 1:
@@ -201,11 +200,7 @@ class Body:
         if isinstance(made, Written):
             if step.number != last:
                 return Unavailable("sequence that a loop writes must be read behind it alone")
-            self.made[step.call] = made.step
-            try:
-                return self.joined(step.call, made.dim % (made.step.rank + 1), made.backward)
-            finally:
-                self.made[step.call] = made
+            return self.joined(made.step, made.dim % (made.step.rank + 1), made.backward)
         if not isinstance(made, Tensor) or over_time(made) or not made.spec.time:
             return made
         if step.number != last:
@@ -218,12 +213,29 @@ def over_time(x: Tensor) -> bool:
     return any(isinstance(a, str) and is_time(a) for axis in x.axes for a in axis)
 
 
-def order_of(steps: Sequence[Any]) -> bool | None:
-    """Whether steps of one call of a loop come backward; None where they are not all of them, in order."""
-    if not all(isinstance(s, Step) for s in steps):
-        return None
-    numbers = [s.number for s in steps]
-    if len({(id(s.body), s.call) for s in steps}) > 1 or len(steps) != len(steps[0].body.loop.steps):
-        return None
-    forward = list(range(len(steps)))
-    return False if numbers == forward else True if numbers == forward[::-1] else None
+def all_steps(nodes: Sequence[fx.Node], values: Sequence[Any], dim: int) -> Any:
+    """What a loop made, one value for each step, along an axis of time.
+
+    Either what a call made at all steps, in order or from the last one back, or what it had made before each: then
+    what it starts from comes first.
+
+    Raises
+    ------
+    ConvertError
+        When the values are others.
+    """
+    own = [v for v in values[1:] if isinstance(v, Step)]
+    count = len(values)
+    one = len(own) == count - 1 and len({(id(s.body), s.call) for s in own}) == 1
+    if one and count == len(own[0].body.loop.steps):
+        body, call = own[0].body, own[0].call
+        numbers = [s.number for s in own]
+        first = values[0]
+        if isinstance(first, Step) and (first.body, first.call) == (body, call):
+            order = [first.number, *numbers]
+            if order in (list(range(count)), list(range(count))[::-1]):
+                return body.joined(body.made[call], dim, order[0] > 0)
+        before = body.states.get(Previous(call, nodes[0]))
+        if before is not None and numbers == list(range(count - 1)):
+            return body.joined(before, dim, False)
+    raise ConvertError("what is joined must be one value of every step, in order, got others")

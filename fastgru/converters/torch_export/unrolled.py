@@ -181,7 +181,7 @@ class _Search:
                 reads = self.references(steps)
                 if reads and any(isinstance(each, Counter | Other) for row in reads for each in row):
                     last = self.last(steps, reads, calls[at + size * whole : at + size * self.count])
-                    return Loop([*steps, last], reads) if any(last) else None
+                    return Loop([*steps, last], reads)
         return None
 
     def references(self, steps: Sequence[Sequence[fx.Node]]) -> list[list[Reference]] | None:
