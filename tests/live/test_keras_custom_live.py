@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from keras_cases import FORWARDS
 from keras_live_cases import QUIET, L, check, dtype, float64, keras
 
+import fastgru
+from fastgru.errors import ConvertError
 from fastgru.graph import Constant
-from fastgru.layers import Dense, Multiply
+from fastgru.layers import Activate, Add, Dense, Multiply
 
 pytestmark = QUIET
 __all__ = ["dtype", "float64"]  # fixtures
@@ -57,3 +60,67 @@ def test_custom_layer(forward, dtype, tmp_path):
     with keras.saving.custom_object_scope({"Squeeze": Squeeze}):
         check(model, tmp_path, forward, dtype, custom={"Squeeze": squeeze})
         check(model, tmp_path, forward, dtype, custom={"squeeze": squeeze, "inner/own": squeeze})
+
+
+# Cells ---------------------------------------------------------------------------------------------
+
+
+class IndependentCell(L.Layer):
+    """relu(x W + u h)"""
+
+    def __init__(self, units, **rest):
+        super().__init__(**rest)
+        self.units = self.state_size = units
+
+    def build(self, shape):
+        self.w = self.add_weight(shape=(shape[-1], self.units), name="w")
+        self.u = self.add_weight(shape=(self.units,), name="u")
+
+    def call(self, x, states):
+        h = keras.ops.relu(keras.ops.matmul(x, self.w) + self.u * states[0])
+        return h, [h]
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def independent(config, weights):
+    w, u = weights
+
+    def build(builder, x):
+        h = builder.state(np.zeros(config["units"]))
+        kept = builder.add(Multiply(), h, builder.add(Constant(u)))
+        new = builder.add(Activate("relu"), builder.add(Add(), builder.add(Dense(w.T), x), kept))
+        builder.feed(h, new)
+        return new
+
+    return build
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+def test_a_cell_of_the_users_own_runs_over_time(sequences):
+    x = keras.Input((None, 3))
+    net = keras.Model(x, L.Dense(2)(L.RNN(IndependentCell(4), return_sequences=sequences, name="rnn")(x)))
+    model = fastgru.convert(net, custom={"IndependentCell": independent})
+    given = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(np.float32)
+    whole = model(given)
+    assert np.abs(whole - keras.ops.convert_to_numpy(net(given))).max() <= 1e-6
+    if sequences:
+        stream = model.stream()
+        assert all(np.array_equal(stream.step(row), y) for row, y in zip(given[0], whole[0], strict=True))
+
+
+def test_an_unknown_cell_names_the_way_on():
+    x = keras.Input((None, 3))
+    net = keras.Model(x, L.RNN(IndependentCell(4))(x))
+    with pytest.raises(ConvertError, match=r"or have a function by custom=\{'IndependentCell': function\} that builds"):
+        fastgru.convert(net)
+
+
+@pytest.mark.parametrize("key", ["return_state", "go_backwards", "stateful"])
+def test_a_cell_of_the_users_own_runs_forward_from_its_own_start(key):
+    x = keras.Input((None, 3), batch_size=2)
+    y = L.RNN(IndependentCell(4), return_sequences=True, **{key: True})(x)
+    net = keras.Model(x, y[0] if key == "return_state" else y)
+    with pytest.raises(ConvertError, match=f"{key} of layer 'rnn.*' .* must be False with a cell of custom, got True"):
+        fastgru.convert(net, custom={"IndependentCell": independent})

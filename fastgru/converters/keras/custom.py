@@ -30,6 +30,26 @@ Squeeze and excitation, x * sigmoid(up relu(down x)), in a model of one such lay
 >>> graph_of(model, Version.of("3.0"), lambda layer: arrays, custom={"SqueezeLayer": squeeze})[0]
 Graph([squeeze.dense: Dense, squeeze.dense_1: Dense, squeeze.multiply: Multiply])
 
+A cell of the user's own in an ``RNN`` is known by its class. Its function gets the config and the arrays of the cell,
+and builds one step: `Builder.state` holds a value from step to step, `Builder.feed` says what it holds next.
+
+>>> from fastgru.graph import Constant
+>>> from fastgru.layers import Activate, Add
+>>> def cell(config, weights):
+...     kernel, decay = weights
+...     def build(builder, x):
+...         h = builder.state(np.zeros(2))
+...         kept = builder.add(Multiply(), h, builder.add(Constant(decay)))
+...         new = builder.add(Activate("relu"), builder.add(Add(), builder.add(Dense(kernel.T), x), kept))
+...         builder.feed(h, new)
+...         return new
+...     return build
+>>> layers[1] = {"class_name": "RNN", "config": {"name": "rnn", "cell": {"class_name": "Decay", "config": {}},
+...     "return_sequences": True}}
+>>> arrays = [np.ones((4, 2)), np.full(2, 0.5)]
+>>> graph_of(model, Version.of("3.0"), lambda layer: arrays, custom={"Decay": cell})[0].has_state_nodes()
+True
+
 A mask on the input of such a layer is lost, as in Keras unless the class says otherwise; that a later layer needs it is
 an error.
 """
@@ -39,10 +59,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from ..._hints import named
 from ...errors import ConvertError, GraphError
-from ...graph import MERGE_OPS, Activate, Activation, Bidirectional, Op, Spec
-from .values import UNKNOWN_MASK, Array, Context, Layer, Value, shortened
+from ...graph import MERGE_OPS, Activate, Activation, Bidirectional, Op, Spec, State
+from .starts import last
+from .values import UNKNOWN_MASK, Array, Context, Layer, Value, as_layer, shortened
 
 Hook = Callable[..., Any]
 EXPECTED = "a layer of fastgru.layers, a list of them, or a function of a builder and the values it reads"
@@ -76,8 +99,16 @@ def hook(ctx: Context, *names: str | None) -> Hook | None:
 
 
 def names_of(layer: Layer) -> tuple[str, ...]:
-    """What `custom` may call a layer by: its name, or that of its class."""
-    return layer.name, layer.path[-1] if layer.path else layer.name, layer.class_name
+    """What `custom` may call a layer by: its name, that of its class, or of the class of the cell inside."""
+    own = layer.name, layer.path[-1] if layer.path else layer.name, layer.class_name
+    cell = own_cell(layer)
+    return own if cell is None else (*own, cell.class_name)
+
+
+def own_cell(layer: Layer) -> Layer | None:
+    """The cell inside an RNN."""
+    cell = layer.config.get("cell") if layer.class_name == "RNN" else None
+    return as_layer(cell, where=f"cell of {layer}") if isinstance(cell, dict) and "class_name" in cell else None
 
 
 class Builder:
@@ -105,6 +136,14 @@ class Builder:
         self._values |= {x.name: x for x in values}
         return tuple(x.name for x in values)
 
+    def state(self, initial: Any, name: str | None = None) -> str:
+        """Add a value that is kept from step to step, `initial` before the first; `feed` says what it becomes."""
+        return self.add(State(np.asarray(initial, np.float32)), name=name)
+
+    def feed(self, state: str, value: str) -> None:
+        """Say what a value of `state` is at the next step."""
+        self._ctx.feedback[self._value(state).name] = self._value(value).name
+
     def _value(self, name: Any) -> Value:
         if not isinstance(name, str) or name not in self._values:
             known = ", ".join(self._values)
@@ -124,7 +163,29 @@ def convert(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context
     if function is None:
         raise ConvertError(f"{layer} must have a function in {named('custom')}, got none")
     mask = UNKNOWN_MASK if any(x.mask is not None for x in inputs) else None
+    cell = own_cell(layer)
+    if cell is not None and function is ctx.custom.get(cell.class_name):
+        return [_of_cell(layer, cell, function, arrays, inputs, ctx).masked(mask)]
     return [x.masked(mask) for x in _run(layer, function, (layer.config, arrays), inputs, ctx)]
+
+
+def _of_cell(
+    layer: Layer, cell: Layer, function: Hook, arrays: list[Array], inputs: list[Value], ctx: Context
+) -> Value:
+    """An RNN whose cell `custom` knows: a step of it, at every step of the model's time."""
+    given = {"return_state": False, "go_backwards": False, "initial_state": None, "stateful": False}
+    for key, usual in given.items():
+        got = layer.call.get(key) if key == "initial_state" else layer.config.get(key, usual)
+        if got != usual:
+            raise ConvertError(
+                f"{key} of {layer} must be {usual} with a cell of {named('custom')}, got {shortened(got)}"
+            )
+    if len(inputs) != 1 or not inputs[0].timed:
+        raise ConvertError(f"{layer} with a cell of {named('custom')} must read one sequence over the model's time")
+    y, *others = _run(layer, function, (cell.config, arrays), inputs, ctx)
+    if others:
+        raise ConvertError(f"custom function of the cell of {layer} must give one value, got {1 + len(others)}")
+    return y if layer.flag("return_sequences", default=False) else last(y, ctx, layer.name)
 
 
 def activation(layer: Layer, name: str, x: Value, ctx: Context) -> Value:

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..._hints import either
 from ...errors import ConvertError
 from ...graph import MERGE_OPS, Recurrent, Reshape, Reverse, Slice
 from .cells import CELLS, INSIDE_RNN, RECURRENT, cells_of, directions
@@ -44,7 +45,11 @@ def problems(layer: Layer) -> list[str]:
     found = []
     for cell in cells_of(layer) if layer.class_name == "RNN" else []:
         if cell.class_name not in INSIDE_RNN:
-            found.append(f"cell of {layer} must be one of {', '.join(INSIDE_RNN)}, got {cell.class_name}")
+            way = either(f"custom={{{cell.class_name!r}: function}}", f"--custom {cell.class_name}=module:function")
+            found.append(
+                f"cell of {layer} must be one of {', '.join(INSIDE_RNN)}, or have a function by {way} that builds a "
+                f"step of it, got {cell.class_name}"
+            )
         else:
             found += CELL_ROW.problems(cell)
     if layer.class_name == "RNN" and len(cells_of(layer)) > 1:

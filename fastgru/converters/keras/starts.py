@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...graph import Op, Recurrent, Reshape, Spec
-from ..tensors.recurrence import looped
+from ..tensors.recurrence import last_of, looped
 from .values import Array, Context, Value
 
 
@@ -47,3 +47,9 @@ def started(op: Recurrent, x: Value, states: Sequence[Value], ctx: Context, name
     flat = [growing.reshape(v, growing.specs[v].shape[1:], name=f"{name}.flat") for v in (y, *finals)]
     values = [growing.known[v] for v in flat]
     return values[0], values[1:]
+
+
+def last(x: Value, ctx: Context, name: str) -> Value:
+    """The last step of a value that a State has a part in."""
+    growing = _Growing(ctx, [x])
+    return growing.known[last_of(growing, x.name, name=f"{name}.last")]

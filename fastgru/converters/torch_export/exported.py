@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils import _pytree as pytree
 
-from ..._hints import named, option
+from ..._hints import either, named, option
 from ...errors import ConvertError, GraphError
 from .. import Imported
 from ..tensors.values import TIME
@@ -154,10 +154,12 @@ class Guess:
 
     def refusal(self, failures: Sequence[tuple[int, ConvertError]]) -> str:
         """Why no layout is taken: the reason of the one that came farthest, and how to have this one."""
-        reason = max(failures, key=lambda failure: failure[0])[1] if failures else "no layout keeps weights once"
+        reason = max(failures, key=lambda failure: failure[0])[1]
+        words = (f"--axes {name}={','.join(n or '-' for n in labels)}" for name, labels in self.layout.items())
+        asked = either(f"axes={self.layout}", " ".join(words))
         return (
             f"{reason}; with {self.source.shown(self.layout)} the model would run over a fixed number of steps and "
-            f"hold its weights once for each: {named('axes')}={self.layout} asks for that"
+            f"hold its weights once for each: {asked} asks for that"
         )
 
 
