@@ -106,10 +106,10 @@ def test_a_wrong_layer_is_found(build: Any, options: Any, layer: str, monkeypatc
     assert {row.name for row in found.rows if row.new > 1e-3} == {layer}
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("loop of")])
 def test_exported_programs(name: str) -> None:
-    """Every call of every case, also where a program is run step by step."""
-    found = test_torch_export.imported(CASES[name])
+    """Every call of every case, also where a program is run step by step; loops are checked as a whole."""
+    found = test_torch_export.imported(name)
     x = selftest.make_input(found.graph)
     rows = comparison._rows(found, canonical(found.graph), comparison._told(found, x), x, "float64", None)
     assert rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 from typing import Any
@@ -41,15 +42,17 @@ def build(case: Any) -> Any:
     return module
 
 
-def imported(case: Any) -> Imported:
-    """The module, imported."""
+@functools.cache
+def imported(name: str) -> Imported:
+    """The module of a case, imported; once for all tests, as it takes a second."""
+    case = CASES[name]
     return to_graph(build(case), example_inputs=in_double(case.examples()), **case.given)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_modules(name: str) -> None:
     case = CASES[name]
-    found = imported(case)
+    found = imported(name)
     x = selftest.make_input(found.graph)
     expected = found.oracle(x)
     for forward in (run_reference, run_engine64):
@@ -80,11 +83,11 @@ def test_float32_modules_stay_float32() -> None:
 
 
 def test_names_are_the_layers_paths() -> None:
-    graph = imported(CASES["conv1d and both directions"]).graph
+    graph = imported("conv1d and both directions").graph
     names = [f"gru.l{k}{way}" for k in (0, 1) for way in (".forward", ".backward", "")]
     assert [node.name for node in graph.nodes] == ["conv", "norm", "relu", *names, "fc"]
     assert graph.outputs == ("fc",)
-    assert imported(CASES["several outputs by name"]).graph.outputs == ("y", "best", "most", "log")
+    assert imported("several outputs by name").graph.outputs == ("y", "best", "most", "log")
 
 
 def test_chains_are_walked_all_the_same() -> None:
@@ -122,7 +125,7 @@ def test_axes_are_the_modules_own() -> None:
 def test_states_are_the_streams(name: str) -> None:
     """Chunk by chunk the module hands its states on; the graph is given all chunks as one sequence."""
     case = CASES[name]
-    module, graph = build(case).eval(), imported(case).graph
+    module, graph = build(case).eval(), imported(name).graph
     assert list(graph.inputs) == ["x"]
     time = 2 if name.startswith("cache") else 1
     _, *states = in_double(case.examples())
@@ -158,7 +161,7 @@ def test_steps_stream(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["packed", "packed, final states"])
 def test_lengths_are_those_of_a_call(name: str) -> None:
-    module, graph = build(CASES[name]).eval(), imported(CASES[name]).graph
+    module, graph = build(CASES[name]).eval(), imported(name).graph
     assert list(graph.inputs) == ["x"]
     x, lengths = torch.randn(3, 7, 4, dtype=torch.float64), torch.tensor([2, 7, 5])
     with torch.no_grad():
