@@ -11,7 +11,7 @@ import numpy as np
 from ...errors import ConvertError
 from ...graph import Concat, Reverse
 from ..tensors.recurrence import last_of, starting
-from ..tensors.values import BATCH, Dim, Tensor, Unavailable, describe, is_symbolic, is_time
+from ..tensors.values import BATCH, Dim, Tensor, Unavailable, describe, is_symbolic, is_time, over_time
 from ..tensors.views import in_order, renumbered, sliced, view, with_ones, without
 from .call import Call
 
@@ -33,11 +33,6 @@ class Lasting:
 
 
 # Over time: values ---------------------------------------------------------------------------------
-
-
-def over_time(x: Tensor) -> bool:
-    """Whether a tensor has all steps of time; else it is one step, or the same at each."""
-    return any(isinstance(a, str) and is_time(a) for axis in x.axes for a in axis)
 
 
 def refuse_mixed(values: Sequence[Any]) -> None:

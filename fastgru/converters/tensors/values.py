@@ -160,6 +160,11 @@ def is_time(atom: Atom) -> bool:
     return isinstance(atom, str) and atom != BATCH
 
 
+def over_time(x: Tensor) -> bool:
+    """Whether a tensor has all steps of time; else it is one step, or the same at each."""
+    return any(is_time(a) for axis in x.axes for a in axis)
+
+
 def frames_of(axes: Iterable[Axis]) -> list[int]:
     """The frame axes in the order in which ONNX axes name them."""
     return [atom for axis in axes for atom in axis if isinstance(atom, int)]

@@ -155,8 +155,8 @@ class Guess:
     def refusal(self, failures: Sequence[tuple[int, ConvertError]]) -> str:
         """Why no layout is taken: the reason of the one that came farthest, and how to have this one."""
         reason = max(failures, key=lambda failure: failure[0])[1]
-        words = (f"--axes {name}={','.join(n or '-' for n in labels)}" for name, labels in self.layout.items())
-        asked = either(f"axes={self.layout}", " ".join(words))
+        words = (f"{named('axes')} {name}={','.join(n or '-' for n in labels)}" for name, labels in self.layout.items())
+        asked = either(f"{named('axes')}={self.layout}", " ".join(words))
         return (
             f"{reason}; with {self.source.shown(self.layout)} the model would run over a fixed number of steps and "
             f"hold its weights once for each: {asked} asks for that"

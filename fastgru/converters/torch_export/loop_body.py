@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from ...errors import ConvertError
 from ...graph import Reverse
 from ..tensors.recurrence import last_of, starting
-from ..tensors.values import Dim, Size, Tensor, Unavailable, describe, is_time
+from ..tensors.values import Dim, Size, Tensor, Unavailable, describe, over_time
 from .call import Call
 from .dispatch import leaves as leaves_of
 from .unrolled import ATEN, Counter, Loop, Other, Own, Previous, Reference, Same, leaves
@@ -206,11 +206,6 @@ class Body:
         if step.number != last:
             return Unavailable(f"step {step.number} of a loop must be the last one, or be joined to all others")
         return self.call.result(last_of(self.call.emit, made.value, name=self.call.name), made.axes)
-
-
-def over_time(x: Tensor) -> bool:
-    """Whether a tensor has all steps of time; else it is one step, or the same at each."""
-    return any(isinstance(a, str) and is_time(a) for axis in x.axes for a in axis)
 
 
 def all_steps(nodes: Sequence[fx.Node], values: Sequence[Any], dim: int) -> Any:
