@@ -366,3 +366,9 @@ def test_tensors_of_other_libraries_are_read():
     np.testing.assert_allclose(
         Model(LAYERS).with_scaler(layer)(x), Model(LAYERS)((x - [1, 2, 3]) / 2), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-310, 1e-39, np.inf, 1e39])
+def test_a_scale_whose_inverse_float32_cannot_hold_is_refused(scale):
+    with pytest.raises(GraphError, match="scale must be finite in float32 and not zero, as must be 1 / scale"):
+        Scaler(np.zeros(1), np.array([scale]))

@@ -139,8 +139,8 @@ class Scaler(Op):
         largest = np.finfo(np.float32).max
         if not (np.abs(self.mean) <= largest).all():
             found.append("mean must be finite in float32, got a larger number")
-        if not ((self.scale != 0) & (np.abs(self.scale) <= largest)).all():
-            found.append("scale must be finite in float32 and not zero, got another number")
+        if not ((np.abs(self.scale) >= 1 / largest) & (np.abs(self.scale) <= largest)).all():
+            found.append("scale must be finite in float32 and not zero, as must be 1 / scale, got another number")
         try:
             np.broadcast_shapes(self.mean.shape, self.scale.shape)
         except ValueError:
