@@ -127,6 +127,78 @@ def test_a_loop_starts_at_the_end_of_another(isa, threads):
     assert set(graph.not_streamable())
 
 
+def loops_in_a_row(count: int):
+    """As many loops as said, each from the end of the one before, and delays that follow the last one the wrong way."""
+    b = GraphBuilder()
+    x, feedback = b.input("x", Spec((2,))), {}
+    last = None
+    for _ in range(count):
+        held = read = b.add(g.State(np.zeros(2)))
+        if last is not None:
+            begun = b.add(g.State(np.zeros(())))
+            feedback[begun] = b.add(g.Activate(g.Activation("affine", alpha=0.0, beta=1.0)), begun)
+            read = b.add(g.Where(), b.add(g.Cast("bool"), begun), held, last)
+        value = feedback[held] = b.add(g.Activate("tanh"), b.add(g.Add(), x, read))
+        last = b.add(g.RNN(np.eye(2), np.zeros((2, 2)), activation="linear", return_sequences=False), value)
+    delays = [b.add(g.State(np.zeros(2))) for _ in range(400)]
+    feedback.update(zip(delays, [*delays[1:], b.add(g.Add(), x, last)], strict=True))
+    return b.build(value, delays[0], feedback=feedback)
+
+
+def test_loops_one_behind_another_have_a_limit():
+    graph, x = loops_in_a_row(31), np.full((3, 2), 0.5, np.float32)
+    for got, wanted in zip(Model(graph)(x), reference.run(graph, x[None])[0], strict=True):
+        assert np.abs(got - wanted[0]).max() <= 1e-5
+    with pytest.raises(GraphError, match="loops of states must be at most 32 one behind another"):
+        Model(loops_in_a_row(34))
+
+
+def loops_at_random(seed: int):
+    """States, delays and last steps that meet in any way; None where a loop would start at its own end."""
+    rng, b, feedback = np.random.default_rng(seed), GraphBuilder(), {}
+    timed, ends = [b.input("x", Spec((3,)))], []
+    states = [b.add(g.State(rng.normal(size=3))) for _ in range(rng.integers(1, 5))]
+    for _ in range(rng.integers(4, 14)):
+        both = [timed, states, *([ends] if ends else [])]
+        first, second = (str(rng.choice(both[rng.integers(len(both))])) for _ in range(2))
+        if first in ends and second in ends:
+            continue
+        value = b.add(g.Add() if rng.random() < 0.7 else g.Multiply(), first, second)
+        value = b.add(g.Activate("tanh"), b.add(g.Dense(w(3, 3) / 2), value) if rng.random() < 0.4 else value)
+        timed.append(value)
+        if rng.random() < 0.35:
+            last = g.RNN(np.eye(3), np.zeros((3, 3)), activation="linear", return_sequences=False)
+            ends.append(b.add(last, value))
+    feedback = {state: str(rng.choice([*timed, *states])) for state in states}
+    try:
+        return b.build(timed[-1], *(v for v in {*timed[1:-1], *ends} if rng.random() < 0.4), feedback=feedback)
+    except GraphError:
+        return None
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_loops_that_meet_in_any_way_follow_the_reference(seed):
+    graph = loops_at_random(seed)
+    if graph is not None:
+        x = np.random.default_rng(seed).normal(size=(2, 7, 3)).astype(np.float32)
+        for got, wanted in zip(as_tuple(Model(graph)(x)), reference.run(graph, x)[0], strict=True):
+            assert np.abs(got - wanted).max() <= 1e-4
+
+
+def test_a_state_is_read_behind_its_loop():
+    """What loops made is gone when another one runs: a delay of the input, and the state of the loop itself."""
+    b = GraphBuilder()
+    x, h, late = b.input("x", Spec((4,))), b.add(g.State(np.zeros(4))), b.add(g.State(np.ones(4)))
+    value = b.add(g.Activate("tanh"), b.add(g.Add(), x, h, late))
+    last = b.add(g.RNN(np.eye(4), np.zeros((4, 4)), activation="linear", return_sequences=False), value)
+    graph = b.build(
+        b.add(g.Add(), late, last), b.add(g.Dense(w(2, 4)), b.add(g.Multiply(), h, last)), feedback={h: value, late: x}
+    )
+    given = feeds([Spec((4,))])["x0"]
+    for got, wanted in zip(Model(graph)(given), reference.run(graph, given)[0], strict=True):
+        assert np.abs(got - wanted).max() <= TOLERANCE["float32"]
+
+
 def test_a_state_must_not_start_from_its_own_end():
     b = GraphBuilder()
     x, held = b.input("x", Spec((4,))), b.add(g.State(np.zeros(4)), name="held")

@@ -101,7 +101,8 @@ class Lowerer:
         outputs = [self.output(name) for name in graph.outputs]
         held = self.feedback()
         self.resolve_clocks()
-        instructions, loops = schedule.order(p.instructions, held, lambda v: p.values[v]["time"] > 0, self.still())
+        self.show_ended(held)
+        instructions, loops = schedule.order(p.instructions, held, self.levels(held))
         for ins in (ins for begin, end in loops for ins in instructions[begin:end]):
             if ins["op"] == "window" and p.values[ins["output"]]["time"] == self.loop_clock:
                 p.values[ins["output"]]["stays"] = True  # the windows of each step are shown at the same place
@@ -285,9 +286,28 @@ class Lowerer:
             p.instructions[-1]["op"] = "store"
         return list(targets)
 
-    def still(self) -> set[int]:
-        """The buffers of states that never change."""
-        return {self.program.view(self.values[s]).buffer for s, v in self.graph.feedback.items() if s == v}
+    def levels(self, held: list[int]) -> list[int]:
+        """Behind how many loops each instruction runs."""
+        values = self.program.values
+        return schedule.levels_of(self.program.instructions, held, lambda v: values[v]["time"] > 0)
+
+    def show_ended(self, held: list[int]) -> None:
+        """Give what runs behind the loop of a state a copy of all steps of it: the state itself has gone on."""
+        p, copies = self.program, dict[int, int]()
+        levels = self.levels(held)
+        own = {ins["output"]: at for ins, at in zip(p.instructions, levels, strict=True) if ins["op"] == "store"}
+        for ins, at in zip(list(p.instructions), levels, strict=True):
+            gone = {v for v in ins["inputs"] if own.get(v, at) < at}
+            for state in gone - copies.keys():
+                size = p.values[state]["size"]
+                to = p.new((size,), self.loop_clock)
+                p.copy(View(state, (size,), (1,), 0, 0), to)
+                p.instructions.insert(0, p.instructions.pop())  # before the state is stored anew
+                copies[state] = to.buffer
+            if gone:
+                ins["inputs"] = [copies[v] if v in gone else v for v in ins["inputs"]]
+            if gone and "operands" in ins:
+                ins["operands"] = [(copies[v] if v in gone else v, *rest) for v, *rest in ins["operands"]]
 
     def moved(self, view: View) -> View:
         """A copy, so that no store reads what another has already overwritten."""

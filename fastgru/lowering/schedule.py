@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..errors import GraphError
 
 Instructions = list[dict[str, Any]]
 Span = tuple[int, int]  # from, to before
+MOST_LOOPS = 32  # of states, each of which starts at the end of another: as the engine has room for
 
 
 def written(instruction: dict[str, Any]) -> list[int]:
@@ -18,9 +20,7 @@ def written(instruction: dict[str, Any]) -> list[int]:
     return [instruction["output"], *instruction.get("outputs", [])]
 
 
-def order(
-    instructions: Instructions, states: Iterable[int], has_time: Callable[[int], bool], still: Iterable[int] = ()
-) -> tuple[Instructions, list[Span]]:
+def order(instructions: Instructions, states: Iterable[int], levels: Sequence[int]) -> tuple[Instructions, list[Span]]:
     """Instructions in the order in which they run, and which of them run step by step: loops that states demand.
 
     In a loop are those on a way from a state back to a state, and all that read a state's buffer: it holds one step.
@@ -29,18 +29,12 @@ def order(
 
     Parameters
     ----------
-    states, still : iterable of int
-        Buffers of states, and of those that never change.
-    has_time : callable
-        Whether a buffer has a value for every step.
-
-    Raises
-    ------
-    GraphError
-        When a loop would have to end before it begins.
+    states : iterable of int
+        Buffers of states. What reads one that changes has the level of what is stored in it.
+    levels : sequence of int
+        Of the instructions, as `levels_of` gives them.
     """
     states = set(states)
-    levels = _levels(instructions, states, has_time, states - set(still))
     ordered: Instructions = []
     loops: list[Span] = []
     for level in range(max(levels, default=0) + 1):
@@ -53,26 +47,51 @@ def order(
     return ordered, loops
 
 
-def _levels(
-    instructions: Instructions, states: set[int], has_time: Callable[[int], bool], moving: set[int]
-) -> list[int]:
-    """Behind how many loops each instruction runs: it reads what they give, the last step of it at their end."""
-    level: dict[int, int] = {}  # of each buffer
+def levels_of(instructions: Instructions, states: Iterable[int], has_time: Callable[[int], bool]) -> list[int]:
+    """Behind how many loops each instruction runs: it reads what they give, the last step of it at their end.
+
+    Parameters
+    ----------
+    states : iterable of int
+        Buffers of states.
+    has_time : callable
+        Whether a buffer has a value for every step.
+
+    Raises
+    ------
+    GraphError
+        When there are too many, as there are where a state starts from the end of its own loop.
+    """
+    states = set(states)
     follows = set(states)  # buffers made of states, step by step
-    while True:
-        before, found = dict(level), []
-        for ins in instructions:
-            found.append(at := max((level.get(v, 0) for v in ins["inputs"]), default=0))
-            level.update(dict.fromkeys(moving.intersection(ins["inputs"]), at))  # a state is read in its own loop
-            depends = not follows.isdisjoint(ins["inputs"])
-            for v in written(ins):
-                ends = depends and v not in states and not has_time(v) and any(map(has_time, ins["inputs"]))
-                level[v] = max(level.get(v, 0), at + ends)
-                follows.update([v] if depends and not ends else [])
-        if level == before:
-            return found
-        if max(level.values(), default=0) > len(states):
-            raise GraphError("states must not start from the end of what they are a part of")
+    ends: list[set[int]] = []  # of each instruction the buffers that it fills at the end of the loop of what it reads
+    readers: dict[int, list[int]] = {}
+    for i, ins in enumerate(instructions):
+        made = set(written(ins)) if not follows.isdisjoint(ins["inputs"]) else set()
+        timed = any(map(has_time, ins["inputs"]))
+        ends.append({v for v in made if timed and v not in states and not has_time(v)})
+        follows |= made - ends[i]
+        for v in set(ins["inputs"]):
+            readers.setdefault(v, []).append(i)
+    level: dict[int, int] = {}  # of each buffer; none rises more than MOST_LOOPS times
+    queue = deque(range(len(instructions)))
+    queued = set(queue)
+    while queue:
+        i = queue.popleft()
+        queued.remove(i)
+        at = max((level.get(v, 0) for v in instructions[i]["inputs"]), default=0)
+        for v in written(instructions[i]):
+            new = at + (v in ends[i])
+            if new > MOST_LOOPS:
+                raise GraphError(
+                    f"loops of states must be at most {MOST_LOOPS} one behind another, and none start from its own end"
+                )
+            if new > level.get(v, 0):
+                level[v] = new
+                again = [j for j in readers.get(v, ()) if j not in queued]
+                queue.extend(again)
+                queued.update(again)
+    return [max((level.get(v, 0) for v in ins["inputs"]), default=0) for ins in instructions]
 
 
 def _parted(instructions: Instructions, states: set[int]) -> tuple[Instructions, Instructions, Instructions]:
