@@ -227,7 +227,7 @@ class Seen(NamedTuple):
 
 
 class Held(NamedTuple):
-    """What of a model's inputs and outputs layers hold.
+    """Inputs and outputs of a model that its layers hold.
 
     Attributes
     ----------

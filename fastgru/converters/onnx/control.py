@@ -261,7 +261,7 @@ def _counter(start: Any) -> StepNumber | None:
     return StepNumber(int(start.reshape(-1)[0]), start.ndim)
 
 
-# What a body does with the number of its step -------------------------------------------------------
+# Uses of the number of a step ----------------------------------------------------------------------
 
 
 def by_number(call: Call) -> list[Any]:

@@ -24,7 +24,7 @@ from .reading import DEEPEST, DEFAULT_DOMAINS, Source, needed_by
 MOST_NODES = 50_000  # functions may call functions: what a small file can unfold to has no other bound
 MOST_PROBLEMS = 100
 
-# What a body of a loop over time reads that is no tensor, and who translates nodes that read it.
+# Values in the body of a loop that are no tensors, and the function that translates the nodes that read them.
 STEPWISE: tuple[tuple[type, Any], ...] = (
     (control.StepNumber, control.by_number), (control.Lasting, control.lasting),
 )  # fmt: skip

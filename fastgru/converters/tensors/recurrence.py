@@ -32,7 +32,7 @@ class Growing(Protocol):
 
 
 def started(emit: Growing, name: str) -> str:
-    """Whether a step is not the first: of one loop alone, as another may run behind it."""
+    """Add a value that is false at the first step and true at others; each loop has one of its own."""
     (state,) = emit.add(State(np.zeros((), np.float32)), name=f"{name}.started")
     one = Activate(Activation("affine", alpha=0.0, beta=1.0))
     emit.feedback[state] = emit.add(one, state, name=f"{name}.started")[0]

@@ -161,7 +161,7 @@ def is_time(atom: Atom) -> bool:
 
 
 def over_time(x: Tensor) -> bool:
-    """Whether a tensor has all steps of time; else it is one step, or the same at each."""
+    """Return True for a tensor of all steps of time, False for one of a single step or without time."""
     return any(is_time(a) for axis in x.axes for a in axis)
 
 

@@ -74,7 +74,7 @@ class Counting:
             torch.SymInt.__index__ = usual  # type: ignore[method-assign]
 
     def call(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """What a function gives that joins the steps of a loop, or takes a sequence apart; NotImplemented of others."""
+        """Call a function that joins the steps of a loop or takes a sequence apart; NotImplemented for any other."""
         function = _FUNCTIONS.get(func)
         return NotImplemented if function is None else function(self, *args, **kwargs)
 
@@ -127,7 +127,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
 
 
 def _is_open(size: Any) -> bool:
-    """Whether a size is one that the exporter has a symbol for."""
+    """Return True if the exporter has a symbol for a size."""
     return isinstance(size, torch.SymInt) and not size.node.expr.is_number
 
 

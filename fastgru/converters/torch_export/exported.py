@@ -96,7 +96,7 @@ def _loop_length(source: Source) -> int:
 
 @dataclass(frozen=True)
 class Guess:
-    """What a module is with one layout of its arguments."""
+    """A translation of a module, for one layout of its arguments."""
 
     source: Source
     layout: Layout
@@ -104,7 +104,7 @@ class Guess:
     found: Translation
 
     def doubts(self) -> tuple[bool, ...]:
-        """Whether another layout may be meant, by the gravest reason first."""
+        """Return reasons why another layout may be meant, the gravest first."""
         layers = [m for m in self.source.module.modules() if isinstance(m, nn.RNNBase)]
         whole = any(m.bidirectional for m in layers)
         return (
@@ -116,7 +116,7 @@ class Guess:
         )
 
     def rank(self) -> tuple[int, ...]:
-        """What is less for the better of two: one that does not stream is better than one with less over time."""
+        """Return a key that is less for the better of two: less over time is worse than no stream."""
         *others, stays = self.doubts()
         return (*others, -sum(TIME in labels for labels in self.layout.values()), stays)
 
@@ -129,19 +129,19 @@ class Guess:
         return [array for node in self.found.graph.nodes for array in node.op.weights().values()]
 
     def grows(self) -> bool:
-        """Whether the graph has several times the module's weights."""
+        """Return True if the graph has several times the module's weights."""
         size: int = sum(a.size for a in self.arrays())
         return size > MOST_GROWTH * self.own_weights() + FEW_WEIGHTS
 
     def repeats_weights(self) -> bool:
-        """Whether nodes hold the same weights over and over, as the steps of a loop that was written out do."""
+        """Return True if nodes hold the same weights over and over, as the steps of a loop that was written out do."""
         arrays = [a for a in self.arrays() if a.size > 1]
         single: int = sum({(a.shape, a.dtype.str, a.tobytes()): a.size for a in arrays}.values())
         whole: int = sum(a.size for a in arrays)
         return whole > MOST_REPEATED * single
 
     def fits_example(self) -> bool:
-        """Whether the example itself has enough steps."""
+        """Return True if the example itself has enough steps."""
         steps = {
             a.example.shape[labels.index(TIME)]
             for a in self.source.arguments

@@ -21,7 +21,7 @@ from .views import canonical, expand, unsqueeze
 
 @dataclass(frozen=True)
 class Step:
-    """What a call of a loop makes in one of the steps that were written out."""
+    """The result of a call of a loop in one of the steps that were written out."""
 
     body: Body
     call: int
@@ -89,7 +89,7 @@ class Body:
         return None
 
     def value(self, reference: Reference) -> Any:
-        """What an argument of a call is at every step."""
+        """Return the value of an argument at every step."""
         if isinstance(reference, Same):
             return self.read(reference.value) if isinstance(reference.value, fx.Node) else reference.value
         if isinstance(reference, Own):
@@ -104,7 +104,7 @@ class Body:
         return reference
 
     def step(self, node: fx.Node, reads: Sequence[Reference], args: Any, kwargs: Any) -> Any:
-        """What a call makes at every step."""
+        """Return the result of a call at every step."""
         flat = list(leaves_of([*args, *kwargs.values()]))
         if self.writes(node, reads):
             return Written(self.call.tensor(args[1]), args[2], args[3].backward)
@@ -116,7 +116,7 @@ class Body:
         return self.evaluate(node, args, kwargs)
 
     def writes(self, node: fx.Node, reads: Sequence[Reference]) -> bool:
-        """Whether a call puts a step into the sequence that it put the one before into."""
+        """Return True if a call puts a step into the sequence that it put the one before into."""
         if node.target is not ATEN.select_scatter.default or not isinstance(reads[3], Counter):
             return False
         before = reads[0]
@@ -144,7 +144,7 @@ class Body:
     # States ----------------------------------------------------------------------------------------
 
     def state(self, previous: Previous) -> Any:
-        """What a call made in the step before."""
+        """Return the result of a call in the step before."""
         node = self.loop.body[previous.call]
         if node.target is ATEN.select_scatter.default and self.loop.reads[previous.call][0] == previous:
             return Unavailable("sequence that a loop writes must not be read in it")
@@ -180,7 +180,7 @@ class Body:
     # What the loop gives ---------------------------------------------------------------------------
 
     def joined(self, made: Any, dim: int, backward: bool) -> Tensor | Unavailable:
-        """What is made at each step, along an axis of time."""
+        """Return the results of all steps along an axis of time."""
         if isinstance(made, Unavailable):
             return made
         x = self.call.timed(self.call.tensor(made))
@@ -194,7 +194,7 @@ class Body:
         return self.call.result(value, axes)
 
     def single(self, step: Step) -> Any:
-        """What one step made, for a call behind the loop."""
+        """Return the result of one step, for a call behind the loop."""
         made = self.made[step.call]
         last = len(self.loop.steps) - 1
         if isinstance(made, Written):
@@ -209,10 +209,10 @@ class Body:
 
 
 def all_steps(nodes: Sequence[fx.Node], values: Sequence[Any], dim: int) -> Any:
-    """What a loop made, one value for each step, along an axis of time.
+    """Join the results of a loop, one value for each step, along an axis of time.
 
-    Either what a call made at all steps, in order or from the last one back, or what it had made before each: then
-    what it starts from comes first.
+    They are those of a call at all steps, in order or from the last one back, or those before each step: then its start
+    comes first.
 
     Raises
     ------

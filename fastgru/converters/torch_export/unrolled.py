@@ -22,21 +22,21 @@ NEW = (ATEN.new_zeros.default, ATEN.new_ones.default, ATEN.new_full.default, ATE
 
 @dataclass(frozen=True)
 class Same:
-    """What is the same at every step: a value made before the loop, or a constant."""
+    """A value that is the same at every step: made before the loop, or a constant."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class Own:
-    """What the call of this number makes in the same step."""
+    """The result of the call of this number in the same step."""
 
     call: int
 
 
 @dataclass(frozen=True)
 class Previous:
-    """What the call of this number made in the step before; in the first step another value."""
+    """The result of the call of this number in the step before; in the first step another value."""
 
     call: int
     initial: Any
@@ -52,7 +52,7 @@ class Counter:
 
 @dataclass(frozen=True)
 class Other:
-    """What a call of another loop makes in its step of the same number, or with `backward` counted from its end."""
+    """The result of a call of another loop in its step of the same number, or with `backward` counted from its end."""
 
     loop: Loop
     call: int
@@ -185,7 +185,7 @@ class _Search:
         return None
 
     def references(self, steps: Sequence[Sequence[fx.Node]]) -> list[list[Reference]] | None:
-        """What every argument of every call is; None where steps differ otherwise than those of a loop."""
+        """Classify every argument of every call; None where steps differ otherwise than those of a loop."""
         places = {node: (t, i) for t, step in enumerate(steps) for i, node in enumerate(step)}
         found: list[list[Reference]] = []
         for calls in zip(*steps, strict=True):
@@ -200,7 +200,7 @@ class _Search:
         return found
 
     def reference(self, values: Sequence[Any], places: Mapping[fx.Node, tuple[int, int]]) -> Reference | None:
-        """What an argument is, from its values at all steps but the last."""
+        """Classify an argument by its values at all steps but the last."""
         numbers = [n for n in map(self.number, values) if n is not None]
         if len(numbers) == len(values) and numbers[0] != numbers[1]:
             return self.counter(numbers)
@@ -259,7 +259,7 @@ class _Search:
         self, node: fx.Node, first: fx.Node, row: Sequence[Reference], steps: Sequence[Sequence[fx.Node]],
         last: Sequence[fx.Node | None],
     ) -> bool:  # fmt: skip
-        """Whether a call reads what that of the last step would."""
+        """Return True if a call reads what that of the last step would."""
         flat, tree = leaves(node)
         return bool(tree == leaves(first)[1]) and all(
             self.expected(each, value, steps, last) for each, value in zip(row, flat, strict=True)
@@ -268,7 +268,7 @@ class _Search:
     def expected(
         self, reference: Reference, value: Any, steps: Sequence[Sequence[fx.Node]], last: Sequence[fx.Node | None]
     ) -> bool:
-        """Whether a value is what an argument is in the last step."""
+        """Return True if a value is that of an argument in the last step."""
         end = self.count - 1
         if isinstance(reference, Same):
             return value is reference.value or (not isinstance(value, fx.Node) and bool(value == reference.value))
