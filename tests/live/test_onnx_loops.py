@@ -221,3 +221,29 @@ def test_a_layer_that_starts_from_a_state_still_holds_it():
     graph = converted(proto).graph
     assert [type(n.op) for n in graph.nodes if isinstance(n.op, Recurrent)] == [GRU]
     assert not graph.has_state_nodes()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_state_that_a_model_takes_and_gives_is_that_of_the_stream(cell):
+    scan = node("Scan", ["h0", "x"], ["h1", "y"], body=body_of(cell), num_scan_inputs=1)
+    outputs = [info("y", ["T", "B", H]), info("h1", ["B", H])]
+    proto = model([scan], [info("x", ["T", "B", I]), info("h0", ["B", H])], outputs, WEIGHTS)
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    made, x, h = converted(proto, states={"h0": "h1"}), w(12, 1, I), np.zeros((1, H), np.float32)
+    assert list(made.graph.inputs) == ["x"]
+    stream = made.stream(1)
+    for part in (x[:3], x[3:4], x[4:]):
+        y, h = session.run(None, {"x": part, "h0": h})
+        assert np.abs(stream.process(part.swapaxes(0, 1).copy()) - y.swapaxes(0, 1)).max() <= 1e-5
+
+
+def test_states_that_come_back_crossed_are_inputs():
+    body = helper.make_graph(
+        [node("Add", ["a", "xt"], ["an"]), node("Mul", ["b", "xt"], ["bn"]), node("Add", ["an", "bn"], ["yt"])], "body",
+        [info(n, ["B", I]) for n in ("a", "b", "xt")], [info(n, ["B", I]) for n in ("an", "bn", "yt")],
+    )  # fmt: skip
+    scan = node("Scan", ["h0", "c0", "x"], ["cn", "hn", "y"], body=body, num_scan_inputs=1)
+    inputs = [info("x", ["T", "B", I]), info("h0", ["B", I]), info("c0", ["B", I])]
+    proto = model([scan], inputs, [info("y", ["T", "B", I]), info("hn", ["B", I]), info("cn", ["B", I])], {})
+    made = close(proto, {"x": w(6, 2, I), "h0": w(2, I), "c0": w(2, I)})
+    assert "no layer can hold state" in made.provenance["notes"]

@@ -327,6 +327,55 @@ def test_a_start_that_is_computed():
     close(model((x.numpy(), start.numpy())), net(x, start))
 
 
+def known_cell(s, x, h):
+    out = []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+        out.append(h)
+    return torch.stack(out, 1), h
+
+
+def cell_with_two_states(s, x, h, c):
+    out = []
+    for t in range(x.shape[1]):
+        h, c = s.lstm(x[:, t], (h, c))
+        out.append(h)
+    return torch.stack(out, 1), h, c
+
+
+def cell_of_its_own(s, x, h):
+    out = []
+    for t in range(x.shape[1]):
+        h = torch.tanh(s.norm(s.x(x[:, t])) + s.u * h)
+        out.append(s.narrow(h))
+    return torch.stack(out, 1), h
+
+
+@pytest.mark.parametrize("forward", [known_cell, cell_with_two_states, cell_of_its_own], ids=lambda f: f.__name__)
+def test_states_that_a_forward_takes_and_returns_are_the_streams(forward):
+    net, count = module(forward), forward.__code__.co_argcount - 2
+    model = fastgru.convert(net, example_inputs=(torch.randn(2, 10, F), *[torch.zeros(2, H)] * count))
+    assert (list(model.graph.inputs), len(model.graph.outputs)) == (["x"], 1)
+    stream, states, x = model.stream(3), [torch.zeros(3, H)] * count, torch.randn(3, 17, F)
+    for part in (x[:, :3], x[:, 3:4], x[:, 4:]):
+        y, *states = net(part, *states)
+        close(stream.process(part.numpy().copy()), y)
+
+
+@pytest.mark.parametrize("new", ["new_zeros", "new_empty"])
+def test_a_sequence_that_is_written_is_an_output_itself(new):
+    def forward(s, x):
+        h, out = s.zeros(x), getattr(x, new)(x.shape[0], x.shape[1], H)
+        for t in range(x.shape[1]):
+            h = s.gru(x[:, t], h)
+            out[:, t] = h
+        return out, s.narrow(h)
+
+    net, x = module(forward), torch.randn(3, 15, F)
+    for y, expected in zip(converted(net, torch.randn(2, 10, F))(x.numpy()), net(x), strict=True):
+        close(y, expected)
+
+
 def test_many_steps_are_traced_as_few():
     net, x = module(stacked), torch.randn(1, 2000, F)
     model = converted(net, x)

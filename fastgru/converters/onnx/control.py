@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Concat, Reverse
+from ...graph import Concat, Reverse, State
+from ..tensors.emit import MOVES, Start
 from ..tensors.recurrence import last_of, starting
 from ..tensors.values import BATCH, Dim, Tensor, Unavailable, describe, is_symbolic, is_time, over_time
 from ..tensors.views import in_order, renumbered, sliced, view, with_ones, without
@@ -64,12 +65,14 @@ class _Held:
 
     value: str
     read: Tensor
+    given: str | None = None  # the model's own state that it starts from
 
 
 def _held(call: Call, initial: Any, rows: bool, number: int) -> _Held:
     """A state that starts from a value; with `rows` an axis of size 1 that comes first is the batch."""
     start = in_order(call, call.lift(initial))
-    if start.spec.dtype != "float" or start.spec.time:
+    given = start.value if start.spec.time and _is_state(call, start.value) else None
+    if start.spec.dtype != "float" or (start.spec.time and given is None):
         raise ConvertError(f"state of a loop must be float and start from a value without time, got {start.spec}")
     if rows:
         axis = next((i for i, a in enumerate(start.axes) if a != (BATCH,) and start.size(i) == 1), None)
@@ -78,13 +81,21 @@ def _held(call: Call, initial: Any, rows: bool, number: int) -> _Held:
             axes = [(BATCH,) if i == axis else a for i, a in enumerate(start.axes)]
             start = call.result(view(call, start, kept), renumbered(axes, kept), start.elem)
     fixed = call.emit.fixed(start.value)
-    begin = start.value if fixed is None else fixed
+    begin = np.zeros(()) if given is not None else start.value if fixed is None else fixed
     value, read = starting(call.emit, begin, start.spec.shape, f"{call.name}.state{number}")
-    return _Held(value, call.result(read, start.axes, start.elem))
+    return _Held(value, call.result(read, start.axes, start.elem), start.value if given is not None else None)
+
+
+def _is_state(call: Call, value: str) -> bool:
+    """Return True if a value is made of the model's own states by moves alone."""
+    node = call.emit.producers.get(value)
+    if node is None or not isinstance(node.op, (State, *MOVES)):
+        return False
+    return isinstance(node.op, State) or all(_is_state(call, v) for v in node.inputs)
 
 
 def _run(call: Call, starts: Sequence[Any], others: Sequence[Any], body: Body) -> tuple[list[Tensor], list[Any]]:
-    """The states after each step, and what else a body gives; `others` come before the states where they say so."""
+    """Translate a body once: the states in which the loop ends, and what else the body gives at each step."""
     for rows in (False, True):  # a state of one row may be there for all
         held = [_held(call, s, rows, i) for i, s in enumerate(starts)]
         found = body([*(h.read for h in held), *others])
@@ -95,16 +106,19 @@ def _run(call: Call, starts: Sequence[Any], others: Sequence[Any], body: Body) -
         fits = [(n.axes, n.spec) == (h.read.axes, h.read.spec) for n, h in zip(new, held, strict=True)]
         if all(fits):
             call.emit.feedback.update((h.value, n.value) for h, n in zip(held, new, strict=True))
-            return new, found[len(held) :]
+            return _finals(call, held, new), found[len(held) :]
     wrong = fits.index(False)
     raise ConvertError(f"state {wrong} of a loop must keep its shape, got {held[wrong].read} and then {new[wrong]}")
 
 
-def _finals(call: Call, states: Sequence[Tensor]) -> list[Tensor]:
-    return [
-        call.result(last_of(call.emit, s.value, name=f"{call.name}.last{i}"), s.axes, s.elem)
-        for i, s in enumerate(states)
-    ]
+def _finals(call: Call, held: Sequence[_Held], states: Sequence[Tensor]) -> list[Tensor]:
+    found = []
+    for i, (own, state) in enumerate(zip(held, states, strict=True)):
+        final = last_of(call.emit, state.value, name=f"{call.name}.last{i}")
+        if own.given is not None:
+            call.emit.starts.append(Start(call.name, own.given, final))
+        found.append(call.result(final, state.axes, state.elem))
+    return found
 
 
 # Scan ------------------------------------------------------------------------------------------------
@@ -134,7 +148,7 @@ def scan(call: Call, count: int, outputs: int, body: Body) -> list[Any]:
             _joined(call, call.lift(v), a, str(atom), backward=bool(b))
             for v, a, b in zip(found, out_axes, out_turned, strict=True)
         ]
-        return [*_finals(call, new), *made]
+        return [*new, *made]
     lengths = {x.size(a) for x, a in zip(xs, axes, strict=True)}
     if len(lengths) != 1 or not all(x.is_frame(a) for x, a in zip(xs, axes, strict=True)):
         raise ConvertError(f"sequences must be over time or of one fixed size, got {[*map(describe, xs, axes)]}")
@@ -244,7 +258,7 @@ def _over_time(call: Call, steps: str, starts: Sequence[Any], body: Body) -> lis
     new, found = _run(call, floats, [], inner)
     if any(isinstance(v, Unavailable) for v in found):
         return found
-    finals = iter(_finals(call, new))
+    finals = iter(new)
     results: list[Any] = [
         Unavailable("the number of steps that a loop counts is only known when the model runs")
         if i in counters

@@ -72,8 +72,15 @@ class ExportedProgram:
     def results(self) -> dict[str, Any]:
         """What the program returns: the exporter's names, or constants, by ours."""
         signature = self.program.graph_signature
-        buffers = {f"buffer {target}": name for name, target in signature.buffers_to_mutate.items()}
-        return {**dict(zip(self.names, signature.user_outputs, strict=True)), **buffers}
+        now = dict(zip((each.arg.name for each in signature.output_specs), self.returned(), strict=True))
+        buffers = {f"buffer {target}": now.get(name, name) for name, target in signature.buffers_to_mutate.items()}
+        outputs = (now.get(o, o) if isinstance(o, str) else o for o in signature.user_outputs)
+        return {**dict(zip(self.names, outputs, strict=True)), **buffers}
+
+    def returned(self) -> list[Any]:
+        """The names of the nodes that the program returns, which may be others than its signature says."""
+        outputs: Any = next(node for node in reversed(self.program.graph.nodes) if node.op == "output").args[0]
+        return [node.name if isinstance(node, fx.Node) else node for node in outputs]
 
     def shapes(self) -> dict[str, tuple[Size, ...]]:
         """The shapes of the results, where the exporter tells."""
@@ -87,8 +94,8 @@ class ExportedProgram:
         interpreter = Interpreter(self.program, session, inputs, self.lengths, self.independent)
         interpreter.run()
         self.values = interpreter.values
-        found = {node.name: interpreter.read(node) for node in interpreter.values}
-        results = {n: found.get(o) for n, o in self.results().items() if isinstance(o, str)}
+        nodes = self.nodes()
+        results = {n: interpreter.read(nodes[o]) for n, o in self.results().items() if isinstance(o, str)}
         problems = interpreter.dispatcher.report(results)
         self.reached = max(1, 1000 - len(problems))
         return results, problems

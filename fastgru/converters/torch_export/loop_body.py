@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from torch import fx
 from torch.utils import _pytree as pytree
 
 from ...errors import ConvertError
 from ...graph import Reverse
 from ..tensors.recurrence import last_of, starting
-from ..tensors.values import Dim, Size, Tensor, Unavailable, describe, over_time
+from ..tensors.values import Array, Dim, Size, Tensor, Unavailable, describe, over_time
 from .call import Call
 from .dispatch import leaves as leaves_of
+from .states import held
 from .unrolled import ATEN, Counter, Loop, Other, Own, Previous, Reference, Same, leaves
 from .views import canonical, expand, unsqueeze
 
@@ -65,6 +67,7 @@ class Body:
     made: list[Any] = field(default_factory=list)
     states: dict[Previous, Tensor] = field(default_factory=dict)  # what calls read
     held: dict[Previous, Tensor] = field(default_factory=dict)  # values of State nodes
+    given: dict[Previous, Array] = field(default_factory=dict)  # the numbers of those that start from the module's own
 
     def run(self) -> Unavailable | None:
         """Translate every call of the body, and feed the states; what a state cannot become, if that is so.
@@ -165,9 +168,12 @@ class Body:
         if start.spec.time:
             raise ConvertError(f"state must start from a value without time, got {start}")
         fixed = call.emit.fixed(start.value)
-        begin = start.value if fixed is None else fixed
-        held, read = starting(call.emit, begin, start.spec.shape, f"{name}.state")
-        self.held[previous] = call.result(held, start.axes)
+        numbers = held(call, f"{name}.state", [start.value]) if fixed is None else None
+        begin = start.value if fixed is None and numbers is None else np.zeros(()) if fixed is None else fixed
+        value, read = starting(call.emit, begin, start.spec.shape, f"{name}.state")
+        self.held[previous] = call.result(value, start.axes)
+        if numbers is not None:  # a state that the module takes is the stream's
+            self.given[previous] = numbers[0]
         return call.result(read, start.axes)
 
     def float_of(self, value: Any) -> Tensor:
@@ -205,7 +211,12 @@ class Body:
             return made
         if step.number != last:
             return Unavailable(f"step {step.number} of a loop must be the last one, or be joined to all others")
-        return self.call.result(last_of(self.call.emit, made.value, name=self.call.name), made.axes)
+        final = last_of(self.call.emit, made.value, name=self.call.name)
+        self.call.session.finals.add(final)
+        for previous, numbers in self.given.items():
+            if previous.call == step.call:
+                self.call.session.ends[final] = numbers.reshape(self.call.shape(final))
+        return self.call.result(final, made.axes)
 
 
 def all_steps(nodes: Sequence[fx.Node], values: Sequence[Any], dim: int) -> Any:
