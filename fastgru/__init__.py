@@ -114,6 +114,8 @@ def convert(
         if imported.oracle is None:
             raise OracleError(imported.missing)
         test = selftest.make(graph, imported.oracle, provenance, dtype=dtype)
+        if imported.longer:
+            selftest.check_longer(graph, imported.oracle, provenance, imported.longer)
     except OracleError as why:
         test = selftest.make(graph, None, provenance, dtype=dtype)
         provenance = {**provenance, "unchecked": str(why)}

@@ -55,9 +55,9 @@ def each(x: Input, change: Callable[[str, Array], Array]) -> Input:
     return {name: change(name, a) for name, a in x.items()} if isinstance(x, dict) else change("", x)
 
 
-def draw(graph: Graph, rng: np.random.Generator) -> Input:
-    """The input of `selftest.make_input`."""
-    steps = _steps(graph) if any(spec.time for spec in graph.inputs.values()) else 0
+def draw(graph: Graph, rng: np.random.Generator, least: int = 0) -> Input:
+    """The input of `selftest.make_input`, of at least so many steps."""
+    steps = max(least, _steps(graph)) if any(spec.time for spec in graph.inputs.values()) else 0
     check_memory(graph, BATCH, steps, RUNS)
     arrays = {name: _draw(graph, name, spec, steps, rng) for name, spec in graph.inputs.items()}
     return arrays if len(arrays) > 1 else next(iter(arrays.values()))

@@ -148,6 +148,25 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, 
         _check_finite(name, y, graph.specs[name], REFERENCE_SOURCE, dtype)
     if oracle is None:
         return SelfTest(SEED, x, expected, REFERENCE_SOURCE)
+    return SelfTest(SEED, x, *_checked(graph, oracle, provenance, x, expected))
+
+
+def check_longer(graph: Graph, oracle: Oracle, provenance: Mapping[str, str], steps: int) -> None:
+    """Raise ConvertError unless an import is right for a sequence of so many steps, too.
+
+    For sources that were looked at for a few steps: what they do differently later is found by running them.
+    """
+    x = draw(graph, np.random.default_rng(SEED), steps)
+    try:
+        _checked(graph, oracle, provenance, x, outputs_of(graph, x))
+    except ConvertError as error:
+        raise ConvertError(f"loop must do the same at every step, but with {steps} steps {error}") from error
+
+
+def _checked(
+    graph: Graph, oracle: Oracle, provenance: Mapping[str, str], x: Input, expected: tuple[Array, ...]
+) -> tuple[tuple[Array, ...], str]:
+    """The outputs of an oracle and its name, if they are those of the reference."""
     outputs = tuple(_as_float(y) for y in oracle(copied(x)))
     source = source_of(oracle, provenance)
     _check_oracle(graph, outputs, expected, source)
@@ -163,7 +182,7 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, 
                 f"{error.max():.3g} at {place}: {float(wanted[where]):.7g} for {float(got[where]):.7g} "
                 f"({either(*WHERE)} shows in which layer)"
             )
-    return SelfTest(SEED, x, outputs, source)
+    return outputs, source
 
 
 def make_input(graph: Graph) -> Input:

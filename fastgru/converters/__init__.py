@@ -67,6 +67,8 @@ class Imported(NamedTuple):
         there twice. The values are those of `graph`, before any pass.
     missing : str
         Why `oracle` or `layers` is None.
+    longer : int
+        Steps of a second sequence that the import must be right for, where the source was looked at for a few; or 0.
     """
 
     graph: Graph
@@ -74,6 +76,7 @@ class Imported(NamedTuple):
     oracle: Oracle | None = None
     layers: Layers | None = None
     missing: str = WEIGHTS_ONLY
+    longer: int = 0
 
 
 class Source(NamedTuple):

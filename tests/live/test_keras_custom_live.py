@@ -117,6 +117,13 @@ def test_an_unknown_cell_names_the_way_on():
         fastgru.convert(net)
 
 
+def test_a_cell_of_the_users_own_takes_no_mask():
+    x = keras.Input((None, 3))
+    net = keras.Model(x, L.RNN(IndependentCell(4), return_sequences=True)(L.Masking()(x)))
+    with pytest.raises(ConvertError, match="with a cell of custom must have no mask on its input"):
+        fastgru.convert(net, custom={"IndependentCell": independent})
+
+
 @pytest.mark.parametrize("key", ["return_state", "go_backwards", "stateful"])
 def test_a_cell_of_the_users_own_runs_forward_from_its_own_start(key):
     x = keras.Input((None, 3), batch_size=2)

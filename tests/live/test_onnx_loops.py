@@ -160,6 +160,35 @@ def test_a_loop_over_time_that_counts_its_steps(cell):
     close(proto, {"x": w(9, 2, I), "h0": w(2, H)})
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs"), [("Less", ["kn", "six"]), ("LessOrEqual", ["k", "six"]), ("Greater", ["kn", "zero"]),
+                         ("GreaterOrEqual", ["n", "three_on"]), ("Less", ["three_on", "n"]), ("Greater", ["kn", "n"])],
+)  # fmt: skip
+def test_a_loop_that_ends_before_its_last_step_is_refused(kind, inputs):
+    nodes, constants = looped("simple", "n")
+    body, compared = nodes[-1].attribute[0].g, node(kind, inputs, ["less"])
+    changed = [compared if each.output[0] == "less" else each for each in body.node]
+    first = [node("Add", ["k", "three"], ["three_on"])] if "three_on" in inputs else []
+    inner = helper.make_graph([*first, *changed], "body", body.input, body.output)
+    nodes[-1] = node("Loop", ["n", "true", "zero", "h0"], ["kend", "last", "y"], body=inner)
+    proto = model(nodes, [info("x", ["T", "B", I]), info("h0", ["B", H])], [info("y", ["T", "B", H])],
+                  {**constants, "three": np.array(3)})  # fmt: skip
+    with pytest.raises(ConvertError, match="number of the step must be counted, compared with the number of steps"):
+        converted(proto)
+
+
+@pytest.mark.parametrize(("kind", "inputs"), [("Less", ["k", "n"]), ("Greater", ["n", "kn"]), ("Less", ["kn", "many"])])
+def test_other_conditions_that_last(kind, inputs):
+    nodes, constants = looped("simple", "n")
+    body = nodes[-1].attribute[0].g
+    changed = [node(kind, inputs, ["less"]) if each.output[0] == "less" else each for each in body.node]
+    inner = helper.make_graph(changed, "body", body.input, body.output)
+    nodes[-1] = node("Loop", ["n", "true", "zero", "h0"], ["kend", "last", "y"], body=inner)
+    outputs = [info("last", ["B", H]), info("y", ["T", "B", H])]
+    inputs = [info("x", ["T", "B", I]), info("h0", ["B", H])]
+    close(model(nodes, inputs, outputs, {**constants, "many": np.array(2**31 - 1)}), {"x": w(9, 2, I), "h0": w(2, H)})
+
+
 def test_a_loop_that_reads_ahead_is_refused():
     nodes, constants = looped("simple", "n")
     body = nodes[-1].attribute[0].g

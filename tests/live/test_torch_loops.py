@@ -382,6 +382,65 @@ def test_many_steps_are_traced_as_few():
     close(model(x.numpy()), net(x))
 
 
+def cut_short(s, x):
+    h, out = s.zeros(x), []
+    for t, step in enumerate(x.unbind(1)):
+        if t < 64:
+            h = s.gru(step, h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def a_part_of_its_steps(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+        out.append(h)
+    return torch.stack(out[:64], 1)
+
+
+def test_the_first_step_of_a_loop_is_an_output():
+    def forward(s, x):
+        h, out = s.zeros(x), []
+        for t in range(x.shape[1]):
+            h = s.gru(x[:, t], h)
+            out.append(h)
+        return torch.stack(out, 1), s.narrow(out[0])
+
+    net, x = module(forward), torch.randn(3, 15, F)
+    for y, expected in zip(converted(net, torch.randn(2, 10, F))(x.numpy()), net(x), strict=True):
+        close(y, expected)
+
+
+def test_a_step_in_the_middle_is_no_output():
+    def forward(s, x):
+        h, out = s.zeros(x), []
+        for t in range(x.shape[1]):
+            h = s.gru(x[:, t], h)
+            out.append(h)
+        return torch.stack(out, 1), out[2]
+
+    message = "output '1' must be computed: step 2 of a loop must be the first or last one"
+    with pytest.raises(ConvertError, match=message):
+        fastgru.convert(module(forward), example_inputs=torch.randn(2, 10, F), axes={"x": ("B", "T", None)})
+
+
+def test_a_loop_over_the_steps_of_one_that_failed_is_refused():
+    def forward(s, x):
+        h, first = s.zeros(x), []
+        for t in range(x.shape[1]):
+            h = s.gru(x[:, t] * t, h)
+            first.append(h)
+        second = []
+        for t in range(x.shape[1]):
+            h = s.second(first[t], h)
+            second.append(h)
+        return torch.stack(second, 1)
+
+    with pytest.raises(ConvertError, match="number of the step must be used as an index alone"):
+        fastgru.convert(module(forward), example_inputs=torch.randn(2, 10, F), axes={"x": ("B", "T", None)})
+
+
 def reads_ahead(s, x):
     h, out = s.zeros(x), []
     for t in range(x.shape[1]):
@@ -422,6 +481,8 @@ def grows(s, x):
         (attends_to_all_steps, "loop must read one step of a sequence at each step"),
         (grows, "loop at .* must"),
         (reads_ahead, "index must be fixed"),
+        (cut_short, "loop must do the same at every step, but with 131 steps output"),
+        (a_part_of_its_steps, "loop must do the same at every step, but with 131 steps"),
     ],
 )
 def test_other_loops_are_refused_in_plain_words(forward, message):

@@ -180,6 +180,8 @@ def _of_cell(
             raise ConvertError(
                 f"{key} of {layer} must be {usual} with a cell of {named('custom')}, got {shortened(got)}"
             )
+    if inputs[0].mask is not None:  # Keras holds states and outputs at steps that are masked
+        raise ConvertError(f"{layer} with a cell of {named('custom')} must have no mask on its input, got one")
     if len(inputs) != 1 or not inputs[0].timed:
         raise ConvertError(f"{layer} with a cell of {named('custom')} must read one sequence over the model's time")
     y, *others = _run(layer, function, (cell.config, arrays), inputs, ctx)

@@ -16,16 +16,20 @@ from ..tensors.values import BATCH, Dim, Tensor, Unavailable, describe, is_symbo
 from ..tensors.views import in_order, renumbered, sliced, view, with_ones, without
 from .call import Call
 
+UNREACHED = 2**31 - 1  # a number of steps that stands for no limit
+# Comparisons that are true of small numbers: whether the number comes first.
+COMPARISONS = {"Less": True, "LessOrEqual": True, "Greater": False, "GreaterOrEqual": False}
 MOST_UNROLLED = 1024  # iterations of a loop of fixed length
 Body = Callable[[Sequence[Any]], list[Any]]  # the outputs of a body for values of its inputs
 
 
 @dataclass(frozen=True)
 class StepNumber:
-    """The number of the step, counted from `offset`, in an array of `rank` axes of size 1."""
+    """The number of the step of a loop over `steps`, counted from `offset`, in an array of `rank` axes of size 1."""
 
     offset: int
     rank: int
+    steps: str
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def _run(call: Call, starts: Sequence[Any], others: Sequence[Any], body: Body) -
             call.emit.feedback.update((h.value, n.value) for h, n in zip(held, new, strict=True))
             return _finals(call, held, new), found[len(held) :]
     wrong = fits.index(False)
+    if not new[wrong].spec.time:
+        raise ConvertError(f"state {wrong} of a loop must be made anew at every step, got one value for all of them")
     raise ConvertError(f"state {wrong} of a loop must keep its shape, got {held[wrong].read} and then {new[wrong]}")
 
 
@@ -239,18 +245,20 @@ def loop(call: Call, body: Body) -> list[Any]:
 
 
 def _over_time(call: Call, steps: str, starts: Sequence[Any], body: Body) -> list[Any]:
-    counters = {i: counter for i, s in enumerate(starts) if (counter := _counter(s)) is not None}
+    counters = {i: counter for i, s in enumerate(starts) if (counter := _counter(s, steps)) is not None}
     floats = [s for i, s in enumerate(starts) if i not in counters]
     kept: list[Any] = []
 
     def inner(values: Sequence[Any]) -> list[Any]:
         own = iter(values)
         given = [counters[i] if i in counters else next(own) for i in range(len(starts))]
-        goes, *found = body([StepNumber(0, 0), np.array(True), *given])
+        goes, *found = body([StepNumber(0, 0, steps), np.array(True), *given])
         if isinstance(goes, Tensor) or (isinstance(goes, np.ndarray) and not goes.all()):
             raise ConvertError("condition of a loop over time must hold until the last step, got another")
         for i, counter in counters.items():
-            if not isinstance(found[i], Unavailable) and found[i] != StepNumber(counter.offset + 1, counter.rank):
+            if not isinstance(found[i], Unavailable) and found[i] != StepNumber(
+                counter.offset + 1, counter.rank, steps
+            ):
                 raise ConvertError(f"integer state {i} of a loop over time must count its steps, got another value")
         kept[:] = [v for i, v in enumerate(found) if i not in counters]
         return kept if not isinstance(goes, Unavailable) else [goes]
@@ -268,11 +276,11 @@ def _over_time(call: Call, steps: str, starts: Sequence[Any], body: Body) -> lis
     return [*results, *(_joined(call, call.lift(v), 0, steps) for v in found)]
 
 
-def _counter(start: Any) -> StepNumber | None:
+def _counter(start: Any, steps: str) -> StepNumber | None:
     """A state that may count steps: an integer of one element."""
     if not isinstance(start, np.ndarray) or is_symbolic(start) or start.size != 1 or start.dtype.kind not in "iu":
         return None
-    return StepNumber(int(start.reshape(-1)[0]), start.ndim)
+    return StepNumber(int(start.reshape(-1)[0]), start.ndim, steps)
 
 
 # Uses of the number of a step ----------------------------------------------------------------------
@@ -298,17 +306,34 @@ def by_number(call: Call) -> list[Any]:
             if kind == "Reshape"
             else number.rank + (1 if kind == "Unsqueeze" else -1) * max(1, len(axes or [0]))
         )
-        return [StepNumber(number.offset, rank)]
+        return [StepNumber(number.offset, rank, number.steps)]
     if (kind in ("Add", "Sub") and isinstance(values[0], StepNumber)) or kind == "Add":
         other = values[1] if isinstance(values[0], StepNumber) else values[0]
         if isinstance(other, np.ndarray) and other.size == 1 and not is_symbolic(other):
             by = int(other.reshape(-1)[0])
-            return [StepNumber(number.offset + (by if kind == "Add" else -by), max(number.rank, other.ndim))]
-    if kind in ("Less", "Greater", "LessOrEqual", "GreaterOrEqual"):
+            offset = number.offset + (by if kind == "Add" else -by)
+            return [StepNumber(offset, max(number.rank, other.ndim), number.steps)]
+    if kind in COMPARISONS and _lasts(kind, values):
         return [Lasting()]
     if kind == "Gather" and values[1] is number and isinstance(values[0], Tensor):
         return [_gathered(call, values[0], number)]
-    raise ConvertError(f"number of the step must be counted, compared or an index of time, got it read by {kind}")
+    raise ConvertError(
+        "number of the step must be counted, compared with the number of steps, or an index of time, got it read by "
+        f"{kind}"
+    )
+
+
+def _lasts(kind: str, values: Sequence[Any]) -> bool:
+    """Return True if a comparison with the number of steps, or with what no number reaches, ends no loop early."""
+    first, number, other = COMPARISONS[kind], *values
+    if not first:
+        number, other = other, number
+    if not isinstance(number, StepNumber) or not isinstance(other, np.ndarray) or other.size != 1:
+        return False
+    limit = other.reshape(-1)[0]
+    if isinstance(limit, Dim):  # i + offset < T asks for step i + 1, of which there are up to T - 1
+        return limit == Dim(1, (number.steps,)) and number.offset <= 1 + kind.endswith("OrEqual")
+    return not is_symbolic(other) and int(limit) >= UNREACHED
 
 
 def _gathered(call: Call, x: Tensor, number: StepNumber) -> Tensor:

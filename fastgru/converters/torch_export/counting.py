@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 LIBRARY: Any = torch.library.Library("fastgru", "FRAGMENT")  # type: ignore[no-untyped-call]
-LENGTHS = (7, 11, 13, 17, 19, 23, 29, 31, 37, 41)  # steps that a loop is written out for: the first that fits
+LENGTHS = (13, 11, 17, 19, 23, 29, 31, 37, 41)  # steps that a loop is written out for: the first that fits
 
 
 class LoopMet(Exception):

@@ -29,6 +29,7 @@ UNCHECKABLE = "PyTorch takes no sequence of no step, which masks of packed seque
 CLOSED = "TorchScript does not show the values inside a module, and its outputs are checked as a whole"
 MOST_GROWTH, FEW_WEIGHTS = 4, 10_000  # times a module's own weights, and what the ops of a small one may need
 MOST_REPEATED = 3  # times that all weights are in a graph
+LOOP_CHECKED = 131  # steps: more than numbers by which a loop may be cut, such as 16, 64 or 128
 LOOPED = "a loop of Python is traced for a few steps alone, and the outputs are checked as a whole"
 Fresh = Callable[[], AbstractContextManager[Any]]  # lends a module as it is at the start of a stream
 
@@ -226,7 +227,7 @@ def _imported(guess: Guess, fresh: Fresh) -> Imported:
         return Imported(found.graph, provenance, missing=UNCHECKABLE)
     oracle = ExportOracle(source.module, start, ports, found.results, found.whole)
     if isinstance(made, ExportedProgram) and made.lengths:
-        return Imported(found.graph, provenance, oracle, missing=LOOPED)
+        return Imported(found.graph, provenance, oracle, missing=LOOPED, longer=LOOP_CHECKED)
     if isinstance(made, ExportedProgram):
         return Imported(found.graph, provenance, oracle, ExportLayers(made, found, oracle), "")
     return Imported(found.graph, provenance, oracle, missing=CLOSED)

@@ -97,6 +97,8 @@ class ExportedProgram:
         nodes = self.nodes()
         results = {n: interpreter.read(nodes[o]) for n, o in self.results().items() if isinstance(o, str)}
         problems = interpreter.dispatcher.report(results)
+        lost = {n: v.reason for n, v in results.items() if isinstance(v, Unavailable) and v.reason}
+        problems += [f"output {n!r} must be computed: {reason}" for n, reason in lost.items()]
         self.reached = max(1, 1000 - len(problems))
         return results, problems
 
@@ -192,6 +194,7 @@ class Interpreter:
         except (ConvertError, GraphError) as error:
             missing = self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
         if missing is not None:
+            body.made = [missing] * len(loop.body)
             self.values |= {node: missing for step in loop.steps for node in step if node is not None}
             return
         for number, step in enumerate(loop.steps):

@@ -209,9 +209,13 @@ class Body:
             return self.joined(made.step, made.dim % (made.step.rank + 1), made.backward)
         if not isinstance(made, Tensor) or over_time(made) or not made.spec.time:
             return made
-        if step.number != last:
-            return Unavailable(f"step {step.number} of a loop must be the last one, or be joined to all others")
-        final = last_of(self.call.emit, made.value, name=self.call.name)
+        if step.number not in (0, last):
+            return Unavailable(
+                f"step {step.number} of a loop must be the first or last one, or be joined to all others"
+            )
+        final = last_of(self.call.emit, made.value, name=self.call.name, reverse=step.number == 0)
+        if step.number == 0:
+            return self.call.result(final, made.axes)
         self.call.session.finals.add(final)
         for previous, numbers in self.given.items():
             if previous.call == step.call:
