@@ -1,5 +1,5 @@
 /* The activations over every float32 there is: the largest error of each, absolute and in units of the last place of
- * the exact value, and where. The figures in include/fastgru/vmath.h are this program's; some three minutes.
+ * the exact value, and where. The figures in include/fastgru/math/vmath.h are this program's; some three minutes.
  * From the repository:
  *
  *   gcc -std=gnu11 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Iinclude -DFG_ISA=avx2 \

@@ -1,5 +1,5 @@
 /* The kernels without Python: one recurrent step and one input product, fastest of nine, with the bandwidth or the
- * rate reached. The figures beside the constants of include/fastgru/tile.h are this program's. From the repository:
+ * rate reached. The figures beside the constants of include/fastgru/gemm/tile.h are this program's. From the repository:
  *
  *   gcc -std=gnu11 -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -Iinclude -DFG_ISA=avx512 \
  *     -DFG_TABLE=fg_table -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mprefer-vector-width=512 \

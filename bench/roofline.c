@@ -1,5 +1,5 @@
 /* What the machine allows: the peaks of one core, of multiply-adds of floats and of dot products of bytes
- * (include/fastgru/dot.h), and its read bandwidth by working set, as JSON. Compiled and run by bench/roofline.py with
+ * (include/fastgru/gemm/dot.h), and its read bandwidth by working set, as JSON. Compiled and run by bench/roofline.py with
  * -O3 -march=native -ffp-contract=fast.
  *
  * Bandwidth is that of weights in a product: each vector read goes into a multiply-add, from one stream of memory or from
@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "fastgru/dot.h"
+#include "fastgru/gemm/dot.h"
 
 #define UNROLL (FG_BYTES == 32 ? 8 : 16) /* vectors of one turn of the read loop, each with an accumulator of its own */
 #define ACCUMULATORS 12 /* latency 4 times two units is 8; with two operands they fit into 16 registers */

@@ -1,4 +1,4 @@
-"""The C side as the engine sees it (include/fastgru/fastgru.h), and the engine's own structs."""
+"""The C side as the engine sees it; what its fields mean stands in the headers under include/fastgru/."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
@@ -30,6 +30,10 @@ cdef extern from "fastgru/fastgru.h" nogil:
         idx units
         const int32_t *starts
         const int32_t *blocks
+        const int32_t *sums  # in the place of starts
+        const int32_t *zero  # of blocks
+        const uint8_t *paired
+        float input_scale, input_zero
     enum:
         FG_NATIVE, FG_FLOAT16, FG_BFLOAT16, FG_INT8, FG_SPARSE, FG_SPARSE_INT8
         FG_PROJECT, FG_GRU_AFTER_OUT, FG_GRU_GATES_OUT, FG_GRU_CANDIDATE, FG_LSTM, FG_LSTM_COUPLED
@@ -59,7 +63,7 @@ cdef extern from "fastgru/fastgru.h" nogil:
         fg_rows out
         idx width
     enum:
-        FG_RANK, FG_OPERANDS, FG_PROGRAM
+        FG_RANK, FG_OPERANDS, FG_PROGRAM, FG_LINES
     ctypedef struct fg_nest:
         int rank, outer, steps_and_rows, operands
         idx dims[12]
@@ -68,6 +72,13 @@ cdef extern from "fastgru/fastgru.h" nogil:
         int function
         int a, b, c
         double alpha, beta
+    ctypedef struct fg_line:
+        const fg_micro *program
+        int n, operands
+        idx size
+        void *at[8]
+        idx each[8]
+        idx moves[8]
     ctypedef struct fg_kernels:
         const char *isa
         idx lanes, item
@@ -85,6 +96,7 @@ cdef extern from "fastgru/fastgru.h" nogil:
         void (*add)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
         void (*multiply)(const fg_rows *, const fg_rows *, idx, const fg_span *) noexcept nogil
         void (*map)(const fg_nest *, const fg_micro *, int, void **) noexcept nogil
+        void (*lines)(fg_line *, int, idx) noexcept nogil
         void (*reduce)(const fg_nest *, int, void **) noexcept nogil
         void (*contract)(const fg_nest *, const fg_act *, void **) noexcept nogil
         void (*arg_reduce)(const fg_nest *, int, int, void **) noexcept nogil
@@ -126,87 +138,155 @@ cdef struct Gemm:
     gemm_t f32
     gemm_t f64
 
-cdef struct Value:
-    idx size          # elements of a frame; 0 for ids and masks
-    idx item          # bytes of an element
-    bint time         # has a time axis
-    int clock         # which steps it has; clocks[0] counts those of the inputs
-    bint stays        # shown at the same place at every step of a loop
-    int rank          # of an input's or output's frame
-    idx[12] dims
-    bint line         # its rows are windows over a line of steps
-    bint state        # keeps its frames from call to call
-    int slot          # memory it shares with values that are not alive at the same time, or -1
-    bint given        # lies in a buffer of the caller
-    int node          # whose output it is, or NO_NODE
-    const void *initial
+cdef extern from "fastgru/ops/plan.h" nogil:
+    enum:
+        ABSENT "FG_ABSENT"
+        MAX_CLOCKS "FG_MAX_CLOCKS"
+        MAX_LOOPS "FG_MAX_LOOPS"
+    ctypedef struct Value "fg_value":
+        idx size, item, bound
+        bint time
+        int clock
+        bint stays
+        int rank
+        idx dims[12]
+        bint line, state
+        int slot
+        bint given
+        int node
+        const void *initial
+    ctypedef struct Operand "fg_operand":
+        int value
+        idx offset
+        const void *data
+    ctypedef struct Frame "fg_frame":
+        fg_nest nest
+        Operand operands[8]
+        int n_program
+        fg_micro *program
+        int function
+        bint last
+        idx fewest, count, stride
+        idx dims[2]
+        idx read[2]
+        idx write[2]
+        idx read_offset, write_offset
+        bint over_time, some_steps
+        int window
+        bint sliced
+        idx first, end, reach, stride_in_time, before, after, kept
+        double fill
+        idx lead, rest
+        int n_meeting
+        int meeting[8]
+        int meeting_clocks[8]
+        idx steps, rows
+        int outputs[2]
+        Instruction *layer
+    ctypedef struct Instruction "fg_instruction":
+        int op, node
+        idx slice
+        int clock, n_inputs
+        int inputs[8]
+        int output
+        idx size
+        double number
+        fg_act act
+        bint softmax
+        fg_matrix w
+        const void *scale
+        const void *shift
+        int n_phases
+        fg_phase phase[2]
+        fg_matrix wx[2]
+        const void *bx[2]
+        const void *table[2]
+        const void *bu[2]
+        bint reverse, last, carry, gated_output
+        idx units, features, units_padded, features_padded
+        int state
+        const void *initial_h
+        const void *initial_c
+        Frame *frame
+    bint is_nest "fg_is_nest"(const Instruction *)
+    bint is_line "fg_is_line"(const Instruction *)
 
-# One operand of a frame op: where its frame begins in the rows of a value, or numbers of the plan.
-cdef struct Operand:
-    int value         # CONSTANT, ABSENT or a value
-    idx offset
-    const void *data
+cdef extern from "fastgru/ops/run.h" nogil:
+    enum:
+        WATCH_NS "FG_WATCH_NS"
+        SLICE_WORK "FG_SLICE_WORK"
+        BLOCK_ROWS "FG_BLOCK_ROWS"
+        LOOK_STEPS "FG_LOOK_STEPS"
+        LOOK_ELEMENTS "FG_LOOK_ELEMENTS"
+    ctypedef struct Recurrence "fg_recurrence":
+        char *h[2]
+        int now
+        char *c
+        char *s0
+        char *s1
+        char *y
+        char *last
+        char *x[2]
+    ctypedef struct Window "fg_window":
+        char *line
+        idx capacity, held, drop
+    ctypedef struct Watch "fg_watch":
+        int stop
+        int64_t next
+        int (*signals)(void *) noexcept nogil
+        void *caller
+    ctypedef struct Run "fg_run":
+        const fg_kernels *kernels
+        const fg_narrow *narrow
+        void *scratch
+        gemm_t gemm
+        const Instruction *instructions
+        int n_instructions, n_values
+        const Value *values
+        char *arena
+        size_t arena_bytes
+        fg_rows *rows
+        idx T, B
+        const uint8_t *mask
+        idx done[32]
+        idx mask_t, mask_b
+        int32_t *index
+        int32_t *active
+        Recurrence *recurrences
+        char *product
+        bint final
+        const int *loop_begin
+        const int *loop_end
+        const int *loop_clock
+        const int *loop_moved
+        const int *moved
+        int n_loops
+        const idx *due
+        idx steps[32]
+        int clocks, bases
+        Window *windows
+        bint ends, rest, flush, mixed
+        uint8_t *scan_mask
+        int bad_id
+        Watch *watch
+        bint listens
+        int part, parts
+        fg_barrier *barrier
+    ctypedef void (*fg_execute)(const Instruction *, Run *) noexcept nogil
+    char *row "fg_row"(const fg_rows *, idx item, idx t, idx b)
+    idx slice_rows "fg_slice_rows"(idx work)
+    bint look "fg_look"(Run *)
+    bint stopped "fg_stopped"(Run *)
+    bint stopped_together "fg_stopped_together"(Run *)
+    const fg_execute *EXECUTE "fg_ops"
+    bint make_line "fg_make_line"(const Instruction *, const Run *, int clock, fg_line *)
+    void fill_steps "fg_fill_steps"(const Instruction *, const Run *, char *to, idx steps)
 
-# What an op over frames of any rank adds to its instruction.
-cdef struct Frame:
-    int kernel
-    fg_nest nest
-    Operand[8] operands
-    int n_program
-    fg_micro *program
-    int function              # of a reduction; whether the smallest come first
-    bint last
-    idx count, stride         # of the axis that a gather picks from; how many extremes are wanted
-    # Products, softmax, norms and scans: two loops over rows of the operand read and of the one written.
-    idx[2] dims
-    idx[2] read
-    idx[2] write
-    idx read_offset, write_offset
-    bint over_time            # the nest is folded over all steps
-    bint some_steps           # of which there must be one
-    # Windows over time: steps of a window and from one to the next, those of `fill` around the sequence.
-    int window                # index into the stream's Window array
-    idx reach, stride_in_time, before, after, kept
-    double fill
-    # Overlap-adds: where in the line a frame is added, and steps that only flushing a stream gives.
-    idx lead, rest
-    # Waits that give as many steps as the fewest of several values have: the windows of all of these, and their clocks.
-    int n_meeting
-    int[8] meeting, meeting_clocks
-    # Scans: a sequence inside the frame.
-    idx steps, rows
-    int[2] outputs            # final h and c; where extremes are
-    Instruction *layer        # the recurrence over values 0 (input), 1 (output) and 2 (mask)
-
-cdef struct Instruction:
-    int op
-    int node                    # index into the plan's names of nodes
-    idx slice                   # rows that may run before signals are looked at
-    int clock                   # which steps it runs over
-    int n_inputs
-    int[8] inputs
-    int output
-    idx size                    # features written (or, for a mask, compared)
-    double number               # eps, mask value
-    fg_act act
-    bint softmax
-    fg_matrix w                 # Dense; Embedding: the table, panels = V
-    const void *scale
-    const void *shift           # bias, too
-    # recurrent only
-    int n_phases
-    fg_phase[2] phase
-    fg_matrix[2] wx
-    const void *bx[2]
-    const void *table[2]        # (V, panels, G, L): the input part of each id, where ids are the input
-    const void *bu[2]           # bias of a recurrent product that is not fused with its gates
-    bint reverse
-    bint last
-    bint carry
-    bint gated_output
-    idx units, features         # H and R
-    idx units_padded, features_padded
-    int state                   # index into the stream's Recurrence array
-    const void *initial_h
-    const void *initial_c
-    Frame *frame
+cdef extern from "fastgru/ops/due.h" nogil:
+    idx held_before "fg_held_before"(const Window *)
+    idx sliced_steps "fg_sliced_steps"(const Frame *, idx steps)
+    idx fg_scans_together(const Frame *, idx T, idx B)
+    idx windows_due "fg_windows_due"(const Frame *, idx held)
+    idx meeting_due "fg_meeting_due"(const Frame *, const Window *, const idx *steps)
+    idx mirror_due "fg_mirror_due"(const Frame *, const Window *, idx steps, bint ends)
+    idx overlaps_due "fg_overlaps_due"(const Frame *, const Window *, idx frames, bint ends, bint rest)

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .lowering.instructions import Buffer, Instruction
+
 MAX_INPUTS: int
 
 INT8_INNER: int
@@ -42,14 +44,15 @@ class Plan:
     isa: str
     dtype: str
     macs: int
-    id_bound: int
+    bases: int
     latency: int
     bytes: int
+    packed_bytes: list[int]
     measure: bool
     def __init__(
         self,
-        values: list[dict[str, Any]],
-        instructions: list[dict[str, Any]],
+        values: list[Buffer],
+        instructions: list[Instruction],
         inputs: list[int],
         outputs: list[int],
         states: list[tuple[str, int, str, tuple[int, ...]]],
@@ -58,10 +61,9 @@ class Plan:
         isa: str,
         dtype: str,
         macs: int,
-        id_bound: int,
-        loops: tuple[tuple[int, int], ...] = (),
+        loops: tuple[tuple[int, int, int], ...] = (),
         clocks: int = 1,
-        loop_clock: int = 1,
+        bases: int = 1,
         latency: int = 0,
         gemm: object | None = None,
         measure: bool = False,

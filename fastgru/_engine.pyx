@@ -2,7 +2,7 @@
 
 A sequence is a stream processed in one chunk: `Plan` never runs, `Stream.process` is the only way to
 run, and a step is a chunk of one. The engine knows no graphs and no frameworks: `fastgru.lowering`
-turns a Graph into the dicts that `Plan` packs.
+turns a Graph into the instructions that `Plan` packs.
 """
 
 cimport cython
@@ -50,25 +50,29 @@ if hasattr(os, "register_at_fork"):
 # Guard bytes behind every buffer of a stream, checked after every call; see docs/testing.md.
 cdef bint GUARDED = os.environ.get("FASTGRU_GUARD", "0") not in ("", "0")
 
-include "_run.pxi"
+include "_codes.pxi"
 
 cdef enum:
     ALIGN = 64
-    # A block's input products should stay in the L2 cache, which holds 1 MiB on the machines measured.
+    # A block's input products should stay in the L2 cache, which holds 1 MiB on the machines measured; but it has
+    # enough rows to fill the register tiles of the product, BLOCK_ROWS.
     BLOCK_BYTES = 262144
-    BLOCK_ROWS = 48          # but enough rows to fill the register tiles of the product
+    SCANNED = 8              # and frames whose scans run together, which are long
     RELEASE_WORK = 500000    # about 20 us of work: below it, handing over the GIL costs more than it gives
     NUMBER_WORK = 8          # multiply-adds that take the time of one number of an elementwise op
-    SLICE_WORK = 1 << 28     # between two looks at signals: 3 to 100 ms
     WATCH_WORK = 1 << 30     # of a call that looks at signals at all: 10 ms and more
     ENDED = -1               # in place of a number of steps
     STREAM_FIELDS = 6        # that `make_stream` passes on
 
 MAX_INPUTS = 8
-INT8_INNER = 65536  # 255 * 127 * 65536 is the largest sum that int32 holds
-FORMATS = {"float32": FG_NATIVE, "float16": FG_FLOAT16, "bfloat16": FG_BFLOAT16, "int8": FG_INT8}
-GROUPS = {"float32": 1, "float16": 1, "bfloat16": 2, "int8": 4}  # elements of K side by side in a lane
-STORED = {"float32": None, "float16": np.float16, "bfloat16": np.uint16, "int8": np.int8}  # None: the plan's dtype
+# Elements of a row whose sum int32 holds: of 255 * 127 each, and of 255 * 255.
+INT8_INNER = {"int8": 65536, "int8_affine": 32768}
+FORMATS = {"float32": FG_NATIVE, "float16": FG_FLOAT16, "bfloat16": FG_BFLOAT16, "int8": FG_INT8,
+           "int8_affine": FG_INT8}
+# Elements of K side by side in a lane.
+GROUPS = {"float32": 1, "float16": 1, "bfloat16": 2, "int8": 4, "int8_affine": 4}
+STORED = {"float32": None, "float16": np.float16, "bfloat16": np.uint16, "int8": np.int8,
+          "int8_affine": np.int8}  # None: the plan's dtype
 SPARSE_FORMATS = {"float32": FG_SPARSE, "int8": FG_SPARSE_INT8}
 # Blocks of 8 x 4 that are all zero are left out where a share of less than a - b / K of them remains: (a, b). Measured
 # with `python -m bench.sparse` (Zen 5, AVX-512, GRU, one row and 32), sparse took as long as dense at these shares,
@@ -99,23 +103,30 @@ cdef const fg_isa *find_isa(str isa) except NULL:
 
 
 @cython.final
+cdef class Packed:
+    """A packed matrix, for further instructions that use the same array."""
+
+    cdef fg_matrix matrix
+
+
+@cython.final
 cdef class Plan:
     """Packed weights and instructions for one instruction set. Immutable and shared.
 
     Parameters
     ----------
-    values : list of dict
-        ``size``, ``time`` and ``kind`` ("float", "int", "bool") of every value.
-    instructions : list of dict
-        See `fastgru.lowering`.
+    values : list of Buffer
+    instructions : list of Instruction
+        See `fastgru.lowering.instructions`.
     inputs, outputs : list of int
         Numbers of values.
     states : list of (key, recurrence, name, shape)
         What `Stream.state` shows; recurrence -1 - n stands for the buffer n of a State.
-    loops : tuple of (int, int)
-        The instructions that run step by step, loop after loop.
-    clocks, loop_clock : int
-        How many clocks count steps, and the one that the loops follow.
+    loops : tuple of (int, int, int)
+        The instructions that run step by step, from one to before another, and their clock; loop after loop.
+    clocks, bases : int
+        How many clocks count steps, and how many of these, the first, count those of inputs: inputs of one base have
+        one number of steps.
     latency : int
         Steps of the inputs by which the outputs are late.
     isa, dtype : str
@@ -128,6 +139,8 @@ cdef class Plan:
     ----------
     bytes : int
         Memory of the packed weights; at most, where they were only counted and some are sparse.
+    packed_bytes : list of int
+        The same by instruction; of an array that several share, with the first.
     """
 
     cdef const fg_kernels *kernels
@@ -139,7 +152,8 @@ cdef class Plan:
     cdef readonly dict blockers
     cdef readonly list inputs, outputs, states, sizes, shapes, names
     cdef readonly str isa, dtype
-    cdef readonly Py_ssize_t macs, id_bound, latency, bytes
+    cdef readonly Py_ssize_t macs, latency, bytes
+    cdef readonly list packed_bytes
     cdef readonly bint measure
     cdef idx work              # of a step of one row, in multiply-adds
     cdef str steps_key         # in a state that has counts: how many steps the inputs had
@@ -150,20 +164,25 @@ cdef class Plan:
     cdef idx widest, scratch
     cdef idx largest           # elements of the largest frame
     cdef int n_slots
-    cdef int[MAX_LOOPS] loop_begin, loop_end
-    cdef int n_loops, loop_clock, clocks, n_windows
+    cdef int[MAX_LOOPS] loop_begin, loop_end, loop_clock
+    cdef int[MAX_LOOPS + 1] loop_moved  # where in `moved` the values begin that a loop moves on by a step
+    cdef int *moved
+    cdef int n_loops, clocks, n_windows
+    cdef readonly int bases
     cdef bint framed           # has ops over frames of any rank
     cdef readonly dict dtypes  # of the outputs that are not floats
     cdef bint typed
     cdef bint scans            # and recurrences inside frames
     cdef bint loose            # flushing a stream gives steps that a whole sequence has not
+    cdef bint picks            # takes single steps of a sequence, of which there must be enough
     cdef bint looks_up         # computed ids, which can be refused while a call runs
     cdef bint unfused          # some recurrent product is not made by `kernels.step`
     cdef list keep
+    cdef dict packed           # while instructions are loaded: what was packed of their arrays, by `id` and how
 
     def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, dict blockers, *,
-                  str isa, str dtype, Py_ssize_t macs, Py_ssize_t id_bound, tuple loops=(), int clocks=1,
-                  int loop_clock=1, Py_ssize_t latency=0, gemm=None, bint measure=False):
+                  str isa, str dtype, Py_ssize_t macs, tuple loops=(), int clocks=1, int bases=1,
+                  Py_ssize_t latency=0, gemm=None, bint measure=False):
         cdef int i, output
         cdef const fg_isa *found = find_isa(isa)
         self.kernels = found.f32 if dtype == "float32" else found.f64
@@ -171,26 +190,28 @@ cdef class Plan:
         self.blas = NULL if gemm is None else <Gemm *>PyCapsule_GetPointer(gemm, b"fastgru.gemm")
         if self.blas == NULL and dtype != "float32":
             raise ValueError(f"gemm must be 'blas' for dtype {dtype!r}, got 'packed'")
-        self.isa, self.dtype, self.macs, self.id_bound = isa, dtype, macs, id_bound
+        self.isa, self.dtype, self.macs = isa, dtype, macs
         self.typenum = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
         self.descr = np.dtype(dtype)
         self.inputs, self.outputs, self.states, self.blockers = inputs, outputs, states, blockers
         self.keep, self.scratch, self.unfused, self.measure = [], 0, self.blas != NULL, measure
+        self.packed = {}
         self.widest = 1
-        self.nodes = list(dict.fromkeys([d["node"] for d in instructions]))
+        self.nodes = list(dict.fromkeys([d.node for d in instructions]))
         numbers = {name: n for n, name in enumerate(self.nodes)}
         self.n_values, self.n_instructions, self.n_recurrences = len(values), len(instructions), 0
-        self.sizes = [(v["size"], v["time"] > 0, v["kind"]) for v in values]
-        self.shapes = [v.get("shape", ()) for v in values]
-        self.names = [v.get("name", "") for v in values]
-        self.dtypes = {i: v["dtype"] for i, v in enumerate(values) if "dtype" in v}
+        self.sizes = [(v.size, v.time > 0, v.kind) for v in values]
+        self.shapes = [v.shape for v in values]
+        self.names = [v.name for v in values]
+        self.dtypes = {i: v.dtype for i, v in enumerate(values) if v.dtype}
         self.typed = len(self.dtypes) > 0
         keys = {state[0] for state in states}
         self.steps_key = unused("steps", keys)
         self.still = []
         if clocks > MAX_CLOCKS:
             raise GraphError(
-                f"layers that change the number of steps must be fewer than {MAX_CLOCKS}, got {clocks - 1}"
+                f"layers that change the number of steps, and inputs with their own, must be fewer than {MAX_CLOCKS}, "
+                f"got {clocks - 1}"
             )
         if len(loops) > MAX_LOOPS:
             raise GraphError(
@@ -198,42 +219,63 @@ cdef class Plan:
                 f"got {len(loops)}"
             )
         self.n_loops = len(loops)
-        for i, span in enumerate(loops):
-            self.loop_begin[i], self.loop_end[i] = span
-        self.loop_clock, self.clocks, self.n_windows, self.latency = loop_clock - 1, clocks, 0, latency
-        self.n_slots = max([v["slot"] for v in values], default=-1) + 1
+        for i, (begin, end, clock) in enumerate(loops):
+            self.loop_begin[i], self.loop_end[i], self.loop_clock[i] = begin, end, clock - 1
+        self.clocks, self.bases, self.n_windows, self.latency = clocks, bases, 0, latency
+        self.n_slots = max([v.slot for v in values], default=-1) + 1
         self.largest, self.framed, self.scans, self.loose = 1, False, False, False
         self.values = <Value *>allocate(len(values), sizeof(Value))
         self.instructions = <Instruction *>allocate(len(instructions), sizeof(Instruction))
         for i, v in enumerate(values):
-            self.values[i].size = v["size"]
-            self.values[i].slot = v["slot"]
-            self.values[i].clock = max(0, v["time"] - 1)
-            self.values[i].line = v.get("line", False)
-            self.values[i].stays = v.get("stays", False)
+            self.values[i].size = v.size
+            self.values[i].slot = v.slot
+            self.values[i].clock = max(0, v.time - 1)
+            self.values[i].line = v.line
+            self.values[i].stays = v.stays
+            self.values[i].bound = v.bound
             self.values[i].rank = len(self.shapes[i])
             if self.values[i].rank > FG_RANK:
                 raise GraphError(f"axes of an item must be at most {FG_RANK}, got shape {self.shapes[i]}")
             for j, n in enumerate(self.shapes[i]):
                 self.values[i].dims[j] = n
-            if "initial" in v:
-                self.values[i].state = True
-                self.values[i].initial = self.own(v["initial"])
-            self.values[i].time = v["time"] > 0
-            self.values[i].item = {"float": self.kernels.item, "int": 8, "bool": 1}[v["kind"]]
+            self.values[i].state, self.values[i].initial = v.state, self.own_once(v.initial)
+            self.values[i].time = v.time > 0
+            self.values[i].item = {"float": self.kernels.item, "int": 8, "bool": 1}[v.kind]
             self.values[i].node, self.values[i].given = NO_NODE, i in inputs or i in outputs
+        self.packed_bytes = []
         for i, d in enumerate(instructions):
+            before = self.bytes
             self.load(&self.instructions[i], d)
-            self.instructions[i].node = numbers[d["node"]]
+            self.packed_bytes.append(self.bytes - before)
+            self.instructions[i].node = numbers[d.node]
             if self.instructions[i].frame != NULL and self.instructions[i].frame.layer != NULL:
-                self.instructions[i].frame.layer.node = numbers[d["node"]]
-            for output in (d["output"], *d.get("outputs", ())):
-                self.values[output].node = numbers[d["node"]]
+                self.instructions[i].frame.layer.node = numbers[d.node]
+            for output in (*d.written, *d.held):
+                self.values[output].node = numbers[d.node]
             self.count_work(&self.instructions[i])
+        self.packed = None
+        self.find_moved(values, instructions)
         if self.n_windows:
             self.still = [(v, unused(f"{self.names[v]}.last", keys)) for v in inputs if not self.sizes[v][1]]
-        if self.framed:
-            self.largest = max(v["size"] for v in values)
+        self.largest = max([1] + [v.size for v in values])
+
+    cdef int find_moved(self, list values, list instructions) except -1:
+        """Find the values of every loop of which each step is shown at a place of its own."""
+        cdef int loop, i
+        moved = []
+        for loop in range(self.n_loops):
+            self.loop_moved[loop] = <int>len(moved)
+            touched = set()
+            for d in instructions[self.loop_begin[loop]:self.loop_end[loop]]:
+                touched.update(d.inputs, d.written, d.held)
+            for i in sorted(touched):
+                if self.values[i].time and self.values[i].clock == self.loop_clock[loop] and not self.values[i].stays:
+                    moved.append(i)
+        self.loop_moved[self.n_loops] = <int>len(moved)
+        self.moved = <int *>allocate(len(moved), sizeof(int))
+        for i in range(<int>len(moved)):
+            self.moved[i] = moved[i]
+        return 0
 
     def __dealloc__(self):
         cdef int i
@@ -242,6 +284,7 @@ cdef class Plan:
                 PyMem_Free(self.instructions[i].frame.program)
                 PyMem_Free(self.instructions[i].frame.layer)
                 PyMem_Free(self.instructions[i].frame)
+        PyMem_Free(self.moved)
         PyMem_Free(self.values)
         PyMem_Free(self.instructions)
 
@@ -263,8 +306,8 @@ cdef class Plan:
         cdef Frame *frame = ins.frame
         cdef idx work = self.row_work(ins), rows = 1
         cdef int i
-        if frame != NULL and (ins.op == FRAME or ins.op == STORE):
-            work = NUMBER_WORK if frame.kernel != CONTRACT else 1
+        if is_nest(ins):
+            work = NUMBER_WORK if ins.op != CONTRACT else 1
             work = fg_times(work, max(1, frame.n_program))
             for i in range(frame.nest.rank):
                 work = fg_times(work, frame.nest.dims[i])
@@ -274,10 +317,10 @@ cdef class Plan:
             frame.layer.slice = slice_rows(work)
         elif ins.op == OVERLAP_ADD:
             work = fg_times(work, frame.reach)
-        elif ins.op == FRAME_PRODUCT or ins.op == FRAME_ROWS or ins.op == TOP_K:
+        elif FRAME_PRODUCT <= ins.op <= TOP_K:
             rows = fg_times(frame.dims[0], frame.dims[1])
             work = fg_times(work, max(1, frame.count))
-        ins.slice = max(1, SLICE_WORK // work) if ins.op == FRAME or ins.op == STORE else slice_rows(work)
+        ins.slice = max(1, SLICE_WORK // work) if is_nest(ins) else slice_rows(work)
         self.work = fg_plus(self.work, fg_times(work, rows))
         return 0
 
@@ -308,6 +351,29 @@ cdef class Plan:
         memcpy(raw.data + shift, a.data, a.nbytes)
         self.keep.append(raw)
         return raw.data + shift
+
+    cdef const void *own_once(self, array, str how="flat") except? NULL:
+        """The data of an instruction's very array, packed once for all that use it; None stays NULL.
+
+        "flat" as `own` has it, "gates" (G, H) as `own_gates`, "rows" (N,) like `side_by_side`, "table" (V, G, H).
+        """
+        cdef const void *data
+        if array is None:
+            return NULL
+        key = (id(array), how)
+        if key in self.packed:
+            return <const void *><size_t>self.packed[key]
+        if how == "flat":
+            data = self.own(array)
+        elif how == "gates":
+            data = self.own_gates(array)
+        elif how == "rows":
+            data = self.own_gates(self.side_by_side(array[:, None])[:, :, 0])
+        else:
+            table = np.moveaxis(array, 0, 2)
+            data = self.own_panels(table) if self.measure else self.own(self.panels(table).transpose(1, 0, 2, 3))
+        self.packed[key] = <size_t>data
+        return data
 
     cdef bint counted(self, idx size) noexcept:
         """Count the bytes of an array of weights; True if that is all there is to do."""
@@ -355,7 +421,17 @@ cdef class Plan:
         padded[:N] = array
         return padded.reshape(panels, G, lanes, K).swapaxes(0, 1).reshape(G, panels * lanes, K)
 
-    cdef fg_matrix pack(self, array, str precision="float32") except *:
+    cdef fg_matrix pack(self, array, str precision, str how="gates") except *:
+        """The panels of an instruction's very array, packed once for all that use it: (G, H, K); "rows" (N, K)."""
+        cdef Packed made
+        key = (id(array), how, precision)
+        if key not in self.packed:
+            made = Packed()
+            made.matrix = self.packed_anew(array if how == "gates" else self.side_by_side(array), precision)
+            self.packed[key] = made
+        return (<Packed>self.packed[key]).matrix
+
+    cdef fg_matrix packed_anew(self, array, str precision) except *:
         """(G, H, K) packed; for BLAS as rows in the panels' order: (panels, G, L, K)."""
         cdef fg_matrix m
         memset(&m, 0, sizeof(m))
@@ -370,8 +446,8 @@ cdef class Plan:
             return self.counted_matrix(m, array, precision)
         stored = PRECISIONS[precision].encode(array.reshape(G * H, K))
         codes = stored[""].reshape(G, H, K)
-        if precision == "int8" and K > INT8_INNER:
-            raise GraphError(f"rows of int8 weights must have at most {INT8_INNER} elements, got {K}")
+        if K > INT8_INNER.get(precision, K):
+            raise GraphError(f"rows of {precision} weights must have at most {INT8_INNER[precision]} elements, got {K}")
         if precision in SPARSE_FORMATS and self.pack_sparse(&m, codes, stored.get("scale"), precision):
             return m
         m.format = FORMATS[precision]
@@ -379,16 +455,29 @@ cdef class Plan:
         if precision == "int8":
             m.scale = <const float *>self.own_gates(stored["scale"].reshape(G, H))
             m.offset = <const int32_t *>self.own_gates(offsets(codes), np.int32)
+        if precision == "int8_affine":
+            m.scale = <const float *>self.own_gates(stored["scale"].reshape(G, H))
+            m.sums = <const int32_t *>self.own_gates(codes.sum(axis=-1, dtype=np.int64), np.int32)
+            if stored["zero"].any():
+                m.zero = <const int32_t *>self.own_gates(stored["zero"].reshape(G, H), np.int32)
+        if m.format == FG_INT8:
+            m.paired = <const uint8_t *>self.own(are_paired(self.panels(codes, 4)), np.uint8)
         self.scratch = max(self.scratch, self.narrow.scratch(&m) if m.format else 0)
         return m
 
     cdef fg_matrix counted_matrix(self, fg_matrix m, array, str precision) except *:
-        """What `pack` returns of dense weights, without them."""
+        """What `packed_anew` returns of dense weights, without them."""
         m.format = FORMATS[precision]
         m.data = self.own_panels(array, GROUPS[precision], STORED[precision])
         if precision == "int8":
             m.scale = <const float *>self.own_panels(array[:, :, :1])
             m.offset = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
+        if precision == "int8_affine":
+            m.scale = <const float *>self.own_panels(array[:, :, :1])
+            m.sums = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
+            m.zero = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
+        if m.format == FG_INT8:
+            m.paired = <const uint8_t *>self.own(np.empty(m.panels), np.uint8)
         self.scratch = max(self.scratch, self.narrow.scratch(&m) if m.format else 0)
         return m
 
@@ -417,179 +506,216 @@ cdef class Plan:
         self.scratch = max(self.scratch, self.narrow.scratch(m))
         return True
 
-    cdef int load(self, Instruction *ins, dict d) except -1:
+    cdef int load(self, Instruction *ins, d) except -1:
+        """Load the fields that all instructions have, then those of its kind."""
         cdef int i
-        ins.op = d["op"]
-        ins.n_inputs = len(d["inputs"])
+        ins.op = d.code
+        ins.n_inputs = len(d.inputs)
         if ins.n_inputs > MAX_INPUTS:
-            raise GraphError(f"inputs of node {d['node']!r} must be at most {MAX_INPUTS}, got {ins.n_inputs}")
-        for i, value in enumerate(d["inputs"]):
+            raise GraphError(f"inputs of node {d.node!r} must be at most {MAX_INPUTS}, got {ins.n_inputs}")
+        for i, value in enumerate(d.inputs):
             ins.inputs[i] = value
-        ins.output = d["output"]
-        ins.clock = d["clock"] - 1
-        ins.size = d.get("size", 0)
-        ins.number = d.get("number", 0.0)
-        ins.softmax = d.get("softmax", False)
-        ins.act = act(d.get("act", (0, 0.0, 0.0)))
-        for name in ("scale", "shift"):
-            array = d.get(name)
-            if array is not None:
-                if name == "scale":
-                    ins.scale = self.own(array)
-                else:
-                    ins.shift = self.own(array)
-        if ins.op == DENSE:
+        ins.output, ins.clock, ins.size = d.output, d.clock - 1, d.size
+        self.framed = self.framed or ins.op >= MAP
+        if ins.op >= MAP and ins.op != CONVERT:
+            ins.frame = <Frame *>allocate(1, sizeof(Frame))
+        if ins.op == RECURRENT:
+            self.load_recurrent(ins, d.layer)
+        elif ins.op == DENSE or ins.op == FRAME_PRODUCT:
             self.load_dense(ins, d)
         elif ins.op == EMBEDDING:
-            self.load_embedding(ins, d["w"], d["precision"])
-        elif ins.op == RECURRENT:
-            self.load_recurrent(ins, d)
-        elif ins.op == CONVERT:
-            self.framed = True
-        elif ins.op >= FRAME:
-            self.load_frame(ins, d)
+            ins.w = self.table(d.w, d.precision)
+        elif ins.op == LAYER_NORM or ins.op == FRAME_NORM:
+            ins.scale, ins.shift, ins.number = self.own_once(d.scale), self.own_once(d.shift), d.eps
+        elif ins.op == AFFINE:
+            ins.scale, ins.shift = self.own_once(d.scale), self.own_once(d.shift)
+        elif ins.op == ACTIVATE:
+            ins.act, ins.softmax, ins.shift = act(d.act), d.softmax, self.own_once(d.shift)
+        elif ins.op == AVERAGE:
+            ins.act = act(d.act)
+        elif ins.op == MASK:
+            ins.number = d.value
+        elif is_nest(ins):
+            self.load_nest(ins, d)
+        elif is_line(ins):
+            self.load_line(ins, d)
+        elif ins.op == TIME_STEP:
+            ins.frame.kept, ins.frame.last, ins.frame.count, ins.frame.fewest = d.kept, d.last, d.count, d.fewest
+            self.picks = True
+        elif ins.op == SCAN:
+            self.load_scan(ins, d)
+        if FRAME_PRODUCT <= ins.op <= TOP_K:
+            self.load_rows(ins, d)
         return 0
 
-    cdef int load_embedding(self, Instruction *ins, table, str precision) except -1:
-        ins.w.format, ins.w.inner = FORMATS[precision], table.shape[1]
-        stored = {"": table, "scale": table[:, :1]} if self.measure else PRECISIONS[precision].encode(table)
-        ins.w.data = self.own(stored[""], STORED[precision])
-        if precision == "int8":
-            ins.w.scale = <const float *>self.own(stored["scale"])
-        return 0
+    cdef fg_matrix table(self, array, str precision) except *:
+        """The rows of an instruction's very array (V, E), to be looked up; one for all that use it."""
+        cdef Packed made
+        key = (id(array), "table", precision)
+        if key not in self.packed:
+            made = Packed()
+            made.matrix.format, made.matrix.inner = FORMATS[precision], array.shape[1]
+            if self.measure:
+                stored = {"": array, "scale": array[:, :1], "zero": array[:, :1]}
+            else:
+                stored = PRECISIONS[precision].encode(array)
+            made.matrix.data = self.own(stored[""], STORED[precision])
+            if precision in ("int8", "int8_affine"):
+                made.matrix.scale = <const float *>self.own(stored["scale"])
+            if precision == "int8_affine":
+                made.matrix.zero = <const int32_t *>self.own(stored["zero"], np.int32)
+            self.packed[key] = made
+        return (<Packed>self.packed[key]).matrix
 
-    cdef int load_frame(self, Instruction *ins, dict d) except -1:
-        """What an op over frames needs; see fastgru/_frames.pxi."""
-        cdef Frame *frame = <Frame *>allocate(1, sizeof(Frame))
+    cdef int load_operands(self, Frame *frame, d) except -1:
+        """Load the places where the frames of an instruction begin."""
         cdef const void *numbers
-        cdef int i, j
-        ins.frame, self.framed = frame, True
-        frame.kernel = d.get("kernel", 0)
-        for what, count, most in (("loops", len(d.get("dims", ())), FG_RANK - 2),  # the executor adds steps and rows
-                                  ("operands", len(d.get("operands", ())), FG_OPERANDS),
-                                  ("functions", len(d.get("program", ())), FG_PROGRAM)):
-            if count > most:
-                raise GraphError(f"{what} of node {d['node']!r} must be at most {most}, got {count}")
-        for i, (value, offset, constant) in enumerate(d.get("operands", [])):
+        cdef int i
+        self.check_room(d, "operands", len(d.operands), FG_OPERANDS)
+        for i, (value, offset, constant) in enumerate(d.operands):
             frame.operands[i].value, frame.operands[i].offset = value, offset
             if constant is not None:
-                numbers = self.own(constant)
+                numbers = self.own_once(constant)
                 frame.operands[i].data = <const char *>numbers + <idx>offset * self.kernels.item
-        if ins.op == FRAME or ins.op == STORE:
-            frame.nest.rank, frame.nest.outer, frame.nest.operands = len(d["dims"]), d["outer"], len(d["operands"])
-            for j, n in enumerate(d["dims"]):
-                frame.nest.dims[j] = n
-                for i in range(frame.nest.operands):
-                    frame.nest.strides[i][j] = d["strides"][i][j]
-            self.load_program(frame, d.get("program", []))
-            frame.function = d.get("function", 0)
-            frame.last = d.get("last", False)
-            frame.count, frame.stride = d.get("count", 0), d.get("stride", 0)
-            frame.over_time, frame.some_steps = d.get("over_time", False), d.get("some_steps", False)
-            self.looks_up = self.looks_up or (ins.op == FRAME and frame.kernel == GATHER)
-            return 0
-        if WINDOW <= ins.op <= WAIT:
-            frame.window, frame.kept = d["window"], d["kept"]
-            self.n_windows += 1
-            frame.reach, frame.stride_in_time = d["reach"], d["stride"]
-            frame.before, frame.after, frame.fill = d["before"], d["after"], d["fill"]
-            frame.lead, frame.rest = d.get("lead", 0), d.get("rest", 0)
-            self.loose = self.loose or frame.rest > 0
-            frame.n_meeting = len(d.get("meeting", []))
-            if frame.n_meeting > MAX_INPUTS:
-                raise GraphError(
-                    f"inputs of node {d['node']!r} that wait for each other must be at most {MAX_INPUTS}, "
-                    f"got {frame.n_meeting}"
-                )
-            for i, (window, clock) in enumerate(d.get("meeting", [])):
-                frame.meeting[i], frame.meeting_clocks[i] = window, clock - 1
-            return 0
-        (frame.read_offset, frame.read[0], frame.read[1]) = d["read"]
-        if ins.op == SCAN:
-            self.load_scan(ins, d)
-            return 0
-        (frame.write_offset, frame.write[0], frame.write[1]) = d["write"]
-        frame.dims[0], frame.dims[1] = d["dims"]
-        if ins.op == TOP_K:
-            frame.count, frame.function, frame.outputs[0] = d["count"], d["function"], d["outputs"][0]
-        if ins.op == FRAME_PRODUCT:
-            self.load_dense(ins, d)
         return 0
 
-    cdef int load_program(self, Frame *frame, list program) except -1:
+    cdef int check_room(self, d, what, count, most) except -1:
+        if count > most:
+            raise GraphError(f"{what} of node {d.node!r} must be at most {most}, got {count}")
+        return 0
+
+    cdef int load_nest(self, Instruction *ins, d) except -1:
+        """Loops over frames; see include/fastgru/ops/frames.h."""
+        cdef Frame *frame = ins.frame
+        cdef fg_nest *nest = &frame.nest
+        cdef int i, j
+        self.check_room(d, "loops", len(d.dims), FG_RANK - 2)  # the executor adds steps and rows
+        self.load_operands(frame, d)
+        nest.rank, nest.outer, nest.operands = len(d.dims), d.outer, len(d.operands)
+        for j, n in enumerate(d.dims):
+            nest.dims[j] = n
+            for i in range(nest.operands):
+                nest.strides[i][j] = d.strides[i][j]
+        frame.over_time, frame.some_steps = d.over_time, d.some_steps
+        if ins.op == MAP or ins.op == STORE:
+            self.load_program(frame, d)
+        elif ins.op == REDUCE:
+            frame.function = d.function
+        elif ins.op == CONTRACT:
+            ins.act = act(d.act)
+        elif ins.op == ARG_REDUCE:
+            frame.function, frame.last = d.smallest, d.last
+        elif ins.op == GATHER:
+            frame.count, frame.stride, self.looks_up = d.count, d.stride, True
+        return 0
+
+    cdef int load_line(self, Instruction *ins, d) except -1:
+        """Steps in a line of memory."""
+        cdef Frame *frame = ins.frame
         cdef int i
-        frame.n_program = len(program)
-        frame.program = <fg_micro *>allocate(len(program), sizeof(fg_micro))
-        for i, (function, a, b, c, alpha, beta) in enumerate(program):
+        self.n_windows += 1
+        frame.window, frame.kept, frame.fill = d.window, d.kept, d.fill
+        frame.reach, frame.stride_in_time, frame.before, frame.after = d.reach, d.stride, d.before, d.after
+        if ins.op == WINDOW and d.bounds is not None:
+            first, end = d.bounds
+            frame.sliced, frame.first, frame.end = True, first, FG_TOO_LARGE if end is None else end
+        elif ins.op == OVERLAP_ADD:
+            frame.lead, frame.rest = d.lead, d.rest
+            self.loose = self.loose or frame.rest > 0
+        elif ins.op == WAIT:
+            self.check_room(d, "inputs that wait for each other", len(d.meeting), MAX_INPUTS)
+            frame.n_meeting = len(d.meeting)
+            for i, (window, clock) in enumerate(d.meeting):
+                frame.meeting[i], frame.meeting_clocks[i] = window, clock - 1
+        return 0
+
+    cdef int load_rows(self, Instruction *ins, d) except -1:
+        """Rows of a frame."""
+        cdef Frame *frame = ins.frame
+        frame.dims[0], frame.dims[1] = d.dims
+        (frame.read_offset, frame.read[0], frame.read[1]) = d.read
+        (frame.write_offset, frame.write[0], frame.write[1]) = d.write
+        if ins.op == TOP_K:
+            frame.count, frame.function, frame.outputs[0] = d.count, d.smallest, d.outputs[0]
+        return 0
+
+    cdef int load_program(self, Frame *frame, d) except -1:
+        cdef int i
+        self.check_room(d, "functions", len(d.program), FG_PROGRAM)
+        frame.n_program = len(d.program)
+        frame.program = <fg_micro *>allocate(len(d.program), sizeof(fg_micro))
+        for i, (function, a, b, c, alpha, beta) in enumerate(d.program):
             frame.program[i].function, frame.program[i].alpha, frame.program[i].beta = function, alpha, beta
             frame.program[i].a, frame.program[i].b, frame.program[i].c = a, b, c
         return 0
 
-    cdef int load_scan(self, Instruction *ins, dict d) except -1:
+    cdef int load_scan(self, Instruction *ins, d) except -1:
         """The recurrence of a scan reads value 0, writes value 1 and is masked by value 2."""
         cdef Frame *frame = ins.frame
         self.scans = True
-        frame.steps, frame.rows = d["steps"], d["rows"]
-        frame.write[0], frame.write[1] = d["rows"] * d["features"], d["features"]
-        frame.outputs[0], frame.outputs[1] = (*d["outputs"], -1)[:2]
+        self.load_operands(frame, d)
+        frame.steps, frame.rows = d.steps, d.rows
+        (frame.read_offset, frame.read[0], frame.read[1]) = d.read
+        frame.write[0], frame.write[1] = d.rows * d.layer.features, d.layer.features
+        frame.outputs[0], frame.outputs[1] = (*d.outputs, -1)[:2]
         frame.layer = <Instruction *>allocate(1, sizeof(Instruction))
         frame.layer.op, frame.layer.output, frame.layer.n_inputs = RECURRENT, 1, 1
         if frame.operands[2].value != ABSENT:
             frame.layer.n_inputs, frame.layer.inputs[1] = 2, 2
-        self.load_recurrent(frame.layer, d)
+        self.load_recurrent(frame.layer, d.layer)
         return 0
 
-    cdef int load_dense(self, Instruction *ins, dict d) except -1:
-        w = d["w"]
+    cdef int load_dense(self, Instruction *ins, d) except -1:
+        ins.act = act(d.act)
+        if ins.op == DENSE:
+            ins.softmax = d.softmax
         if self.blas == NULL:
-            ins.w = self.pack(self.side_by_side(w), d["precision"])
-            ins.shift = self.own_gates(None if d["bias"] is None else self.side_by_side(d["bias"][:, None])[:, :, 0])
+            ins.w = self.pack(d.w, d.precision, "rows")
+            ins.w.input_scale, ins.w.input_zero = d.input_scale, d.input_zero
+            ins.shift = self.own_once(d.bias, "rows")
         else:
-            ins.w.data, ins.w.inner = self.own(w), w.shape[1]
-            ins.shift = self.own(d["bias"])
+            ins.w.data, ins.w.inner = self.own_once(d.w), d.w.shape[1]
+            ins.shift = self.own_once(d.bias)
         return 0
 
-    cdef int load_recurrent(self, Instruction *ins, dict d) except -1:
+    cdef int load_recurrent(self, Instruction *ins, layer) except -1:
         cdef int i, j
         cdef fg_phase *phase
-        ins.reverse, ins.last, ins.carry = d["reverse"], d["last"], d["carry"]
-        ins.gated_output = d["gated_output"]
-        ins.units, ins.features = d["units"], d["features"]
+        ins.reverse, ins.last, ins.carry = layer.reverse, layer.last, layer.carry
+        ins.gated_output = layer.gated_output
+        ins.units, ins.features = layer.units, layer.features
         ins.units_padded, ins.features_padded = self.padded(ins.units), self.padded(ins.features)
         ins.state = self.n_recurrences
         self.n_recurrences += 1
-        ins.initial_h = self.own(d["initial_h"])
-        ins.initial_c = self.own(d["initial_c"])
-        ins.n_phases = len(d["phases"])
-        for i, p in enumerate(d["phases"]):
+        ins.initial_h, ins.initial_c = self.own_once(layer.initial_h), self.own_once(layer.initial_c)
+        ins.n_phases = len(layer.phases)
+        for i, p in enumerate(layer.phases):
             phase = &ins.phase[i]
-            phase.kind, phase.tier, phase.keep_candidate = p["kind"], p["tier"], p["keep_candidate"]
-            phase.clip = p["clip"]
+            phase.kind, phase.tier, phase.keep_candidate, phase.clip = p.kind, p.tier, p.keep_candidate, p.clip
             for j in range(3):
-                phase.act[j] = act(p["act"][j])
-            phase.u = self.pack(p["u"], d["precision"])
+                phase.act[j] = act(p.act[j])
+            phase.u = self.pack(p.u, layer.precision)
             if phase.u.format <= FG_FLOAT16:
-                phase.bias = self.own_gates(p["bias_h"])
+                phase.bias = self.own_once(p.bias_h, "gates")
             else:
-                ins.bu[i], self.unfused = self.own_gates(p["bias_h"]), True
-            if p["peephole"] is not None:
+                ins.bu[i], self.unfused = self.own_once(p.bias_h, "gates"), True
+            if p.peephole is not None:
                 peephole = np.zeros((3, ins.units_padded), dtype=self.dtype)
-                peephole[:, :ins.units] = p["peephole"]
+                peephole[:, :ins.units] = p.peephole
                 phase.peephole = self.own(peephole)
-            if p["table"] is not None:
-                table = np.moveaxis(p["table"], 0, 2)
-                ins.table[i] = (self.own_panels(table) if self.measure
-                                else self.own(self.panels(table).transpose(1, 0, 2, 3)))
-            elif p["x"] is not None:
-                ins.wx[i] = self.pack(p["x"], d["precision"])
-                ins.bx[i] = self.own_gates(p["bias_x"])
+            if p.table is not None:
+                ins.table[i] = self.own_once(p.table, "table")
+            elif p.x is not None:
+                ins.wx[i] = self.pack(p.x, layer.precision)
+                ins.bx[i] = self.own_once(p.bias_x, "gates")
             self.widest = max(self.widest, phase.u.panels * phase.u.gates * self.kernels.lanes)
         return 0
 
     def block(self, Py_ssize_t batch):
         """Steps run at a time through the whole plan, for a batch of this size."""
         widest = max(self.widest, self.largest)
-        rows = max(1 if self.framed else BLOCK_ROWS, BLOCK_BYTES // (widest * self.kernels.item))
+        least = SCANNED if self.scans else 1 if self.framed else BLOCK_ROWS
+        rows = max(least, BLOCK_BYTES // (widest * self.kernels.item))
         return max(1, rows // batch)
 
 
@@ -603,9 +729,12 @@ cdef idx matrix_work(const fg_matrix *w, idx lanes) noexcept:
     return bytes_of(fg_times(w.panels, lanes), max(1, w.gates), w.inner) if w.panels else 0
 
 
-cdef idx slice_rows(idx work) noexcept nogil:
-    """Rows of so much work each between two looks at signals: enough to fill the tiles of a product."""
-    return max(1, SLICE_WORK // max(1, work) // BLOCK_ROWS) * BLOCK_ROWS
+def are_paired(panels):
+    """Of panels (P, K / 4, G, L, 4) of codes, whether FG_PAIRED of include/fastgru/dot.h may add their products."""
+    magnitudes = np.maximum(panels.astype(np.int16) + 1, -panels.astype(np.int16))  # of codes, and of flipped ones
+    pairs = magnitudes[..., ::2] + magnitudes[..., 1::2]
+    steps = pairs.shape[1] // 2 * 2
+    return (pairs[:, :steps:2] + pairs[:, 1:steps:2] <= 255).all(axis=(1, 2, 3, 4))
 
 
 def offsets(codes):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from ._attributes import ATTRIBUTES, entries, expect, fields_of, short, written
 from ._samples import MOST_ID, id_bound
 from .errors import FileFormatError, GraphError
 from .graph import OPS, PRECISIONS, Graph, Node, Op, Spec, precision_of
+from .graph.op import held
 from .selftest import SelfTest
 
 Array = NDArray[Any]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+UNSHARED_VERSION = 1  # of files in which each tensor is used once, so that readers that know no other can read them
 MODEL_DTYPES = ("float32", "float64")
 SPEC_DTYPES = ("float", "int", "bool")
 REQUIRED = dataclasses.MISSING  # the default of a field that has none
@@ -49,12 +52,12 @@ def encode(
     graph: Graph, dtype: str, provenance: Mapping[str, str], self_test: SelfTest | None
 ) -> tuple[dict[str, Any], dict[str, Array]]:
     """The header without its checksum, and the tensors it names."""
-    tensors: dict[str, Array] = {}
+    found = _Written()
     inputs = [
         {"name": name, "shape": [int(n) for n in spec.shape], "time": spec.time, "dtype": spec.dtype}
         for name, spec in graph.inputs.items()
     ]
-    nodes = [_encode_node(node, tensors) for node in graph.nodes]
+    nodes = [_encode_node(node, found) for node in graph.nodes]
     if len(nodes) > MAX_NODES:
         raise FileFormatError(f"number of nodes must be at most {MAX_NODES}, got {len(nodes)}")
     if dtype not in MODEL_DTYPES:
@@ -62,18 +65,53 @@ def encode(
     _check_precisions(graph, dtype)
     parts = {"inputs": inputs, "nodes": nodes, "outputs": list(graph.outputs)}
     header = {
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if found.shared else UNSHARED_VERSION,
         "graph": {**parts, "feedback": graph.feedback} if graph.feedback else parts,
         "options": {"dtype": dtype},
         "provenance": _provenance(dict(provenance)),
-        "self_test": None if self_test is None else _encode_test(self_test, tensors),
+        "self_test": None if self_test is None else _encode_test(self_test, found.tensors),
     }
     for value in graph.specs:
         _name(value, "name of a value")
-    return header, tensors
+    return header, found.tensors
 
 
-def _encode_node(node: Node, tensors: dict[str, Array]) -> dict[str, Any]:
+class _Written:
+    """The tensors of a file while it is made: one for each array of the graph and each precision that stores it.
+
+    Attributes
+    ----------
+    tensors : dict of str to array
+    shared : bool
+        True if any of them stores the weights of several fields.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Array] = {}
+        self.shared = False
+        self._names: dict[tuple[int, str], list[str]] = {}
+
+    def weight(self, op: Op, field: str, stem: str) -> dict[str, str]:
+        """The names of the tensors that store a field, by key; `stem` begins those of new ones."""
+        array, precision = op.weights()[field], op.stored_as(field)
+        names = self._names.get((id(array), precision))
+        if names is None:
+            packed = _matrices.pack(op, field)
+            names = [self._store(f"{stem}.{key}", part) for key, part in packed.items()]
+            self._names[id(array), precision] = names
+        else:
+            self.shared = True
+        return dict(zip(_matrices.layout(type(op), field, precision), names, strict=True))
+
+    def _store(self, name: str, array: Array) -> str:
+        """Put `array` under `name`, or one like it: a node "a.weight" may have the "scale" that int8 gives "a"."""
+        while name in self.tensors:
+            name += "_"
+        self.tensors[name] = array
+        return name
+
+
+def _encode_node(node: Node, tensors: _Written) -> dict[str, Any]:
     op, where = node.op, f"node {short(node.name)}"
     if OPS.get(op.kind) is not type(op):
         raise FileFormatError(f"{where} must be one of {', '.join(OPS)}, got {type(op).__name__}")
@@ -84,19 +122,11 @@ def _encode_node(node: Node, tensors: dict[str, Array]) -> dict[str, Any]:
         if not row.accepts(attributes[name]):
             raise FileFormatError(f"{name} of {where} must be {row.expected}, got {short(attributes[name])}")
     stem = _name(node.name, "name of a node")
-    weights = {key: _store(tensors, f"{stem}.{key}", array) for key, array in _matrices.pack(op).items()}
+    weights = {key: name for field in op.weights() for key, name in tensors.weight(op, field, stem).items()}
     return {
         "name": node.name, "op": op.kind, "attributes": attributes, "weights": weights,
         "inputs": list(node.inputs), "outputs": list(node.outputs),
     }  # fmt: skip
-
-
-def _store(tensors: dict[str, Array], name: str, array: Array) -> str:
-    """Put `array` under `name`, or one like it: a node "a.weight" may have the "scale" that int8 gives the node "a"."""
-    while name in tensors:
-        name += "_"
-    tensors[name] = array
-    return name
 
 
 def _check_precisions(graph: Graph, dtype: str) -> None:
@@ -133,24 +163,44 @@ def _provenance(value: Any) -> dict[str, str]:
 
 
 class _Tensors:
-    """The tensors of a file, each to be taken exactly once."""
+    """The tensors of a file: all must be taken, those of the self-test once, and weights as often as nodes share them.
 
-    def __init__(self, tensors: Mapping[str, Array]) -> None:
-        self._left = dict(tensors)
+    In a file of the version before sharing, every tensor is taken once.
+    """
 
-    def take(self, name: Any, what: str, types: tuple[str, ...] = _matrices.FLOATS) -> Array:
+    def __init__(self, tensors: Mapping[str, Array], version: int) -> None:
+        self._all, self._left = tensors, set(tensors)
+        self._shares = version > UNSHARED_VERSION
+        self._weights: dict[tuple[str, ...], Array] = {}
+        self._again = False  # whether any was taken twice
+
+    def take(self, name: Any, what: str, types: tuple[str, ...] = _matrices.FLOATS, *, weight: bool = False) -> Array:
         name = expect(name, str, f"tensor name of {what}")
-        array = self._left.pop(name, None)
-        if array is None:
-            raise FileFormatError(f"{what} must name a tensor not used before, got {short(name)}")
+        again = weight and self._shares
+        if name not in (self._all if again else self._left):
+            expected = "a tensor of the file" if again else "a tensor not used before"
+            raise FileFormatError(f"{what} must name {expected}, got {short(name)}")
+        self._again = self._again or name not in self._left
+        self._left.discard(name)
+        array = self._all[name]
         if array.dtype.name not in types:
             raise FileFormatError(f"{what} must be a tensor of {' or '.join(types)}, got {array.dtype}")
         return array
+
+    def weight(self, key: tuple[str, ...], make: Callable[[], Array]) -> Array:
+        """The one array that tensors hold, `key` their names and how they store it; made when first asked for."""
+        if key not in self._weights:
+            self._weights[key] = held(make())
+        return self._weights[key]
 
     def finish(self) -> None:
         if self._left:
             unused = short(sorted(self._left))
             raise FileFormatError(f"every tensor must be used by a node or the self-test, got {unused}")
+        if self._shares and not self._again:
+            raise FileFormatError(
+                f"format_version must be {UNSHARED_VERSION}, got {FORMAT_VERSION}: no nodes share a tensor"
+            )
 
 
 def decode(header: dict[str, Any], arrays: Mapping[str, Array]) -> tuple[Graph, str, dict[str, str], SelfTest | None]:
@@ -162,13 +212,14 @@ def decode(header: dict[str, Any], arrays: Mapping[str, Array]) -> tuple[Graph, 
         When they do not fit each other or this version.
     """
     version = header.get("format_version")
-    if type(version) is not int or version != FORMAT_VERSION:
-        raise FileFormatError(f"format_version must be {FORMAT_VERSION}, got {short(version)}")
+    if type(version) is not int or version not in (UNSHARED_VERSION, FORMAT_VERSION):
+        known = f"{UNSHARED_VERSION} or {FORMAT_VERSION}"
+        raise FileFormatError(f"format_version must be {known}, got {short(version)}")
     entries(header, ENTRIES, "header")
     dtype = entries(header["options"], ("dtype",), "options")["dtype"]
     if dtype not in MODEL_DTYPES:
         raise FileFormatError(f"dtype in options must be one of {', '.join(MODEL_DTYPES)}, got {short(dtype)}")
-    tensors = _Tensors(arrays)
+    tensors = _Tensors(arrays, version)
     graph = _decode_graph(header["graph"], tensors)
     _check_precisions(graph, dtype)
     test = None if header["self_test"] is None else _decode_test(header["self_test"], graph, tensors)
@@ -256,10 +307,18 @@ def _decode_weights(op: type[Op], precision: str, value: Any, tensors: _Tensors,
     for field, each in keys.items():
         if field not in weights:
             continue
-        stored = {key: tensors.take(weights[key], f"{key} of {where}", types) for key, types in each.items()}
-        reduced = precision != "float32" and field in op.matrices
-        found[field] = _matrices.unpack(stored, field, precision, where) if reduced else stored[field]
+        stored = {
+            key: tensors.take(weights[key], f"{key} of {where}", types, weight=True) for key, types in each.items()
+        }
+        reduced = precision if field in op.matrices else "float32"
+        found[field] = tensors.weight(
+            (reduced, *(weights[key] for key in each)), partial(_decoded, stored, field, reduced, where)
+        )
     return found
+
+
+def _decoded(stored: Mapping[str, Array], field: str, precision: str, where: str) -> Array:
+    return stored[field] if precision == "float32" else _matrices.unpack(stored, field, precision, where)
 
 
 def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:
@@ -303,9 +362,10 @@ def _check_test_shapes(graph: Graph, inputs: Mapping[str, Array], outputs: tuple
     rows = {name: (x, graph.inputs[name]) for name, x in inputs.items()}
     rows.update((name, (y, graph.specs[name])) for name, y in zip(graph.outputs, outputs, strict=True))
     wrong = {n: x.shape for n, (x, spec) in rows.items() if x.ndim != 1 + spec.time + len(spec.shape)}
-    timed = [x.shape[1] for name, x in inputs.items() if graph.inputs[name].time and name not in wrong]
     try:
-        lengths = graph.lengths(max(timed, default=0))
+        lengths = graph.lengths(
+            {name: 0 if name in wrong else x.shape[1] for name, x in inputs.items() if graph.inputs[name].time}
+        )
     except GraphError as error:
         raise FileFormatError(f"self_test must fit the graph, got: {error}") from error
     batch = next(iter(inputs.values())).shape[:1]

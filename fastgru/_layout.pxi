@@ -24,7 +24,7 @@ cdef struct Arena:
 cdef struct Layout:
     const Instruction *instructions
     const Value *values
-    int n_instructions, n_values, n_slots, n_recurrences, n_windows
+    int n_instructions, n_values, n_slots, n_recurrences, n_windows, n_bases
     idx item, lanes, narrow   # bytes of a number and of the scratch that low precision needs, numbers of a vector
     bint unfused              # some recurrent product is not made with its gates
     bint apart                # no two values share memory
@@ -90,15 +90,17 @@ cdef inline idx product_width(const fg_phase *phase, idx lanes) noexcept nogil:
 cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
     """Place every buffer: the state first, then values and scratch."""
     cdef int i, slot
+    cdef idx rows
     cdef const Instruction *ins
     l.widest, l.most_rows, l.scan_mask, l.index = 1, l.B, 0, 0
     for i in range(l.n_values):
         l.rows[i].b_stride = max(1, l.values[i].size)
         l.rows[i].t_stride = fg_times(l.B, l.rows[i].b_stride)
-    l.max_steps[0] = l.block
+    for i in range(l.n_bases):
+        l.max_steps[i] = l.block
     for i in range(l.n_instructions):
         ins = &l.instructions[i]
-        if WINDOW <= ins.op <= WAIT:
+        if is_line(ins):
             lay_out_window(l, arena, ins)
         elif ins.op == RECURRENT:
             lay_out_recurrence_state(l, arena, ins, l.B)
@@ -112,10 +114,12 @@ cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
             lay_out_recurrence(l, arena, ins, l.max_steps[ins.clock], l.B)
             l.index = max(l.index, fg_times(l.max_steps[ins.clock], l.B))
         elif ins.op == SCAN:
-            lay_out_recurrence_state(l, arena, ins.frame.layer, ins.frame.rows)
-            lay_out_recurrence(l, arena, ins.frame.layer, ins.frame.steps, ins.frame.rows)
-            l.most_rows = max(l.most_rows, ins.frame.rows)
-            l.scan_mask = max(l.scan_mask, fg_times(ins.frame.steps, ins.frame.rows))
+            rows = l.max_steps[ins.clock] if l.values[ins.output].time else 1
+            rows = fg_times(ins.frame.rows, fg_scans_together(ins.frame, rows, l.B))
+            lay_out_recurrence_state(l, arena, ins.frame.layer, rows)
+            lay_out_recurrence(l, arena, ins.frame.layer, ins.frame.steps, rows)
+            l.most_rows = max(l.most_rows, rows)
+            l.scan_mask = max(l.scan_mask, fg_times(ins.frame.steps, rows))
             l.index = max(l.index, l.scan_mask)
     for i in range(l.n_values):
         if not (l.values[i].line or l.values[i].given or l.values[i].state) and (l.apart or l.values[i].slot < 0):

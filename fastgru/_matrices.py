@@ -1,6 +1,7 @@
 """An op's weights as the arrays of a ``.fgru`` file: matrices as the codes of their precision, and back.
 
-The keys are those of a node's ``weights`` in the header: the field, and ``"<field>.scale"`` for the scales of int8.
+The keys are those of a node's ``weights`` in the header: the field, and ``"<field>.scale"`` for the scales of int8,
+``"<field>.zero"`` for the zero points of int8_affine.
 Codes are read only where they are what the precision makes of their own values, so that one model has one file.
 """
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import FileFormatError
-from .graph import PRECISIONS, Op, precision_of
+from .graph import PRECISIONS, Op
 
 Array = NDArray[Any]
 FLOATS = ("float32", "float64")
@@ -23,6 +24,7 @@ STORED: dict[str, dict[str, tuple[str, ...]]] = {
     "float16": {"": ("float16",)},
     "bfloat16": {"": ("uint16",)},
     "int8": {"": ("int8",), "scale": ("float32",)},
+    "int8_affine": {"": ("int8",), "scale": ("float32",), "zero": ("int8",)},
 }
 
 
@@ -39,13 +41,10 @@ def layout(op: type[Op], field: str, precision: str) -> dict[str, tuple[str, ...
     return {_key(field, part): types for part, types in stored.items()}
 
 
-def pack(op: Op) -> dict[str, Array]:
-    """The arrays that store the weights of `op`, by key."""
-    packed = {}
-    for field, weight in op.weights().items():
-        row = PRECISIONS[precision_of(op) if field in op.matrices else "float32"]
-        packed.update({_key(field, part): array for part, array in row.encode(weight).items()})
-    return packed
+def pack(op: Op, field: str) -> dict[str, Array]:
+    """The arrays that store the weight `field` of `op`, by key."""
+    parts = PRECISIONS[op.stored_as(field)].encode(op.weights()[field])
+    return {_key(field, part): array for part, array in parts.items()}
 
 
 def unpack(stored: Mapping[str, Array], field: str, precision: str, where: str) -> Array:
@@ -61,7 +60,12 @@ def unpack(stored: Mapping[str, Array], field: str, precision: str, where: str) 
         raise FileFormatError(f"{what} must have 2 axes, got shape {codes.shape}")
     parts = {part: stored[_key(field, part)] for part in STORED[precision]}
     if "scale" in parts:
-        _check_scaled(codes, parts["scale"], f"{field}.scale of {where}", what)
+        _check_rows(codes, parts["scale"], f"{field}.scale of {where}")
+        _check_scale(parts["scale"], f"{field}.scale of {where}")
+    if "zero" in parts:
+        _check_rows(codes, parts["zero"], f"{field}.zero of {where}")
+    elif "scale" in parts and codes.min() == np.iinfo(codes.dtype).min:
+        raise FileFormatError(f"{what} must be codes of -127..127, got {codes.min()}")
     row = PRECISIONS[precision]
     with np.errstate(all="ignore"):  # what overflows, or is no number, is refused below
         weight = row.decode(parts)
@@ -74,14 +78,15 @@ def unpack(stored: Mapping[str, Array], field: str, precision: str, where: str) 
     return weight
 
 
-def _check_scaled(codes: Array, scale: Array, what_scale: str, what: str) -> None:
-    if scale.shape != codes.shape[:1]:
-        raise FileFormatError(f"{what_scale} must have shape {codes.shape[:1]}, got {scale.shape}")
+def _check_rows(codes: Array, each: Array, what: str) -> None:
+    if each.shape != codes.shape[:1]:
+        raise FileFormatError(f"{what} must have shape {codes.shape[:1]}, got {each.shape}")
+
+
+def _check_scale(scale: Array, what: str) -> None:
     usable = np.isfinite(scale) & (scale > 0)
     if not usable.all():
-        raise FileFormatError(f"{what_scale} must be positive and finite, got {scale[~usable][0]}")
-    if codes.min() == np.iinfo(codes.dtype).min:
-        raise FileFormatError(f"{what} must be codes of -127..127, got {codes.min()}")
+        raise FileFormatError(f"{what} must be positive and finite, got {scale[~usable][0]}")
 
 
 def _key(field: str, part: str) -> str:

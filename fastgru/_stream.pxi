@@ -97,8 +97,10 @@ cdef class Stream:
         self.run.n_values, self.run.arena, self.run.arena_bytes = plan.n_values, self.arena.base, self.arena.at
         self.run.part, self.run.parts, self.run.bad_id, self.run.watch = 0, 1, 0, NULL
         self.run.loop_begin, self.run.loop_end, self.run.n_loops = plan.loop_begin, plan.loop_end, plan.n_loops
-        self.run.mixed = plan.framed
+        self.run.mixed = plan.framed or plan.bases > 1
+        self.run.loop_moved, self.run.moved = plan.loop_moved, plan.moved
         self.run.loop_clock, self.run.windows, self.run.clocks = plan.loop_clock, self.windows, plan.clocks
+        self.run.due, self.run.bases = self.due, plan.bases
         self.initialise()
 
     def __dealloc__(self):
@@ -121,6 +123,7 @@ cdef class Stream:
         to.instructions, to.n_instructions, to.values, to.n_values = (
             plan.instructions, plan.n_instructions, plan.values, plan.n_values)
         to.n_slots, to.n_recurrences, to.n_windows = plan.n_slots, plan.n_recurrences, plan.n_windows
+        to.n_bases = plan.bases
         to.item, to.lanes, to.narrow, to.unfused = plan.kernels.item, plan.kernels.lanes, plan.scratch, plan.unfused
         to.apart, to.B, to.block = GUARDED, self.B, self.block
         to.rows, to.recurrences, to.windows = self.rows, self.recurrences, self.windows
@@ -192,7 +195,7 @@ cdef class Stream:
         cdef idx item = self.plan.kernels.item
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if WINDOW <= ins.op <= WAIT:
+            if is_line(ins):
                 self.begin_window(ins, b)
             if ins.op != RECURRENT:
                 continue
@@ -202,7 +205,7 @@ cdef class Stream:
             memset(r.last + b * ins.features * item, 0, ins.features * item)
         for i in range(self.plan.n_values):
             if self.plan.values[i].state:
-                memcpy(row(&self.rows[i], item, 0, b), self.plan.values[i].initial, self.plan.values[i].size * item)
+                fill(row(&self.rows[i], item, 0, b), self.plan.values[i].initial, self.plan.values[i].size * item)
 
     cdef void begin_window(self, const Instruction *ins, idx b) noexcept:
         """A line as it is before the first step: the steps in front of the sequence."""
@@ -215,8 +218,8 @@ cdef class Stream:
         if ins.op == MIRROR:
             w.held, w.drop = 0, 0
             return
-        w.held, w.drop = frame.before, 0
-        fill_steps(ins, &self.run, w.line + b * w.capacity * ins.size * item, frame.before)
+        w.held, w.drop = max(0, frame.before), max(0, -frame.before)
+        fill_steps(ins, &self.run, w.line + b * w.capacity * ins.size * item, w.held)
 
     # Running -------------------------------------------------------------------------------------
 
@@ -268,7 +271,7 @@ cdef class Stream:
 
     cdef int check_stepwise(self) except -1:
         """Raise unless the next step gives one step of every output."""
-        self.due[0] = 1
+        self.count_inputs(None, 1, False)
         self.count_due(False, False)
         for value in self.plan.outputs:
             if self.plan.values[<int>value].time and self.due[self.plan.values[<int>value].clock] != 1:
@@ -311,7 +314,7 @@ cdef class Stream:
             steps = self.fits(self.in_value, x, True) if self.single else 0
             if steps:
                 return self.forward(x, steps, out, True, NULL, 0, 0)
-            arrays = self.converted(x, True, "x")
+            arrays = self.converted(x, True, "x", together=True)
             return self.forward(arrays, self.steps_of(arrays), out, True, NULL, 0, 0)
         finally:
             self.release()
@@ -339,6 +342,19 @@ cdef class Stream:
         finally:
             self.release()
 
+    cdef int count_inputs(self, inputs, idx T, bint chunk) except -1:
+        """The steps of every base in this call: T, or as many as its inputs have where these differ."""
+        cdef int i
+        cdef const Value *v
+        for i in range(self.plan.bases):
+            self.due[i] = T
+        if self.plan.bases > 1 and chunk:
+            for i in range(len(self.plan.inputs)):
+                v = &self.plan.values[<int>self.plan.inputs[i]]
+                if v.time:
+                    self.due[v.clock] = cnp.PyArray_DIM(<cnp.ndarray>inputs[i], 0 if self.batch is None else 1)
+        return 0
+
     cdef int count_due(self, bint ends, bint rest) except -1:
         """The steps that each clock counts in this call."""
         cdef int i, clock
@@ -351,7 +367,7 @@ cdef class Stream:
             if ends and ins.frame != NULL and ins.frame.some_steps and self.due[ins.clock] == 0:
                 raise ValueError(f"sequence to fold by node {self.plan.nodes[ins.node]!r} must have at least one step, "
                                  "got none: give a longer one")
-            if not WINDOW <= ins.op <= WAIT:
+            if not is_line(ins):
                 continue
             frame, clock = ins.frame, self.plan.values[ins.output].clock
             w = &self.windows[frame.window]
@@ -366,6 +382,7 @@ cdef class Stream:
                 self.due[clock] = mirror_due(frame, w, self.due[ins.clock], ends)
                 continue
             if ins.op == WINDOW:
+                kept = sliced_steps(frame, self.due[ins.clock]) if frame.sliced else kept
                 self.due[clock] = windows_due(frame, max(0, fg_plus(kept, frame.after if ends else 0)))
                 continue
             if frame.n_meeting:
@@ -405,7 +422,7 @@ cdef class Stream:
         for i in range(v.rank):
             if cnp.PyArray_DIM(x, i + lead) != v.dims[i]:
                 return 0
-        if v.size == 0 and outside(<int64_t *>cnp.PyArray_DATA(x), self.B * steps, self.plan.id_bound) >= 0:
+        if v.size == 0 and outside(<int64_t *>cnp.PyArray_DATA(x), self.B * steps, v.bound) >= 0:
             return 0
         return steps
 
@@ -421,7 +438,7 @@ cdef class Stream:
                 (<int64_t *>self.own_frame.data)[0] = x
             except OverflowError:
                 return False
-            return outside(<int64_t *>self.own_frame.data, 1, self.plan.id_bound) < 0
+            return outside(<int64_t *>self.own_frame.data, 1, self.plan.values[self.in_value].bound) < 0
         if (not cnp.PyArray_CheckExact(x) or self.plan.values[self.in_value].size == 0
                 or cnp.PyArray_NDIM(x) != cnp.PyArray_NDIM(self.own_frame)):
             return False
@@ -451,8 +468,9 @@ cdef class Stream:
         is wrong of `name`. For `Model.__call__` and `Model.predict`."""
         return self.converted(x, chunk, name)
 
-    cdef tuple converted(self, x, bint chunk, str title):
-        """The inputs as arrays of the engine's types; `title` is what the user calls them."""
+    cdef tuple converted(self, x, bint chunk, str title, bint together=False):
+        """The inputs as arrays of the engine's types; `title` is what the user calls them. Those of one base must have
+        one number of steps, or all where they go `together`, as in a stream."""
         names = [self.plan.names[v] for v in self.plan.inputs]
         given = [x]
         if is_mapping(x):
@@ -469,12 +487,23 @@ cdef class Stream:
             for v, name, array in zip(self.plan.inputs, names, given)
         ])
         if chunk and len(arrays) > 1:
-            axis = 0 if self.batch is None else 1
-            found = {n: a.shape[axis] for n, a, v in zip(names, arrays, self.plan.inputs) if self.plan.sizes[v][1]}
-            if len(set(found.values())) > 1:
-                of = "" if title == "x" else f" of {title}"
-                raise ValueError(f"inputs{of} must have the same number of steps, got {found}")
+            self.check_steps(names, arrays, title, together)
         return arrays
+
+    cdef int check_steps(self, list names, tuple arrays, str title, bint together) except -1:
+        """Raise where inputs that must have one number of steps have several."""
+        axis = 0 if self.batch is None else 1
+        found = {}  # of each base
+        for name, array, v in zip(names, arrays, self.plan.inputs):
+            if self.plan.sizes[v][1]:
+                base = 0 if together else self.plan.values[<int>v].clock
+                found.setdefault(base, {})[name] = array.shape[axis]
+        for steps in found.values():
+            if len(set(steps.values())) > 1:
+                of = "" if title == "x" else f" of {title}"
+                which = "" if len(steps) == len(self.plan.inputs) else f" {', '.join(steps)}"
+                raise ValueError(f"inputs{which}{of} must have the same number of steps, got {steps}")
+        return 0
 
     cdef converted_input(self, int value, x, bint chunk, str name):
         """One input, converted."""
@@ -492,9 +521,10 @@ cdef class Stream:
             if array.dtype.kind not in "iu":
                 raise TypeError(f"{name} must be integer ids, got {array.dtype}")
             numbers = np.ascontiguousarray(array, dtype=np.int64)  # ids beyond int64 become negative
-            wrong = outside(<int64_t *>cnp.PyArray_DATA(numbers), numbers.size, self.plan.id_bound)
+            bound = self.plan.values[value].bound
+            wrong = outside(<int64_t *>cnp.PyArray_DATA(numbers), numbers.size, bound)
             if wrong >= 0:
-                raise ValueError(f"{name} must have ids in 0..{self.plan.id_bound - 1}, got {array.flat[wrong]}")
+                raise ValueError(f"{name} must have ids in 0..{bound - 1}, got {array.flat[wrong]}")
             return numbers
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must be real numbers, got {array.dtype}")
@@ -502,11 +532,9 @@ cdef class Stream:
             return np.ascontiguousarray(array, dtype=self.plan.dtype)
 
     cdef idx steps_of(self, tuple arrays):
-        """T of converted inputs."""
-        for array, v in zip(arrays, self.plan.inputs):
-            if self.plan.values[<int>v].time:
-                return array.shape[0 if self.batch is None else 1]
-        return 1
+        """T of converted inputs: the most that one of them has."""
+        axis = 0 if self.batch is None else 1
+        return max([a.shape[axis] for a, v in zip(arrays, self.plan.inputs) if self.plan.sizes[v][1]], default=1)
 
     cdef forward(self, inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b,
                  bint ends=False, bint rest=False):
@@ -519,8 +547,12 @@ cdef class Stream:
             raise ValueError("stream must be reset: it counts at most 2**59 steps")
         cdef int i
         self.due[0] = T
+        if plan.bases > 1:
+            self.count_inputs(inputs, T, chunk)
         if plan.n_windows:
             self.count_due(ends, rest)
+        if plan.picks and ends and T:
+            self.check_picked()
         if self.several:
             arrays = self.all_outputs(out, chunk)
             for i in range(len(arrays)):
@@ -530,9 +562,9 @@ cdef class Stream:
             self.place_output(self.out_value, y)
         if type(inputs) is tuple:
             for i in range(len(plan.inputs)):
-                self.place_input(plan.inputs[i], inputs[i], T, out is not None, y, arrays)
+                self.place_input(plan.inputs[i], inputs[i], out is not None, y, arrays)
         else:
-            self.place_input(self.in_value, inputs, T, out is not None, y, arrays)
+            self.place_input(self.in_value, inputs, out is not None, y, arrays)
         self.run.ends, self.run.rest = ends, rest
         self.run.mask, self.run.mask_t, self.run.mask_b = mask, mask_t, mask_b
         memset(self.run.done, 0, plan.clocks * sizeof(idx))
@@ -549,11 +581,24 @@ cdef class Stream:
                 self.restore()
                 raise
         self.count_steps(T, ends)
-        if self.still and not ends and type(inputs) is tuple:
+        if type(inputs) is tuple and not ends and len(self.still) > 0:
             for v, array in zip(plan.inputs, inputs):
                 if v in self.still:
                     self.still[v][...] = array
         return result
+
+    cdef int check_picked(self) except -1:
+        """Raise where a whole sequence has too few steps for one that is taken from it."""
+        cdef const Instruction *ins
+        cdef int i
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if ins.op == TIME_STEP and self.due[ins.clock] < ins.frame.fewest:
+                raise ValueError(
+                    f"sequence of which node {self.plan.nodes[ins.node]!r} takes a step must have at least "
+                    f"{ins.frame.fewest}, got {self.due[ins.clock]}: give a longer one"
+                )
+        return 0
 
     cdef int check_masked(self, idx T) except -1:
         """Raise where a mask of T steps would meet a layer that runs over another number of steps."""
@@ -561,7 +606,7 @@ cdef class Stream:
         cdef int i
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if (ins.op == RECURRENT or ins.op == STORE) and self.due[ins.clock] != T:
+            if (ins.op == RECURRENT or ins.op == STORE or ins.op == TIME_STEP) and self.due[ins.clock] != T:
                 raise ValueError(
                     f"lengths and mask must be omitted when a layer has another number of steps than the input: "
                     f"{self.plan.nodes[ins.node]!r} has {self.due[ins.clock]}, x has {T}; "
@@ -579,7 +624,8 @@ cdef class Stream:
         if watched or plan.looks_up or plan.typed:
             self.save()
         if watched:
-            watch.stop, watch.next, watch.raised = 0, fg_now() + WATCH_NS, <void *>self.raised
+            watch.stop, watch.next = 0, fg_now() + WATCH_NS
+            watch.signals, watch.caller = check_signals, <void *>self.raised
             self.run.watch, self.run.listens = &watch, PyThread_get_thread_ident() == main_thread
         try:
             if threads > 1 and fg_times(plan.macs, fg_times(T, self.B)) >= PANEL_MACS:
@@ -674,7 +720,7 @@ cdef class Stream:
         rows.t_stride = self.plan.values[value].size
         rows.b_stride = rows.t_stride * (self.due[self.plan.values[value].clock] if self.plan.values[value].time else 1)
 
-    cdef int place_input(self, int value, cnp.ndarray x, idx T, bint given, cnp.ndarray y, list arrays) except -1:
+    cdef int place_input(self, int value, cnp.ndarray x, bint given, cnp.ndarray y, list arrays) except -1:
         """Read an input in place; from a copy, kept by the stream, where an output given lies over it."""
         cdef fg_rows *rows = &self.rows[value]
         if given and (overlap(y, x) if arrays is None else overlaps(arrays, x)):
@@ -682,7 +728,7 @@ cdef class Stream:
             self.copies.append(x)
         rows.data = x.data
         rows.t_stride = max(1, self.plan.values[value].size)
-        rows.b_stride = rows.t_stride * (T if self.plan.values[value].time else 1)
+        rows.b_stride = rows.t_stride * (self.due[self.plan.values[value].clock] if self.plan.values[value].time else 1)
         return 0
 
     cdef cnp.ndarray output(self, int value, given, bint chunk, str name):
@@ -734,14 +780,14 @@ cdef class Stream:
         cdef int i, error, parts = 1
         cdef bint split = fg_times(plan.macs, fg_times(T, self.B)) >= SPLIT_MACS
         cdef bint rows = self.B > 1 and split and not plan.scans
-        cdef bint wave = (not rows and split and not plan.framed and plan.n_recurrences > 1 and T > 1
+        cdef bint wave = (not rows and split and not self.run.mixed and plan.n_recurrences > 1 and T > 1
                           and plan.n_instructions <= 256)
         job.T, job.block, job.whole, job.first = T, self.block, &self.run, self.rows
         if rows:
             parts = min(threads, self.B)
         elif wave:
             parts = min(threads, plan.n_recurrences)
-        elif self.B == 1 and plan.macs >= PANEL_MACS and plan.blas == NULL and not plan.framed:
+        elif self.B == 1 and plan.macs >= PANEL_MACS and plan.blas == NULL and not self.run.mixed:
             parts = threads
         if parts == 1:
             with nogil:
@@ -872,7 +918,7 @@ cdef class Stream:
         memcpy(part.recurrences, self.recurrences, plan.n_recurrences * sizeof(Recurrence))
         for v in range(plan.n_instructions):
             ins = &plan.instructions[v]
-            if WINDOW <= ins.op <= WAIT:
+            if is_line(ins):
                 w = &part.windows[ins.frame.window]
                 w.line += from_row * w.capacity * ins.size * item
             if ins.op != RECURRENT:
@@ -1118,10 +1164,11 @@ cdef class Stream:
         cdef const Frame *frame
         cdef int i, j, clock
         cdef idx taken
-        totals[0] = steps
+        for i in range(self.plan.bases):
+            totals[i] = steps
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if not WINDOW <= ins.op <= WAIT:
+            if not is_line(ins):
                 continue
             frame, clock, taken = ins.frame, self.plan.values[ins.output].clock, totals[ins.clock]
             if ins.op == WINDOW:
@@ -1188,7 +1235,7 @@ cdef class Stream:
                 continue
             w = &self.windows[ins.frame.window]
             kept, width = max(0, held_before(w)), ins.size * item
-            for b in range(self.B if w.drop > 0 else 0):
+            for b in range(self.B if w.drop > 0 and kept > 0 else 0):
                 line = w.line + b * w.capacity * width
                 memmove(line, line + w.drop * width, kept * width)
             w.held, w.drop = kept, max(0, w.drop - w.held)
@@ -1199,7 +1246,7 @@ cdef class Stream:
         cdef const Instruction *ins
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if WINDOW <= ins.op <= WAIT and self.counts_apart(ins):
+            if is_line(ins) and self.counts_apart(ins):
                 raise ValueError(
                     "single rows can be reset only if every layer holds as many steps as a new stream does, "
                     "but one strides over steps or has no padding: reset all rows"
@@ -1334,3 +1381,13 @@ cdef idx outside(const int64_t *ids, idx n, idx bound) noexcept:
         if not 0 <= ids[i] < bound:
             return i
     return -1
+
+
+cdef int check_signals(void *raised) noexcept with gil:
+    """Run the handlers of pending signals; 1 if one raised, with what it raised in the list."""
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        (<list>raised)[0] = error
+        return 1
+    return 0

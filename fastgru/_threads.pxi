@@ -83,7 +83,7 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
             return
         if run.mixed:
             run.T = run.steps[ins.clock]
-            if run.T == 0 and ins.op != RECURRENT and not WINDOW <= ins.op <= WAIT and (
+            if run.T == 0 and ins.op != RECURRENT and not is_line(ins) and (
                     run.values[ins.output].time or (ins.frame != NULL and ins.frame.over_time)):
                 continue  # what has no time is made of what has none: it is there at the end, too
         if (run.final or run.mixed or run.values[ins.output].time or ins.op == RECURRENT) and (
@@ -95,35 +95,81 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
 
 cdef void run_loop(Run *run, int loop) noexcept nogil:
     """What depends on the step before: one step at a time, all values moved on by one."""
-    cdef idx t, steps = run.steps[run.loop_clock]
-    run.steps[run.loop_clock] = 1
+    cdef int clock = run.loop_clock[loop]
+    cdef idx t, steps = run.steps[clock]
+    run.steps[clock] = 1
+    if steps > 1 and run.B == 1 and run.parts == 1 and run.mask == NULL:
+        run_lines(run, loop, steps)
+        run.steps[clock] = steps
+        return
     for t in range(steps):
         run_range(run, run.loop_begin[loop], run.loop_end[loop])
         if steps > 1:
-            shift(run, 1)
+            shift(run, loop, 1)
         if t % LOOK_STEPS == LOOK_STEPS - 1 and stopped(run):
             return
     if steps > 1:
-        shift(run, -steps)
-    run.steps[run.loop_clock] = steps
+        shift(run, loop, -steps)
+    run.steps[clock] = steps
 
 
-cdef void shift(Run *run, idx steps) noexcept nogil:
-    """Let step 0 of every value of the loop be the one `steps` further on."""
+cdef void run_lines(Run *run, int loop, idx steps) noexcept nogil:
+    """The same for one row: its elementwise instructions are lines, of which those side by side are one call.
+
+    Where there is nothing but lines, that call makes many steps: a step of 64 units of IndRNN, without its product,
+    took 400 ns one instruction after the other, and takes 80 (Skylake at 2 GHz).
+    """
+    cdef fg_line[FG_LINES] lines
+    cdef int[FG_LINES + 1] begins  # the instruction of each line
+    cdef int i, j, n = 0, end = run.loop_end[loop], clock = run.loop_clock[loop]
+    cdef idx t = 0, some = 1, elements = 0
+    for i in range(run.loop_begin[loop], end):
+        if n < FG_LINES and make_line(&run.instructions[i], run, clock, &lines[n]):
+            begins[n] = i
+            elements += lines[n].size
+            n += 1
+    begins[n] = end
+    if n == end - run.loop_begin[loop]:
+        some = max(1, LOOK_ELEMENTS // max(1, elements))
+    while t < steps and not stopped(run):
+        some = min(some, steps - t)
+        i, j = run.loop_begin[loop], 0
+        while i < end:
+            if i < begins[j]:
+                run_range(run, i, begins[j])
+                i = begins[j]
+            n = 0
+            while i < end and i == begins[j + n]:
+                n += 1
+                i += 1
+            if n > 0:
+                run.kernels.lines(&lines[j], n, some)
+                j += n
+        shift(run, loop, some)
+        t += some
+    shift(run, loop, -t)
+
+
+cdef inline void shift(Run *run, int loop, idx steps) noexcept nogil:
+    """Let step 0 of every value that a loop touches, and that has a place for each, be the one `steps` further on."""
     cdef int i
-    for i in range(run.n_values):
-        if run.values[i].time and run.values[i].clock == run.loop_clock and not run.values[i].stays:
-            run.rows[i].data = <char *>run.rows[i].data + steps * run.rows[i].t_stride * run.values[i].item
-    run.done[run.loop_clock] += steps
+    cdef fg_rows *rows
+    for i in range(run.loop_moved[loop], run.loop_moved[loop + 1]):
+        rows = &run.rows[run.moved[i]]
+        rows.data = <char *>rows.data + steps * rows.t_stride * run.values[run.moved[i]].item
+    run.done[run.loop_clock[loop]] += steps
 
 
 cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
     """All instructions over block after block; buffers of the caller are read and written in place."""
     cdef idx done = 0, steps
-    cdef int loop, at
+    cdef int base, loop, at
     while done < T or (T == 0 and run.ends):
         steps = min(block, T - done)
         run.T, run.steps[0] = steps, steps
+        if run.bases > 1:
+            for base in range(run.bases):  # those with fewer steps than T have none left in the last blocks
+                run.steps[base] = max(0, min(steps, run.due[base] - done))
         run.final = done + steps == T
         run.flush = run.final and run.ends
         at = 0

@@ -30,7 +30,10 @@ from .graph import Graph
 from .selftest import SelfTest
 
 SUFFIX = ".fgru"
-FOREIGN = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".safetensors", ".onnx", ".jit")  # of what `convert` reads
+FOREIGN = (  # of what `convert` reads
+    ".keras", ".h5", ".hdf5", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".pkl", ".npz", ".safetensors", ".pt2", ".jit",
+    ".ts", ".onnx", ".json", ".aidax", ".nam",
+)  # fmt: skip
 METADATA_KEY = "fastgru"
 MAX_HEADER = 16 << 20  # bytes of the container's own header, the JSON header within it
 MAX_FILE = 16 << 30
@@ -71,12 +74,20 @@ def write(
     Raises
     ------
     FileFormatError
-        When an attribute, name or provenance entry cannot be said in the file.
+        When an attribute, name or provenance entry cannot be said in the file, or `path` is named like a file of
+        another framework.
     OSError
         When the file cannot be written; a file that was there is then untouched.
     """
     from safetensors.numpy import save
 
+    suffix = Path(os.fsdecode(path)).suffix
+    if suffix.lower() in FOREIGN:
+        name = os.fsdecode(path)
+        raise FileFormatError(
+            f"file of a model must not be named like one of another framework ({suffix}), got {name!r}: "
+            f"write {name.removesuffix(suffix) + SUFFIX!r}"
+        )
     try:
         header, tensors = _header.encode(graph, dtype, provenance, self_test)
         header["crc32"] = _checksum(header, tensors)
@@ -108,7 +119,12 @@ def _checksum(header: dict[str, Any], tensors: Mapping[str, Array]) -> int:
 
 
 def read(path: str | os.PathLike[str]) -> Contents:
-    """Read a model.
+    """Read a model; raises what `read_with_checksum` does."""
+    return read_with_checksum(path)[0]
+
+
+def read_with_checksum(path: str | os.PathLike[str]) -> tuple[Contents, int]:
+    """Read a model, and the CRC-32 of all of it.
 
     Raises
     ------
@@ -130,7 +146,7 @@ def _open_nonblocking(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _read(file: BinaryIO) -> Contents:
+def _read(file: BinaryIO) -> tuple[Contents, int]:
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         raise FileFormatError("model must be a regular file, got something else")
@@ -153,7 +169,7 @@ def _read(file: BinaryIO) -> Contents:
     crc = _checksum(header, contents)
     if header["crc32"] != crc:
         raise FileFormatError(f"checksum must be {header['crc32']!r}, got {crc}: the contents were changed")
-    return Contents(graph, dtype, provenance, self_test)
+    return Contents(graph, dtype, provenance, self_test), crc
 
 
 def _how_to_convert(path: str) -> str:
@@ -170,7 +186,9 @@ def _header_length(prefix: bytes, size: int) -> int:
         raise FileFormatError(f"file must be a .fgru model, got a file of {size} bytes")
     length = int(struct.unpack("<Q", prefix)[0])
     if length > MAX_HEADER:
-        raise FileFormatError(f"file must be a .fgru model, got another file, which begins with {prefix!r}")
+        raise FileFormatError(
+            f"file must be a .fgru model, got another file{either(f', which begins with {prefix!r}', '')}"
+        )
     if length > size - 8:
         raise FileFormatError(f"header must be {length} bytes, got {size - 8}: the file is cut short")
     return length

@@ -2,7 +2,7 @@
 # Cross-compile the kernels for aarch64 and run tests/native_check.c on them under qemu-user; on an x86-64 machine
 # with AVX2, also compare the bits of all outputs: lanes never mix, so NEON, AVX2 and the tiles of AVX-512
 # (tests/wide_kernels.c) must give the same. Then the reduced-precision products of every target this machine can run
-# (tests/narrow_check.c), which must agree, too.
+# (tests/narrow_check.c), which must agree, too; loops over frames, and the bodies of instructions (tests/ops_check.c).
 # Debian: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -64,7 +64,7 @@ if cpu lm; then # without fused multiply-adds only the integer products agree
   narrow portable "" gcc -Wno-psabi | grep int8 >/dev/null
   sed -i '/bfloat16 .* portable$/d' "$build/hashes"
 fi
-[ "$(cut -d' ' -f1,2 "$build/hashes" | sort -u | wc -l)" = 2 ] || { echo "all targets must give the same bits" >&2; exit 1; }
+[ "$(cut -d' ' -f1,2 "$build/hashes" | sort -u | wc -l)" = 5 ] || { echo "all targets must give the same bits" >&2; exit 1; }
 
 frames() { # what runs it, compiler, flags: loops over frames against plain ones; its last lines are hashes of all bits
   local options=(-std=gnu11 -Wall -Wextra -Werror -fno-math-errno -Iinclude -DFG_TABLE=fg_table "${@:3}")
@@ -80,3 +80,11 @@ if grep -qw avx2 /proc/cpuinfo; then
   [ "$(hashes "$build/frames.neon")" = "$(hashes "$build/frames.avx2")" ] || {
     echo "NEON and AVX2 must give the same bits for loops over frames" >&2; exit 1; }
 fi
+
+ops() { # what runs it, compiler: the bodies of instructions against plain loops; its last line is a hash of all bits
+  "$2" "${flags[@]}" tests/ops_check.c fastgru/_native/ops.c fastgru/_native/pool.c -static -pthread -lm -o "$build/ops"
+  $1 "$build/ops" 200
+}
+ops qemu-aarch64-static aarch64-linux-gnu-gcc | tee "$build/ops.aarch64"
+ops env gcc >"$build/ops.here"
+cmp "$build/ops.aarch64" "$build/ops.here" || { echo "aarch64 must give the bits of this machine" >&2; exit 1; }

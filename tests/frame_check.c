@@ -219,8 +219,34 @@ static void check_activation(void) {
   compare("activation", &nest);
 }
 
+/* y_t = relu(s + x_t * k_t), s = y_t, forwards or backwards, in calls of any number of steps. */
+static void check_lines(void) {
+  void *p[FG_OPERANDS];
+  const fg_idx n = random_below(600), steps = random_below(6), move = random_below(2) ? n : -n, each = random_below(2);
+  const fg_nest nest = {1, 1, 0, 4, {n * steps}, {{move < 0 ? -1 : 1}, {1}, {1}, {1}}};
+  const fg_micro program[] = {{FG_MUL, 0, 1, 0, 0, 0}, {FG_ADD, 2, 3, 0, 0, 0}, {FG_RELU, 4, 0, 0, 0, 0}};
+  fill(p, 4, 0);
+  fg_line line[] = {{program, 3, 4, n, {p[0], p[1], p[2], p[3]}, {1, 1, each, 1}, {move, n, 1, 0}},
+                    {NULL, 0, 2, n, {p[3], p[0]}, {1, 1}, {0, move}}};
+  static real s[600];
+  memcpy(s, p[3], sizeof s);
+  for (fg_idx t = 0; t < steps; t++)
+    for (fg_idx i = 0; i < n; i++) {
+      const real v = s[i] + ((real *)p[1])[t * n + i] * ((real *)p[2])[t + i * each];
+      s[i] = want[MIDDLE + t * move + i] = v < 0 ? 0 : v;
+    }
+  for (fg_idx t = 0; t < steps;) {
+    const fg_idx some = 1 + random_below((int)(steps - t));
+    FG_TABLE.lines(line, 2, some);
+    t += some;
+  }
+  compare("lines", &nest);
+  for (fg_idx i = 0; i < n; i++)
+    if (!same(s[i], ((real *)p[3])[i])) fail("the state of lines", &nest, i, ((real *)p[3])[i], s[i]);
+}
+
 static void (*const checks[])(void) = {
-    check_activation, check_map, check_reduce, check_arg_reduce, check_gather, check_contract,
+    check_activation, check_map, check_lines, check_reduce, check_arg_reduce, check_gather, check_contract,
 };
 
 int main(int argc, char **argv) {

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "fastgru/fastgru.h"
-#include "fastgru/vec.h"
+#include "fastgru/math/vec.h"
 
 #ifdef FG_DOUBLE
 typedef long double exact;

@@ -13,11 +13,11 @@ cd "$(dirname "$0")/.."
 kind=${1:-address}
 shift || true
 engine=(sweep engine bitwise graphs stream frames clocks threads narrow transforms quantization recipe_parts tensor_ops
-        selftest fileformat memory interrupt)
+        selftest fileformat memory interrupt bases steps sharing)
 case $kind in
-  address) flags=address symbols=__asan_ library=asan short=(sweep stream frames clocks threads) ;;
-  undefined) flags=undefined,float-cast-overflow symbols=__ubsan_ library=ubsan short=(sweep stream frames clocks threads) ;;
-  thread) flags=thread symbols=__tsan_ library=tsan short=(threads sweep) engine=(threads sweep stream frames clocks memory interrupt) ;;
+  address) flags=address symbols=__asan_ library=asan short=(sweep stream frames clocks threads bases steps) ;;
+  undefined) flags=undefined,float-cast-overflow symbols=__ubsan_ library=ubsan short=(sweep stream frames clocks threads bases steps) ;;
+  thread) flags=thread symbols=__tsan_ library=tsan short=(threads sweep) engine=(threads sweep stream frames clocks memory interrupt bases) ;;
   *) echo "sanitizer must be address, undefined or thread, got $kind" >&2; exit 2 ;;
 esac
 names=("${engine[@]}")

@@ -3,8 +3,8 @@
 #define FG_BYTES 64
 #define FG_REGISTERS 32
 #include "fastgru/fastgru.h"
-#include "fastgru/product.h"
-#include "fastgru/step.h"
+#include "fastgru/gemm/product.h"
+#include "fastgru/cells/step.h"
 
 const fg_kernels fg_wide_f32 = {
     .isa = "wide", .lanes = FG_LANES, .item = sizeof(real), .product = product, .steps = steps, .gates = gates,

@@ -35,6 +35,7 @@ WIDE_OF_TWO(wide_madd, _mm256_madd_epi16)
 WIDE_OF_TWO(wide_xor, _mm256_xor_si256)
 WIDE_OF_TWO(wide_packs_epi32, _mm256_packs_epi32)
 WIDE_OF_TWO(wide_packs_epi16, _mm256_packs_epi16)
+WIDE_OF_TWO(wide_packus_epi16, _mm256_packus_epi16)
 
 static inline __m512i wide_set1(int32_t a) {
   wide z;
@@ -83,6 +84,7 @@ static inline __m256i wide_dpbusd_8(__m256i sum, __m256i a, __m256i w) {
 #define _mm512_xor_si512 wide_xor
 #define _mm512_packs_epi32 wide_packs_epi32
 #define _mm512_packs_epi16 wide_packs_epi16
+#define _mm512_packus_epi16 wide_packus_epi16
 #define _mm512_set1_epi32 wide_set1
 #define _mm512_set1_epi16(a) wide_set1((a) * 0x10001)
 #undef _mm512_setr_epi64

@@ -1,6 +1,6 @@
 /* Compiled once per row of the dot-product table in setup.py: exports one table, nothing else. */
 #include "fastgru/fastgru.h"
-#include "fastgru/narrow.h"
+#include "fastgru/gemm/narrow.h"
 
 #define FG_QUOTE(x) #x
 #define FG_STRING(x) FG_QUOTE(x)

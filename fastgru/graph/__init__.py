@@ -38,6 +38,7 @@ from .reduction import REDUCTIONS, ArgReduce, CumSum, Reduce, Softmax, TopK
 from .shape import Expand, Pad, Reshape, Slice, Tile, Transpose
 from .spec import Spec
 from .spectral import IRFFT, RFFT
+from .steps import TimeSlice, TimeStep
 from .temporal import (
     TIME_REDUCTIONS,
     Temporal,
@@ -56,7 +57,8 @@ OPS: dict[str, type[Op]] = {
         Mask, ApplyMask, Reverse, Concat, Add, Multiply, Average, Scaler,
         Constant, State, Unary, Binary, Where, Cast, Softmax, Reduce, ArgReduce, TopK, CumSum,
         Reshape, Transpose, Slice, Pad, Expand, Tile, Gather, OneHot, MatMul, Conv, ConvTranspose, Pool,
-        TimeConv, TimePool, TimePad, TimeReduce, TimeSoftmax, Framing, OverlapAdd, RFFT, IRFFT,
+        TimeConv, TimePool, TimePad, TimeReduce, TimeSoftmax, TimeSlice, TimeStep, Framing, OverlapAdd,
+        RFFT, IRFFT,
     )
 }  # fmt: skip
 
@@ -67,8 +69,8 @@ __all__ = [
     "CumSum", "Dense", "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder", "LayerNorm",
     "Like", "Mask", "MatMul", "Multiply", "Node", "OneHot", "Op", "OverlapAdd", "Pad", "Pool", "Recurrent", "Reduce",
     "Reshape", "Reverse", "Scaler", "Slice", "Softmax", "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv",
-    "TimePad", "TimePool", "TimeReduce", "TimeSoftmax", "TopK", "Transpose", "Unary", "Where", "chain",
-    "dialects", "like", "precision_of", "tier_of",
+    "TimePad", "TimePool", "TimeReduce", "TimeSlice", "TimeSoftmax", "TimeStep", "TopK", "Transpose", "Unary", "Where",
+    "chain", "dialects", "like", "precision_of", "tier_of",
 ]  # fmt: skip
 
 

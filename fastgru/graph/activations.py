@@ -26,7 +26,7 @@ def _softplus(x: F64, a: float, b: float) -> F64:
     return np.logaddexp(x, 0.0)
 
 
-# What include/fastgru/vmath.h computes for the fast tier; how far it is from tanh stands there.
+# What include/fastgru/math/vmath.h computes for the fast tier; how far it is from tanh stands there.
 _FAST_MAX = 7.0
 _FAST_P = (4.023165971405458e-06, 0.0022996951803621653, 0.12330129713287633, 1.0)
 _FAST_Q = (0.00014465821219507237, 0.02118404410615605, 0.4566293919080159, 1.0)
@@ -39,6 +39,11 @@ def _fast_tanh(x: F64, a: float, b: float) -> F64:
 
 def _fast_sigmoid(x: F64, a: float, b: float) -> F64:
     return 0.5 * _fast_tanh(0.5 * x, a, b) + 0.5
+
+
+SMALLEST_SCALE, LARGEST_SCALE = 2.0**-100, 2.0**100  # of codes; ranges below are nothing
+MOST_CODE = 2**16
+CODES = 256  # of fake_quantize: alpha is their scale, beta the least of them
 
 
 class Row(NamedTuple):
@@ -67,6 +72,7 @@ ACTIVATIONS: dict[str, Row] = {
     "affine": Row(11, 1.0, 0.0, lambda x, a, b: a * x + b),
     "fast_sigmoid": Row(12, None, None, _fast_sigmoid),
     "fast_tanh": Row(13, None, None, _fast_tanh),
+    "fake_quantize": Row(14, 1.0, 0.0, lambda x, a, b: np.clip(np.rint(x / a), b, b + CODES - 1) * a + 0.0),
 }
 TIERS = {"exact": ("sigmoid", "tanh"), "fast": ("fast_sigmoid", "fast_tanh")}  # the same functions in each
 SOFTMAX = "softmax"  # acts on a whole row, so it is no row of the table and never a gate's activation
@@ -105,6 +111,8 @@ class Activation:
             if given is not None and default is None:
                 raise GraphError(f"activation {self.name!r} must have no {field}, got {given!r}")
             object.__setattr__(self, field, default if given is None else self._number(field, given))
+        if self.name == "fake_quantize":
+            self._check_codes()
 
     def _number(self, field: str, given: Any) -> float:
         """A parameter as a float."""
@@ -117,6 +125,13 @@ class Activation:
         if not math.isfinite(value):
             raise GraphError(f"{field} of activation {self.name!r} must be finite, got {short(given)}")
         return value
+
+    def _check_codes(self) -> None:
+        scale, least = self.parameters
+        if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
+            raise GraphError(f"alpha of fake_quantize must be a scale within 2**-100 and 2**100, got {scale!r}")
+        if abs(least) > MOST_CODE or least != round(least):
+            raise GraphError(f"beta of fake_quantize must be the least code, a whole number, got {least!r}")
 
     @classmethod
     def of(cls, value: Activation | str | dict[str, Any] | None) -> Activation:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..errors import GraphError
-from .activations import SOFTMAX, Activation
+from . import affine
+from .activations import CODES, SOFTMAX, Activation
+from .fields import integer
 from .op import REST, Op, check_shape, features, one_float_row, param
 from .precision import Array
 from .spec import ANY, FLOAT, INT, NUMBER, Spec, check_axis, joint_dtype, joint_shape, joint_time, shown, take, whole
@@ -16,6 +18,15 @@ from .spec import ANY, FLOAT, INT, NUMBER, Spec, check_axis, joint_dtype, joint_
 
 class Dense(Op):
     """y = activation(W x + b) along the last axis; W is (O, I), as in ``torch.nn.Linear``.
+
+    Parameters
+    ----------
+    weight, bias, activation
+    precision : {"float32", "float16", "bfloat16", "int8", "int8_affine"}
+    input_scale : float, optional
+        Of int8_affine: x is rounded to codes 0..255 of this scale and `input_zero`, their zero point, as
+        ``activation="fake_quantize"`` rounds it. When omitted each row has a scale and a zero point of its own.
+    input_zero : int
 
     Examples
     --------
@@ -30,11 +41,28 @@ class Dense(Op):
     bias: Array | None = param("O", optional=True)
     activation: Activation = "linear"  # type: ignore[assignment]
     precision: str = "float32"
+    input_scale: float | None = None
+    input_zero: int = integer(0, CODES - 1, default=0)
 
     def problems(self) -> list[str]:
         found: list[str] = []
         check_shape(found, "bias", self.bias, self.weight.shape[:1])
+        if self.input_scale is None:
+            return found
+        if self.precision != "int8_affine":
+            found.append(f"precision must be int8_affine with an input_scale, got {self.precision!r}")
+        if not affine.is_scale(self.input_scale):
+            found.append(f"input_scale must be within 2**-100 and 2**100, got {self.input_scale!r}")
         return found
+
+    def operand(self, x: Array) -> Array:
+        if self.input_scale is None:
+            return super().operand(x)
+        return affine.codes(x, *np.array([[self.input_scale], [self.input_zero]], dtype=np.float32))
+
+    def in_precision(self, precision: str) -> dict[str, Any]:
+        fixed: dict[str, Any] = {} if precision == self.precision else {"input_scale": None, "input_zero": 0}
+        return super().in_precision(precision) | fixed
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
         x = features(inputs, self.weight.shape[1])
@@ -207,7 +235,11 @@ class ApplyMask(Op):
 
 
 class Reverse(Op):
-    """Flip the time axis (Keras ``go_backwards`` returns its sequence so)."""
+    """Flip the time axis (Keras ``go_backwards`` returns its sequence so): x, or (x, lengths).
+
+    With lengths, (B,) int, the first so many steps of each row are flipped, and those behind them stay (ONNX's
+    ReverseSequence).
+    """
 
     kind: ClassVar[str] = "reverse"
     blocker: ClassVar[str] = "turns time round: its first output is the last step; give whole sequences"
@@ -217,7 +249,10 @@ class Reverse(Op):
         return False
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        return (whole(*take(inputs, FLOAT)),)
+        x, *lengths = take(inputs, FLOAT, INT) if len(inputs) == 2 else take(inputs, FLOAT)
+        if lengths and lengths[0] != Spec((), False, "int"):
+            raise GraphError(f"lengths must be (B,) int, got {lengths[0]}")
+        return (whole(x),)
 
 
 class Concat(Op):

@@ -1,44 +1,68 @@
-"""Ops between steps and frames of several: cutting a sequence into frames, and laying frames over each other."""
+"""Ops between steps and windows of several: cutting a sequence into them, and laying them over each other."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from ..errors import GraphError
-from .convolution import windows
+from .convolution import extent, windows
 from .fields import MAX_STEPS, integer
-from .spec import Spec
+from .spec import ANY, Spec, take, whole
 from .temporal import Temporal
 
 
 class Framing(Temporal):
-    """Cut samples, (B, T) or (B, T, 1), into frames of `size` every `hop`: (B, T', size), whole frames alone.
+    """Cut a sequence into windows of `size` steps, one every `hop`, whole windows alone: (B, T', size, \\*frame).
+
+    Samples, (B, T) or (B, T, 1), become (B, T', size). T' = (T + before + after - extent) // hop + 1.
+
+    Parameters
+    ----------
+    size, hop : int
+        Steps of a window, and from the beginning of one to that of the next.
+    dilation : int
+        Steps from one of a window to its next: it reaches over an extent of dilation * (size - 1) + 1.
+    before, after : int
+        Steps of zeros around the sequence. With before = extent - 1 and hop 1 no window looks ahead.
 
     Examples
     --------
     >>> Framing(size=512, hop=256).output_length(16000)
     61
+    >>> Framing(size=3, hop=1, before=2).infer((Spec((2, 5)),))
+    (Spec(shape=(3, 2, 5), time=True, dtype='float'),)
     """
 
     kind: ClassVar[str] = "framing"
     size: int = integer(1, MAX_STEPS)
     hop: int = integer(1, MAX_STEPS)
+    dilation: int = integer(1, MAX_STEPS, default=1)
+    before: int = integer(0, MAX_STEPS, default=0)
+    after: int = integer(0, MAX_STEPS, default=0)
+
+    @property
+    def extent(self) -> int:
+        """The steps that one window reaches over."""
+        return extent(self.size, self.dilation)
 
     @property
     def stepwise(self) -> bool:
-        return self.size == self.hop == 1
+        return self.hop == 1 and self.before == self.extent - 1 and self.after == 0
+
+    def problems(self) -> list[str]:
+        if self.extent > MAX_STEPS:
+            return [f"window must reach over at most {MAX_STEPS} steps, got {self.extent}"]
+        return []
 
     def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        x = self.whole(inputs)
-        if x.shape not in ((), (1,)):
-            raise GraphError(f"input must be samples (B, T) or (B, T, 1), got {x}")
-        return (Spec((self.size,)),)
+        x = whole(*take(inputs, ANY))
+        return (Spec((self.size, *(() if x.shape == (1,) else x.shape)), dtype=x.dtype),)
 
     def input_spec(self) -> Spec:
         return Spec(())
 
     def output_length(self, length: int) -> int:
-        return max(0, windows(length, self.size, self.hop, 1))
+        return max(0, windows(length + self.before + self.after, self.size, self.hop, self.dilation))
 
 
 class OverlapAdd(Temporal):

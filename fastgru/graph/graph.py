@@ -10,11 +10,13 @@ import numpy as np
 
 from ..errors import GraphError, listed
 from . import loops
+from .bases import bases
 from .basic import Add, Average, Concat, Multiply
 from .fields import short
 from .loops import Unit
 from .op import Op
 from .recurrent import Bidirectional
+from .sharing import Sharing
 from .spec import Spec
 from .tensor import State
 
@@ -44,6 +46,8 @@ class StateSlot(NamedTuple):
 class Graph:
     """What a network is: typed nodes in execution order. Checked when made, never changed after.
 
+    Weights exist once: nodes with equal weights hold one array, see `Sharing`.
+
     Parameters
     ----------
     inputs : mapping of str to Spec
@@ -59,6 +63,8 @@ class Graph:
     ----------
     specs : dict of str to Spec
         The spec of every value.
+    bases : dict of str to int
+        Of every value with time: inputs of one base must have one number of steps (`fastgru.graph.bases`).
 
     Raises
     ------
@@ -77,7 +83,7 @@ class Graph:
         if problems:
             raise GraphError(listed(problems))
         self.inputs = dict(inputs)
-        self.nodes = tuple(nodes)
+        self.nodes = _shared(nodes)
         self.outputs = tuple(outputs)
         self.feedback = dict(feedback or {})
         self.specs: dict[str, Spec] = dict(self.inputs)
@@ -96,6 +102,7 @@ class Graph:
         problems = problems or self._feedback_problems()
         if problems:
             raise GraphError(listed(problems))
+        self.bases = bases(self.inputs, self.nodes, self.specs, self.feedback)
 
     def _feedback_problems(self) -> list[str]:
         found = loops.problems(self.nodes, self.specs, self.feedback)
@@ -120,7 +127,9 @@ class Graph:
 
     def with_ops(self, change: Callable[[Node], Op]) -> Graph:
         """The same nodes with other ops: `change` of each."""
-        return Graph(self.inputs, [replace(node, op=change(node)) for node in self.nodes], self.outputs, self.feedback)
+        sharing = Sharing()  # so that no more than one of equal arrays is kept until all ops are made
+        nodes = [replace(node, op=sharing.op(change(node))) for node in self.nodes]
+        return Graph(self.inputs, nodes, self.outputs, self.feedback)
 
     def loops(self) -> tuple[tuple[Node, ...], ...]:
         """The nodes of each feedback loop, in execution order."""
@@ -134,23 +143,37 @@ class Graph:
         """Whether any node is a `State`."""
         return any(isinstance(node.op, State) for node in self.nodes)
 
-    def lengths(self, length: int) -> dict[str, int]:
-        """The number of steps of every value that has time, for inputs of `length` steps.
+    def shown(self, name: str) -> str:
+        """The axes of a value, e.g. ``"(B, T, 64)"``; T2 where its steps are those of a second base."""
+        axes = ["B"]
+        if name in self.bases:
+            axes.append(f"T{self.bases[name] + 1}" if self.bases[name] else "T")
+        return f"({', '.join([*axes, *map(str, self.specs[name].shape)])})"
+
+    def lengths(self, length: int | Mapping[str, int]) -> dict[str, int]:
+        """The number of steps of every value that has time.
+
+        Parameters
+        ----------
+        length : int or mapping of str to int
+            Steps of the inputs, or of each by name.
 
         Raises
         ------
         GraphError
             Naming the nodes whose inputs have different numbers of steps, and the states fed another number.
         """
-        found = {name: length for name, spec in self.inputs.items() if spec.time}
+        timed = [name for name, spec in self.inputs.items() if spec.time]
+        found = {name: length if isinstance(length, int) else length[name] for name in timed}
+        of_base = {self.bases[name]: found[name] for name in reversed(timed)}
         problems = []
         for unit in self.units():
             states = [value for node in unit.nodes for value in node.outputs if value in self.feedback]
             reads = [*(v for node in unit.nodes for v in node.inputs), *(self.feedback[v] for v in states)]
-            steps = max(
-                (found[v] for v in reads if v in found), default=length
-            )  # as many as the inputs where none is read
-            found.update(dict.fromkeys(states, steps))
+            known = [found[v] for v in reads if v in found]
+            if states and not known:  # as many as the inputs where none is read
+                known = [of_base.get(self.bases[states[0]], 0)]
+            found.update(dict.fromkeys(states, max(known, default=0)))
             problems += self._count_steps(unit.nodes, found)
         if problems:
             raise GraphError(listed(problems))
@@ -196,6 +219,13 @@ class Graph:
     def __repr__(self) -> str:
         ops = ", ".join(f"{n.name}: {type(n.op).__name__}" for n in self.nodes)
         return f"Graph([{ops}])"
+
+
+def _shared(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes, those with equal weights with ops that hold one array."""
+    sharing = Sharing()
+    ops = ((node, sharing.op(node.op)) for node in nodes)
+    return tuple(node if op is node.op else replace(node, op=op) for node, op in ops)
 
 
 def _wrong_values(inputs: Any, outputs: Any, feedback: Any) -> list[str]:
@@ -248,6 +278,11 @@ def _kind(op: Any) -> str:
 class GraphBuilder:
     """Adds nodes one by one, naming what the caller does not name.
 
+    Attributes
+    ----------
+    sharing : Sharing
+        The weights of all nodes, each once.
+
     Examples
     --------
     >>> import numpy as np
@@ -262,6 +297,7 @@ class GraphBuilder:
     def __init__(self) -> None:
         self._inputs: dict[str, Spec] = {}
         self._nodes: list[Node] = []
+        self.sharing = Sharing()
         self._taken: set[str] = set()
         self._numbers: dict[str, int] = {}  # of each stem: the last that was tried
 
@@ -287,7 +323,7 @@ class GraphBuilder:
     def add(self, op: Op, *inputs: str, name: str | None = None) -> str:
         """Add a node with one output and return that value's name, which is the node's."""
         name = self.unique(name or _kind(op))
-        self._nodes.append(Node(name, op, inputs, (name,)))
+        self._nodes.append(Node(name, self.sharing.op(op), inputs, (name,)))
         return name
 
     def add_many(self, op: Op, *inputs: str, outputs: int, name: str | None = None) -> tuple[str, ...]:
@@ -311,7 +347,7 @@ class GraphBuilder:
             if self._taken.isdisjoint(names[1:]):
                 break
         self._taken.update(names)
-        self._nodes.append(Node(name, op, inputs, names))
+        self._nodes.append(Node(name, self.sharing.op(op), inputs, names))
         return names
 
     def add_layer(self, layer: Op | Bidirectional, *inputs: str, name: str | None = None) -> tuple[str, ...]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from inspect import Parameter, Signature
 from typing import Any, ClassVar
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -27,6 +29,28 @@ else:  # Python 3.10 runs the package; type checkers use a later one
 FLOATS = (np.dtype("float32"), np.dtype("float64"))
 ANY_INT = Range()
 REST = "..."  # the last of a `param`'s axes: any number of further ones
+# Arrays of ops by id and by a precision that holds all their numbers: further ops hold them, too, instead of copies.
+_HELD: WeakValueDictionary[tuple[int, str], Array] = WeakValueDictionary()
+
+
+def held(array: Array) -> Array:
+    """Return `array` as ops hold it: read-only, C-contiguous, float32 or float64; a copy unless an op made it."""
+    if _is_held(array, "float32"):
+        return array
+    dtype = array.dtype if array.dtype in FLOATS else np.dtype("float32")
+    with np.errstate(over="ignore"):  # of a longdouble beyond `dtype`
+        return _hold(np.array(array, dtype=dtype, order="C"))
+
+
+def _hold(array: Array, *precisions: str) -> Array:
+    """Let further ops hold `array`, whose numbers these precisions hold exactly."""
+    array.setflags(write=False)
+    _HELD.update(((id(array), precision), array) for precision in ("float32", *precisions))
+    return array
+
+
+def _is_held(array: Array, precision: str) -> bool:
+    return _HELD.get((id(array), precision)) is array and not array.flags.writeable
 
 
 def param(*axes: str, optional: bool = False) -> Any:
@@ -69,10 +93,12 @@ class Op:
     matrices: ClassVar[tuple[str, ...]] = ()  # fields that `precision` rounds and multiplies in
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+    _arrays: ClassVar[tuple[str, ...]] = ()  # fields made with `param`
     __signature__ = _FieldSignature()
 
     def __init_subclass__(cls) -> None:
         dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
+        cls._arrays = tuple(f.name for f in dataclasses.fields(cls) if "axes" in f.metadata)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -127,11 +153,7 @@ class Op:
             )
         if array.size == 0:
             raise GraphError(f"{what} must have no empty axis, got shape {array.shape}")
-        dtype = array.dtype if array.dtype in FLOATS else np.dtype("float32")
-        with np.errstate(over="ignore"):  # of a longdouble beyond `dtype`
-            array = np.array(array, dtype=dtype, order="C")
-        array.setflags(write=False)
-        return array
+        return held(array)
 
     def _round(self) -> list[str]:
         """Round the matrices to the op's precision, or say why that cannot be."""
@@ -140,13 +162,14 @@ class Op:
             return [f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}"]
         for name in self.matrices if precision != "float32" else ():
             weight = getattr(self, name)
-            if weight is not None:
-                try:
-                    weight = rounded(weight, precision)
-                except GraphError as error:
-                    return [f"{name}: {error}"]
-                weight.setflags(write=False)
-                object.__setattr__(self, name, weight)
+            if weight is None or _is_held(weight, precision):
+                continue
+            try:
+                made = rounded(weight, precision)
+            except GraphError as error:
+                return [f"{name}: {error}"]
+            same = made.dtype == weight.dtype and np.array_equal(made.view(np.uint32), weight.view(np.uint32))
+            object.__setattr__(self, name, _hold(weight if same else made, precision))
         return []
 
     # What a subclass defines --------------------------------------------------------------------
@@ -196,21 +219,33 @@ class Op:
 
     # What every subclass has --------------------------------------------------------------------
 
+    def operand(self, x: Array) -> Array:
+        """What the matrices multiply in place of an activation (..., K), in float64."""
+        return PRECISIONS[precision_of(self)].operand(x)
+
+    def in_precision(self, precision: str) -> dict[str, Any]:
+        """The fields of an op in another precision that are not those of this one."""
+        return {"precision": precision}
+
+    def stored_as(self, name: str) -> str:
+        """The precision that stores the weight `name`: the op's own if it is one of the matrices, else float32."""
+        return precision_of(self) if name in self.matrices else "float32"
+
+    def bytes_of(self, name: str, item: int = 4) -> int:
+        """Return the bytes of the weight `name`: a matrix as its precision stores it, any other `item` a number."""
+        array, precision = getattr(self, name), self.stored_as(name)
+        if precision == "float32":
+            return int(array.size) * item
+        row = PRECISIONS[precision]
+        return int(array.size) * row.bytes + int(array.shape[0]) * row.row_bytes
+
     def weight_bytes(self, item: int = 4) -> int:
-        """What the weights take: matrices as their precision stores them, all others `item` bytes a number."""
-        precision, total = precision_of(self), 0
-        for name, array in self.weights().items():
-            if precision == "float32" or name not in self.matrices:
-                total += array.size * item
-            else:
-                row = PRECISIONS[precision]
-                total += array.size * row.bytes + array.shape[0] * row.row_bytes
-        return total
+        """Return the bytes of all weights, each as `bytes_of` has it."""
+        return sum(self.bytes_of(name, item) for name in self.weights())
 
     def weights(self) -> dict[str, Array]:
         """The arrays that are present, by field name."""
-        named = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if "axes" in f.metadata)
-        return {name: array for name, array in named if array is not None}
+        return {name: array for name in self._arrays if (array := getattr(self, name)) is not None}
 
     def attributes(self) -> dict[str, Any]:
         """The fields that are not arrays; activations as dicts, so that the result is JSON."""
@@ -220,6 +255,12 @@ class Op:
     def replace(self, **changes: Any) -> Any:
         """A copy with some fields changed, validated again."""
         return dataclasses.replace(self, **changes)
+
+    def holding(self, arrays: Mapping[str, Array]) -> Any:
+        """A copy that holds other arrays of equal numbers in some fields, which are not checked again."""
+        op = object.__new__(type(self))
+        op.__dict__.update(self.__dict__, **arrays)
+        return op
 
     def __repr__(self) -> str:
         shapes = [f"{k}={v.shape}" for k, v in self.weights().items()]

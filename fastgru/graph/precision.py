@@ -5,6 +5,10 @@ graph (the reference, the file, another precision) needs no knowledge of codes. 
 
 int8 is symmetric with one scale per output row. Scales keep 17 significant bits: code * scale is then exact in
 float32 (7 + 17 bits), and a matrix that was rounded yields the same codes again.
+
+int8_affine adds a zero point to each output row, and to each row of activations: what ONNX and others call affine, or
+asymmetric, quantization. A row whose numbers are whole multiples of one scale, as a quantized file has them, keeps
+every one of them: `lattice` finds the scale again. See affine.py.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GraphError
+from . import affine
 
 Array = NDArray[Any]
 FLOAT16_MAX = 65504.0
@@ -32,7 +37,8 @@ class Precision(NamedTuple):
     bytes : int
         Of one weight.
     encode : callable
-        A float matrix (N, K) to the arrays that store it: ``{"": codes}``, int8 also ``{"scale": (N,)}``.
+        A float matrix (N, K) to the arrays that store it: ``{"": codes}``, int8 also ``{"scale": (N,)}``, and
+        int8_affine a ``"zero"`` (N,) as well.
     decode : callable
         Those arrays to the float32 matrix.
     operand : callable
@@ -100,6 +106,7 @@ PRECISIONS: dict[str, Precision] = {
         lambda x: _decode_bfloat16({"": bfloat16_codes(x)}).astype(np.float64),
     ),
     "int8": Precision(1, _encode_int8, _decode_int8, _int8_operand, row_bytes=4),
+    "int8_affine": Precision(1, affine.encode, affine.decode, affine.operand, row_bytes=5),
 }
 
 

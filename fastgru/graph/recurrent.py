@@ -45,7 +45,7 @@ class Recurrent(Op):
         The output at masked steps: zeros (PyTorch, ONNX), or the last valid output (Keras).
     clip : float, optional
         Pre-activations are clipped to [-clip, clip] (ONNX).
-    precision : {"float32", "float16", "bfloat16", "int8"}
+    precision : {"float32", "float16", "bfloat16", "int8", "int8_affine"}
         Of the weight matrices; see `fastgru.graph.precision`.
     scan : bool
         Run along a frame axis, not along time.

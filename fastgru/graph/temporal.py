@@ -62,7 +62,7 @@ class TimeConv(Temporal):
 
     @property
     def extent(self) -> int:
-        """How many steps one window reaches over."""
+        """The steps that one window reaches over."""
         return extent(self.weight.shape[2], self.dilation)
 
     @property

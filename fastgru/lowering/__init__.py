@@ -1,4 +1,4 @@
-"""From a Graph to what the engine packs: values become buffers and views of them, ops become instruction dicts.
+"""From a Graph to what the engine packs: values become buffers and views of them, ops become instructions.
 
 Ops over whole rows (recurrent layers, Dense, norms) have a row in `rows.LOWERINGS`; ops over frames of any rank
 have one in `FRAMES`: a view, an expression that later ops may join, or a nest of loops. `lower` is all that
@@ -8,8 +8,9 @@ have one in `FRAMES`: a view, an expression that later ops may join, or a nest o
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import graph as g
 from ..errors import GraphError
@@ -17,10 +18,21 @@ from ..graph.activations import SOFTMAX
 from . import schedule
 from .convolution import CONVOLUTIONS
 from .elementwise import ELEMENTWISE, Lowering
+from .instructions import (
+    OVER_FRAMES,
+    Buffer,
+    Convert,
+    Instruction,
+    Line,
+    Recurrent,
+    Reverse,
+    Store,
+    Window,
+)  # fmt: skip
 from .linear import LINEAR
 from .program import ANY_CLOCK, Expr, Program, Value, joint_time
 from .reductions import REDUCING
-from .rows import LOWERINGS, OPCODES, PHASES, lower_row, with_table
+from .rows import LOWERINGS, Between, with_table
 from .scan import SCANS
 from .shapes import SHAPES, not_negative, take
 from .spectral import SPECTRAL
@@ -31,7 +43,7 @@ from .views import CONSTANT, View, contiguous
 if TYPE_CHECKING:
     from fractions import Fraction
 
-__all__ = ["FRAMES", "OPCODES", "PHASES", "Lowered", "lower"]
+__all__ = ["FRAMES", "Lowered", "lower"]
 
 FRAMES: dict[type[g.Op], Lowering] = {
     **ELEMENTWISE,
@@ -45,6 +57,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
     g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(not_negative(p, ids)), 0),
 }
 MOST_OF_TABLE = 1 << 22  # numbers in a table of products: 16 MB
+DTYPES = {"float": "", "int": "int64", "bool": "bool"}  # of outputs; that of the model
 ONLY_ROWS = (g.Mask, g.ApplyMask, g.Reverse)
 JOINING = (*ELEMENTWISE, g.Activate, g.Concat, g.Pad, g.Transpose, *CONVOLUTIONS)  # that take expressions
 
@@ -52,17 +65,16 @@ JOINING = (*ELEMENTWISE, g.Activate, g.Concat, g.Pad, g.Transpose, *CONVOLUTIONS
 class Lowered(NamedTuple):
     """The arguments of `_engine.Plan`."""
 
-    values: list[dict[str, Any]]
-    instructions: list[dict[str, Any]]
+    values: list[Buffer]
+    instructions: list[Instruction]
     inputs: list[int]
     outputs: list[int]
     states: list[tuple[str, int, str, tuple[int, ...]]]
     blockers: dict[str, str]
     macs: int
-    id_bound: int
-    loops: tuple[schedule.Span, ...]
+    loops: tuple[tuple[int, int, int], ...]  # from and to before which instruction, and the clock
     clocks: int
-    loop_clock: int
+    bases: int
     latency: int | Fraction
 
 
@@ -71,15 +83,16 @@ class Lowerer:
 
     def __init__(self, graph: g.Graph) -> None:
         self.graph = graph
-        self.program = Program()
+        self.program = Program(max(graph.bases.values(), default=0) + 1)
         self.values: dict[str, Value] = {}
         self.recurrences = 0
         self.inputs: set[int] = set()
         self.looked_up: dict[str, tuple[View, g.Embedding]] = {}  # outputs of embeddings: their ids, and their table
         self.given: set[int] = set()  # buffers of outputs
-        self.bound = 2**31
+        self.base_of: dict[int, int] = {}  # of the buffers of states
         # A graph over rows (B, F) has no recurrence, so each row may as well be a step: (T, F).
         self.only_rows = not any(spec.time for spec in graph.inputs.values()) and not graph.feedback
+        self.units = {node.name: unit for unit in graph.units() for node in unit.nodes}
         self.readers: dict[str, list[g.Node]] = {}
         self.uses = Counter([*graph.outputs, *graph.feedback.values()])
         for node in graph.nodes:
@@ -89,7 +102,7 @@ class Lowerer:
 
     def time(self, name: str) -> int:
         """The clock of an input, 0 where it has no time."""
-        return int(self.graph.specs[name].time or self.only_rows)
+        return self.graph.bases.get(name, 0) + 1 if self.graph.specs[name].time or self.only_rows else 0
 
     def run(self) -> Lowered:
         """Lower inputs, nodes, feedback and outputs, then put the instructions in order."""
@@ -100,49 +113,81 @@ class Lowerer:
             self.node(node)
         outputs = [self.output(name) for name in graph.outputs]
         held = self.feedback()
-        self.resolve_clocks()
-        self.show_ended(held)
-        instructions, loops = schedule.order(p.instructions, held, self.levels(held))
-        for ins in (ins for begin, end in loops for ins in instructions[begin:end]):
-            if ins["op"] == "window" and p.values[ins["output"]]["time"] == self.loop_clock:
-                p.values[ins["output"]]["stays"] = True  # the windows of each step are shown at the same place
-            elif ins["op"] in ("window", "wait", "overlap_add", "mirror", "reverse"):
-                raise GraphError("layers between a state and what becomes of it must give a step for every step")
-            rates = {p.values[v]["time"] for v in (*ins["inputs"], *schedule.written(ins)) if p.values[v]["time"]}
-            if rates - {self.loop_clock}:
-                raise GraphError(
-                    f"values that meet at node {ins['node']!r} must have the steps of the states it reads, got others"
-                )
-        framed = any(OPCODES[ins["op"]] >= OPCODES["frame"] for ins in instructions)
-        sizes = [v["size"] for v in p.values]
+        clocks = self.resolve_clocks(held)
+        self.show_ended(clocks)
+        together = [[v for v in held if clocks[v] == clock] for clock in dict.fromkeys(clocks.values())]
+        instructions, spans = schedule.order(p.instructions, together, self.levels(held))
+        loops = [(begin, end, self.check_loop(instructions[begin:end], clocks)) for begin, end in spans]
+        framed = any(isinstance(ins, OVER_FRAMES) for ins in instructions)
+        sizes = [v.size for v in p.values]
         places = [-1] * len(sizes)
         if framed:
-            lines = [i for i, v in enumerate(p.values) if "line" in v or "apart" in v]
-            places = schedule.slots(instructions, sizes, [*inputs, *outputs, *held, *lines], loops)
+            lines = [i for i, v in enumerate(p.values) if v.line or v.apart]
+            places = schedule.slots(instructions, sizes, [*inputs, *outputs, *held, *lines], spans)
         for value, place in zip(p.values, places, strict=True):
-            value["slot"] = place
-        for ins in instructions:
-            ins["op"] = OPCODES[ins["op"]]
-            timed = [p.values[v]["time"] for v in (*ins["inputs"], ins["output"]) if p.values[v]["time"]]
-            ins["clock"] = timed[0] if timed else 1
+            value.slot = place
+        instructions = [replace(ins, clock=self.clock_of(ins)) for ins in instructions]
         return Lowered(
             p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
-            sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes), self.bound,
-            tuple(loops), len(p.clocks), self.loop_clock,
-            max(0, *(p.clock(max(1, p.values[v]["time"])).latency for v in outputs)),
+            sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes),
+            tuple(loops), len(p.clocks), max(self.graph.bases.values(), default=0) + 1,
+            max(0, *(p.clock(max(1, p.values[v].time)).latency for v in outputs)),
         )  # fmt: skip
 
-    def resolve_clocks(self) -> None:
-        """Give values that follow from states alone the clock of what the states follow."""
+    def clock_of(self, instruction: Instruction) -> int:
+        """Return the clock of an instruction: that of the first buffer that has time."""
+        buffers = (self.program.values[v] for v in (*instruction.inputs, instruction.output))
+        return next((b.time for b in buffers if b.time), 1)
+
+    def resolve_clocks(self, held: list[int]) -> dict[int, int]:
+        """Give values that follow from states alone the clock of what the states follow; return that of each state."""
+        values, states = self.program.values, set(held)
+        parents: dict[int, int] = {}  # of states and what follows from them alone, to one that has the same steps
+        found: dict[int, int] = {}  # the clock of those that have no parent
+
+        def root(v: int) -> int:
+            while v in parents:
+                v = parents[v]
+            return v
+
+        def clock(v: int) -> int:
+            return found.get(root(v), self.base_of.get(v, values[v].base) + 1)
+
+        met = [[*ins.inputs, *ins.written] for ins in self.program.instructions]
+        follow = [[v for v in some if v in states or values[v].time == ANY_CLOCK] for some in met]
+        for some in follow:
+            for v in some[1:]:
+                if root(v) != root(some[0]):
+                    parents[root(v)] = root(some[0])
+        for ins in self.program.instructions:
+            if isinstance(ins, Store) and (time := values[ins.inputs[0]].time) > 0:
+                found[root(ins.output)] = time
+        for ins, some, all_ in zip(self.program.instructions, follow, met, strict=True):
+            if some and {values[v].time for v in all_} - {0, ANY_CLOCK, clock(some[0])}:
+                raise GraphError(
+                    f"values that meet at node {ins.node!r} must have the steps of the states it reads, got others"
+                )
+        clocks = {v: clock(v) for v in held}
+        for v, value in enumerate(values):
+            if value.time == ANY_CLOCK:
+                value.time = clock(v)
+        return clocks
+
+    def check_loop(self, instructions: schedule.Instructions, clocks: dict[int, int]) -> int:
+        """Return the clock of a loop, all of whose values have it."""
         values = self.program.values
-        stores = [ins for ins in self.program.instructions if ins["op"] == "store"]
-        found = {t for ins in stores for v in ins["inputs"] if (t := values[v]["time"]) > 0}
-        if len(found) > 1:
-            raise GraphError(f"states must all change at the same rate, got {len(found)} rates")
-        self.loop_clock = max(found, default=1)
-        for value in values:
-            if value["time"] == ANY_CLOCK:
-                value["time"] = self.loop_clock
+        clock = next(clocks[ins.output] for ins in instructions if isinstance(ins, Store))
+        for ins in instructions:
+            if isinstance(ins, Window) and values[ins.output].time == clock:
+                values[ins.output].stays = True  # the windows of each step are shown at the same place
+            elif isinstance(ins, Line | Reverse):
+                raise GraphError("layers between a state and what becomes of it must give a step for every step")
+            times = {values[v].time for v in (*ins.inputs, *ins.written)}
+            if times - {0, clock}:
+                raise GraphError(
+                    f"values that meet at node {ins.node!r} must have the steps of the states it reads, got others"
+                )
+        return clock
 
     def input(self, name: str) -> int:
         """The buffer of an input: ids as integers where all that read them are lookups by row."""
@@ -158,7 +203,7 @@ class Lowerer:
     def node(self, node: g.Node) -> None:
         """Lower one node by rows where its inputs lie so, else by frames."""
         p, op = self.program, node.op
-        p.node = node.name
+        p.node, p.base = node.name, self.graph.bases.get(node.outputs[0], 0)
         args: list[Value] = []
         for name in node.inputs:
             if self.by_table(name, node):
@@ -196,15 +241,15 @@ class Lowerer:
         """A value as floats where the row ops have integers or masks of their own."""
         if isinstance(value, Expr) or value.buffer == CONSTANT:
             return value
-        return value if self.program.values[value.buffer]["kind"] == "float" else self.converted(value, "float")
+        return value if self.program.values[value.buffer].kind == "float" else self.converted(value, "float")
 
     def converted(self, view: View, kind: str) -> View:
         """A scalar frame as another kind of number."""
         p, source = self.program, view.buffer
-        if p.values[source]["kind"] == "float":
+        if p.values[source].kind == "float":
             source = p.whole(view)
-        number = p.buffer(int(kind == "float"), p.values[source]["time"], kind)
-        p.emit("convert", [source], number)
+        number = p.buffer(int(kind == "float"), p.values[source].time, kind)
+        p.emit(Convert(inputs=(source,), output=number))
         return View(number, view.shape, view.strides, 0, view.time)
 
     def by_rows(self, op: g.Op, args: list[Value]) -> bool:
@@ -217,7 +262,7 @@ class Lowerer:
             return True
         whole = [isinstance(a, View) and self.program.is_whole(a) for a in args]
         if isinstance(op, g.Embedding):
-            return self.program.values[args[0].buffer]["kind"] == "int" if isinstance(args[0], View) else False
+            return self.program.values[args[0].buffer].kind == "int" if isinstance(args[0], View) else False
         if any(len(a.shape) != 1 for a in args):
             return False
         if isinstance(op, g.Dense):
@@ -232,7 +277,8 @@ class Lowerer:
         p, op, name = self.program, node.op, node.outputs[0]
         spec = self.graph.specs[name]
         if isinstance(op, g.Embedding):
-            self.bound = min(self.bound, op.weight.shape[0])
+            ids = p.values[args[0].buffer]  # type: ignore[union-attr]
+            ids.bound = min(ids.bound, op.weight.shape[0])
             if op.precision == "float32":
                 self.looked_up[name] = (p.view(args[0]), op)
             readers = self.readers.get(name, [])
@@ -240,20 +286,20 @@ class Lowerer:
                 return
         if len(args) == 2 and isinstance(op, g.Recurrent | g.ApplyMask):
             mask = p.view(args[1])
-            args = [args[0], mask if p.values[mask.buffer]["kind"] == "bool" else self.converted(mask, "bool")]
+            args = [args[0], mask if p.values[mask.buffer].kind == "bool" else self.converted(mask, "bool")]
         inputs = [
-            a.buffer if isinstance(a, View) and self.program.values[a.buffer]["kind"] != "float" else p.whole(a)
+            a.buffer if isinstance(a, View) and self.program.values[a.buffer].kind != "float" else p.whole(a)
             for a in args
         ]
         kind = spec.dtype if isinstance(op, g.Mask) else "float"
         size = 0 if kind == "bool" else prod(spec.shape)
         time = joint_time(args) if spec.time or self.only_rows else 0
         output = p.buffer(size, time, kind)
-        d = lower_row(op, len(inputs))
-        if isinstance(op, g.Recurrent) and self.by_table(node.inputs[0], node):
-            with_table(d, self.looked_up[node.inputs[0]][1])
-        d["size"] = p.values[inputs[0]]["size"] if d["op"] == "mask" else size
-        p.emit(d.pop("op"), inputs, output, **d)
+        compared = p.values[inputs[0]].size if isinstance(op, g.Mask) else size
+        made = LOWERINGS[type(op)](Between(tuple(inputs), output, compared), op)
+        if isinstance(made, Recurrent) and self.by_table(node.inputs[0], node):
+            made = replace(made, layer=with_table(made.layer, self.looked_up[node.inputs[0]][1]))
+        p.emit(made)
         self.values[name] = View(output, spec.shape, contiguous(spec.shape), 0, time)
         if isinstance(op, g.Recurrent):
             sizes = dict(op.states())
@@ -266,9 +312,20 @@ class Lowerer:
         """The buffer in which a State lives from step to step."""
         p, op = self.program, node.op
         initial = op.initial  # type: ignore[attr-defined]
-        number = p.buffer(max(1, initial.size), 0, initial=initial)
+        number = p.buffer(max(1, initial.size), 0, state=True, initial=initial)
+        self.base_of[number] = p.base
         p.states.append((node.name, -1 - number, "", initial.shape))
-        return View(number, initial.shape, contiguous(initial.shape), 0, ANY_CLOCK)
+        return View(number, initial.shape, contiguous(initial.shape), 0, self.steps_of(node))
+
+    def steps_of(self, node: g.Node) -> int:
+        """The clock of a State: that of what its loop reads, `ANY_CLOCK` where this is of several or comes later."""
+        unit = self.units[node.name]
+        nodes = unit.nodes if unit.is_loop else ()
+        made = {v for n in nodes for v in n.outputs}
+        reads = {self.graph.feedback[node.outputs[0]], *(v for n in nodes for v in n.inputs)} - made
+        timed = [v for v in reads if self.graph.specs[v].time]
+        times = {self.values[v].time if v in self.values else ANY_CLOCK for v in timed} or {self.program.base + 1}
+        return times.pop() if len(times) == 1 else ANY_CLOCK
 
     def feedback(self) -> list[int]:
         """Store what each State becomes, after all that reads the old one; returns the states' buffers."""
@@ -276,38 +333,38 @@ class Lowerer:
         targets = {p.view(self.values[state]).buffer: value for state, value in self.graph.feedback.items()}
         stores = []
         for number, value in targets.items():
+            p.base = self.base_of[number]
             view = p.view(self.values[value])
             if view.buffer in targets or view.buffer == CONSTANT:
                 view = self.moved(view)
             stores.append((number, view))
         for number, view in stores:
             to = View(number, view.shape, contiguous(view.shape), 0, 0)
-            p.nest("map", to, [view], program=[])
-            p.instructions[-1]["op"] = "store"
+            p.copy(view, to, Store)
         return list(targets)
 
     def levels(self, held: list[int]) -> list[int]:
         """Behind how many loops each instruction runs."""
         values = self.program.values
-        return schedule.levels_of(self.program.instructions, held, lambda v: values[v]["time"] > 0)
+        return schedule.levels_of(self.program.instructions, held, lambda v: values[v].time)
 
-    def show_ended(self, held: list[int]) -> None:
+    def show_ended(self, clocks: dict[int, int]) -> None:
         """Give what runs behind the loop of a state a copy of all steps of it: the state itself has gone on."""
         p, copies = self.program, dict[int, int]()
-        levels = self.levels(held)
-        own = {ins["output"]: at for ins, at in zip(p.instructions, levels, strict=True) if ins["op"] == "store"}
-        for ins, at in zip(list(p.instructions), levels, strict=True):
-            gone = {v for v in ins["inputs"] if own.get(v, at) < at}
+        levels = self.levels(list(clocks))
+        instructions, copied = list(p.instructions), list[Instruction]()
+        own = {ins.output: at for ins, at in zip(instructions, levels, strict=True) if isinstance(ins, Store)}
+        for i, (ins, at) in enumerate(zip(instructions, levels, strict=True)):
+            gone = {v for v in ins.inputs if own.get(v, at) < at}
             for state in gone - copies.keys():
-                size = p.values[state]["size"]
-                to = p.new((size,), self.loop_clock)
+                size = p.values[state].size
+                to = p.new((size,), clocks[state])
                 p.copy(View(state, (size,), (1,), 0, 0), to)
-                p.instructions.insert(0, p.instructions.pop())  # before the state is stored anew
+                copied.append(p.instructions.pop())
                 copies[state] = to.buffer
             if gone:
-                ins["inputs"] = [copies[v] if v in gone else v for v in ins["inputs"]]
-            if gone and "operands" in ins:
-                ins["operands"] = [(copies[v] if v in gone else v, *rest) for v, *rest in ins["operands"]]
+                instructions[i] = reading(ins, {v: copies[v] for v in gone})
+        p.instructions = [*copied, *instructions]  # before the states are stored anew
 
     def moved(self, view: View) -> View:
         """A copy, so that no store reads what another has already overwritten."""
@@ -320,7 +377,8 @@ class Lowerer:
         p, value, spec = self.program, self.values[name], self.graph.specs[name]
         taken = self.given | self.inputs
         wanted = spec.time or self.only_rows
-        time = value.time or int(wanted)  # of a constant: the inputs' own
+        p.base = self.graph.bases.get(name, 0)
+        time = value.time or (p.base + 1 if wanted else 0)  # of a constant: the inputs' own
         number = -1
         if (
             isinstance(value, View)
@@ -329,7 +387,7 @@ class Lowerer:
             and value.time == time
         ):
             own = p.values[value.buffer]
-            number = -1 if {"initial", "line", "apart"}.intersection(own) else value.buffer
+            number = -1 if own.state or own.line or own.apart else value.buffer
         if number < 0:
             to = p.new(spec.shape, time)
             if isinstance(value, Expr):
@@ -338,11 +396,20 @@ class Lowerer:
             else:
                 p.write(self.as_floats(value), to)
             number = to.buffer
-        p.values[number].update(shape=tuple(spec.shape), name=name)
-        if spec.dtype != "float":
-            p.values[number]["dtype"] = {"int": "int64", "bool": "bool"}[spec.dtype]
+        own = p.values[number]
+        own.shape, own.name, own.dtype = tuple(spec.shape), name, DTYPES[spec.dtype]
         self.given.add(number)
         return number
+
+
+def reading(instruction: Instruction, instead: dict[int, int]) -> Instruction:
+    """The instruction with other buffers in the place of some that it reads."""
+    inputs = tuple(instead.get(v, v) for v in instruction.inputs)
+    own = getattr(instruction, "operands", None)
+    if own is None:
+        return replace(instruction, inputs=inputs)
+    operands = tuple(o._replace(buffer=instead.get(o.buffer, o.buffer)) for o in own)
+    return replace(instruction, inputs=inputs, operands=operands)  # type: ignore[call-arg]
 
 
 def lower(graph: g.Graph) -> Lowered:

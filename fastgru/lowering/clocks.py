@@ -25,6 +25,8 @@ class Clock(NamedTuple):
         How many of the inputs' steps must be there for any step to be given.
     loose : bool
         Whether flushing a stream gives further steps, which a whole sequence has not.
+    base : int
+        Of which inputs it counts the steps: those of one base have one number of them.
     """
 
     rate: Exact = 1
@@ -33,6 +35,7 @@ class Clock(NamedTuple):
     rounded: bool = True
     first: Exact = 0
     loose: bool = False
+    base: int = 0
 
     @property
     def latency(self) -> Exact:
@@ -93,4 +96,4 @@ class Clock(NamedTuple):
 def together(clocks: list[Clock]) -> Clock:
     """Of as many steps as the fewest that any of these clocks of one rate has."""
     late, early, first = (max(getattr(c, name) for c in clocks) for name in ("late", "early", "first"))
-    return Clock(clocks[0].rate, late, early, False, first)
+    return Clock(clocks[0].rate, late, early, False, first, base=clocks[0].base)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +14,9 @@ from .. import graph as g
 from ..graph import Activation
 from ..reference import f64
 from .elementwise import Lowering
+from .instructions import FOLDS, FUNCTIONS, Reduce
 from .linear import contract
-from .program import FOLDS, FUNCTIONS, Program, Value
+from .program import Program, Value, order_of
 from .shapes import pad, reshape
 from .transforms import linear_map
 from .views import CONSTANT, View
@@ -22,13 +24,14 @@ from .views import CONSTANT, View
 # Fewer outputs than half a vector, each of few products: packed panels would mostly hold padding.
 PRODUCT_UNITS = 8
 PRODUCT_WIDTH = 64
+LEAST_ROW = 8  # places side by side, from which they serve as lanes
 
 
 def channels_last(p: Program, x: Value, before: Any, after: Any, number: float) -> View:
     """x (C, *S) as a view (*S + padding, C), channels side by side."""
     last = x.permuted([*range(1, len(x.shape)), 0])
     if any(before) or any(after):
-        return pad(p, last, [*before, 0], [*after, 0], number)
+        return pad(p, last, [*before, 0], [*after, 0], number, range(len(x.shape)))
     view = p.view(last)
     return view if view.shape[-1] == 1 or view.strides[-1] == 1 else p.contiguous(view)
 
@@ -48,9 +51,10 @@ def windows(view: View, kernel: Any, strides: Any, dilations: Any) -> View:
 
 
 def convolve(
-    p: Program, x: View, weight: Any, bias: Any, strides: Any, dilations: Any, groups: int, act: Activation
-) -> View:
-    """x (*S, C) with weight (O, C / groups, *kernel) to a view (*out, O)."""
+    p: Program, x: View, weight: Any, bias: Any, strides: Any, dilations: Any, groups: int, act: Activation,
+    to: View | None = None,
+) -> View:  # fmt: skip
+    """x (*S, C) with weight (O, C / groups, *kernel) to a view (*out, O): a new one, or that given."""
     n, units, inner, kernel = weight.ndim - 2, weight.shape[0], weight.shape[1], weight.shape[2:]
     seen = windows(x, kernel, strides, dilations)
     out, width = seen.shape[:n], prod(kernel) * inner
@@ -58,15 +62,15 @@ def convolve(
         flat: Value | None = seen.reshaped((*out, width)) if x.buffer != CONSTANT else None
         if flat is None or p.view(flat).strides[-1] != 1:
             flat = reshape(p, p.contiguous(seen), (*out, width))
-        return linear_map(p, flat, np.moveaxis(f64(weight), 1, -1).reshape(units, -1), bias, act)
-    to = p.new((*out, units), x.time)
+        return linear_map(p, flat, np.moveaxis(weight, 1, -1).reshape(units, -1), bias, act, to=to)
+    to = p.new((*out, units), x.time) if to is None else to
     each = units // groups
     own = (*seen.strides[:n], inner * seen.strides[-1], 0, *seen.strides[n:])
     a = replace(seen, shape=(*out, groups, each, *kernel, inner), strides=own)
     side_by_side = f64(weight).reshape(groups, each, inner, *kernel)
     b = View.of_constant(np.moveaxis(side_by_side, (2, 0, 1), (-3, -2, -1)))  # (*kernel, inner, groups, each)
     b = b.permuted([n + 1, n + 2, *range(n), n]).expanded((*out, groups, each, *kernel, inner))
-    grouped = replace(to, shape=(*out, groups, each), strides=(*to.strides[:n], each, 1))
+    grouped = replace(to, shape=(*out, groups, each), strides=(*to.strides[:n], each * to.strides[-1], to.strides[-1]))
     shift = None if bias is None else View.of_constant(f64(bias).reshape(groups, each)).expanded(grouped.shape)
     contract(p, grouped, a, b, [*kernel, inner], shift, act)
     return to
@@ -79,8 +83,15 @@ def channels_first(view: View) -> View:
 
 def _conv(p: Program, op: Any, x: Value) -> Value:
     weight, before, after = without_idle_taps(op, x.shape[1:])
-    view = channels_last(p, x, before, after, 0.0)
-    return channels_first(convolve(p, view, weight, op.bias, op.strides, op.dilations, op.groups, op.activation))
+    to = None
+    if op.groups == x.shape[0] > 1 and order_of(x)[-1] != 0 and x.shape[-1] >= LEAST_ROW:
+        # Channels that do not meet may lie apart, and the lanes be places: turned round and back takes as long again.
+        view = pad(p, x, [0, *before], [0, *after], 0.0).permuted([*range(1, len(x.shape)), 0])
+        out = windows(view, weight.shape[2:], op.strides, op.dilations).shape[: len(before)]
+        to = p.new((*out, weight.shape[0]), view.time, [len(out), *range(len(out))])
+    else:
+        view = channels_last(p, x, before, after, 0.0)
+    return channels_first(convolve(p, view, weight, op.bias, op.strides, op.dilations, op.groups, op.activation, to))
 
 
 def without_idle_taps(op: Any, sizes: Sequence[int]) -> tuple[Any, list[int], list[int]]:
@@ -88,7 +99,7 @@ def without_idle_taps(op: Any, sizes: Sequence[int]) -> tuple[Any, list[int], li
 
     A kernel of 3 over a frame of 1, as at the end of a pyramid of strides, has one tap that sees anything.
     """
-    weight, before, after = f64(op.weight), list(op.before), list(op.after)
+    weight, before, after = op.weight, list(op.before), list(op.after)
     for axis, (n, k, step, d) in enumerate(zip(sizes, weight.shape[2:], op.strides, op.dilations, strict=True)):
         count = (before[axis] + n + after[axis] - d * (k - 1) - 1) // step + 1
         first = np.arange(count) * step - before[axis]  # where tap 0 of each output lies
@@ -104,7 +115,77 @@ def without_idle_taps(op: Any, sizes: Sequence[int]) -> tuple[Any, list[int], li
     return weight, before, after
 
 
+class Phase(NamedTuple):
+    """The outputs of a transposed convolution, along one axis, that the same taps reach: every `stride`-th.
+
+    Attributes
+    ----------
+    first, outputs : int
+        The first of them, and how many there are.
+    taps : list of int
+        Those of the kernel, in the order of the inputs that they meet.
+    start, dilation : int
+        The input that the first tap meets at the first output, and from one tap's input to the next one's.
+    """
+
+    first: int
+    outputs: int
+    taps: list[int]
+    start: int
+    dilation: int
+
+    @property
+    def end(self) -> int:
+        """Behind the last input."""
+        return self.start + self.outputs + self.dilation * (len(self.taps) - 1)
+
+
+def phases(size: int, kernel: int, stride: int, dilation: int, before: int) -> list[Phase]:
+    """The phases of `size` outputs. Tap j of input i reaches output i * stride + j * dilation - before."""
+    found = []
+    for first in range(min(size, stride)):
+        row, r = divmod(first + before, stride)
+        taps = [j for j in reversed(range(kernel)) if (j * dilation - r) % stride == 0]
+        ahead = [(j * dilation - r) // stride for j in taps]  # inputs between that of tap j and that of tap 0
+        step = ahead[0] - ahead[1] if len(ahead) > 1 else 1
+        found.append(Phase(first, -(-(size - first) // stride), taps, row - max(ahead, default=0), step))
+    return found
+
+
 def _conv_transpose(p: Program, op: Any, x: Value) -> Value:
+    """A small convolution for each phase of the outputs, as a product with all taps would mostly multiply zeros."""
+    n, kernel, sizes = op.weight.ndim - 2, op.weight.shape[2:], x.shape[1:]
+    outputs = [
+        (s - 1) * step + d * (k - 1) + 1 - b - a + more
+        for s, k, step, d, b, a, more in zip(
+            sizes, kernel, op.strides, op.dilations, op.before, op.after, op.output_padding, strict=True
+        )
+    ]
+    own = []
+    for size, k, *rest in zip(outputs, kernel, op.strides, op.dilations, op.before, strict=True):
+        own.append(phases(size, k, *rest) if rest[0] <= k else [])
+    if not all(axis and all(phase.taps for phase in axis) for axis in own):
+        return _spread(p, op, x)  # some outputs are the bias alone
+    before = [max(0, -min(phase.start for phase in axis)) for axis in own]
+    after = [max(0, max(phase.end for phase in axis) - size) for axis, size in zip(own, sizes, strict=True)]
+    view = channels_last(p, x, before, after, 0.0)
+    channels, each = op.weight.shape[:2]
+    weight = op.weight.reshape(op.groups, channels // op.groups, each, *kernel).swapaxes(1, 2)
+    weight = weight.reshape(op.groups * each, channels // op.groups, *kernel)
+    to = p.new((*outputs, op.groups * each), view.time)
+    for chosen in product(*own):
+        seen, part, taps = view, to, weight
+        for axis, phase in enumerate(chosen):
+            start = phase.start + before[axis]
+            seen = seen.sliced(axis, start, phase.end + before[axis])
+            part = part.sliced(axis, phase.first, outputs[axis], op.strides[axis])
+            taps = np.take(taps, phase.taps, axis + 2)
+        steps = [phase.dilation for phase in chosen]
+        convolve(p, seen, taps, op.bias, [1] * n, steps, op.groups, op.activation, part)
+    return channels_first(to)
+
+
+def _spread(p: Program, op: Any, x: Value) -> Value:
     """A convolution of the input with zeros between its elements, the kernel turned round (arXiv:1603.07285)."""
     n = op.weight.ndim - 2
     kernel, view = op.weight.shape[2:], x.permuted([*range(1, len(x.shape)), 0])
@@ -121,7 +202,7 @@ def _conv_transpose(p: Program, op: Any, x: Value) -> Value:
     for axis in range(n):  # padding larger than the kernel's reach cuts into the input itself
         to = to.sliced(axis, max(0, -before[axis]), room[axis] - max(0, -after[axis]))
     channels, each = op.weight.shape[0], op.weight.shape[1]
-    w = f64(op.weight).reshape(op.groups, channels // op.groups, each, *kernel).swapaxes(1, 2)
+    w = op.weight.reshape(op.groups, channels // op.groups, each, *kernel).swapaxes(1, 2)
     w = np.flip(w.reshape(op.groups * each, channels // op.groups, *kernel), tuple(range(2, 2 + n)))
     ones = [1] * n
     return channels_first(convolve(p, to, w, op.bias, ones, op.dilations, op.groups, op.activation))
@@ -135,7 +216,7 @@ def _pool(p: Program, op: Any, x: Value) -> Value:
     out = seen.shape[:n]
     to = p.new((*out, view.shape[-1]), view.time)
     order = [*range(n), 2 * n, *range(n, 2 * n)]
-    p.nest("reduce", to, [seen.permuted(order)], folded=list(op.kernel),
+    p.nest(Reduce, to, [seen.permuted(order)], folded=list(op.kernel),
            function=FOLDS["max" if op.mode == "max" else "sum"])  # fmt: skip
     if op.mode == "max":
         return channels_first(to)

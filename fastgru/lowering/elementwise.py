@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import graph as g
 from ..reference import f64
-from .program import FUNCTIONS, MAX_OPERANDS, Program, Value
+from .instructions import FUNCTIONS
+from .program import MAX_OPERANDS, Program, Value
 from .views import View
 
 Lowering = Callable[..., Any]

@@ -10,15 +10,18 @@ from .. import graph as g
 from ..graph import Activation
 from ..reference import f64
 from .elementwise import Lowering
+from .instructions import Contract, FrameProduct, Rows
 from .program import Program, Value, collapsed, joint_time
-from .rows import _act
+from .rows import IN_FLOAT32
+from .rows import act as coded
 from .shapes import reshape
 from .views import View
 
 
 def dense(
-    p: Program, x: Value, weight: Any, bias: Any, act: Activation, precision: str = "float32", out: View | None = None
-) -> View:
+    p: Program, x: Value, weight: Any, bias: Any, act: Activation, how: dict[str, Any] = IN_FLOAT32,
+    out: View | None = None,
+) -> View:  # fmt: skip
     """act(x w' + bias) over the last axis: rows of x may lie anywhere, overlapping ones too."""
     units = weight.shape[0]
     view = p.with_last_contiguous(x, 2)
@@ -29,20 +32,23 @@ def dense(
         loops, apart = shared_loops(p, view, to)
     assert loops is not None
     p.emit(
-        "frame_product", [view.buffer], to.buffer,
-        dims=loops, read=(view.offset, *apart[0]), write=(to.offset, *apart[1]), size=units,
-        w=f64(weight), bias=None if bias is None else f64(bias), act=_act(act), precision=precision,
+        FrameProduct(
+            inputs=(view.buffer,), output=to.buffer, size=units,
+            dims=loops, read=Rows(view.offset, *apart[0]), write=Rows(to.offset, *apart[1]),
+            w=weight, bias=None if bias is None else f64(bias), act=coded(act), **how,
+        )
     )  # fmt: skip
     return to
 
 
-def shared_loops(p: Program, a: View, b: View) -> tuple[list[int] | None, list[list[int]]]:
+def shared_loops(p: Program, a: View, b: View) -> tuple[tuple[int, int] | None, list[list[int]]]:
     """The two loops over the rows of both views and the strides of each; None when there are more."""
     dims, strides, _ = collapsed(list(a.shape[:-1]), [list(a.strides[:-1]), list(b.strides[:-1])], a.rank - 1)
     if len(dims) > 2:
         return None, strides
     missing = 2 - len(dims)
-    return [1] * missing + dims, [[0] * missing + s for s in strides]
+    first, second = [1] * missing + dims
+    return (first, second), [[0] * missing + s for s in strides]
 
 
 def contract(
@@ -53,7 +59,7 @@ def contract(
     if bias is not None:
         reads.append(View(bias.buffer, (*bias.shape, *folded), (*bias.strides, *[0] * len(folded)), bias.offset,
                           bias.time, bias.constant))  # fmt: skip
-    p.nest("contract", out, reads, folded=folded, act=_act(act or Activation("linear")))
+    p.nest(Contract, out, reads, folded=folded, act=coded(act or Activation("linear")))
 
 
 def swapped(view: View) -> View:

@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import chain, count
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..errors import GraphError
+from ..graph.sharing import Sharing
 from .clocks import Clock
+from .instructions import FUNCTIONS, Act, Activate, Buffer, Instruction, Map, Micro, Nest, Operand
 from .views import CONSTANT, View, contiguous
 
-# Codes of enum fg_function in include/fastgru/fastgru.h, behind those of the activations.
-FUNCTIONS = {
-    name: 32 + i
-    for i, name in enumerate(
-        ("add", "sub", "mul", "div", "pow", "min", "max", "mod", "fmod", "equal", "less", "less_equal", "greater",
-         "greater_equal", "and", "or", "xor", "where", "neg", "abs", "sqrt", "exp", "log", "reciprocal", "floor",
-         "ceil", "round", "trunc", "sign", "sin", "cos", "erf", "not", "isnan", "atan", "atan2")
-    )
-}  # fmt: skip
-# Codes of fastgru/_frames.pxi.
-KERNELS = {
-    name: i for i, name in enumerate(("map", "reduce", "contract", "arg_reduce", "gather", "softmax", "layer_norm"))
-}
-# Codes of enum fg_fold.
-FOLDS = {name: i for i, name in enumerate(("sum", "max", "min", "prod", "sum_square", "sum_abs"))}
 ANY_CLOCK = -1  # of what follows from a state alone, until it is known what the states follow
 MAX_OPERANDS = 8  # of a nest, FG_OPERANDS
 MAX_STEPS = 32  # of an elementwise program, FG_PROGRAM
@@ -73,20 +61,26 @@ class Program:
 
     Attributes
     ----------
-    values : list of dict
-        ``size``, ``time``, ``kind``: the engine's buffers, a row of each for every step and row of the batch.
-    instructions : list of dict
+    values : list of Buffer
+    instructions : list of Instruction
+
+    Parameters
+    ----------
+    bases : int
+        How many numbers of steps the inputs may have: the first clocks count them.
     """
 
-    def __init__(self) -> None:
-        self.values: list[dict[str, Any]] = []
-        self.instructions: list[dict[str, Any]] = []
-        self.clocks: list[Clock] = [Clock()]  # of `time` 1, 2, ...
+    def __init__(self, bases: int = 1) -> None:
+        self.values: list[Buffer] = []
+        self.instructions: list[Instruction] = []
+        self.clocks = [Clock(base=base) for base in range(bases)]  # of `time` 1, 2, ...
+        self.base = 0  # of what is being lowered, as far as it has time
         self.states: list[tuple[str, int, str, tuple[int, ...]]] = []
         self._keys: set[str] = set()  # of the first `_counted` states
         self._counted = 0
         self.windows = 0
         self.node = ""  # the name of the one being lowered
+        self._sharing = Sharing()
 
     def new_clock(self, clock: Clock) -> int:
         """The `time` of values with a clock of their own."""
@@ -101,29 +95,42 @@ class Program:
 
     def new_window(self, states: dict[str, tuple[int, ...]]) -> int:
         """The number of a line of steps kept from call to call, shown as these states of the node."""
-        self._keys.update(key for key, *_ in self.states[self._counted :])
-        self._counted = len(self.states)
-        stems = chain((self.node,), (f"{self.node}.{i}" for i in count(1)))
-        stem = next(s for s in stems if all(f"{s}.{name}" not in self._keys for name in states))
+        stem = self._free_stem(states)
         self.states += [(f"{stem}.{name}", self.windows, name, shape) for name, shape in states.items()]
         self.windows += 1
         return self.windows - 1
 
+    def new_states(self, states: dict[str, tuple[int, ...]]) -> list[int]:
+        """Buffers kept from call to call, of zeros at first, shown as these states of the node."""
+        stem, found = self._free_stem(states), []
+        for name, shape in states.items():
+            found.append(self.buffer(max(1, prod(shape)), 0, state=True, apart=True))
+            self.states.append((f"{stem}.{name}", -1 - found[-1], "", shape))
+        return found
+
+    def _free_stem(self, names: Iterable[str]) -> str:
+        """The node's name, with a number behind it where states of these names are another's already."""
+        self._keys.update(key for key, *_ in self.states[self._counted :])
+        self._counted = len(self.states)
+        stems = chain((self.node,), (f"{self.node}.{i}" for i in count(1)))
+        return next(s for s in stems if all(f"{s}.{name}" not in self._keys for name in names))
+
     def buffer(self, size: int, time: int, kind: str = "float", **more: Any) -> int:
         """The number of a new value."""
-        self.values.append({"size": size, "time": time, "kind": kind, **more})
+        self.values.append(Buffer(size, time, kind, base=self.base, **more))
         return len(self.values) - 1
 
-    def new(self, shape: Sequence[int], time: int) -> View:
-        """A view of a whole new buffer."""
-        shape = tuple(shape)
-        view = View(0, shape, contiguous(shape), 0, time)
-        return View(self.buffer(view.size, time), shape, view.strides, 0, time)
+    def new(self, shape: Sequence[int], time: int, order: Sequence[int] | None = None) -> View:
+        """A view of a whole new buffer, in which the axes lie in C order, or in this one, outermost first."""
+        order = range(len(shape)) if order is None else order
+        lying = tuple(shape[i] for i in order)
+        view = View(0, lying, contiguous(lying), 0, time)
+        return replace(view, buffer=self.buffer(view.size, time)).permuted(np.argsort(order).tolist())
 
-    def zeros(self, shape: Sequence[int], time: int) -> View:
+    def zeros(self, shape: Sequence[int], time: int, order: Sequence[int] | None = None) -> View:
         """A view of a whole new buffer that holds zeros wherever nothing is written: it shares its memory with none."""
-        view = self.new(shape, time)
-        self.values[view.buffer]["apart"] = True
+        view = self.new(shape, time, order)
+        self.values[view.buffer].apart = True
         return view
 
     def write(self, value: Value, to: View) -> None:
@@ -133,37 +140,57 @@ class Program:
         else:
             self.compute(value, to)
 
-    def emit(self, op: str, inputs: Sequence[int], output: int, **fields: Any) -> None:
-        """Append an instruction."""
-        self.instructions.append({"op": op, "node": self.node, "inputs": list(inputs), "output": output, **fields})
+    def emit(self, instruction: Instruction) -> None:
+        """Append an instruction. Equal arrays of all instructions become one, which the engine packs once."""
+        self.instructions.append(replace(self._shared(instruction), node=self.node))
+
+    def _shared(self, value: Any) -> Any:
+        """`value`, an array or a dataclass or tuple with some, with the first of equal arrays in the place of each."""
+        if isinstance(value, np.ndarray):
+            return self._sharing.array(value)
+        if is_dataclass(value) and not isinstance(value, type):
+            items = {field.name: getattr(value, field.name) for field in fields(value)}
+            held = {name: shared for name, item in items.items() if (shared := self._shared(item)) is not item}
+            return replace(value, **held) if held else value
+        if isinstance(value, tuple):
+            shared_items = [self._shared(item) for item in value]
+            if all(new is old for new, old in zip(shared_items, value, strict=True)):
+                return value
+            return type(value)(*shared_items) if hasattr(value, "_fields") else tuple(shared_items)
+        return value
 
     # Frames ----------------------------------------------------------------------------------------
 
-    def nest(self, kernel: str, out: View, reads: Sequence[View], *, folded: Sequence[int] = (), **fields: Any) -> None:
+    def nest(
+        self, kind: type[Nest], out: View, reads: Sequence[View], *, folded: Sequence[int] = (), **own: Any
+    ) -> None:
         """Append a loop nest over `out` and, inside, over loops of the lengths `folded`.
 
         Every view of `reads` has the axes of `out` and then the folded ones; `out` itself has only its own.
         """
+        if issubclass(kind, Map):  # in any order: as what is written lies
+            order = layout(out.shape, [out])
+            out, reads = out.permuted(order), [v.permuted(order) for v in reads]
         dims = [*out.shape, *folded]
         strides = [[*out.strides, *[0] * len(folded)], *[list(v.strides) for v in reads]]
         dims, strides, outer = collapsed(dims, strides, out.rank)
         if len(dims) > MAX_LOOPS:
-            raise GraphError(f"loops of {kernel} must be at most {MAX_LOOPS}, got {len(dims)}")
+            raise GraphError(f"loops of {kind.mnemonic} must be at most {MAX_LOOPS}, got {len(dims)}")
         self.emit(
-            "frame",
-            [v.buffer for v in reads if v.buffer != CONSTANT],
-            out.buffer,
-            kernel=KERNELS[kernel],
-            dims=dims,
-            outer=outer,
-            strides=strides,
-            operands=[(v.buffer, v.offset, v.constant) for v in (out, *reads)],
-            **fields,
+            kind(
+                inputs=tuple(v.buffer for v in reads if v.buffer != CONSTANT),
+                output=out.buffer,
+                dims=tuple(dims),
+                outer=outer,
+                strides=tuple(map(tuple, strides)),
+                operands=tuple(Operand(v.buffer, v.offset, v.constant) for v in (out, *reads)),
+                **own,
+            )
         )
 
-    def copy(self, source: View, to: View) -> None:
+    def copy(self, source: View, to: View, kind: type[Map] = Map) -> None:
         """Copy the elements of one view into another of the same shape."""
-        self.nest("map", to, [source], program=[])
+        self.nest(kind, to, [source], program=())
 
     def fill(self, to: View, number: float) -> None:
         """Set every element of a view."""
@@ -173,26 +200,40 @@ class Program:
         """`value` in a buffer: an expression is computed now."""
         if isinstance(value, View):
             return value
-        reads = value.views()
-        order = layout(value.shape, reads)
-        to = self.new([value.shape[i] for i in order], value.time).permuted(np.argsort(order).tolist())
+        to = self.new(value.shape, value.time, layout(value.shape, value.views()))
         self.compute(value, to)
         return to
 
     def compute(self, value: Expr, to: View) -> None:
         """Run an expression's program into an existing view."""
         reads = value.views()
-        program: list[tuple[int, int, int, int, float, float]] = []
+        if (found := self._added_row(value)) and self.is_whole(to) and to.time == found[0].time:
+            x, row, act = found
+            self.emit(Activate(inputs=(x.buffer,), output=to.buffer, size=to.size, act=act, shift=row))
+            return
+        program: list[Micro] = []
         self._linear(value, reads, program)
-        self.nest("map", to, [v.expanded(value.shape) for v in reads], program=program)
+        self.nest(Map, to, [v.expanded(value.shape) for v in reads], program=tuple(program))
 
-    def _linear(self, value: Value, reads: list[View], program: list[Any]) -> int:
+    def _added_row(self, value: Expr) -> tuple[View, Any, Act] | None:
+        """The row, the constant and the activation of act(row + constant), in place of a program over their loops."""
+        act: Act = (0, 0.0, 0.0)
+        if value.function < FUNCTIONS["add"] and isinstance(value.args[0], Expr):
+            act, value = (value.function, value.alpha, value.beta), value.args[0]
+        if value.function != FUNCTIONS["add"] or len(value.shape) != 1 or any(isinstance(a, Expr) for a in value.args):
+            return None
+        for x, row in (value.args, value.args[::-1]):
+            if row.buffer == CONSTANT and row.shape == value.shape == x.shape and self.is_whole(x):
+                return x, row.numbers(), act
+        return None
+
+    def _linear(self, value: Value, reads: list[View], program: list[Micro]) -> int:
         """Append the steps of `value`; returns the register of its result."""
         if isinstance(value, View):
             return next(i for i, v in enumerate(reads) if v.reads_like(value))
         registers = [self._linear(a, reads, program) for a in value.args]
-        registers += [0] * (3 - len(registers))
-        program.append((value.function, *registers, value.alpha, value.beta))
+        a, b, c = registers + [0] * (3 - len(registers))
+        program.append(Micro(value.function, a, b, c, value.alpha, value.beta))
         return len(reads) + len(program) - 1
 
     def contiguous(self, value: Value) -> View:
@@ -218,7 +259,7 @@ class Program:
         if view.buffer == CONSTANT or not view.is_contiguous or view.offset:
             return False
         own = self.values[view.buffer]
-        return bool(view.size == own["size"] and view.time == own["time"])
+        return view.size == own.size and view.time == own.time
 
     def with_last_contiguous(self, value: Value, loops: int) -> View:
         """`value` with elements of the last axis side by side, and at most `loops` loops over the others."""
@@ -278,8 +319,13 @@ def collapsed(
     return [n for n, _ in loops], [[own[i] for _, own in loops] for i in range(len(strides))], outer
 
 
+def order_of(value: Value) -> list[int]:
+    """The axes of a value, outermost first, as it lies or would."""
+    return layout(value.shape, [value] if isinstance(value, View) else value.views())
+
+
 def layout(shape: Sequence[int], reads: Sequence[View]) -> list[int]:
-    """The axes, outermost first, in which a result is best stored: as the largest operand that is read lies."""
+    """The axes, outermost first, in which a result is best stored: as the first operand of its shape lies."""
     same = [v for v in reads if v.shape == tuple(shape) and v.buffer != CONSTANT]
     if not same:
         return list(range(len(shape)))

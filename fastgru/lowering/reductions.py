@@ -11,7 +11,8 @@ from .. import graph as g
 from ..graph import SOFTMAX
 from ..reference import f64
 from .elementwise import Lowering, activation
-from .program import FOLDS, FUNCTIONS, KERNELS, Program, Value
+from .instructions import FOLDS, FUNCTIONS, ArgReduce, FrameNorm, FrameRows, FrameSoftmax, Reduce, Rows, TopK
+from .program import Program, Value
 from .shapes import reshape
 from .views import View
 
@@ -21,7 +22,7 @@ def fold(p: Program, x: Value, axes: Sequence[int], name: str) -> View:
     view = p.view(x)
     kept = [i for i in range(view.rank) if i not in axes]
     to = p.new([view.shape[i] for i in kept], view.time)
-    p.nest("reduce", to, [view.permuted([*kept, *axes])], folded=[view.shape[i] for i in axes], function=FOLDS[name])
+    p.nest(Reduce, to, [view.permuted([*kept, *axes])], folded=[view.shape[i] for i in axes], function=FOLDS[name])
     shape = [1 if i in axes else n for i, n in enumerate(view.shape)]
     found = to.reshaped(shape)
     assert found is not None
@@ -70,8 +71,8 @@ def _arg_reduce(p: Program, op: Any, x: Value) -> Value:
     axis = op.axis % view.rank
     kept = [i for i in range(view.rank) if i != axis]
     to = p.new([view.shape[i] for i in kept], view.time)
-    p.nest("arg_reduce", to, [view.permuted([*kept, axis])], folded=[view.shape[axis]],
-           function=int(op.function == "argmin"), last=bool(op.last))  # fmt: skip
+    p.nest(ArgReduce, to, [view.permuted([*kept, axis])], folded=[view.shape[axis]],
+           smallest=op.function == "argmin", last=bool(op.last))  # fmt: skip
     return reshape(p, to, [1 if i == axis else n for i, n in enumerate(view.shape)]) if op.keepdims else to
 
 
@@ -81,8 +82,10 @@ def _top_k(p: Program, op: g.TopK, x: Value) -> tuple[View, View]:
     loops = p.row_loops(view)
     n, stride = loops[0] if loops else (1, 0)
     p.emit(
-        "top_k", [view.buffer], values.buffer, outputs=[places.buffer], dims=[1, n], size=view.shape[-1], count=op.k,
-        function=int(not op.largest), read=(view.offset, 0, stride), write=(0, 0, op.k),
+        TopK(
+            inputs=(view.buffer,), output=values.buffer, outputs=(places.buffer,), size=view.shape[-1],
+            dims=(1, n), read=Rows(view.offset, 0, stride), write=Rows(0, 0, op.k), count=op.k, smallest=not op.largest,
+        )
     )  # fmt: skip
     return values.permuted(back), places.permuted(back)
 
@@ -93,14 +96,16 @@ def last_axis(p: Program, x: Value, axis: int) -> tuple[View, list[int]]:
     return p.with_last_contiguous(p.view(x).permuted(order), 1), np.argsort(order).tolist()
 
 
-def rowwise(p: Program, kernel: str, view: View, **fields: Any) -> View:
-    """A kernel over rows of the last axis, into a new buffer."""
+def rowwise(p: Program, kind: type[FrameRows], view: View, **fields: Any) -> View:
+    """An instruction over rows of the last axis, into a new buffer."""
     to = p.new(view.shape, view.time)
     loops = p.row_loops(view)
     n, stride = loops[0] if loops else (1, 0)
     p.emit(
-        "frame_rows", [view.buffer], to.buffer, kernel=KERNELS[kernel], dims=[1, n], size=view.shape[-1],
-        read=(view.offset, 0, stride), write=(to.offset, 0, view.shape[-1]), **fields,
+        kind(
+            inputs=(view.buffer,), output=to.buffer, size=view.shape[-1], dims=(1, n),
+            read=Rows(view.offset, 0, stride), write=Rows(to.offset, 0, view.shape[-1]), **fields,
+        )
     )  # fmt: skip
     return to
 
@@ -108,7 +113,7 @@ def rowwise(p: Program, kernel: str, view: View, **fields: Any) -> View:
 def softmax(p: Program, x: Value, axis: int) -> View:
     """exp(x - max) / sum along an axis."""
     view, back = last_axis(p, x, axis)
-    return rowwise(p, "softmax", view).permuted(back)
+    return rowwise(p, FrameSoftmax, view).permuted(back)
 
 
 def _softmax(p: Program, op: Any, x: Value) -> Value:
@@ -122,7 +127,7 @@ def _softmax(p: Program, op: Any, x: Value) -> Value:
 def _layer_norm(p: Program, op: g.LayerNorm, x: Value) -> Value:
     view, _ = last_axis(p, x, len(x.shape) - 1)
     shift = f64(op.shift, np.zeros(op.scale.shape))
-    return rowwise(p, "layer_norm", view, scale=f64(op.scale), shift=shift, number=op.eps)
+    return rowwise(p, FrameNorm, view, scale=f64(op.scale), shift=shift, eps=op.eps)
 
 
 def _cumulative(p: Program, op: Any, x: Value) -> Value:

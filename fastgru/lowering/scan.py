@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .. import graph as g
+from .instructions import ABSENT, Operand, Rows, Scan
 from .program import Program, Value, joint_time
-from .rows import _recurrent
-from .views import CONSTANT, View
+from .rows import layer
+from .views import View
 
 
 def scan(p: Program, op: Any, x: Value, *operands: Value) -> tuple[View, ...]:
@@ -19,20 +21,19 @@ def scan(p: Program, op: Any, x: Value, *operands: Value) -> tuple[View, ...]:
     results = [p.new((steps, rows, op.output_size), time), p.new((rows, op.output_size), time)]
     if isinstance(op, g.LSTM):
         results.append(p.new((rows, op.hidden_size), time))
-    d = _recurrent(op)
-    d.pop("op")
     parts = [given.get(name) for name in ("initial_h", "initial_c", "lengths")]
     p.emit(
-        "scan",
-        [source.buffer, *[v.buffer for v in parts if v is not None]],
-        results[0].buffer,
-        outputs=[v.buffer for v in results[1:]],
-        steps=steps,
-        rows=rows,
-        read=(source.offset, source.strides[0], source.strides[1]),
-        operands=[(CONSTANT - 1, 0, None) if v is None else (v.buffer, v.offset, v.constant) for v in parts],
-        size=op.output_size,
-        **{**d, "last": False},
+        Scan(
+            inputs=(source.buffer, *[v.buffer for v in parts if v is not None]),
+            output=results[0].buffer,
+            outputs=tuple(v.buffer for v in results[1:]),
+            size=op.output_size,
+            layer=replace(layer(op), last=False),
+            steps=steps,
+            rows=rows,
+            read=Rows(source.offset, source.strides[0], source.strides[1]),
+            operands=tuple(Operand(ABSENT) if v is None else Operand(v.buffer, v.offset, v.constant) for v in parts),
+        )
     )
     return tuple(results)
 

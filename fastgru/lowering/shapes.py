@@ -10,7 +10,8 @@ import numpy as np
 
 from .. import graph as g
 from .elementwise import Lowering
-from .program import FUNCTIONS, Program, Value, joint_time
+from .instructions import FUNCTIONS, Gather
+from .program import Program, Value, joint_time, order_of
 from .views import CONSTANT, View
 
 
@@ -36,7 +37,7 @@ def join(p: Program, values: Sequence[Value], axis: int) -> View:
     """Values one after the other along an axis."""
     shape = list(values[0].shape)
     shape[axis] = sum(v.shape[axis] for v in values)
-    to = p.new(shape, joint_time(values))
+    to = p.new(shape, joint_time(values), order_of(values[0]))
     at = 0
     for value in values:
         p.write(value, to.sliced(axis, at, at + value.shape[axis]))
@@ -44,10 +45,13 @@ def join(p: Program, values: Sequence[Value], axis: int) -> View:
     return to
 
 
-def pad(p: Program, x: Value, before: Sequence[int], after: Sequence[int], number: float) -> View:
-    """`x` in the middle of a larger frame of one number."""
+def pad(
+    p: Program, x: Value, before: Sequence[int], after: Sequence[int], number: float, order: Sequence[int] | None = None
+) -> View:
+    """`x` in the middle of a larger frame of one number, which lies as `x` does, or with its axes in this order."""
     shape = [b + n + a for b, n, a in zip(before, x.shape, after, strict=True)]
-    to = p.new(shape, x.time) if number else p.zeros(shape, x.time)
+    order = order_of(x) if order is None else order
+    to = p.new(shape, x.time, order) if number else p.zeros(shape, x.time, order)
     inner = to
     for axis, (b, n) in enumerate(zip(before, x.shape, strict=True)):
         rim = inner  # the two slabs beside the part that x fills, as deep as what is left of the other axes
@@ -118,7 +122,7 @@ def take(p: Program, source: View, index: View, axis: int) -> View:
     before, after = source.strides[:axis], source.strides[axis + 1 :]
     read = replace(source, shape=shape, strides=(*before, *[0] * index.rank, *after))
     ids = replace(index, shape=shape, strides=(*[0] * len(before), *index.strides, *[0] * len(after)))
-    p.nest("gather", to, [read, ids], count=source.shape[axis], stride=source.strides[axis])
+    p.nest(Gather, to, [read, ids], count=source.shape[axis], stride=source.strides[axis])
     return to
 
 

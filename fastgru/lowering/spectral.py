@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from .. import graph as g
 from ..graph import Activation
 from .elementwise import Lowering
+from .instructions import FUNCTIONS
 from .linear import dense, matrices, swapped
-from .program import FUNCTIONS, Program, Value
+from .program import Program, Value
 from .shapes import join, reshape
 from .views import View
 

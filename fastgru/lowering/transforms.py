@@ -20,9 +20,11 @@ from .. import graph as g
 from ..graph import SOFTMAX, Activation
 from ..reference import f64
 from .elementwise import Lowering, activation
+from .instructions import FUNCTIONS
 from .linear import dense, swapped
-from .program import FUNCTIONS, Program, Value
+from .program import Program, Value
 from .reductions import softmax
+from .rows import IN_FLOAT32, multiplied
 from .shapes import join, pad, reshape
 from .spectral import angles, factors, folded, spectrum
 from .views import View
@@ -166,15 +168,24 @@ def transformed(p: Program, x: Value, of: Transform, bias: Any, act: Activation)
     return run(p, x, of, np.pad(of.window, (0, after)), bias, act)
 
 
-def linear_map(p: Program, x: Value, weight: Any, bias: Any, act: Activation, precision: str = "float32") -> View:
-    """act(x w' + bias) over the last axis, in the cheapest way."""
-    found = transform_of(weight) if precision == "float32" else None
-    return dense(p, x, weight, bias, act, precision) if found is None else transformed(p, x, found, bias, act)
+def linear_map(
+    p: Program, x: Value, weight: Any, bias: Any, act: Activation, how: dict[str, Any] = IN_FLOAT32,
+    to: View | None = None,
+) -> View:  # fmt: skip
+    """act(x w' + bias) over the last axis, in the cheapest way, into a new view or that given."""
+    found = transform_of(weight) if how["precision"] == "float32" else None
+    if found is None and (to is None or len(p.row_loops(to)) <= 2):
+        return dense(p, x, weight, bias, act, how, to)
+    y = dense(p, x, weight, bias, act, how) if found is None else transformed(p, x, found, bias, act)
+    if to is None:
+        return y
+    p.copy(y, to)
+    return to
 
 
 def _dense(p: Program, op: g.Dense, x: Value) -> Value:
     rows = op.activation.name == SOFTMAX
-    y = linear_map(p, x, op.weight, op.bias, Activation("linear") if rows else op.activation, op.precision)
+    y = linear_map(p, x, op.weight, op.bias, Activation("linear") if rows else op.activation, multiplied(op))
     return softmax(p, y, y.rank - 1) if rows else y
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..graph import SOFTMAX, Activate, Conv, ConvTranspose, Dense, Graph, Node, TimeConv
 from .editing import Draft
-from .neighbours import Neighbours, is_linear
+from .neighbours import Neighbours, ends_linear
 
 WITH_ACTIVATION = (Dense, Conv, ConvTranspose, TimeConv)
 
@@ -23,7 +23,7 @@ def fuse_activations(graph: Graph) -> Graph:
     around, draft = Neighbours(graph), Draft(graph)
     for node in graph.nodes:
         giver = around.behind(node.inputs[0]) if isinstance(node.op, Activate) else None
-        if giver is not None and isinstance(giver.op, WITH_ACTIVATION) and is_linear(giver) and _fits(node, giver):
+        if giver is not None and isinstance(giver.op, WITH_ACTIVATION) and ends_linear(giver) and _fits(node, giver):
             draft.put(replace(giver, op=giver.op.replace(activation=node.op.activation)))  # type: ignore[attr-defined]
             draft.use(node.inputs[0], of=node.outputs[0])
     return draft.build() if draft.changed else graph

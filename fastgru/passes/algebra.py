@@ -174,7 +174,7 @@ class Algebra:
         expanded = rule(node, places, read, self.graph)
         return alone if expanded is None or _is_large(expanded) else expanded
 
-    # What sums are made of --------------------------------------------------------------------------
+    # Terms of sums ----------------------------------------------------------------------------------
 
     def activated(self, key: Key) -> tuple[Activation, Ids] | None:
         """The elementwise activation that gives a vector, and the vector it takes."""

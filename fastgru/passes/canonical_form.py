@@ -8,7 +8,9 @@ from ..graph import Graph
 from .cells import recover_cells
 from .constants import fold_constants
 from .dead import drop_dead
+from .ends import take_ends
 from .identities import drop_identities
+from .integers import multiply_integers
 from .moves import cancel_moves
 from .states import split_states
 from .streaming import make_streaming
@@ -21,4 +23,6 @@ CANONICAL: tuple[Callable[[Graph], Graph], ...] = (
     split_states,
     make_streaming,
     recover_cells,
+    take_ends,
+    multiply_integers,
 )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from .._names import FreeNames
 from ..graph import Graph, Node, Op, Reshape
 
 
@@ -27,17 +28,11 @@ class Draft:
         self.nodes = {node.name: node for node in graph.nodes}
         self.feedback = dict(graph.feedback)
         self._instead: dict[str, str] = {}
-        self._taken = {*graph.inputs, *self.nodes, *(v for node in graph.nodes for v in node.outputs)}
-        self._numbers: dict[str, int] = {}  # of each stem: the last that was tried
+        self._names = FreeNames([*graph.inputs, *self.nodes, *(v for node in graph.nodes for v in node.outputs)])
 
     def unique(self, stem: str) -> str:
-        """`stem`, or `stem` with the first free number behind it; free as the name of a node and of a value."""
-        name = stem
-        while name in self._taken:
-            self._numbers[stem] = self._numbers.get(stem, 0) + 1
-            name = f"{stem}_{self._numbers[stem]}"
-        self._taken.add(name)
-        return name
+        """Return a name, of a node and of a value, that is not taken: `stem`, or `stem` and a number."""
+        return self._names.free(stem)
 
     def add(self, op: Op, *inputs: str, name: str) -> str:
         """Add a node with one output and return that value."""

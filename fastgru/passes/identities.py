@@ -23,6 +23,7 @@ from ..graph import (
     Spec,
     Tile,
     TimePad,
+    TimeSlice,
     Transpose,
 )
 from .editing import Draft
@@ -48,6 +49,7 @@ IDENTITIES: dict[type[Op], Callable[[Any, Spec], bool]] = {
     Pad: lambda op, x: not any((*op.before, *op.after)),
     Tile: lambda op, x: set(op.repeats) <= {1},
     TimePad: lambda op, x: op.before == op.after == 0,
+    TimeSlice: lambda op, x: op.stepwise,
 }
 
 

@@ -66,8 +66,13 @@ def is_plain(node: Node) -> bool:
 
 def is_linear(node: Node) -> bool:
     """Whether a node multiplies in float32, and has room for an activation."""
+    return is_plain(node) and ends_linear(node)
+
+
+def ends_linear(node: Node) -> bool:
+    """Whether a node has room for an activation, in whatever precision it multiplies."""
     activation = getattr(node.op, "activation", None)
-    return is_plain(node) and isinstance(activation, Activation) and activation.name == "linear"
+    return isinstance(activation, Activation) and activation.name == "linear"
 
 
 def per_channel(array: NDArray[Any], axis: int) -> NDArray[Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -10,12 +10,14 @@ import numpy as np
 
 from ..graph import GRU, LSTM, RNN, Conv, ConvTranspose, Dense, Embedding, Graph, Node, Op, TimeConv
 from ..graph.activations import F64
+from ..graph.sharing import Sharing
 from ..reference import f64
 from .affine import Affine, affine_of
 from .editing import Draft
-from .neighbours import Neighbours, is_linear, is_plain, per_channel
+from .neighbours import Neighbours, ends_linear, is_plain, per_channel
 
 Change = Callable[[Any, F64, F64], Op | None]
+ROOM = 2**24  # numbers, 64 MiB of float32, that matrices which nodes share may take while they are scaled apart
 
 
 # Behind an op: (op, scale, shift), both (O,), to the op whose outputs are scaled and shifted ---------
@@ -28,7 +30,7 @@ def _biased(op: Any, scale: F64, shift: F64) -> Any:
 
 def _rows(op: Any, scale: F64, shift: F64) -> Op:
     """Of weights whose first axis is the outputs'."""
-    weight = f64(op.weight) * scale.reshape(-1, *[1] * (op.weight.ndim - 1))
+    weight = op.weight if (scale == 1).all() else f64(op.weight) * scale.reshape(-1, *[1] * (op.weight.ndim - 1))
     changed: Op = op.replace(weight=weight, bias=_biased(op, scale, shift))
     return changed
 
@@ -106,6 +108,8 @@ AHEAD: dict[type[Op], tuple[int, Change]] = {
 def fold_scales(graph: Graph) -> Graph:
     """`graph` with what scales and shifts by constants in the weights of its neighbours, where those are float32.
 
+    A matrix that nodes share is scaled for all of them alike or for none: it stays one.
+
     Examples
     --------
     >>> from fastgru.graph import BatchNorm, chain
@@ -113,11 +117,36 @@ def fold_scales(graph: Graph) -> Graph:
     >>> fold_scales(chain([Dense(np.ones((2, 3))), norm], names=["dense", "norm"]))
     Graph([dense: Dense])
     """
-    folding = _Folding(graph)
-    left = [(node, found) for node, found in folding.affine() if not folding.beside(node, found)]
-    for node, found in reversed(left):
-        folding.before(node, found)
-    return folding.draft.build() if folding.draft.changed else graph
+    sharers, kept = _sharers(graph), set[str]()
+    while True:
+        folding = _Folding(graph, {name for holders in sharers for name, _ in holders}, kept)
+        left = [(node, found) for node, found in folding.affine() if not folding.beside(node, found)]
+        for node, found in reversed(left):
+            folding.before(node, found)
+        apart = _apart(graph, folding.draft, sharers)
+        if not apart:
+            return folding.draft.build() if folding.draft.changed else graph
+        kept |= apart
+
+
+def _sharers(graph: Graph) -> list[list[tuple[str, str]]]:
+    """The nodes and fields that hold one matrix, for each that several hold."""
+    found: dict[int, list[tuple[str, str]]] = {}
+    for node in graph.nodes:
+        for field, array in node.op.weights().items():
+            if array.ndim > 1:
+                found.setdefault(id(array), []).append((node.name, field))
+    return [holders for holders in found.values() if len(holders) > 1]
+
+
+def _apart(graph: Graph, draft: Draft, sharers: Sequence[Sequence[tuple[str, str]]]) -> set[str]:
+    """The changed nodes whose matrices are no longer those of all that shared them in `graph`."""
+    before, sharing, found = {node.name: node.op for node in graph.nodes}, Sharing(), set[str]()
+    for holders in sharers:
+        arrays = {id(sharing.array(draft.nodes[name].op.weights()[field])) for name, field in holders}
+        if len(arrays) > 1:
+            found |= {name for name, _ in holders if draft.nodes[name].op is not before[name]}
+    return found
 
 
 class _Target(NamedTuple):
@@ -136,9 +165,13 @@ class _Folding:
     or else each would cost a further round of passes.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, sharers: Set[str], kept: Set[str]) -> None:
         self.around = Neighbours(graph)
         self.draft = Draft(graph)
+        self.sharers = sharers  # names of nodes that share a matrix
+        self.kept = kept  # of nodes that stay as they are
+        self.sharing = Sharing()
+        self.room = ROOM
         self.touched: set[str] = set()
         self.gone_behind: dict[str, _Target] = {}  # outputs of what was folded into weights that it reads
         self.gone_ahead: dict[str, _Target] = {}  # inputs of what was folded into weights that read it
@@ -153,7 +186,7 @@ class _Folding:
     def beside(self, node: Node, found: Affine) -> bool:
         """Fold a node into the weights behind it, else into those ahead, else where the one that it reads went."""
         y = node.outputs[0]
-        target = _behind(self.around, found.x)
+        target = _behind(self.around, found)
         if target and target.name not in self.touched and self.fold(node, found, target):
             self.gone_behind[y] = target
             return True
@@ -176,22 +209,34 @@ class _Folding:
 
     def fold(self, node: Node, found: Affine, target: _Target) -> bool:
         """Change the target and let all that read the node's value read what it scales; False where it cannot."""
-        changed = _changed(self.around, self.draft.nodes[target.name].op, found, target)
-        if changed is None:
+        if target.name in self.kept:
             return False
+        changed = _changed(self.around, self.draft.nodes[target.name].op, found, target)
+        if changed is None or self.room < 0:
+            return False
+        if target.name in self.sharers:
+            op = self.sharing.op(changed)
+            self.room -= sum(array.size for name, array in op.weights().items() if array is changed.weights()[name])
+            changed = op
         self.touched |= {target.name, node.name}
         self.draft.put(replace(self.draft.nodes[target.name], op=changed))
         self.draft.use(found.x, of=node.outputs[0])
         return True
 
 
-def _behind(around: Neighbours, value: str) -> _Target | None:
-    """The node that gives what is scaled."""
-    node = around.behind(value)
+def _behind(around: Neighbours, found: Affine) -> _Target | None:
+    """The node that gives what is scaled; codes of weights take no scale, but the bias beside them a shift."""
+    node = around.behind(found.x)
     row = BEHIND.get(type(node.op)) if node else None
-    if node is None or row is None or not (is_linear(node) or (isinstance(node.op, Embedding) and is_plain(node))):
+    if node is None or row is None:
         return None
-    return _Target(node.name, row, value, node.outputs[0])
+    if isinstance(node.op, Embedding):
+        takes = is_plain(node)
+    else:
+        takes = ends_linear(node) and (is_plain(node) or bool((found.scale == 1).all()))
+    if not takes:
+        return None
+    return _Target(node.name, row, found.x, node.outputs[0])
 
 
 def _ahead(around: Neighbours, value: str) -> _Target | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,26 @@ def f64(array: Any, default: Any = 0.0) -> F64:
     return np.asarray(default if array is None else array, dtype=np.float64)
 
 
-# One step: x (B, I) and states (B, size) to output (B, R) and new states ---------------------------
+# Whether operands are rounded by one scale for all the rows that are there, as ONNX Runtime does it.
+TOGETHER: ContextVar[bool] = ContextVar("TOGETHER", default=False)
+
+
+def operand(op: Any, x: F64) -> F64:
+    """x (..., K) rounded as the op's precision multiplies it."""
+    return f64(op.operand(x.reshape(1, -1)).reshape(x.shape) if TOGETHER.get() else op.operand(x))
 
 
 def product(op: Any, x: F64, weight: Any) -> F64:
-    """x (..., K) by weight (N, K), x rounded as the op's precision multiplies it."""
-    return f64(g.PRECISIONS[op.precision].operand(x)) @ f64(weight).T
+    """x (..., K), rounded, by weight (N, K)."""
+    return operand(op, x) @ f64(weight).T
+
+
+# One step: x (B, I), an operand, and states (B, size) to output (B, R) and new states --------------
 
 
 def _gates(op: g.Recurrent, x: F64, h: F64) -> tuple[list[F64], list[F64]]:
     """Input part W x + b and recurrent part U h + c, a list of (B, H) each, in canonical order."""
-    wx = product(op, x, op.weight_x) + f64(op.bias)
+    wx = x @ f64(op.weight_x).T + f64(op.bias)
     uh = product(op, h, op.weight_h) + f64(op.bias_h)
     return np.split(wx, op.gates, axis=1), np.split(uh, op.gates, axis=1)
 
@@ -100,6 +110,7 @@ def run_recurrent(op: g.Recurrent, x: F64, state: State, mask: NDArray[np.bool_]
     batch, length, _ = x.shape
     out = np.zeros((batch, length, op.output_size))
     last = np.zeros((batch, op.output_size))
+    x = operand(op, x)
     for t in _steps(op, length):
         y, new = STEPS[type(op)](op, x[:, t], state)
         if mask is None:

@@ -12,10 +12,11 @@ from .. import graph as g
 from .. import memory
 from ..errors import GraphError
 from ..graph.activations import F64
-from .cells import State, f64, initial_state, run_recurrent
+from .cells import TOGETHER, State, f64, initial_state, run_recurrent
 from .tensor import ALIGNED, DTYPES, LEAD, Array, Formula, aligned
 from .tensor import FORMULAS as TENSOR
 from .windows import FORMULAS as WINDOWS
+from .windows import time_step
 
 FORMULAS: dict[type[g.Op], Formula] = {**TENSOR, **WINDOWS}
 
@@ -53,7 +54,8 @@ class _Run:
             array: Array = np.asarray(feeds[name], dtype=DTYPES[spec.dtype])
             self.values[name] = array if spec.time else array[:, None]
         self.batch = next(iter(self.values.values())).shape[0]
-        self.length = max((self.values[n].shape[1] for n, spec in graph.inputs.items() if spec.time), default=1)
+        timed = [n for n, spec in graph.inputs.items() if spec.time]
+        self.steps = {graph.bases[n]: self.values[n].shape[1] for n in reversed(timed)}  # of each base
 
     def all(self) -> None:
         """Evaluate every node, each loop as a whole."""
@@ -77,6 +79,8 @@ class _Run:
             self.delay(node, node.op)
         elif _keeps_state(node.op):
             self.recur(node, self.values, self.values, self.start(node), self.mask)
+        elif isinstance(node.op, g.TimeStep) and self.mask is not None:
+            self.values[node.outputs[0]] = time_step(node.op, self.inputs(node, self.values)[0], self.mask)
         else:
             self.values.update(zip(node.outputs, self.applied(node, self.values), strict=True))
 
@@ -145,7 +149,7 @@ class _Run:
         past = {v: [np.zeros((self.batch, 0, *spec.shape), DTYPES[spec.dtype])] for v, spec in written.items()}
         held = {n.outputs[0]: self.held(n, n.op) for n in nodes if isinstance(n.op, g.State)}
         states = {n.name: self.start(n) for n in nodes if _keeps_state(n.op) and not isinstance(n.op, g.State)}
-        for t in range(lengths[0] if lengths else self.length):
+        for t in range(lengths[0] if lengths else self.steps.get(self.graph.bases[nodes[0].outputs[0]], 1)):
             now = {v: self.values[v][:, t : t + 1] if v in timed else self.values[v] for v in read} | held
             mask = None if self.mask is None else self.mask[:, t : t + 1]
             for node in nodes:
@@ -174,8 +178,14 @@ def _keeps_state(op: g.Op) -> bool:
     return bool(op.states())
 
 
-def check_memory(graph: g.Graph, batch: int, steps: int, runs: int = 1) -> None:
-    """Raise MemoryLimitError if the values of all nodes, which `runs` evaluations hold, need more than the limit."""
+def check_memory(graph: g.Graph, batch: int, steps: int | Mapping[str, int], runs: int = 1) -> None:
+    """Raise MemoryLimitError if the values of all nodes, which `runs` evaluations hold, need more than the limit.
+
+    Parameters
+    ----------
+    steps : int or mapping of str to int
+        As `Graph.lengths` takes them.
+    """
     try:
         lengths = graph.lengths(steps)
     except GraphError:
@@ -202,6 +212,7 @@ def run(
     *,
     state: Mapping[str, Any] | None = None,
     mask: Any = None,
+    together: bool = False,
 ) -> tuple[tuple[Any, ...], State]:
     """Evaluate `graph` in float64.
 
@@ -213,6 +224,8 @@ def run(
         op's initial state.
     mask : (B, T) bool array, optional
         Steps that count: the others change no state.
+    together : bool
+        Round the operands of products by one scale for all rows and steps that are multiplied at once, not for each.
 
     Returns
     -------
@@ -231,11 +244,15 @@ def run(
     feeds = x if isinstance(x, Mapping) else {next(iter(graph.inputs)): x}
     _check_axes(graph, feeds)
     shapes = [np.shape(feeds[name]) for name in graph.inputs]
-    steps = [shape[1] for shape, spec in zip(shapes, graph.inputs.values(), strict=True) if spec.time]
-    check_memory(graph, shapes[0][0], max(steps, default=1))
+    steps = {n: shape[1] for (n, spec), shape in zip(graph.inputs.items(), shapes, strict=True) if spec.time}
+    check_memory(graph, shapes[0][0], steps)
     work = _Run(graph, feeds, state or {}, mask)
-    with np.errstate(all="ignore"):  # infinities and NaN are values like others
-        work.all()
+    token = TOGETHER.set(together)
+    try:
+        with np.errstate(all="ignore"):  # infinities and NaN are values like others
+            work.all()
+    finally:
+        TOGETHER.reset(token)
     outputs = [work.full(work.values[name]) for name in graph.outputs]
     timed = [graph.specs[name].time for name in graph.outputs]
     return tuple(y if time else y[:, 0] for y, time in zip(outputs, timed, strict=True)), work.final

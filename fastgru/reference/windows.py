@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import graph as g
 from ..errors import GraphError
@@ -144,10 +145,25 @@ TIME_REDUCTIONS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
-def _framing(op: g.Framing, x: F64) -> F64:
-    samples = x.reshape(x.shape[:LEAD])
+def _framing(op: g.Framing, x: Array) -> Array:
+    steps = x.reshape(x.shape[:LEAD]) if x.shape[LEAD:] == (1,) else x
+    widths = [(0, 0), (op.before, op.after), *[(0, 0)] * (steps.ndim - LEAD)]
     starts = np.arange(op.output_length(x.shape[1])) * op.hop
-    return samples[:, starts[:, None] + np.arange(op.size)]
+    return np.pad(steps, widths)[:, starts[:, None] + np.arange(op.size) * op.dilation]
+
+
+def time_step(op: g.TimeStep, x: Array, mask: NDArray[np.bool_] | None = None) -> Array:
+    """The step of each row, (B, 1, \\*frame): of those that count where there is a mask (B, T), zeros without one."""
+    if mask is None:
+        if x.shape[1] < op.fewest:
+            raise GraphError(f"sequence to take step {op.index} of must have at least {op.fewest}, got {x.shape[1]}")
+        return x[:, [op.index]]
+    y = np.zeros((len(mask), 1, *x.shape[LEAD:]), x.dtype)
+    for row, valid in enumerate(mask):
+        counted = np.broadcast_to(x, (len(mask), *x.shape[1:]))[row, valid]
+        if len(counted) >= op.fewest:
+            y[row, 0] = counted[op.index]
+    return y
 
 
 def _overlap_add(op: g.OverlapAdd, x: F64) -> F64:
@@ -163,15 +179,28 @@ def _rfft(op: g.RFFT, x: F64) -> F64:
     return np.stack([y.real, y.imag], axis=-1)
 
 
+def _reverse(op: g.Reverse, x: F64, *lengths: Any) -> F64:
+    if not lengths:
+        return x[:, ::-1]
+    steps = np.arange(x.shape[1])
+    counted = np.clip(np.asarray(lengths[0])[:, :1], 0, len(steps)).astype(np.int64)
+    places = np.where(steps < counted, counted - 1 - steps, steps)
+    rows = max(len(x), len(places))
+    places = np.broadcast_to(places, (rows, len(steps))).reshape(rows, -1, *[1] * (x.ndim - LEAD))
+    return np.take_along_axis(np.broadcast_to(x, (rows, *x.shape[1:])), places, axis=1)
+
+
 FORMULAS: dict[type[g.Op], Formula] = {
     g.Conv: _conv,
     g.ConvTranspose: _conv_transpose,
     g.Pool: lambda op, x: _pooled(op, x, op.kernel, op.strides, op.dilations, (op.before, op.after)),
-    g.Reverse: lambda op, x: x[:, ::-1],
+    g.Reverse: _reverse,
     g.TimeConv: _time_conv,
     g.TimePool: _time_pool,
     g.TimePad: _time_pad,
     g.TimeReduce: _time_reduce,
+    g.TimeSlice: lambda op, x: x[:, op.start : op.stop : op.step],
+    g.TimeStep: time_step,
     g.TimeSoftmax: lambda op, x: softmax(x, 1) if x.shape[1] else x,
     g.Framing: _framing,
     g.OverlapAdd: _overlap_add,

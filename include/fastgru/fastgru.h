@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "codes.h" /* of instructions, phases, functions and folds: made from fastgru/lowering/instructions.py */
+
 typedef ptrdiff_t fg_idx;
 
 /* Codes of fastgru/graph/activations.py; tests/test_kernels.py holds the two together. */
@@ -27,7 +29,8 @@ enum fg_act_kind {
   FG_SCALED_TANH = 10,
   FG_AFFINE = 11,
   FG_FAST_SIGMOID = 12,
-  FG_FAST_TANH = 13
+  FG_FAST_TANH = 13,
+  FG_FAKE_QUANTIZE = 14
 };
 
 typedef struct {
@@ -69,25 +72,31 @@ typedef struct {
   const float *scale;    /* int8: of each unit's codes, (panels, G, L) or (strips, 8) */
   const int32_t *offset; /* int8: -128 times the sum of each unit's codes */
   fg_idx units;          /* sparse: H */
-  const int32_t *starts; /* sparse: first block of each strip, (strips + 1) */
-  const int32_t *blocks; /* sparse: K / 4 of each block */
+  union {
+    const int32_t *starts; /* sparse: first block of each strip, (strips + 1) */
+    const int32_t *sums;   /* affine int8: the sum of each unit's codes; NULL of other int8 */
+  };
+  union {
+    const int32_t *blocks; /* sparse: K / 4 of each block */
+    const int32_t *zero;   /* affine int8: each unit's zero point; NULL where all are 0 */
+  };
+  const uint8_t *paired; /* int8: of each panel, whether FG_PAIRED of dot.h may add its products; NULL: of none */
+  float input_scale, input_zero; /* affine int8: of all rows it multiplies; a scale of 0 is that of each row's range */
 } fg_matrix;
 
-/* One recurrent product and the gate arithmetic behind it. A cell takes one or two of these phases. */
-enum fg_phase_kind {
-  FG_RNN = 0,           /* G 1: h' */
-  FG_GRU_AFTER = 1,     /* G 3 r z n: h' */
-  FG_GRU_AFTER_OUT = 2, /* G 4 r z n o: h', y */
-  FG_GRU_GATES = 3,     /* G 2 r z: s0 = r h, s1 = z */
-  FG_GRU_GATES_OUT = 4, /* G 3 r z o: s0 = r h, s1 = z, y = o */
-  FG_GRU_CANDIDATE = 5, /* G 1 n over s0: h', y */
-  FG_LSTM = 6,          /* G 4 i f g o: c', h' */
-  FG_LSTM_COUPLED = 7,  /* G 3 i g o: c', h' */
-  FG_PROJECT = 8,       /* G 1: h' = P m */
-  FG_PHASES = 9
-};
-
-/* Which activations the gates have: those of the last two tiers are compiled into the cells. */
+/* One recurrent product and the gate arithmetic behind it. A cell takes one or two of these phases.
+ *
+ *   FG_RNN            G 1: h'
+ *   FG_GRU_AFTER      G 3 r z n: h'
+ *   FG_GRU_AFTER_OUT  G 4 r z n o: h', y
+ *   FG_GRU_GATES      G 2 r z: s0 = r h, s1 = z
+ *   FG_GRU_GATES_OUT  G 3 r z o: s0 = r h, s1 = z, y = o
+ *   FG_GRU_CANDIDATE  G 1 n over s0: h', y
+ *   FG_LSTM           G 4 i f g o: c', h'
+ *   FG_LSTM_COUPLED   G 3 i g o: c', h'
+ *   FG_PROJECT        G 1: h' = P m
+ *
+ * The tiers are which activations the gates have: those of the last two are compiled into the cells. */
 enum fg_tier {
   FG_ANY = 0,   /* whatever `act` and `clip` say */
   FG_USUAL = 1, /* sigmoid for gates, tanh elsewhere, nothing clipped */
@@ -130,7 +139,7 @@ typedef struct {
 /* The loops of a frame op, outermost first. Operand 0 is written, the others are read; a stride of 0 repeats an
  * element. Strides may be negative. No operand may overlap the one written, but for map: there, one may be the same
  * elements in the same order. */
-enum { FG_RANK = 12, FG_OPERANDS = 8, FG_PROGRAM = 32 };
+enum { FG_RANK = 12, FG_OPERANDS = 8, FG_PROGRAM = 32, FG_LINES = 32 };
 typedef struct {
   int rank;  /* loops */
   int outer; /* the first `outer` loops run over the output; the others are folded into each of its elements */
@@ -140,64 +149,27 @@ typedef struct {
   fg_idx strides[FG_OPERANDS][FG_RANK];
 } fg_nest;
 
-/* What an instruction of an elementwise program computes; the codes of fg_act_kind stand for the activations. Truth
- * is 1 or 0, and whatever is not 0 is true. */
-enum fg_function {
-  FG_ADD = 32,
-  FG_SUB = 33,
-  FG_MUL = 34,
-  FG_DIV = 35,
-  FG_POW = 36,
-  FG_MIN = 37, /* NaN if either is, as of FG_MAX */
-  FG_MAX = 38,
-  FG_MOD = 39,  /* with the sign of b: a - b floor(a / b) */
-  FG_FMOD = 40, /* with the sign of a: a - b trunc(a / b) */
-  FG_EQUAL = 41,
-  FG_LESS = 42,
-  FG_LESS_EQUAL = 43,
-  FG_GREATER = 44,
-  FG_GREATER_EQUAL = 45,
-  FG_AND = 46,
-  FG_OR = 47,
-  FG_XOR = 48,
-  FG_WHERE = 49, /* a ? b : c */
-  FG_NEG = 50,
-  FG_ABS = 51,
-  FG_SQRT = 52,
-  FG_EXP = 53,
-  FG_LOG = 54,
-  FG_RECIPROCAL = 55,
-  FG_FLOOR = 56,
-  FG_CEIL = 57,
-  FG_ROUND = 58, /* half to even */
-  FG_TRUNC = 59,
-  FG_SIGN = 60,
-  FG_SIN = 61,
-  FG_COS = 62,
-  FG_ERF = 63,
-  FG_NOT = 64,
-  FG_ISNAN = 65,
-  FG_ATAN = 66,
-  FG_ATAN2 = 67, /* of a over b */
-  FG_FUNCTIONS = 68
-};
-
-/* One instruction. Registers 0 .. operands - 2 are the operands read; instruction i writes register
- * operands - 1 + i. Arguments that a function does not take are any register. */
+/* One instruction of an elementwise program: a function of registers. Registers 0 .. operands - 2 are the operands read;
+ * instruction i writes register operands - 1 + i. Arguments that a function does not take are any register.
+ *
+ * Truth is 1 or 0, and whatever is not 0 is true. FG_MIN and FG_MAX are NaN if either is, and so are the folds of these
+ * names; FG_MOD has the sign of b, a - b floor(a / b), and FG_FMOD that of a, a - b trunc(a / b); FG_ROUND takes halves to
+ * even; FG_WHERE is a ? b : c; FG_ATAN2 the angle of a over b. */
 typedef struct {
-  int function; /* enum fg_function, or an activation of alpha and beta */
+  int function; /* enum fg_function, or fg_act_kind: an activation of alpha and beta */
   int a, b, c;
   double alpha, beta;
 } fg_micro;
 
-enum fg_fold {
-  FG_FOLD_SUM = 0,
-  FG_FOLD_MAX = 1, /* NaN if any element is, as of the minimum */
-  FG_FOLD_MIN = 2,
-  FG_FOLD_PROD = 3,
-  FG_FOLD_SUM_SQUARE = 4,
-  FG_FOLD_SUM_ABS = 5
-};
+/* An elementwise program over one loop, at step after step. The output lies packed; an operand lies packed too, or is
+ * one element for all: `each` 1 or 0. */
+typedef struct {
+  const fg_micro *program;
+  int n, operands; /* n = 0: a copy of operand 1 */
+  fg_idx size;
+  void *at[FG_OPERANDS];
+  fg_idx each[FG_OPERANDS], moves[FG_OPERANDS]; /* elements from one step to the next */
+} fg_line;
 
 /* What one instruction set exports, for one element type. */
 typedef struct {
@@ -224,6 +196,8 @@ typedef struct {
   void (*multiply)(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows);
   /* out = the value of the last of n instructions, n = 0: operand 1. No loop is folded */
   void (*map)(const fg_nest *, const fg_micro *program, int n, void *const *operands);
+  /* Of each of `steps` steps one line after the other, at most FG_LINES; leaves the operands at the step behind */
+  void (*lines)(fg_line *, int count, fg_idx steps);
   /* out = x folded by an fg_fold; operands out, x */
   void (*reduce)(const fg_nest *, int function, void *const *operands);
   /* out = act(bias + sum of a * b); operands out, a, b and, with four, bias */

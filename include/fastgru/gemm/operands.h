@@ -4,12 +4,15 @@
 
 #include "dot.h"
 #include "tile.h"
+#include "fastgru/math/vmath.h"
 
 enum { FG_NARROW_GROUP = 16, FG_INT8_MAX = 127 }; /* rows whose operands are prepared together: a multiple of 8 */
 
 typedef struct {
   const fg_matrix *w;
   const float *bias;
+  fg_act act;
+  fg_codes codes; /* of fake_quantize */
   fg_idx columns;
   int backward;
   fg_idx stride;                       /* bytes between prepared rows */
@@ -18,6 +21,8 @@ typedef struct {
   float *c[FG_NARROW_GROUP];
   float scale[FG_NARROW_GROUP];        /* int8: of each row's codes */
   int32_t start[FG_NARROW_GROUP];      /* int8: of each row's sums; see FG_FLIPPED of dot.h */
+  int32_t origin[FG_NARROW_GROUP];     /* affine int8: the byte that stands for 0 in each row */
+  int32_t total[FG_NARROW_GROUP];      /* affine int8: of each row's codes less their zero point */
 } narrow_job;
 
 /* The bits of the largest |x|, as a whole number: that of infinity, or more, where the row is not finite. */
@@ -42,16 +47,16 @@ FG_INLINE void store_bytes(vi v, char *to) {
 }
 
 #if FG_FLIPPED
-/* Of each four lanes the low bytes of size, then those of flip. */
-FG_INLINE void store_fours(vi size, vi flip, char *to) {
+/* Of each four lanes the low bytes of size, then those of flip: of -128..127, or where `positive` of 0..255. */
+FG_INLINE void store_fours(vi size, vi flip, int positive, char *to) {
 #if FG_BYTES == 64
   const __m512i halves = _mm512_packs_epi32((__m512i)size, (__m512i)flip), even = _mm512_setr_epi64(0, 2, 4, 6, 0, 2, 4, 6);
-  const __m512i bytes = _mm512_permutexvar_epi64(even, _mm512_packs_epi16(halves, halves));
-  _mm256_storeu_si256((__m256i *)to, _mm512_castsi512_si256(bytes));
+  const __m512i packed = positive ? _mm512_packus_epi16(halves, halves) : _mm512_packs_epi16(halves, halves);
+  _mm256_storeu_si256((__m256i *)to, _mm512_castsi512_si256(_mm512_permutexvar_epi64(even, packed)));
 #else
   const __m256i halves = _mm256_packs_epi32((__m256i)size, (__m256i)flip);
-  const __m256i bytes = _mm256_permute4x64_epi64(_mm256_packs_epi16(halves, halves), 0x08);
-  _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(bytes));
+  const __m256i packed = positive ? _mm256_packus_epi16(halves, halves) : _mm256_packs_epi16(halves, halves);
+  _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0x08)));
 #endif
 }
 #endif
@@ -62,7 +67,7 @@ FG_INLINE vi store_codes(vr x, float inverse, char *codes, vi below) {
   const vi code = (vi)(settled(x * inverse) + (0x1.8p23f + FG_UNSIGNED));
 #if FG_FLIPPED
   const vi flip = (code << 24) >> 31, size = ((code ^ flip) - flip) & 0xFF;
-  store_fours(size, flip, codes);
+  store_fours(size, flip, 0, codes);
   return below + (size & flip);
 #else
   store_bytes(code, codes);

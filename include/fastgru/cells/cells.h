@@ -7,8 +7,8 @@
 #ifndef FASTGRU_CELLS_H
 #define FASTGRU_CELLS_H
 
-#include "fastgru.h"
-#include "vmath.h"
+#include "fastgru/fastgru.h"
+#include "fastgru/math/vmath.h"
 
 enum { FG_GATE = 0, FG_CANDIDATE = 1, FG_OUTPUT = 2 };
 

@@ -2,8 +2,8 @@
 #ifndef FASTGRU_NEST_H
 #define FASTGRU_NEST_H
 
-#include "fastgru.h"
-#include "vec.h"
+#include "fastgru/fastgru.h"
+#include "fastgru/math/vec.h"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>

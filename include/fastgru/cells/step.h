@@ -4,7 +4,7 @@
 #define FASTGRU_STEP_H
 
 #include "cells.h"
-#include "tile.h"
+#include "fastgru/gemm/tile.h"
 
 /* Vectors of units whose cells are computed side by side. One at a time waits for itself: the gates of 32 rows of 128
  * units (GRU, LSTM) took 4.8 and 6.3 us on Zen 5; by twos 2.3 and 3.7, by fours 2.2 and 3.1, by sixes 2.7 and 3.8. With
@@ -115,8 +115,7 @@ FG_INLINE void step_one(const fg_phase *ph, const fg_step *s, vr *acc, fg_idx m,
     tile_start(1, P, G, x, s->w_bias ? (const real *)s->w_bias + panel * G * FG_LANES : NULL);
     if (s->w->inner == 1 && s->w->format == FG_NATIVE) { /* samples of audio: a tile of one term, its chain from 0 */
       const real *w = (const real *)s->w->data + panel * G * FG_LANES;
-      for (int p = 0; p < P; p++, x += G, w += G * FG_LANES)
-        FG_EACH(g, G) x[g] += load(w + g * FG_LANES) * *input + splat(0);
+      FG_EACH(i, P * G) x[i] += load(w + i * FG_LANES) * *input + splat(0);
     } else {
       tile(shape, G, x, &input, s->w, panel, 0, s->w->inner);
     }

@@ -7,9 +7,9 @@
 #ifndef FASTGRU_MAP_H
 #define FASTGRU_MAP_H
 
-#include "elementary.h"
+#include "fastgru/math/elementary.h"
 #include "nest.h"
-#include "vmath.h"
+#include "fastgru/math/vmath.h"
 
 /* What an instruction reads: element i is at[i & mask]. */
 typedef struct {
@@ -137,6 +137,15 @@ static void micro_activation(real *out, const fg_source *a, const fg_source *b, 
   }
 }
 
+static void micro_fake_quantize(real *out, const fg_source *a, const fg_source *b, const fg_source *c,
+                                const fg_micro *op, fg_idx n) {
+  const fg_codes codes = codes_of((real)op->alpha, (real)op->beta);
+  fg_idx i = 0;
+  (void)b, (void)c;
+  for (; i + FG_LANES <= n; i += FG_LANES) store(out + i, fg_fake_quantize(load(source(a, i)), &codes));
+  if (i < n) store_part(out + i, fg_fake_quantize(load_part(source(a, i), n - i), &codes), n - i);
+}
+
 FG_MICRO(micro_square, a * a)
 FG_MICRO(micro_root, pick(a == -(real)__builtin_inf(), -a, lane_sqrt(a + 0)))
 FG_MICRO(micro_any_power, pick(b == 2, a * a, pick((b == (real)0.5) & (a > 0), lane_sqrt(a), fg_pow(a, b))))
@@ -149,6 +158,7 @@ static void micro_power(real *out, const fg_source *a, const fg_source *b, const
 #define FG_ENTRY(function, name, formula) [function] = name,
 static micro_fn *const micros[FG_FUNCTIONS] = {
     FG_MICROS(FG_ENTRY)[FG_POW] = micro_power,
+    [FG_FAKE_QUANTIZE] = micro_fake_quantize,
     [FG_HARD_SIGMOID] = micro_activation,
     [FG_SOFTSIGN] = micro_activation,
     [FG_SOFTPLUS] = micro_activation,
@@ -274,11 +284,107 @@ static void keep_a_loop(fg_nest *nest) {
   for (int o = 0; o < nest->operands; o++) nest->strides[o][0] = 1;
 }
 
+/* One loop whose output lies packed, and every operand packed or repeated (`each` 1 or 0): what a recurrence over time
+ * runs at each step. */
+static void run_flat(const fg_micro *program, int n, int operands, fg_idx size, void *const *at, const fg_idx *each) {
+  real registers[FG_PROGRAM][FG_CHUNK] __attribute__((aligned(64)));
+  real repeated[FG_OPERANDS][FG_LANES] __attribute__((aligned(64)));
+  fg_source sources[FG_OPERANDS + FG_PROGRAM];
+  const int first = operands - 1;
+  real *out = (real *)at[0];
+  if (size == 0) return;
+  for (int o = 0; o < first; o++) {
+    sources[o] = (fg_source){(const real *)at[o + 1], -each[o + 1]};
+    if (sources[o].mask) continue;
+    store(repeated[o], splat(*sources[o].at));
+    sources[o].at = repeated[o];
+  }
+  if (n == 0 && each[1]) memcpy(out, at[1], (size_t)size * sizeof(real));
+  else if (n == 0)
+    for (fg_idx i = 0; i < size; i++) out[i] = *sources[0].at;
+  for (fg_idx left = n > 0 ? size : 0; left > 0; left -= FG_CHUNK) {
+    const fg_idx some = smaller(left, FG_CHUNK);
+    for (int i = 0; i < n; i++) {
+      const fg_micro *op = &program[i];
+      real *to = i + 1 == n ? out : registers[i];
+      micros[op->function](to, &sources[op->a], &sources[op->b], &sources[op->c], op, some);
+      sources[first + i] = (fg_source){to, -1};
+    }
+    for (int o = 0; o < first; o++) sources[o].at += FG_CHUNK & sources[o].mask;
+    out += FG_CHUNK;
+  }
+}
+
+/* A line made ready for many steps: of no more elements than a chunk. */
+typedef struct {
+  fg_source sources[FG_OPERANDS + FG_PROGRAM];
+  real repeated[FG_OPERANDS][FG_LANES] __attribute__((aligned(64)));
+} ready_line;
+
+static void make_ready(ready_line *r, const fg_line *l, real (*registers)[FG_CHUNK]) {
+  const int first = l->operands - 1;
+  for (int o = 0; o < first; o++) r->sources[o] = (fg_source){r->repeated[o], -l->each[o + 1]};
+  for (int i = 0; i < l->n; i++) r->sources[first + i] = (fg_source){registers[i], -1};
+}
+
+FG_INLINE void run_ready(ready_line *r, fg_line *l) {
+  const int first = l->operands - 1, last = l->n - 1;
+  fg_source *s = r->sources;
+  real *out = (real *)l->at[0];
+  l->at[0] = out + l->moves[0];
+  for (int o = 0; o < first; o++) {
+    const real *x = (const real *)l->at[o + 1];
+    if (s[o].mask) s[o].at = x;
+    else store(r->repeated[o], splat(*x)); /* anew at each step: it may be a state */
+    l->at[o + 1] = (void *)(x + l->moves[o + 1]);
+  }
+  for (int i = 0; i <= last; i++) {
+    const fg_micro *op = &l->program[i];
+    real *to = i == last ? out : (real *)s[first + i].at;
+    micros[op->function](to, &s[op->a], &s[op->b], &s[op->c], op, l->size);
+  }
+  if (last < 0 && s->mask) memcpy(out, s->at, (size_t)l->size * sizeof(real));
+  else if (last < 0)
+    for (fg_idx i = 0; i < l->size; i++) out[i] = *s->at;
+}
+
+static void lines(fg_line *line, int count, fg_idx steps) {
+  ready_line ready[FG_LINES];
+  real registers[FG_PROGRAM][FG_CHUNK] __attribute__((aligned(64)));
+  int small = steps > 1;
+  for (int i = 0; i < count; i++) small &= line[i].size > 0 && line[i].size <= FG_CHUNK;
+  for (int i = 0; i < count && small; i++) make_ready(&ready[i], &line[i], registers);
+  for (fg_idx t = 0; t < steps; t++)
+    for (int i = 0; i < count; i++) {
+      fg_line *l = &line[i];
+      if (small) {
+        run_ready(&ready[i], l);
+        continue;
+      }
+      run_flat(l->program, l->n, l->operands, l->size, l->at, l->each);
+      for (int o = 0; o < l->operands; o++) l->at[o] = (real *)l->at[o] + l->moves[o];
+    }
+}
+
+/* Whether the nest is one such loop. Finding it by the walks of map took longer than 64 elements do. */
+FG_INLINE int flat(const fg_nest *nest, fg_idx *each) {
+  int found = nest->rank == 1 && nest->strides[0][0] == 1;
+  for (int o = 0; o < nest->operands; o++) {
+    each[o] = nest->strides[o][0];
+    found &= each[o] == 0 || each[o] == 1;
+  }
+  return found;
+}
+
 static void map(const fg_nest *given, const fg_micro *program, int n, void *const *operands) {
   fg_nest nest;
   map_job job;
   real *p[FG_OPERANDS] = {0};
-  fg_idx at[FG_RANK] = {0}, size = 1;
+  fg_idx at[FG_RANK] = {0}, size = 1, each[FG_OPERANDS];
+  if (flat(given, each)) {
+    run_flat(program, n, given->operands, given->dims[0], operands, each);
+    return;
+  }
   if (elements(given, 0, given->rank) == 0) return;
   simplify(given, &nest);
   keep_a_loop(&nest);

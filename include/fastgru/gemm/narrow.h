@@ -5,9 +5,9 @@
 #ifndef FASTGRU_NARROW_H
 #define FASTGRU_NARROW_H
 
-#include "operands.h"
+#include "affine.h"
 #include "sparse.h"
-#include "vmath.h"
+#include "fastgru/math/vmath.h"
 
 /* Dense tiles: acc[(r * P + p) * G + g] as in tile.h, one chain each ---------------------------------------- */
 
@@ -30,11 +30,23 @@ FG_INLINE void tile_bfloat16(int R, int P, int G, vr *acc, const char *a, fg_idx
   FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] = part[i];
 }
 
+/* `paired`: of one panel, see FG_PAIRED. With both ways in one function, chosen step by step, neither gained anything. */
 FG_INLINE void tile_int8(int R, int P, int G, vi *acc, const char *a, fg_idx stride, const vi *w, fg_idx fours,
-                         int far) {
+                         int far, int paired) {
   vi part[32];
   FG_UNROLL for (int i = 0; i < R * P * G; i++) part[i] = acc[i];
-  for (fg_idx k = 0; k < fours; k++) {
+  fg_idx k = 0;
+#if FG_PAIRED
+  for (; paired && k + 2 <= fours; k += 2)
+    FG_UNROLL for (int r = 0; r < R; r++) {
+      const char *x = a + r * stride + k * FG_FOUR;
+      FG_UNROLL for (int g = 0; g < G; g++)
+        part[r * G + g] = dot_pairs(part[r * G + g], x, w[k * G + g], w[(k + 1) * G + g]);
+    }
+#else
+  (void)paired;
+#endif
+  for (; k < fours; k++) {
     vi v[32];
     FG_UNROLL for (int p = 0; p < P; p++)
       FG_UNROLL for (int g = 0; g < G; g++) {
@@ -57,9 +69,44 @@ static __attribute__((noinline)) void store_edge(const narrow_job *job, fg_idx f
       store_some(job->c[first + r] + from + i * FG_LANES, acc[r * n + i], job->columns - from - i * FG_LANES);
 }
 
+/* What sums of R rows and n vectors start from: with codes a of zero point p, and w of z, sum (a - p) (w - z) is that of
+ * (a - origin) w, less (p - origin) times the sum of w and z times that of a - p. */
+FG_INLINE void affine_start(const narrow_job *job, fg_idx first, fg_idx from, int R, int n, vi *sum) {
+  const vi *sums = (const vi *)(job->w->sums + from);
+  FG_UNROLL for (int i = 0; i < n; i++) {
+    vi away = sums[i] * job->origin[first];
+    FG_UNROLL for (int r = 0; r < R; r++) {
+      if (r && !job->w->input_scale) away = sums[i] * job->origin[first + r]; /* else that of all rows */
+      sum[r * n + i] = job->start[first + r] - away;
+    }
+  }
+  if (!job->w->zero) return;
+  const vi *zero = (const vi *)(job->w->zero + from);
+  FG_UNROLL for (int r = 0; r < R; r++)
+    FG_UNROLL for (int i = 0; i < n; i++) sum[r * n + i] -= zero[i] * job->total[first + r];
+}
+
+/* Sums of R rows and n vectors as the numbers they stand for. */
+FG_INLINE void scale_sums(const narrow_job *job, fg_idx first, fg_idx from, int R, int n, const vi *sum, vr *acc) {
+  const vr *scale = (const vr *)(job->w->scale + from), *bias = (const vr *)(job->bias + from);
+  const float given = job->w->input_scale;
+  if (given) {
+    FG_UNROLL for (int i = 0; i < n; i++) {
+      const vr start = job->bias ? bias[i] : splat(0), factor = settled(scale[i] * given);
+      FG_UNROLL for (int r = 0; r < R; r++) acc[r * n + i] = __builtin_convertvector(sum[r * n + i], vr) * factor + start;
+    }
+    return;
+  }
+  FG_UNROLL for (int i = 0; i < n; i++) {
+    const vr start = job->bias ? bias[i] : splat(0), factor = scale[i];
+    FG_UNROLL for (int r = 0; r < R; r++)
+      acc[r * n + i] = __builtin_convertvector(sum[r * n + i], vr) * settled(factor * job->scale[first + r]) + start;
+  }
+}
+
 /* One tile of c = a w' + bias. */
-FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, int R, int P, int G, int format,
-                           int far) {
+FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, int R, int P, int G, int format, int far,
+                           int paired) {
   vr acc[32];
   const fg_idx width = G * FG_LANES, K = job->w->inner;
   const float *bias = job->bias ? job->bias + panel * width : NULL;
@@ -67,22 +114,24 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
   if (format == FG_INT8) {
     const fg_idx fours = (K + 3) / 4;
     const vi *offset = (const vi *)(job->w->offset + panel * width);
-    const vr *scale = (const vr *)(job->w->scale + panel * width);
     vi sum[32];
-    FG_UNROLL for (int r = 0; r < R; r++)
-      FG_UNROLL for (int i = 0; i < P * G; i++)
-        sum[r * P * G + i] = FG_UNSIGNED ? offset[i] : (vi)((vi){0} + job->start[first + r]); /* 0 but where FG_FLIPPED */
-    tile_int8(R, P, G, sum, prepared, job->stride, (const vi *)job->w->data + panel * fours * G, fours, far);
-    FG_UNROLL for (int i = 0; i < P * G; i++) {
-      const vr start = bias ? *(const vr *)(bias + i * FG_LANES) : splat(0), factor = scale[i];
+    if (job->w->sums)
+      affine_start(job, first, panel * width, R, P * G, sum);
+    else
       FG_UNROLL for (int r = 0; r < R; r++)
-        acc[r * P * G + i] =
-          __builtin_convertvector(sum[r * P * G + i], vr) * settled(factor * job->scale[first + r]) + start;
-    }
+        FG_UNROLL for (int i = 0; i < P * G; i++)
+          sum[r * P * G + i] = FG_UNSIGNED ? offset[i] : (vi)((vi){0} + job->start[first + r]); /* 0 but where FG_FLIPPED */
+    tile_int8(R, P, G, sum, prepared, job->stride, (const vi *)job->w->data + panel * fours * G, fours, far, paired);
+    scale_sums(job, first, panel * width, R, P * G, sum, acc);
   } else {
     const fg_idx pairs = (K + 1) / 2;
     tile_start(R, P, G, acc, bias);
     tile_bfloat16(R, P, G, acc, prepared, job->stride, (const vi *)job->w->data + panel * pairs * G, pairs, far);
+  }
+  if (job->act.kind == FG_RELU) {
+    FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] = at_least(acc[i], 0);
+  } else if (job->act.kind == FG_FAKE_QUANTIZE) {
+    FG_UNROLL for (int i = 0; i < R * P * G; i++) acc[i] = fg_fake_quantize(acc[i], &job->codes);
   }
   const fg_idx from = panel * width;
   if (from + P * width <= job->columns) {
@@ -111,17 +160,20 @@ enum { FG_NEAR = 49152 }; /* bytes of the L1 cache */
 FG_INLINE void narrow_stretch(const narrow_job *job, fg_idx n, fg_idx p, fg_idx to, int G, int format, int near, int far) {
   if (n == 1 && far)
     for (; p + FG_FAR_PANELS(G) <= to; p += FG_FAR_PANELS(G))
-      narrow_tile(job, 0, p, 1, FG_FAR_PANELS(G), G, format, 1);
+      narrow_tile(job, 0, p, 1, FG_FAR_PANELS(G), G, format, 1, 0);
   if (n == 1 && (G < 3 || near || FG_REGISTERS < 32))
     for (; p + FG_NARROW_PANELS(G) <= to; p += FG_NARROW_PANELS(G))
-      narrow_tile(job, 0, p, 1, FG_NARROW_PANELS(G), G, format, 0);
+      narrow_tile(job, 0, p, 1, FG_NARROW_PANELS(G), G, format, 0, 0);
   if (n == 1 && near && format == FG_INT8) /* bfloat16 of 32 units loses by it what int8 gains: a tenth */
-    for (; p + 2 <= to; p += 2) narrow_tile(job, 0, p, 1, 2, G, format, 0);
+    for (; p + 2 <= to; p += 2) narrow_tile(job, 0, p, 1, 2, G, format, 0, 0);
   for (; p < to; p++) {
+    const int paired = FG_PAIRED && format == FG_INT8 && job->w->paired && job->w->paired[p];
     fg_idx i = 0;
+    for (; paired && i + FG_NARROW_ROWS(G) <= n; i += FG_NARROW_ROWS(G))
+      narrow_tile(job, i, p, FG_NARROW_ROWS(G), 1, G, format, 0, 1);
     for (; i + FG_NARROW_ROWS(G) <= n; i += FG_NARROW_ROWS(G))
-      narrow_tile(job, i, p, FG_NARROW_ROWS(G), 1, G, format, 0);
-    for (; i < n; i++) narrow_tile(job, i, p, 1, 1, G, format, 0);
+      narrow_tile(job, i, p, FG_NARROW_ROWS(G), 1, G, format, 0, 0);
+    for (; i < n; i++) narrow_tile(job, i, p, 1, 1, G, format, 0, 0);
   }
 }
 
@@ -163,6 +215,9 @@ typedef void group_fn(const narrow_job *, fg_idx);
 #define FG_GROUP_ENTRY(format) [format] = group_##format,
 static group_fn *const group_table[FG_FORMATS] = {FG_MADE(FG_GROUP_ENTRY)};
 
+/* Activations that the tiles of dense matrices do not apply to what they hold in registers. */
+FG_INLINE int in_second_pass(int kind) { return kind != FG_LINEAR && kind != FG_RELU && kind != FG_FAKE_QUANTIZE; }
+
 static fg_idx prepared_stride(const fg_matrix *w) {
   const fg_idx K = (w->inner + FG_LANES - 1) / FG_LANES * FG_LANES;
   switch (w->format) {
@@ -190,8 +245,10 @@ static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *a
 #endif
   narrow_job job; /* without an initialiser, which would clear its addresses */
   job.w = w, job.bias = (const float *)bias, job.columns = columns, job.backward = rows->backward;
-  job.prepared = scratch;
+  job.act = *act, job.prepared = scratch;
   job.stride = prepared_stride(w);
+  if (act->kind == FG_FAKE_QUANTIZE) job.codes = codes_of((float)act->alpha, (float)act->beta);
+  const int later = w->format > FG_INT8 ? act->kind != FG_LINEAR : in_second_pass(act->kind);
   for (fg_idx first = 0; first < rows->count; first += FG_NARROW_GROUP) {
     const fg_idx n = rows->count - first < FG_NARROW_GROUP ? rows->count - first : FG_NARROW_GROUP;
     for (fg_idx i = 0; i < n; i++) {
@@ -199,11 +256,16 @@ static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *a
       job.a[i] = row_at(a, rows, first + i);
       job.c[i] = row_at(c, rows, first + i);
       if (w->format == FG_BFLOAT16) prepare_bfloat16(job.a[i], w->inner, (half_operand *)to);
-      if (w->format == FG_INT8 || w->format == FG_SPARSE_INT8)
+      if (w->format == FG_INT8 && w->sums)
+        prepare_affine(&job, i, to);
+      else if (w->format == FG_INT8 || w->format == FG_SPARSE_INT8)
         job.scale[i] = prepare_int8(job.a[i], w->inner, to, &job.start[i]);
     }
     group_table[w->format](&job, n);
-    for (fg_idx i = 0; i < n && act->kind != FG_LINEAR; i++)
+    for (fg_idx i = 0; i < n && w->format == FG_INT8 && w->input_scale; i++)
+      if (job.scale[i] != job.scale[i]) /* its codes stand for no numbers */
+        for (fg_idx j = 0; j < columns; j++) job.c[i][j] = job.scale[i];
+    for (fg_idx i = 0; i < n && later; i++)
       for (fg_idx j = 0; j < columns; j += FG_LANES)
         store_some(job.c[i] + j, fg_activation(act, load_some(job.c[i] + j, columns - j)), columns - j);
   }
@@ -231,7 +293,8 @@ static void narrow_lookup(const fg_matrix *w, fg_idx id, void *row) {
     }
   } else {
     const int8_t *codes = (const int8_t *)w->data + id * n;
-    for (fg_idx j = 0; j < n; j++) y[j] = (float)codes[j] * w->scale[id];
+    const int32_t zero = w->zero ? w->zero[id] : 0;
+    for (fg_idx j = 0; j < n; j++) y[j] = (float)(codes[j] - zero) * w->scale[id];
   }
 #endif
 }

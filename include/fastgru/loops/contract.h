@@ -12,7 +12,7 @@
 #define FASTGRU_CONTRACT_H
 
 #include "reduce.h"
-#include "tile.h"
+#include "fastgru/gemm/tile.h"
 
 enum { FG_SHARE_NONE, FG_SHARE_A, FG_SHARE_B };
 enum { FG_BLOCK = 8 }; /* vectors of outputs summed together: the latency of four cycles on two ports */
@@ -103,11 +103,12 @@ static fg_run run_of(const fg_nest *nest, int d) {
 }
 
 FG_INLINE vr bias_of(const contract_job *job, const real *bias, fg_idx n) {
-  return job->nest.operands < 4 ? splat(0) : load_lanes(FG_SCATTERED, bias, job->lane.bias, n);
+  if (job->nest.operands < 4) return splat(0);
+  return job->lane.bias == 1 && n == FG_LANES ? load(bias) : load_lanes(FG_SCATTERED, bias, job->lane.bias, n);
 }
 
 FG_INLINE void finish(const contract_job *job, real *out, vr sums, fg_idx n) {
-  store_lanes(out, job->lane.out, job->act->kind == FG_LINEAR ? sums : fg_activation(job->act, sums), n);
+  store_lanes(out, job->lane.out, activated(job->act, sums), n);
 }
 
 /* Loads that a vector of lanes takes, about. */
@@ -182,12 +183,13 @@ static const fg_block_kind *find_kind(const fg_run *lane, const fg_run *row) {
 }
 
 /* R vectors of outputs, the first of them at p. */
-static void contract_block(contract_job *job, block_fn *sum, int R, real *const *p) {
+FG_INLINE void contract_block(contract_job *job, block_fn *sum, int R, real *const *p) {
   const fg_run *row = &job->row;
   vr acc[FG_BLOCK];
-  fg_block at = {.a_lane = job->lane.a, .b_lane = job->lane.b, .lanes = smaller(job->lane.n, FG_LANES)};
+  fg_block at; /* not cleared: of three terms, that took a third of the time */
+  at.a_lane = job->lane.a, at.b_lane = job->lane.b, at.lanes = smaller(job->lane.n, FG_LANES);
   const vr bias = bias_of(job, p[3], at.lanes);
-  for (int r = 0; r < R; r++) {
+  FG_EACH(r, R) {
     at.a[r] = p[1] + r * row->a, at.b[r] = p[2] + r * row->b;
     acc[r] = row->bias ? bias_of(job, p[3] + r * row->bias, at.lanes) : bias;
   }
@@ -196,7 +198,7 @@ static void contract_block(contract_job *job, block_fn *sum, int R, real *const 
     const fg_idx held = hold_terms(&job->terms, k);
     sum(acc, &at, held);
   }
-  for (int r = 0; r < R; r++) finish(job, p[0] + r * row->out, acc[r], at.lanes);
+  FG_EACH(r, R) finish(job, p[0] + r * row->out, acc[r], at.lanes);
 }
 
 /* n vectors from `lane` on by blocks of 8, 4 and 1, of which two may share vectors. */
@@ -206,10 +208,13 @@ static void contract_vectors(contract_job *job, const fg_block_kind *kind, real 
   for (fg_idx i = 0; i < n;) {
     const int size = n >= 8 && n - i > 4 ? 2 : n >= 4 && n - i > 1 ? 1 : 0, R = sizes[size];
     i = smaller(i, n - R);
-    contract_block(job, kind->sum[size], R, (real *[]){p[0] + lane * along->out + i * row->out,
-                                                       p[1] + lane * along->a + i * row->a,
-                                                       p[2] + lane * along->b + i * row->b,
-                                                       p[3] + lane * along->bias + i * row->bias});
+    real *const first[] = {p[0] + lane * along->out + i * row->out, p[1] + lane * along->a + i * row->a,
+                           p[2] + lane * along->b + i * row->b, p[3] + lane * along->bias + i * row->bias};
+    switch (size) { /* written out: of three terms, the loops over R vectors took as long as the sums */
+      case 2: contract_block(job, kind->sum[2], 8, first); break;
+      case 1: contract_block(job, kind->sum[1], 4, first); break;
+      default: contract_block(job, kind->sum[0], 1, first); break;
+    }
     i += R;
   }
 }

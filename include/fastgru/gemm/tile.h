@@ -17,9 +17,9 @@
 #ifndef FASTGRU_TILE_H
 #define FASTGRU_TILE_H
 
-#include "fastgru.h"
-#include "half.h"
-#include "vec.h"
+#include "fastgru/fastgru.h"
+#include "fastgru/math/half.h"
+#include "fastgru/math/vec.h"
 
 /* Chains of 32 instead of one of K: the encoder of g2p_en (K=256) errs by 1.0e-6 instead of 3.5e-6, at no cost
  * in speed where the tile leaves registers free (512-bit, four rows: 112 GFLOP/s either way). */

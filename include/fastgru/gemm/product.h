@@ -3,7 +3,7 @@
 #define FASTGRU_PRODUCT_H
 
 #include "tile.h"
-#include "vmath.h"
+#include "fastgru/math/vmath.h"
 
 typedef struct {
   const fg_matrix *w;

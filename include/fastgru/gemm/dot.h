@@ -15,7 +15,7 @@
 #ifndef FASTGRU_DOT_H
 #define FASTGRU_DOT_H
 
-#include "vec.h"
+#include "fastgru/math/vec.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -34,6 +34,10 @@
 #define FG_FLIPPED 0
 #endif
 enum { FG_FOUR = FG_FLIPPED ? 8 : 4 }; /* bytes of four activations */
+/* Whether two steps of four are added as int16, before vpmaddwd makes int32 of both: where magnitudes of weights, or of
+ * flipped ones, sum up to 255 at most, beside activations of 128. AVX2 has two multipliers, which are what the product
+ * waits for: three instructions of theirs in place of four (Zen 3: 98 instead of 90 GMAC/s). */
+#define FG_PAIRED (FG_FLIPPED && FG_BYTES == 32)
 
 typedef int32_t v8i __attribute__((vector_size(32), may_alias)); /* of the sparse products: strips of eight units */
 typedef float v8 __attribute__((vector_size(32), may_alias));
@@ -93,6 +97,17 @@ FG_INLINE vi dot_bytes(vi sum, const char *a, vi w) { /* odd bytes of each lane,
 FG_INLINE vi dot_bytes(vi sum, const char *a, vi w) {
   for (int i = 0; i < FG_LANES; i++) sum[i] += dot4(four_bytes(a), w[i]);
   return sum;
+}
+#endif
+
+#if FG_PAIRED
+/* The four at a by w and the next four by next. */
+FG_INLINE vi dot_pairs(vi sum, const char *a, vi w, vi next) {
+  const __m256i size = _mm256_set1_epi32(four_bytes(a)), flip = _mm256_set1_epi32(four_bytes(a + 4));
+  const __m256i next_size = _mm256_set1_epi32(four_bytes(a + 8)), next_flip = _mm256_set1_epi32(four_bytes(a + 12));
+  const __m256i pairs = _mm256_add_epi16(_mm256_maddubs_epi16(size, _mm256_xor_si256((__m256i)w, flip)),
+                                         _mm256_maddubs_epi16(next_size, _mm256_xor_si256((__m256i)next, next_flip)));
+  return sum + (vi)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 #endif
 

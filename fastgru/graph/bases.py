@@ -1,0 +1,41 @@
+"""Bases of time: which inputs must have one number of steps, since values made of them meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from .spec import Spec
+
+if TYPE_CHECKING:
+    from .graph import Node
+
+
+def bases(
+    inputs: Mapping[str, Spec], nodes: Sequence[Node], specs: Mapping[str, Spec], feedback: Mapping[str, str]
+) -> dict[str, int]:
+    """Return for every value with time the number of its base, counted in the order of the inputs.
+
+    Values that meet at a node, or in a state, share one. An encoder and a decoder that starts from the encoder's last
+    state have two, and with them numbers of steps of their own. What follows no input, as what a state counts by
+    itself, has the first.
+    """
+    timed = [name for name, spec in inputs.items() if spec.time]
+    if len(timed) < 2:
+        return {name: 0 for name, spec in specs.items() if spec.time}
+    above = {name: name for name, spec in specs.items() if spec.time}
+
+    def root(name: str) -> str:
+        while above[name] != name:
+            above[name] = name = above[above[name]]
+        return name
+
+    for node in nodes:
+        fed = [feedback[value] for value in node.outputs if value in feedback]
+        first, *others = [v for v in (*node.inputs, *node.outputs, *fed) if v in above] or [""]
+        for other in others:
+            above[root(other)] = root(first)
+    numbers: dict[str, int] = {}
+    for name in timed:
+        numbers.setdefault(root(name), len(numbers))
+    return {name: numbers.get(root(name), 0) for name in above}
