@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +24,10 @@ from .._hints import either, named
 from .._names import nearest
 from ..errors import ConvertError
 from ..graph import Graph, Like
+from .damage import ZIPPED
+from .layouts import Layouts, declared, told
 
+MAPPING = "collections.abc.Mapping"
 WEIGHTS_ONLY = "only its weights are at hand"
 
 
@@ -67,8 +72,16 @@ class Imported(NamedTuple):
         there twice. The values are those of `graph`, before any pass.
     missing : str
         Why `oracle` or `layers` is None.
-    longer : int
-        Steps of a second sequence that the import must be right for, where the source was looked at for a few; or 0.
+    others : mapping of int to str
+        Steps of further sequences that the import must be right for, where the source was looked at for some alone;
+        and what it must do for that.
+    steps : int
+        The only number of steps that `oracle` and `layers` take, where the source has them one by one; or 0.
+    layouts : Layouts or None
+        The axes of inputs and outputs in the source; None where it has weights alone.
+    precisions : mapping of str to str
+        Nodes whose weights the source holds as codes of fewer bits, to the precision that these get in the model once
+        the import is known to be right.
     """
 
     graph: Graph
@@ -76,7 +89,20 @@ class Imported(NamedTuple):
     oracle: Oracle | None = None
     layers: Layers | None = None
     missing: str = WEIGHTS_ONLY
-    longer: int = 0
+    others: Mapping[int, str] = MappingProxyType({})
+    steps: int = 0
+    layouts: Layouts | None = None
+    precisions: Mapping[str, str] = MappingProxyType({})
+
+    def with_axes(self) -> Imported:
+        """Return the same with the axes of inputs and outputs in its provenance."""
+        if self.layouts is None:
+            return self
+        source = self.provenance["framework"].split()[0]
+        found = {"axes": declared(self.layouts), "layout": told(self.graph, self.layouts, source)}
+        if states := [f"{name} <- {output}" for name, output in self.layouts.states.items() if output is not None]:
+            found["states"] = ", ".join(states)
+        return self._replace(provenance={**self.provenance, **found})
 
 
 class Source(NamedTuple):
@@ -87,32 +113,49 @@ class Source(NamedTuple):
     modules: tuple[str, ...]  # of a live object's class or one of its bases: "package.Class"
     importer: str  # "module:function" of this package, called as function(source, like, **options)
     options: tuple[str, ...] = ()  # further arguments of the importer
+    holds: str = ""  # end of the name of an entry that a zip archive of `holding` must have
+    holding: tuple[str, ...] = ()  # suffixes of other sources, whose files are these where they have the entry
 
 
+_TRACED = ("example_inputs", "axes", "states")
+_WEIGHTS = ("key", "ignore")
 SOURCES = (
     Source("Keras archive", (".keras",), (), "keras.files:import_archive", ("custom",)),
     Source("Keras HDF5", (".h5", ".hdf5"), (), "keras.files:import_hdf5", ("custom",)),
     Source("live Keras model", (), ("keras.src.models.model.Model",), "keras.live:import_model", ("custom",)),
-    Source("PyTorch checkpoint", (".pt", ".pth"), (), "torch.files:import_checkpoint"),
-    Source("safetensors", (".safetensors",), (), "torch.files:import_safetensors"),
+    Source(
+        "PyTorch checkpoint",
+        (".pt", ".pth", ".ckpt", ".bin", ".tar", ".pkl"),
+        (),
+        "torch.files:import_checkpoint",
+        _WEIGHTS,
+    ),
+    Source("safetensors", (".safetensors",), (), "torch.files:import_safetensors", _WEIGHTS),
+    Source("NumPy archive", (".npz",), (), "torch.files:import_npz", _WEIGHTS),
+    Source("dict of arrays", (), (MAPPING,), "torch.files:import_mapping", _WEIGHTS),
     Source("ONNX", (".onnx",), (), "onnx.files:import_onnx", ("fix", "shapes", "axes", "states")),
+    Source("audio plugin's model", (".json", ".aidax", ".nam"), (), "plugins.files:import_plugin"),
     Source(
         "TorchScript",
-        (".jit",),
+        (".jit", ".ts"),
         ("torch.jit._script.ScriptModule",),
         "torch.files:import_script",
-        ("example_inputs", "axes", "states", "fix"),
+        (*_TRACED, "fix"),
+        holds="/constants.pkl",
+        holding=(".pt", ".pth", ".bin", ".ckpt"),
     ),
     Source(
-        "live PyTorch module",
-        (),
-        ("torch.nn.modules.module.Module",),
-        "torch.live:import_module",
-        ("example_inputs", "axes", "states"),
+        "exported program",
+        (".pt2",),
+        ("torch.export.exported_program.ExportedProgram",),
+        "torch.files:import_exported_program",
+        _TRACED,
     ),
+    Source("live PyTorch module", (), ("torch.nn.modules.module.Module",), "torch.live:import_module", _TRACED),
 )
 
 
+FROM_TENSORFLOW = ": exports of TensorFlow are not read, save the model as .keras or .h5, or export it to .onnx"
 BY_NAME = ("fix", "shapes", "axes", "states")  # options that say something of inputs
 
 
@@ -126,6 +169,12 @@ def find_source(source: Any) -> Source:
     """
     if isinstance(source, str | os.PathLike):
         suffix = Path(source).suffix.lower()
+        if Path(source).is_dir():
+            hint = FROM_TENSORFLOW if (Path(source) / "saved_model.pb").exists() else ""
+            raise ConvertError(f"file to convert must be a file, got the folder {os.fspath(source)!r}{hint}")
+        for row in SOURCES:
+            if suffix in row.holding and _holds(source, row.holds):
+                return row
         for row in SOURCES:
             if suffix in row.suffixes:
                 return row
@@ -135,21 +184,29 @@ def find_source(source: Any) -> Source:
                 f"{either(f'open it with fastgru.load({os.fspath(source)!r})', 'it is one already, see fastgru info')}"
             )
         known = ", ".join(s for row in SOURCES for s in row.suffixes)
-        raise ConvertError(f"file to convert must end in one of {known}, got {os.fspath(source)!r}")
-    if isinstance(source, Mapping):
-        raise ConvertError(
-            f"source must be a path or a live model, got a mapping such as a state_dict ({type(source).__name__}): "
-            "save it with torch.save(state_dict, 'weights.pt') and call fastgru.convert('weights.pt'), or convert the "
-            "module itself"
-        )
+        hint = FROM_TENSORFLOW if suffix in (".tflite", ".pb") else ""
+        raise ConvertError(f"file to convert must end in one of {known}, got {os.fspath(source)!r}{hint}")
     bases = {f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__}
+    if isinstance(source, Mapping):
+        bases.add(MAPPING)
     for row in SOURCES:
         if bases.intersection(row.modules):
             return row
-    raise ConvertError(
-        f"source must be a path, a torch.nn.Module or a keras.Model, got {type(source).__module__}."
-        f"{type(source).__qualname__}"
-    )
+    expected = "source must be a path, a torch.nn.Module, a keras.Model or a dict of arrays"
+    if isinstance(source, type):
+        raise ConvertError(f"{expected}, got the class {source.__qualname__}: give an instance with trained weights")
+    kind = type(source)
+    name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    raise ConvertError(f"{expected}, got {'None' if source is None else name}")
+
+
+def _holds(path: str | os.PathLike[str], entry: str) -> bool:
+    """Return True for a zip archive in whose outer folder a name has this ending."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(entry) and name.count("/") == 1 for name in archive.namelist())
+    except (*ZIPPED, NotImplementedError):
+        return False
 
 
 def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any) -> Imported:
@@ -176,13 +233,8 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
         if others or not like:
             got = ", ".join(others) if others else "an empty list"
             raise ConvertError(f"like must be a list such as [like(GRU), like(Dense)], got {got}")
-        skips = [str(item) for item in like if item.inputs is not None]
-        if skips and not row.name.startswith("Keras"):
-            raise ConvertError(
-                f"inputs in {named('like')} must be omitted for a {row.name}, got some for {', '.join(skips)}"
-            )
     module, function = row.importer.split(":")
     importer = getattr(importlib.import_module(f".{module}", __name__), function)
     with naming(source) if isinstance(source, str | os.PathLike) else contextlib.nullcontext():
         imported: Imported = importer(source, like, **given)
-    return imported
+    return imported.with_axes()

@@ -3,104 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import pi, sqrt
+from functools import partial
 from typing import Any
 
 from ...errors import ConvertError
-from ...graph import SOFTMAX, Activate, Activation, Op, Reduce, Slice, Softmax, Unary
+from ...graph import SOFTMAX, Activate, Activation, Op
+from ...graph.activations import ACTIVATIONS
+from ..program import formulas
+from ..program.reductions import centred, reduced
+from ..program.values import Tensor
 from . import custom as keras_custom
-from .formulas import Formula, act, add, affine, binary, emit, mul, softmax, unary, where
-from .rows import axes_of, frame_axes, one, take
+from .draft import Draft, axes_in
+from .rows import axes_of, one, take
 from .values import AcrossTime, Array, Context, Layer, Value, Version, as_layer, shortened
 
-# Names that mean the same in every Keras: name -> (activation, alpha, beta).
-PLAIN: dict[str, tuple[str, float | None, float | None]] = {
-    "linear": ("linear", None, None),
-    "sigmoid": ("sigmoid", None, None),
-    "tanh": ("tanh", None, None),
-    "relu": ("relu", None, None),
-    "softmax": ("softmax", None, None),
-    "softsign": ("softsign", None, None),
-    "softplus": ("softplus", None, None),
-    "elu": ("elu", 1.0, None),
-    "celu": ("elu", 1.0, None),
-    "leaky_relu": ("leaky_relu", 0.2, None),  # keras/src/activations/activations.py: negative_slope=0.2
-    "sparse_sigmoid": ("hard_sigmoid", 0.5, 0.5),
-}
+# Names that mean the same in every Keras, where activations have no arguments: name -> (formula, numbers).
+NAMES: dict[str, tuple[str, dict[str, float]]] = {
+    **{
+        name: (name, {})
+        for name in (
+            "linear", "sigmoid", "tanh", "relu", "softmax", "softsign", "softplus", "elu", "relu6",
+            "selu", "silu", "gelu", "mish", "log_softmax", "log_sigmoid", "hard_silu", "hard_tanh", "tanh_shrink",
+            "hard_shrink", "soft_shrink", "squareplus", "sparse_plus", "glu",
+        )
+    },
+    "sparse_sigmoid": ("hard_sigmoid", {"alpha": 0.5, "beta": 0.5}),
+    "celu": ("elu", {}), "swish": ("silu", {}), "hard_swish": ("hard_silu", {}), "exponential": ("exp", {}),
+    "leaky_relu": ("leaky_relu", {"alpha": 0.2}),  # keras/src/activations/activations.py: negative_slope=0.2
+}  # fmt: skip
 # clip(0.2 x + 0.5) until Keras 2, relu6(x + 3) / 6 since Keras 3.
 HARD_SIGMOID_SLOPE = {2: 0.2, 3: 1 / 6}
-SELU = 1.0507009873554805, 1.6732632423543772  # scale and alpha, arXiv:1706.02515
-SHRINK = 0.5  # keras/src/activations/activations.py: the default of both thresholds
 
-Function = Callable[[Value], Formula]
+Function = Callable[[Draft, Value], Tensor]
 Resolved = Activation | Function
 
 
-def _silu(x: Any) -> Formula:
-    return mul(x, act("sigmoid", x))
+def resolved(name: str, **numbers: float) -> Resolved:
+    """A formula as the graph's own activation where it has that one, else as a function."""
+    if name in ACTIVATIONS or name == SOFTMAX:
+        return Activation(name, **numbers)
+    if name in OF_FEATURES:
+        return lambda b, x: OF_FEATURES[name](b, b.read(_with_features(x)), x.rank - 1)
+    return lambda b, x: formulas.apply(b, b.read(x), name, **numbers)
 
 
-def _gelu(x: Any) -> Formula:
-    return mul(affine(x, 0.5), affine(unary("erf", affine(x, 1 / sqrt(2))), 1.0, 1.0))
-
-
-def _gelu_tanh(x: Any) -> Formula:
-    inner = affine(add(x, affine(mul(x, x, x), 0.044715)), sqrt(2 / pi))
-    return mul(affine(x, 0.5), affine(act("tanh", inner), 1.0, 1.0))
-
-
-def _log_softmax(x: Value) -> Formula:
+def _with_features(x: Value) -> Value:
     if not x.frame:
-        raise AcrossTime("log_softmax must be over features, got a value that has only time")
-    return Formula(Softmax(len(x.frame) - 1, log=True), (x,))
+        raise AcrossTime("activation must be over features, got a value that has only time")
+    return x
 
 
-def _glu(x: Value) -> Formula:
-    *outer, last = x.frame or (1,)
-    if last % 2:
-        raise ConvertError(f"features for glu must be even, got {last}")
-    starts, stops = (0,) * len(outer), tuple(outer)
-    a, b = (
-        Formula(Slice((*starts, start), (*stops, start + last // 2), (1,) * len(x.frame)), (x,))
-        for start in (0, last // 2)
-    )
-    return mul(a, act("sigmoid", b))
-
-
-def _sparse_plus(x: Any) -> Formula:
-    middle = affine(mul(affine(x, 1.0, 1.0), affine(x, 1.0, 1.0)), 0.25)
-    return where(binary("greater", x, -1.0), where(binary("less", x, 1.0), middle, x), 0.0)
-
-
-def _soft_shrink(x: Any) -> Formula:
-    above, below = act("relu", affine(x, 1.0, -SHRINK)), act("relu", affine(x, -1.0, -SHRINK))
-    return add(above, affine(below, -1.0))
-
-
-def clip(x: Any, low: float, high: float) -> Formula:
-    """x between two bounds."""
-    return binary("min", binary("max", x, low), high)
-
-
-COMPOSED: dict[str, Function] = {
-    "relu6": lambda x: binary("min", act("relu", x), 6.0),
-    "selu": lambda x: affine(act("elu", x, SELU[1]), SELU[0]),
-    "silu": _silu,
-    "swish": _silu,
-    "gelu": _gelu,
-    "mish": lambda x: mul(x, act("tanh", act("softplus", x))),
-    "exponential": lambda x: unary("exp", x),
-    "log_softmax": _log_softmax,
-    "log_sigmoid": lambda x: affine(act("softplus", affine(x, -1.0)), -1.0),
-    "hard_silu": lambda x: mul(x, act("hard_sigmoid", x, 1 / 6, 0.5)),
-    "hard_swish": lambda x: mul(x, act("hard_sigmoid", x, 1 / 6, 0.5)),
-    "hard_tanh": lambda x: clip(x, -1.0, 1.0),
-    "tanh_shrink": lambda x: binary("sub", x, act("tanh", x)),
-    "hard_shrink": lambda x: where(binary("greater", unary("abs", x), SHRINK), x, 0.0),
-    "soft_shrink": _soft_shrink,
-    "squareplus": lambda x: affine(add(x, unary("sqrt", affine(mul(x, x), 1.0, 4.0))), 0.5),
-    "sparse_plus": _sparse_plus,
-    "glu": _glu,
+OF_FEATURES: dict[str, Callable[[Draft, Tensor, int], Tensor]] = {
+    "log_softmax": partial(formulas.softmax, log=True), "glu": formulas.glu,
 }  # fmt: skip
 
 
@@ -113,10 +67,12 @@ def relu(layer: Layer, version: Version) -> Resolved:
             return Activation("leaky_relu", alpha=slope)
         return Activation("thresholded_relu", alpha=threshold) if threshold else Activation("relu")
 
-    def formula(x: Value) -> Formula:
-        y = act("thresholded_relu", x, threshold) if threshold else act("relu", x)
-        y = y if largest is None else binary("min", y, largest)
-        return add(y, affine(act("relu", affine(x, -1.0, threshold)), -slope)) if slope else y
+    def formula(b: Draft, value: Value) -> Tensor:
+        x = b.read(value)
+        y = b.activate(x.value, "thresholded_relu", alpha=threshold) if threshold else b.activate(x.value, "relu")
+        y = y if largest is None else b.binary("min", y, largest)
+        below = b.affine(b.activate(b.affine(x.value, -1.0, threshold), "relu"), -slope) if slope else None
+        return b.like(x, y if below is None else b.plus(y, below))
 
     return formula
 
@@ -129,15 +85,15 @@ def leaky_relu(layer: Layer, version: Version) -> Resolved:
 
 def _softmax(layer: Layer, version: Version) -> Resolved:
     axis = layer.get("axis", default=-1)
+    return Activation(SOFTMAX) if axis in (-1, [-1]) else partial(softmax, layer, axis)
 
-    def formula(x: Value) -> Formula:
-        axes = axes_of(layer, x, axis)
-        if len(axes) == 1:
-            return softmax(x, axes[0])
-        axes = frame_axes(layer, x, axis)
-        return Formula(Unary("exp"), (binary("sub", x, Formula(Reduce("log_sum_exp", axes), (x,))),))
 
-    return Activation(SOFTMAX) if axis in (-1, [-1]) else formula
+def softmax(layer: Layer, axis: Any, b: Draft, value: Value) -> Tensor:
+    """exp(x) over its sum along one axis or several."""
+    x, axes = b.read(value), axes_in(value, axes_of(layer, value, axis))
+    if len(axes) == 1:
+        return formulas.softmax(b, x, axes[0])
+    return formulas.apply(b, centred(b, x, reduced(b, x, axes, "log_sum_exp", True)), "exp")
 
 
 # Class of an activation layer -> its activation.
@@ -170,12 +126,10 @@ def named(layer: Layer, key: str, version: Version, custom: Any = ()) -> Resolve
         return Activation("linear")
     if name == "hard_sigmoid":
         return Activation("hard_sigmoid", alpha=HARD_SIGMOID_SLOPE[3 if version.major >= 3 else 2], beta=0.5)
-    if isinstance(value, str) and name in PLAIN:
-        plain, alpha, beta = PLAIN[name]
-        return Activation(plain, alpha=alpha, beta=beta)
-    if isinstance(value, str) and name in COMPOSED:
-        return COMPOSED[name]
-    known = ", ".join([*PLAIN, "hard_sigmoid", *COMPOSED, *(n for n in LAYERS if n != "Activation")])
+    if isinstance(value, str) and name in NAMES:
+        own, numbers = NAMES[name]
+        return resolved(own, **numbers)
+    known = ", ".join([*NAMES, "hard_sigmoid", *(n for n in LAYERS if n != "Activation")])
     raise ConvertError(f"{key} of {layer} must be one of {known}, got {shortened(name)}")
 
 
@@ -189,9 +143,10 @@ def _what(value: Any) -> Any:
 def gate(layer: Layer, key: str, version: Version) -> Activation:
     """The activation of a recurrent layer, which must be one of the graph's own."""
     found = named(layer, key, version)
-    if isinstance(found, Activation):
+    if isinstance(found, Activation) and found.name != SOFTMAX:
         return found
-    known = ", ".join(n for n in (*PLAIN, "hard_sigmoid", *LAYERS) if n not in (SOFTMAX, "Softmax", "Activation"))
+    own = [name for name, row in NAMES.items() if isinstance(resolved(row[0], **row[1]), Activation)]
+    known = ", ".join(n for n in (*own, "hard_sigmoid", *LAYERS) if n not in (SOFTMAX, "Softmax", "Activation"))
     raise ConvertError(f"{key} of {layer} must be one of {known}, got {shortened(_what(layer.config[key]))}")
 
 
@@ -219,11 +174,12 @@ def apply(layer: Layer, x: Value, ctx: Context, *, mask: Value | None = None) ->
 
 
 def _applied(found: Resolved, layer: Layer, x: Value, ctx: Context, mask: Value | None) -> Value:
-    if isinstance(found, Activation):
-        if found.name == SOFTMAX and not x.frame:
-            return emit(softmax(x, -1), ctx, layer.name, mask)
-        return ctx.add(Activate(found), x, name=layer.name, mask=mask)
-    return emit(found(x), ctx, layer.name, mask)
+    b = Draft(layer.name, ctx)
+    if not isinstance(found, Activation):
+        return b.finish(found(b, x), mask)
+    if found.name == SOFTMAX and not x.frame:
+        return b.finish(formulas.softmax(b, b.read(x), 1), mask)
+    return ctx.add(Activate(found), x, name=layer.name, mask=mask)
 
 
 def activate(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
@@ -249,5 +205,5 @@ def prelu(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) 
     sizes: list[tuple[int, int]] = list(zip(slope.shape, x.frame, strict=True))
     if any(size not in (1, wanted) for size, wanted in sizes):
         raise ConvertError(f"alpha of {layer} must fit {x.spec}, got shape {alpha.shape}")
-    below = mul(ctx.constant(slope, name=f"{layer.name}.alpha"), binary("min", x, 0.0))
-    return [emit(add(act("relu", x), below), ctx, layer.name, x.mask)]
+    b = Draft(layer.name, ctx)
+    return [b.finish(formulas.prelu(b, b.read(x), slope, axes_in(x, range(len(x.frame)))), x.mask)]

@@ -1,39 +1,39 @@
-"""Keras's attention layers, over keys and values that lie within a frame; queries may be steps of the model's time."""
+"""Keras's attention layers, of queries, keys and values that may each be steps of the model's time or of a frame."""
 
 from __future__ import annotations
 
-from math import sqrt
-from typing import Any
+from math import prod, sqrt
 
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Dense, MatMul, Reshape
-from ..tensors.values import room
-from .formulas import Formula, act, add, affine, binary, emit, mul, reduce, reshape, softmax, transpose, where
+from ...graph import Where
+from ..program.attention import added, attend, dot_scores, every, near
+from ..program.products import Operand, gemm, matmul
+from ..program.reductions import reduced
+from ..program.sizes import product
+from ..program.values import Tensor
+from ..program.views import joint, reshaped, with_ones
+from .draft import Draft
 from .masking import known_mask
-from .rows import Row, shaped, take, untimed
+from .rows import Row, shaped, take
 from .values import Array, Context, Layer, Value, shortened
 
-MASKED = 1e9  # keras/src/layers/attention/attention.py: what is taken off the scores of masked values
+MASKED = -1e9  # keras/src/layers/attention/attention.py: what is added to the scores of masked values
 CALL = "mask use_causal_mask return_attention_scores"
 
 
-def _sequences(layer: Layer, inputs: list[Value], ctx: Context) -> list[Value]:
-    """Query (Q, D), value (S, V) and key (S, D); a query along the model's time has Q = 1."""
+def _sequences(layer: Layer, inputs: list[Value]) -> list[Value]:
+    """Query, value and key."""
     named = [layer.call[k] for k in ("query", "value", "key") if layer.call.get(k) is not None]
     given = [*inputs, *named]
     if not 2 <= len(given) <= 3 or not all(isinstance(x, Value) for x in given):
         raise ConvertError(f"{layer} must have inputs query, value and maybe key, got {len(given)}")
-    query, value, key = (*given, given[1])[:3]
-    for x in (value, key):
-        untimed(layer, x)
-    if query.timed:
-        query = ctx.add(Reshape((1, *query.frame)), query, name=f"{layer.name}.query", mask=query.mask)
-    for what, x in (("query", query), ("value", value), ("key", key)):
-        if len(x.frame) != 2:
+    found = [*given, given[1]][:3]
+    for what, x in zip(("query", "value", "key"), found, strict=True):
+        if x.rank < 3:
             raise ConvertError(f"{what} of {layer} must have steps and features, got {x.spec}")
-    return [query, value, key]
+    return found
 
 
 def _flag(layer: Layer, key: str) -> bool:
@@ -43,122 +43,118 @@ def _flag(layer: Layer, key: str) -> bool:
     return bool(value)
 
 
-def _causal(layer: Layer, query: Value, value: Value, ctx: Context) -> Value:
-    """The mask (Q, S) of values no later than the query."""
-    untimed(layer, query)
-    room(query.frame[0], value.frame[0])
-    keep = np.tril(np.ones((query.frame[0], value.frame[0]), dtype=bool))
-    return ctx.constant(keep, name=f"{layer.name}.causal", dtype="bool")
-
-
-def _scores(layer: Layer, arrays: list[Array], query: Value, key: Value, ctx: Context) -> Any:
-    """How much each query (Q, D) asks for each key (S, D): (Q, S)."""
-    scaled = layer.flag("use_scale", default=layer.class_name == "AdditiveAttention")
+def _scores(layer: Layer, arrays: list[Array], query: Tensor, key: Tensor, b: Draft) -> Tensor:
+    """Return the scores (B, Q, S) of keys (B, S, D) for queries (B, Q, D)."""
     additive = layer.class_name == "AdditiveAttention"
+    scaled = layer.flag("use_scale", default=additive)
     mode = "concat" if additive else layer.one_of("score_mode", ("dot", "concat"), default="dot")
-    weighted = mode == "concat" and not additive
-    names = [*["scale"] * scaled, *["concat_score_weight"] * weighted]
+    names = [*["scale"] * scaled, *["concat_score_weight"] * (mode == "concat" and not additive)]
     own = dict(zip(names, take(layer, arrays, *names), strict=True))
     for name, array in own.items():
-        shaped(layer, array, name, query.frame[1:] if additive else ())
+        shaped(layer, array, name, (int(query.size(2)),) if additive else ())
     scale = own.get("scale")
     if mode == "dot":
-        product = Formula(MatMul(transpose_b=True), (query, key))
-        return product if scale is None else affine(product, float(scale))
-    (q, features), s = query.frame, key.frame[0]
-    both: Any = add(reshape(query, (q, 1, features)), reshape(key, (1, s, features)))
-    if additive:
-        both = act("tanh", both)
-        return reduce("sum", both if scale is None else mul(both, scale), (2,), keepdims=False)
-    both = act("tanh", both if scale is None else affine(both, float(scale)))
-    return affine(reduce("sum", both, (2,), keepdims=False), float(own["concat_score_weight"]))
+        return dot_scores(b, query, key, 1.0 if scale is None else float(scale))
+    both = added(b, query, key)
+    if not additive:
+        y = b.activate(b.affine(both.value, 1.0 if scale is None else float(scale)), "tanh")
+        total = reduced(b, b.like(both, y), [3], "sum", False)
+        return b.like(total, b.affine(total.value, float(own["concat_score_weight"])))
+    both = b.like(both, b.activate(both.value, "tanh"))
+    return reduced(b, both, [3], "sum", False) if scale is None else matmul(b, both, scale)
 
 
 def attention(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """Attention and AdditiveAttention."""
-    masks = [known_mask(layer, x) for x in inputs[:2]]
-    timed = bool(inputs) and inputs[0].timed
-    query, value, key = _sequences(layer, inputs, ctx)
-    scores = _scores(layer, arrays, query, key, ctx)
-    keep: Any = masks[1] if len(masks) > 1 else None
+    masks, b = [known_mask(layer, x) for x in inputs[:2]], Draft(layer.name, ctx)
+    query, value, key = (b.read(x) for x in _sequences(layer, inputs))
+    scores = _scores(layer, arrays, query, key, b)
+    seen: list[Operand] = [with_ones(b, b.read(mask), [1]) for mask in masks[1:] if mask is not None]
     if _flag(layer, "use_causal_mask"):
-        causal = _causal(layer, query, value, ctx)
-        keep = causal if keep is None else binary("and", causal, keep)
-    if keep is not None:
-        scores = emit(scores, ctx, f"{layer.name}.unmasked")
-        scores = where(keep, scores, affine(scores, 1.0, -MASKED))
-    raw = emit(scores, ctx, f"{layer.name}.scores")
-    weights = emit(softmax(raw, 1), ctx, f"{layer.name}.weights")
-    y: Any = Formula(MatMul(), (weights, value))
-    shape = value.frame[1:] if timed else (query.frame[0], value.frame[1])
-    y = reshape(y, shape) if timed else y
-    if masks[0] is not None:
-        y = where(reshape(masks[0], (*masks[0].frame, 1)), y, 0.0)
-    return _outputs(layer, emit(y, ctx, layer.name, masks[0]), weights, ctx, timed=timed)
+        seen.append(near(query.size(1), value.size(1), after=0))
+    y, weights = attend(b, scores, value, every(b, seen), least=MASKED)
+    if masks and masks[0] is not None:
+        y = joint(b, Where(), with_ones(b, b.read(masks[0]), [2]), y, b.lift(np.zeros((), np.float32)))
+    return _outputs(layer, y, weights, b, masks[0] if masks else None)
 
 
-def _outputs(layer: Layer, y: Value, weights: Value, ctx: Context, *, timed: bool) -> list[Value]:
+def _outputs(layer: Layer, y: Tensor, weights: Tensor, b: Draft, mask: Value | None) -> list[Value]:
     """The result and, where the call asks for them, the weights."""
-    if not _flag(layer, "return_attention_scores"):
-        return [y]
-    if timed:
-        frame = (*weights.frame[:-2], weights.frame[-1])
-        untimed(layer, y) if len(frame) > 1 else None
-        weights = ctx.add(Reshape(frame), weights, name=f"{layer.name}.returned")
-    return [y, weights]
+    found = [b.finish(y, mask)]
+    b.name = f"{layer.name}.weights"
+    return [*found, b.finish(weights)] if _flag(layer, "return_attention_scores") else found
 
 
 def multi_head(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
-    """MultiHeadAttention: kernels (D, N, H) of query, key and value, and (N, H, E) of the output, each with a bias."""
+    """Attention by heads: kernels (D, N, H) of query, key and value, (N, H, E) of the output, each with a bias."""
     if any(known_mask(layer, x) is not None for x in inputs) or layer.call.get("attention_mask") is not None:
-        raise ConvertError(f"{layer} must have no mask, got one")
-    if layer.config.get("attention_axes") not in (None, [1], 1):
-        raise ConvertError(f"attention_axes of {layer} must be [1], got {layer.config['attention_axes']!r}")
-    timed = bool(inputs) and inputs[0].timed
-    query, value, key = _sequences(layer, inputs, ctx)
+        raise ConvertError(
+            f"{layer} must have no mask, got one: backends of Keras differ in what a masked query gives; leave out "
+            "mask_zero or Masking in front of it, or use Attention"
+        )
+    b = Draft(layer.name, ctx)
+    query, value, key = (b.read(x) for x in _sequences(layer, inputs))
     heads, width = layer.integer("num_heads"), layer.integer("key_dim")
     deep = width if layer.config.get("value_dim") is None else layer.integer("value_dim")
-    q, k, v, last = _projections(layer, arrays, (heads, width, deep), (query, key, value))
-    split = [
-        _split(layer, what, dense, x, heads, ctx)
-        for what, dense, x in (("queries", q, query), ("keys", k, key), ("values", v, value))
-    ]
-    scores: Any = affine(Formula(MatMul(transpose_b=True), (split[0], split[1])), 1 / sqrt(width))
-    if _flag(layer, "use_causal_mask"):
-        scores = where(_causal(layer, query, value, ctx), scores, -MASKED)
-    raw = emit(scores, ctx, f"{layer.name}.scores")
-    weights = emit(softmax(raw, 2), ctx, f"{layer.name}.weights")
-    joined = transpose(Formula(MatMul(), (weights, split[2])), (1, 0, 2))
-    rows = reshape(joined, (query.frame[0], heads * deep))
-    y = Formula(last, (reshape(rows, (heads * deep,)) if timed else rows,))
-    return _outputs(layer, emit(y, ctx, layer.name), weights, ctx, timed=timed)
-
-
-def _projections(
-    layer: Layer, arrays: list[Array], sizes: tuple[int, int, int], inputs: tuple[Value, ...]
-) -> list[Dense]:
-    """The four products as ops on the last axis."""
-    heads, width, deep = sizes
+    parts = {"query": (query, width), "key": (key, width), "value": (value, deep)}
+    names = [*parts, "output"]
     biased = layer.flag("use_bias")
-    names = [n for what in ("query", "key", "value", "output") for n in (f"{what} kernel", *[f"{what} bias"] * biased)]
+    names = [n for what in names for n in (f"{what} kernel", *[f"{what} bias"] * biased)]
     own = dict(zip(names, take(layer, arrays, *names), strict=True))
-    found = []
-    for what, x, size in zip(("query", "key", "value"), inputs, (width, width, deep), strict=True):
-        kernel = shaped(layer, own[f"{what} kernel"], f"{what} kernel", (x.frame[1], heads, size))
-        bias = shaped(layer, own[f"{what} bias"], f"{what} bias", (heads, size)).reshape(-1) if biased else None
-        found.append(Dense(kernel.reshape(x.frame[1], heads * size).T, bias))
+    made = {what: _projected(layer, what, own, x, heads, size, b) for what, (x, size) in parts.items()}
+    axes = _attention_axes(layer, query.rank)
+    q, k, v = (_with_heads(b, made[what], axes) for what in ("query", "key", "value"))
+    mask = _mask(layer, query, value, axes)
+    y, weights = attend(b, dot_scores(b, q, k, 1 / sqrt(width)), v, mask, least=MASKED)
+    steps = [[x.size(a) for a in axes] for x in (query, key)]
+    rest = [query.size(i) for i in range(query.rank - 1) if i not in axes]
+    y = reshaped(b, y, (*rest, heads, *steps[0], deep))
+    weights = reshaped(b, weights, (*rest, heads, *steps[0], *steps[1]))
+    order = [*(i for i in range(query.rank - 1) if i not in axes), query.rank - 1, *axes, query.rank]
+    y = y.permuted([order.index(i) for i in range(len(order))])
     kernel = own["output kernel"]
-    if kernel.ndim != 3 or kernel.shape[:2] != (heads, deep):
+    if kernel.ndim < 3 or kernel.shape[:2] != (heads, deep):
         raise ConvertError(f"output kernel of {layer} must have shape ({heads}, {deep}, features), got {kernel.shape}")
-    bias = shaped(layer, own["output bias"], "output bias", kernel.shape[2:]) if biased else None
-    return [*found, Dense(kernel.reshape(heads * deep, kernel.shape[2]).T, bias)]
+    lead, shape = y.sizes()[:-2], kernel.shape[2:]
+    bias = shaped(layer, own["output bias"], "output bias", shape).reshape(-1) if biased else None
+    flat = reshaped(b, y, (*lead, heads * deep))
+    y = reshaped(b, gemm(b, flat, kernel.reshape(heads * deep, prod(shape)), bias), (*lead, *shape))
+    return _outputs(layer, y, weights, b, None)
 
 
-def _split(layer: Layer, what: str, dense: Dense, x: Value, heads: int, ctx: Context) -> Value:
-    """The projection of (S, D) as (N, S, H)."""
-    size = dense.weight.shape[0] // heads
-    apart = reshape(Formula(dense, (x,)), (x.frame[0], heads, size))
-    return emit(transpose(apart, (1, 0, 2)), ctx, f"{layer.name}.{what}")
+def _attention_axes(layer: Layer, rank: int) -> list[int]:
+    """The axes that are attended over, of tensors of `rank` axes: all between batch and features if not given."""
+    given = layer.config.get("attention_axes")
+    axes = [given] if isinstance(given, int) else list(range(1, rank - 1)) if given is None else list(given)
+    if not all(isinstance(a, int) and 0 < a % rank < rank - 1 for a in axes):
+        raise ConvertError(f"attention_axes of {layer} must be between batch and features, got {shortened(given)}")
+    return [a % rank for a in axes]
+
+
+def _projected(layer: Layer, what: str, own: dict[str, Array], x: Tensor, heads: int, size: int, b: Draft) -> Tensor:
+    """A product with a kernel (D, N, H)."""
+    features = int(x.size(x.rank - 1))
+    kernel = shaped(layer, own[f"{what} kernel"], f"{what} kernel", (features, heads, size))
+    bias = own.get(f"{what} bias")
+    flat = None if bias is None else shaped(layer, bias, f"{what} bias", (heads, size)).reshape(-1)
+    y = gemm(b, x, kernel.reshape(features, heads * size), flat)
+    return reshaped(b, y, (*x.sizes()[:-1], heads, size))
+
+
+def _with_heads(b: Draft, x: Tensor, axes: list[int]) -> Tensor:
+    """(B, ..., N, H) with the heads behind the batch axes, and those that are attended over as one behind them."""
+    rest = [i for i in range(x.rank - 1) if i not in axes]
+    moved = x.permuted([*rest, *axes, x.rank - 1])
+    return reshaped(b, moved, (*moved.sizes()[: len(rest)], product(x.size(a) for a in axes), x.size(x.rank - 1)))
+
+
+def _mask(layer: Layer, query: Tensor, value: Tensor, axes: list[int]) -> Array | None:
+    """The keys that a causal mask lets be seen."""
+    if not _flag(layer, "use_causal_mask"):
+        return None
+    if query.rank != 3 or axes != [1]:
+        raise ConvertError(f"masks of {layer} must be over one axis of steps, got attention over axes {axes}")
+    return near(query.size(1), value.size(1), after=0)
 
 
 ATTENTION = Row(attention, "use_scale score_mode", "dropout", call=CALL)
@@ -167,7 +163,6 @@ ROWS = {
     "AdditiveAttention": ATTENTION,
     "MultiHeadAttention": Row(
         multi_head, "num_heads key_dim value_dim use_bias output_shape attention_axes", "dropout",
-        {"use_gate": (False,), "sliding_window": (None,)},
-        call=f"{CALL} query value key attention_mask",
+        {"use_gate": (False,), "sliding_window": (None,)}, call=f"{CALL} query value key attention_mask",
     ),
 }  # fmt: skip

@@ -74,7 +74,15 @@ CELLS = {
     "LSTMCell": Cell(LSTM, 4),
 }
 INSIDE_RNN = tuple(name for name in CELLS if name.endswith("Cell"))
-RECURRENT = (*(name for name in CELLS if name not in INSIDE_RNN), "RNN")
+CONVOLUTIONAL = ("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
+RECURRENT = (*(name for name in CELLS if name not in INSIDE_RNN), "RNN", *CONVOLUTIONAL)
+
+
+def arrays_of(layer: Layer) -> tuple[str, ...]:
+    """Names of the arrays of a recurrent layer, of one cell after the other."""
+    if layer.class_name in CONVOLUTIONAL:
+        return ("kernel", "recurrent_kernel", *["bias"] * layer.flag("use_bias"))
+    return tuple(name for cell in cells_of(layer) for name in CELLS[cell.class_name].arrays(cell))
 
 
 def cells_of(layer: Layer) -> list[Layer]:

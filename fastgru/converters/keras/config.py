@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from ..._hints import either
 from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
-from ...graph import Graph, Spec
+from ...graph import Cast, Graph, Spec
+from ..layouts import Layouts
 from . import custom as keras_custom
 from .held import hold_states
-from .layers import LAYERS, inner_layer, layer_problems
+from .inputs import INPUT, MOVES, Input, id_steps, mask_steps, shape_of
+from .layers import LAYERS, layer_problems, unwrapped
 from .masks import Expression, evaluate, is_mask, makes_mask
 from .masks import steps as steps_mask
 from .nodes import as_model
 from .operations import convert, is_operation
 from .program import HIDE, SHOW, Program, Source, Step, program
 from .recurrent import Later
-from .rows import Row
-from .values import SPARE, AcrossTime, Array, Context, Layer, Seen, Value, Version, shortened
+from .values import SPARE, AcrossTime, Array, Context, Layer, Seen, Value, Version, axes_of, shortened
+from .whole import at_once
 
 Lookup = Callable[[Layer], list[Array]]
-INPUT_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64")
-INPUT = Row(
-    lambda *a: [], "batch_shape batch_input_shape shape dtype", "optional",
-    {"sparse": (False, None), "ragged": (False, None), "type_spec": (None,), "dtype": (None, *INPUT_DTYPES)},
-)  # fmt: skip
 ANYWHERE = ("mask", "training")  # keyword arguments that every call may have
 MANY = 4  # inputs whose time may each be an axis of the frame or not
-# Layers that pass ids on as they are.
-MOVES = ("Reshape", "Flatten", "Permute", "RepeatVector", "Dropout", "Identity", "Concatenate", HIDE, SHOW)
 
 
 def graph_of(
@@ -64,34 +59,67 @@ def graph_of(
     work, held = hold_states(program(as_model(model)))
     custom = dict(custom or {})
     _check(work, custom, version)
-    shapes = [_shape(work.steps[i].layer) for i in work.inputs]
-    ids = _ids(work)
-    inputs = [(i, _Input(work.steps[i].layer, shape, i in ids)) for i, shape in zip(work.inputs, shapes, strict=True)]
-    may = [each.spec(whole=True) != each.spec(whole=False) for _, each in inputs]
-    refused: list[ConvertError] = []
-    for whole in _choices(may):
-        ctx = Context(version, custom, budget=SPARE + 16 * stored, held=held)
+    shapes = [shape_of(work.steps[i].layer) for i in work.inputs]
+    ids, masks = id_steps(work), mask_steps(work)
+    inputs = [
+        (i, Input(work.steps[i].layer, shape, i in ids, i in masks))
+        for i, shape in zip(work.inputs, shapes, strict=True)
+    ]
+    refused: dict[tuple[bool, ...], ConvertError] = {}
+    choices = _choices([each.spec(whole=True) != each.spec(whole=False) for _, each in inputs])
+    for whole, insist in [*((choice, False) for choice in choices), (choices[0], True)]:
+        ctx = Context(version, custom, budget=SPARE + 16 * stored, held=held, insist=insist)
         specs = {i: each.spec(whole=frame) for (i, each), frame in zip(inputs, whole, strict=True)}
         steps = {
             i: each.shape[0] if spec.time else None for (i, each), spec in zip(inputs, specs.values(), strict=True)
         }
         try:
-            return _build(work, specs, steps, lookup, ctx), ctx
+            graph = _build(work, specs, steps, lookup, ctx)
+            _check_lengths(graph, [each for _, each in inputs])
         except ConvertError as error:
-            if not refused and not isinstance(error, AcrossTime):
+            if not any(whole) and not insist and not isinstance(error, AcrossTime):
                 raise
-            refused.append(error)
-    if len(refused) == 1:
-        raise ConvertError(f"{refused[0]} (the model leaves the number of steps open)") from refused[0]
-    raise ConvertError(f"{refused[0]}; with time as an axis of the frame, {refused[-1]}") from refused[-1]
+            refused.setdefault(whole, error)
+        else:
+            keras_custom.check_met(custom, ctx.met, _names(work))
+            known = {n for n in steps.values() if n is not None}
+            ctx.steps = known.pop() if ctx.gathered and len(known) == 1 else 0
+            return graph, ctx
+    first = refused.pop(min(refused, key=sum))  # of the fewest inputs without time
+    if not refused:
+        raise ConvertError(
+            f"{first} (the model leaves the number of steps open; where its Input fixes it, as keras.Input((50, 6)) "
+            "does, a layer can be given all steps at once: build the model so, and load its weights)"
+        ) from first
+    last = refused[max(refused, key=sum)]
+    raise ConvertError(f"{first}; with time as an axis of the frame, {last}") from last
+
+
+def _names(work: Program) -> dict[str, None]:
+    """Return what layers are called: the names of their classes and their own."""
+    layers = [step.layer for step in work.steps if step.layer.class_name not in ("InputLayer", HIDE, SHOW)]
+    return dict.fromkeys(name for layer in layers for name in reversed(keras_custom.names_of(layer)))
 
 
 def _choices(may: list[bool]) -> list[tuple[bool, ...]]:
-    """For every input whether its time is an axis of the frame: first for none, then for ever more that may."""
+    """Return, for every input, whether its time is an axis of the frame: first for none, then for ever more."""
     if sum(may) > MANY:
         return [(False,) * len(may), tuple(may)]
     found = itertools.product(*[(False, True) if open_ else (False,) for open_ in may])
     return sorted(found, key=sum)
+
+
+def _check_lengths(graph: Graph, inputs: Sequence[Input]) -> None:
+    """Raise AcrossTime where inputs that meet step by step have known numbers of steps that differ."""
+    found: dict[int, dict[int, str]] = {}  # of each base
+    for each in inputs:
+        name, steps = each.layer.name, each.shape[0] if each.shape else None
+        if name in graph.bases and steps is not None:
+            found.setdefault(graph.bases[name], {})[steps] = name
+    for lengths in found.values():
+        if len(lengths) > 1:
+            told = ", ".join(f"{name!r} {steps}" for steps, name in lengths.items())
+            raise AcrossTime(f"inputs that meet at a step must have one number of steps, got {told}")
 
 
 def _check(work: Program, custom: Mapping[str, Any], version: Version) -> None:
@@ -100,11 +128,14 @@ def _check(work: Program, custom: Mapping[str, Any], version: Version) -> None:
     for layer in {step.layer.path: step.layer for step in work.steps}.values():
         if layer.class_name == "InputLayer":
             problems += INPUT.problems(layer)
-        elif not (_internal(layer, version) or any(name in custom for name in keras_custom.names_of(layer))):
+            continue
+        inner = unwrapped(layer)
+        called = (*keras_custom.names_of(layer), *keras_custom.names_of(inner))
+        if not (_internal(layer, version) or any(name in custom for name in called)):
             problems += layer_problems(layer)
-            if layer.class_name not in LAYERS:
+            if inner.class_name not in LAYERS:
                 unsupported = True
-                classes.append(layer.class_name)
+                classes.append(inner.class_name)
     for step in work.steps:
         allowed = (*ANYWHERE, *LAYERS[step.layer.class_name].call.split()) if step.layer.class_name in LAYERS else ()
         for key, value in step.options.items():
@@ -123,57 +154,14 @@ def _check(work: Program, custom: Mapping[str, Any], version: Version) -> None:
                 "what it is, see fastgru.converters.keras.custom. Layers that need none: "
                 f"{nearest(names[0], LAYERS)}."
             )
+            unmet = [name for name in custom if name not in _names(work)]
+            if unmet:
+                hint += f"\nNo layer or class is called {', '.join(map(repr, unmet))}, for which there is a function."
         raise ConvertError(listed(problems) + hint)
 
 
 def _internal(layer: Layer, version: Version) -> bool:
     return layer.class_name in (HIDE, SHOW) or is_mask(layer) or is_operation(layer, version)
-
-
-# Inputs ------------------------------------------------------------------------------------------
-
-
-def _shape(layer: Layer) -> tuple[int | None, ...]:
-    """The shape of an input without its batch."""
-    shape = next((layer.config[k] for k in ("batch_shape", "batch_input_shape") if layer.config.get(k)), None)
-    good = isinstance(shape, list | tuple) and 1 <= len(shape) <= 6
-    if not good or not all(n is None or (isinstance(n, int) and not isinstance(n, bool)) for n in shape or ()):
-        expected = "[batch, ...] of numbers or null"
-        raise ConvertError(f"shape of input {layer.name!r} must be {expected}, got {shortened(shape)}")
-    return tuple(shape[1:]) if shape else ()
-
-
-class _Input(NamedTuple):
-    """An input: ids where an Embedding reads it; time is the first axis of ids, and of inputs of two or more axes."""
-
-    layer: Layer
-    shape: tuple[int | None, ...]
-    embedded: bool
-
-    def spec(self, *, whole: bool) -> Spec:
-        """What the graph's input is, with time as an axis of the frame if `whole`."""
-        declared, shape = self.layer.config.get("dtype"), self.shape
-        ids = self.embedded or (isinstance(declared, str) and "int" in declared)
-        time = bool(shape) and (shape[0] is None or (not whole and (len(shape) > 1 or ids)))
-        frame = shape[1:] if time else shape
-        wrong = [n for n in frame if n is None or n < 1]
-        if wrong:
-            name = self.layer.name
-            raise ConvertError(f"features of input {name!r} must be a positive number, got {wrong[0]!r}")
-        try:
-            return Spec(tuple(n for n in frame if n is not None), time, "int" if ids else "float")
-        except GraphError as error:
-            raise ConvertError(f"shape of input {self.layer.name!r}: {error}") from error
-
-
-def _ids(work: Program) -> set[int]:
-    """The steps whose outputs an Embedding reads, itself or through layers that only move numbers."""
-    found: set[int] = set()
-    for number, step in reversed(list(enumerate(work.steps))):
-        inner = step.layer.class_name == "TimeDistributed" and inner_layer(step.layer).class_name
-        if "Embedding" in (step.layer.class_name, inner) or (step.layer.class_name in MOVES and number in found):
-            found.update(o.step for o in step.operands if isinstance(o, Source))
-    return found
 
 
 # Steps -------------------------------------------------------------------------------------------
@@ -202,11 +190,15 @@ def _build(
     if wrong:
         names = ", ".join(work.steps[number].layer.name for number in wrong)
         raise ConvertError(f"outputs of the model must be outputs of layers, got masks of {names}")
+    named = [s.layer for s in work.steps if s.layer.class_name == "InputLayer"]
+    ctx.layouts = Layouts(
+        {layer.name: axes_of(shape_of(layer)) for layer in named}, [v.axes for v in results], ctx.held.inputs
+    )
     ctx.seen += [
         Seen(step.trail, i, v.name)
         for step, values in zip(work.steps, outputs, strict=True)
         for i, v in enumerate(values)
-        if step.trail and isinstance(v, Value) and v.spec.dtype == "float"
+        if step.trail and isinstance(v, Value) and v.spec.dtype == "float" and not v.lead
     ]
     return ctx.builder.build(*(v.name for v in results), feedback=ctx.feedback)
 
@@ -215,22 +207,18 @@ def _run(step: Step, operands: list[Any], lookup: Lookup, ctx: Context) -> list[
     """Convert one call."""
     layer = step.layer
     if layer.class_name in (HIDE, SHOW):
-        return [_time_distributed(layer, operands)]
+        return [_time_distributed(layer, operands, ctx)]
     if makes_mask(layer, operands):
         return [evaluate(layer, operands, ctx)]
     if is_operation(layer, ctx.version):
-        return [_located(layer, lambda: convert(layer, operands, ctx))]
+        made: list[Any] = at_once(ctx, operands, lambda given: _located(layer, lambda: convert(layer, given, ctx)))
+        return made
     return _layer(layer._replace(call=step.options), operands, lookup, ctx)
 
 
-def _time_distributed(layer: Layer, operands: list[Value]) -> Value:
-    """Both ends of a TimeDistributed around a model, which sees frames alone."""
-    x = operands[0]
-    if layer.class_name == HIDE:
-        if not x.timed:
-            raise ConvertError(f"input of {layer.name!r} (TimeDistributed) must have the model's time, got {x.spec}")
-        return x.seen(True)
-    return x.seen(False).masked(operands[1].mask)
+def _time_distributed(layer: Layer, operands: list[Value], ctx: Context) -> Value:
+    """Both ends of a TimeDistributed around a model, which sees single steps alone."""
+    return operands[0].inside() if layer.class_name == HIDE else operands[0].outside(operands[1], ctx)
 
 
 def _layer(layer: Layer, operands: list[Any], lookup: Lookup, ctx: Context) -> list[Any]:
@@ -246,19 +234,31 @@ def _layer(layer: Layer, operands: list[Any], lookup: Lookup, ctx: Context) -> l
             raise ConvertError(f"mask of {layer} must be one for each of {len(operands)} inputs, got {len(given)}")
         operands = [x if m is None else x.masked(steps_mask(layer, m)) for x, m in zip(operands, given, strict=True)]
     own = keras_custom.hook(ctx, *keras_custom.names_of(layer)) is not None
+    if not own and layer.class_name not in MOVES:
+        operands = [_counted(layer, x, ctx) for x in operands]
     if not own and layer.class_name not in LAYERS:  # an operation on masks
         raise ConvertError(f"inputs of {layer} must be masks, got outputs of layers")
     made = keras_custom.convert if own else LAYERS[layer.class_name].convert
-    values: list[Any] = _located(layer, lambda: list(made(layer, lookup(layer), operands, ctx)))
+    values: list[Any] = at_once(
+        ctx, operands, lambda given: _located(layer, lambda: list(made(layer, lookup(layer), given, ctx)))
+    )
     return values
 
 
+def _counted(layer: Layer, x: Value, ctx: Context) -> Value:
+    """Truth values and whole numbers as the numbers that layers calculate with."""
+    to = "int" if unwrapped(layer).class_name == "Embedding" else "float"
+    return x if x.spec.dtype in ("float", to) else ctx.add(Cast(to), x, name=f"{layer.name}.{to}", mask=x.mask)
+
+
 def _located(layer: Layer, make: Callable[[], Any]) -> Any:
-    """What `make` makes; errors of the graph come back as errors of the layer."""
+    """What `make` makes; errors come back as errors of the layer, which they name."""
     try:
         return make()
-    except AcrossTime as error:
-        raise AcrossTime(f"{layer}: {error}" if layer.name not in str(error) else str(error)) from error
+    except ConvertError as error:
+        if f"'{layer.name}" in str(error):
+            raise
+        raise (AcrossTime if isinstance(error, AcrossTime) else ConvertError)(f"{layer}: {error}") from error
     except GraphError as error:
         raise ConvertError(f"{layer}: {error}") from error
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from math import prod
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Add, Conv, ConvTranspose, Dense, Op, Reshape, TimeConv, Transpose
 from ...graph.convolution import extent
-from ..tensors.transposed import Along, over_time
-from ..tensors.values import room
-from .activations import apply, finish, fits
+from ..program.convolutions import convolve
+from ..program.convolutions import transposed as program_transposed
+from ..program.values import Tensor
+from ..program.windows import Window, same
+from .activations import apply, fits, named
+from .draft import Draft
 from .rows import LORA, Row, one, shaped, take
 from .values import AcrossTime, Array, Context, Layer, Value
 
@@ -33,97 +35,45 @@ def channels_last(layer: Layer) -> bool:
     return value != "channels_first"
 
 
-def along_time(layer: Layer, x: Value, *, most: int = 1) -> bool:
-    """Whether a layer with at most `most` spatial axes moves along the model's time, which is their first."""
+def axes_of_space(layer: Layer, x: Value) -> range:
+    """The spatial axes, as Keras counts them."""
     rank = rank_of(layer)
     if x.rank != rank + 2:
         raise ConvertError(f"input of {layer} must have {rank + 2} axes with the batch's, got {x.spec}")
-    if x.timed and (rank > most or not channels_last(layer)):
-        raise AcrossTime(f"input of {layer} must not have time among its spatial axes and channels, got {x.spec}")
-    return x.timed
+    first = 1 if channels_last(layer) else 2
+    return range(first, first + rank)
 
 
-def same(layer: Layer, size: int | None, window: int, stride: int) -> tuple[int, int]:
-    """Padding before and after an axis, so that the output has ceil(size / stride) elements, as TensorFlow does."""
-    if size is None:
-        total = window - 1  # for the most steps beyond a multiple of the stride
-        if len({max(window - steps, 0) // 2 for steps in range(1, stride + 1)}) > 1:
-            raise AcrossTime(f"padding of {layer} with stride {stride} must know the number of steps, got any")
-    else:
-        total = max((-(-size // stride) - 1) * stride + window - size, 0)
-    return total // 2, total - total // 2
-
-
-def padding(
-    layer: Layer, sizes: tuple[int | None, ...], windows: list[int], strides: tuple[int, ...]
-) -> list[tuple[int, int]]:
-    """Zeros before and after every spatial axis."""
-    kind = layer.one_of("padding", PADDINGS[: 3 if len(sizes) == 1 else 2], default="valid")
-    if kind == "valid":
-        return [(0, 0)] * len(sizes)
+def padded(layer: Layer, x: Value, windows: list[Window]) -> list[Window]:
+    """Windows with the padding that the config names, over the spatial axes of a value."""
+    kind = layer.one_of("padding", PADDINGS[: 3 if len(windows) == 1 else 2], default="valid")
     if kind == "causal":
-        return [(windows[0] - 1, 0)]
-    return [same(layer, *each) for each in zip(sizes, windows, strides, strict=True)]
-
-
-def to_channels(layer: Layer, x: Value, ctx: Context) -> Value:
-    """A frame (*spatial, C) as (C, *spatial); no op where it is so."""
-    if not channels_last(layer):
-        return x
-    rank = len(x.frame)
-    return ctx.add(Transpose((rank - 1, *range(rank - 1))), x, name=f"{layer.name}.channels")
-
-
-def from_channels(layer: Layer, y: Value, ctx: Context, name: str) -> Value:
-    """The way back."""
-    return ctx.add(Transpose((*range(1, len(y.frame)), 0)), y, name=name)
-
-
-def spatial(layer: Layer, x: Value) -> tuple[int | None, ...]:
-    """Sizes of the spatial axes."""
-    return x.shape[:-1] if channels_last(layer) else x.shape[1:]
+        return [w._replace(before=w.extent - 1) for w in windows]
+    axes = axes_of_space(layer, x)
+    return [same(w, x.shape[a - 1]) if kind == "same" else w for w, a in zip(windows, axes, strict=True)]
 
 
 def _channels(layer: Layer, x: Value) -> int:
-    return x.frame[-1 if channels_last(layer) else 0]
+    """The axis of channels."""
+    return x.rank - 1 if channels_last(layer) else 1
 
 
-def _on_frame(op: Op, layer: Layer, x: Value, ctx: Context) -> Value:
-    """An op on (C, *spatial) with the layer's activation, whose softmax is over the last axis of Keras's order."""
-    inner = to_channels(layer, x, ctx)
-    if not channels_last(layer):
-        return finish(op, inner, layer, ctx)
+def _width(layer: Layer, x: Value) -> int:
+    size = x.shape[_channels(layer, x) - 1]
+    if size is None or (x.timed and not channels_last(layer)):
+        raise AcrossTime(f"input of {layer} must not have time as its channels, got {x.spec}")
+    return size
+
+
+def _finished(layer: Layer, x: Value, ctx: Context, run: Callable[..., Tensor], **options: Any) -> Value:
+    """Run a convolution of the program with the layer's activation, as part of the op where that can be."""
+    options |= {"channels": _channels(layer, x)}
+    axes = axes_of_space(layer, x)
     if fits(layer, ctx):
-        y = finish(op, inner, layer._replace(name=f"{layer.name}.{op.kind}"), ctx)
-        return from_channels(layer, y, ctx, layer.name)
-    y = ctx.add(op, inner, name=f"{layer.name}.{op.kind}")
-    return apply(layer, from_channels(layer, y, ctx, f"{layer.name}.features"), ctx)
-
-
-def _over_time(layer: Layer, x: Value, ops: Iterable[Op], bias: Array | None, ctx: Context) -> Value:
-    """Ops one after the other on channels and the spatial axes behind time; then the bias and the activation."""
-    rank = rank_of(layer)
-    y = to_channels(layer, x, ctx) if rank > 1 else x
-    for op in ops:
-        y = ctx.add(op, y, name=f"{layer.name}.{op.kind}")
-    if bias is not None:
-        shift = ctx.constant(bias.reshape(-1, *[1] * (rank - 1)), name=f"{layer.name}.bias")
-        y = ctx.add(Add(), y, shift, name=f"{layer.name}.add")
-    if rank > 1:
-        y = from_channels(layer, y, ctx, f"{layer.name}.features")
-    return apply(layer, y, ctx)
-
-
-def _windows(frame: tuple[int, ...], size: int, stride: int, dilation: int, sides: tuple[int, int]) -> Iterator[Op]:
-    """Frames (C, *rest) to (C * size, *rest): the steps of a window as channels, those of a channel side by side."""
-    channels, *rest = frame
-    n = channels * prod(rest)
-    room(n, size, size)
-    yield Reshape((n,))
-    yield TimeConv(np.tile(np.eye(size)[:, None], (n, 1, 1)), None, stride, dilation, *sides, n)
-    yield Reshape((channels, prod(rest), size))
-    yield Transpose((0, 2, 1))
-    yield Reshape((channels * size, *rest))
+        b = Draft(layer.name, ctx)
+        return b.finish(run(b, b.read(x), axes=axes, activation=named(layer, "activation", ctx.version), **options))
+    b = Draft(layer.name, ctx, "features")  # softmax is over the last axis in Keras's order
+    return apply(layer, b.finish(run(b, b.read(x), axes=axes, **options)), ctx)
 
 
 def _convolve(
@@ -132,24 +82,11 @@ def _convolve(
     """A convolution by weight (O, C / groups, *kernel); the layer's activation follows if it is the last."""
     rank = rank_of(layer)
     strides, dilations = (layer.integers(k, rank, default=1) for k in ("strides", "dilation_rate"))
-    reach = [extent(k, d) for k, d in zip(weight.shape[2:], dilations, strict=True)]
-    pads = padding(layer, spatial(layer, x), reach, strides)
+    fields = zip(weight.shape[2:], strides, dilations, strict=True)
+    windows = padded(layer, x, [Window(*each) for each in fields])
     if not last:
         layer = layer._replace(name=f"{layer.name}.depthwise", config={**layer.config, "activation": "linear"})
-    if not along_time(layer, x, most=3):
-        before, after = zip(*pads, strict=True)
-        return _on_frame(Conv(weight, bias, strides, dilations, before, after, groups), layer, x, ctx)
-    if rank > 1:
-        ops: list[Op] = []
-        if (weight.shape[2], strides[0], pads[0]) != (1, 1, (0, 0)):
-            ops += _windows((x.frame[-1], *x.frame[:-1]), weight.shape[2], strides[0], dilations[0], pads[0])
-        before, after = zip(*pads[1:], strict=True)
-        weight = weight.reshape(weight.shape[0], -1, *weight.shape[3:])
-        ops.append(Conv(weight, bias, strides[1:], dilations[1:], before, after, groups))
-        return _over_time(layer, x, ops, None, ctx)
-    if weight.shape[2] == 1 and strides == (1,) and groups == 1:
-        return finish(Dense(weight[:, :, 0], bias), x, layer, ctx)
-    return finish(TimeConv(weight, bias, strides[0], dilations[0], *pads[0], groups), x, layer, ctx)
+    return _finished(layer, x, ctx, convolve, weight=weight, bias=bias, windows=windows, groups=groups)
 
 
 def _kernel_shape(layer: Layer, *channels: int) -> tuple[int, ...]:
@@ -172,9 +109,8 @@ def _first(kernel: Array) -> Array:
 def conv(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """Conv1D, Conv2D, Conv3D: kernel (*kernel, C / groups, filters)."""
     x = one(layer, inputs)
-    along_time(layer, x, most=3)
     kernel = take(layer, arrays, *_names(layer, "kernel"))[0]
-    groups, filters, channels = layer.integer("groups", default=1), layer.integer("filters"), _channels(layer, x)
+    groups, filters, channels = layer.integer("groups", default=1), layer.integer("filters"), _width(layer, x)
     if channels % groups or filters % groups:
         raise ConvertError(f"groups of {layer} must divide {channels} channels and {filters} filters, got {groups}")
     shaped(layer, kernel, "kernel", _kernel_shape(layer, channels // groups, filters))
@@ -183,7 +119,7 @@ def conv(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -
 
 def _depthwise(layer: Layer, kernel: Array, x: Value) -> tuple[Array, int]:
     """The weight (C * multiplier, 1, *kernel) of a kernel (*kernel, C, multiplier), and C."""
-    channels, multiplier = _channels(layer, x), layer.integer("depth_multiplier", default=1)
+    channels, multiplier = _width(layer, x), layer.integer("depth_multiplier", default=1)
     shaped(layer, kernel, "depthwise_kernel", _kernel_shape(layer, channels, multiplier))
     flat = kernel.reshape(*kernel.shape[:-2], channels * multiplier, 1)
     return np.moveaxis(flat, (-2, -1), (0, 1)), channels
@@ -192,7 +128,6 @@ def _depthwise(layer: Layer, kernel: Array, x: Value) -> tuple[Array, int]:
 def depthwise(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """DepthwiseConv1D, DepthwiseConv2D: a kernel (*kernel, C, multiplier) for every channel alone."""
     x = one(layer, inputs)
-    along_time(layer, x, most=3)
     kernel = take(layer, arrays, *_names(layer, "depthwise_kernel"))[0]
     weight, channels = _depthwise(layer, kernel, x)
     return [_convolve(layer, x, ctx, weight, _bias(layer, arrays, len(weight)), channels, last=True)]
@@ -201,7 +136,6 @@ def depthwise(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
 def separable(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """SeparableConv1D, SeparableConv2D: a depthwise convolution, then one of single elements (1, C * multiplier, O)."""
     x = one(layer, inputs)
-    along_time(layer, x, most=3)
     kernel, pointwise = take(layer, arrays, *_names(layer, "depthwise_kernel", "pointwise_kernel"))[:2]
     weight, channels = _depthwise(layer, kernel, x)
     filters, ones = layer.integer("filters"), (1,) * rank_of(layer)
@@ -224,10 +158,9 @@ def _cropping(reach: int, stride: int, extra: int | None, *, valid: bool) -> tup
 def transposed(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """Conv1DTranspose, Conv2DTranspose, Conv3DTranspose: kernel (*kernel, filters, C)."""
     x, rank = one(layer, inputs), rank_of(layer)
-    timed = along_time(layer, x, most=3)
     kernel = take(layer, arrays, *_names(layer, "kernel"))[0]
     filters = layer.integer("filters")
-    shaped(layer, kernel, "kernel", _kernel_shape(layer, filters, _channels(layer, x)))
+    shaped(layer, kernel, "kernel", _kernel_shape(layer, filters, _width(layer, x)))
     strides, dilations = (layer.integers(k, rank, default=1) for k in ("strides", "dilation_rate"))
     extra: tuple[int | None, ...] = (None,) * rank
     if layer.config.get("output_padding") is not None:
@@ -237,15 +170,12 @@ def transposed(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Cont
         _cropping(extent(k, d), s, e, valid=valid)
         for k, d, s, e in zip(kernel.shape[:rank], dilations, strides, extra, strict=True)
     ]
-    before, after = (tuple(max(0, cut[side]) for cut in cuts) for side in (0, 1))
-    more = tuple(max(0, -cut[1]) for cut in cuts)
+    windows = [
+        Window(k, s, d, before, max(0, after), max(0, -after))
+        for k, s, d, (before, after) in zip(kernel.shape[:rank], strides, dilations, cuts, strict=True)
+    ]
     weight, bias = _first(kernel), _bias(layer, arrays, filters)
-    if timed:
-        along, *rest = map(Along, strides, dilations, before, after, more)
-        ops = over_time(weight, along, rest, 1, (x.frame[-1], *x.frame[:-1]))
-        return [_over_time(layer, x, ops, bias, ctx)]
-    op = ConvTranspose(weight, bias, strides, dilations, before, after, more)
-    return [_on_frame(op, layer, x, ctx)]
+    return [_finished(layer, x, ctx, program_transposed, weight=weight, bias=bias, windows=windows)]
 
 
 KEYS = "kernel_size strides padding data_format dilation_rate activation use_bias"

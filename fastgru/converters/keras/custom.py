@@ -56,16 +56,18 @@ an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..._hints import named
+from ..._names import nearest
 from ...errors import ConvertError, GraphError
-from ...graph import MERGE_OPS, Activate, Activation, Bidirectional, Op, Spec, State
-from .starts import last
-from .values import UNKNOWN_MASK, Array, Context, Layer, Value, as_layer, shortened
+from ...graph import MERGE_OPS, Activate, Activation, Bidirectional, Op, Reverse, Spec, State, Where
+from .masking import keeps_mask, step_mask
+from .starts import begun, last, turned
+from .values import UNKNOWN_MASK, AcrossTime, Array, Context, Layer, Value, as_layer, shortened
 
 Hook = Callable[..., Any]
 EXPECTED = "a layer of fastgru.layers, a list of them, or a function of a builder and the values it reads"
@@ -94,8 +96,23 @@ def checked(custom: Any) -> dict[str, Hook]:
 
 
 def hook(ctx: Context, *names: str | None) -> Hook | None:
-    """The function for the first of `names` that has one."""
-    return next((ctx.custom[name] for name in names if name is not None and name in ctx.custom), None)
+    """Return the function for the first of `names` that has one; the names of functions count as met."""
+    found = [name for name in names if name is not None and name in ctx.custom]
+    ctx.met.update(found)
+    return ctx.custom[found[0]] if found else None
+
+
+def check_met(custom: Mapping[str, Any], met: Container[str], names: Iterable[str]) -> None:
+    """Raise ConvertError where `custom` has functions for what the model does not have: mistyped names.
+
+    `met` are those that it has, `names` what its layers and their classes are called.
+    """
+    unmet = [name for name in custom if name not in met]
+    if unmet:
+        raise ConvertError(
+            f"names in {named('custom')} must be of classes, layers or activations of the model "
+            f"({nearest(unmet[0], names)}), got {', '.join(map(repr, unmet))}, which it does not have"
+        )
 
 
 def names_of(layer: Layer) -> tuple[str, ...]:
@@ -165,29 +182,90 @@ def convert(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context
     mask = UNKNOWN_MASK if any(x.mask is not None for x in inputs) else None
     cell = own_cell(layer)
     if cell is not None and function is ctx.custom.get(cell.class_name):
-        return [_of_cell(layer, cell, function, arrays, inputs, ctx).masked(mask)]
+        return _of_cell(layer, cell, function, arrays, inputs, ctx)
     return [x.masked(mask) for x in _run(layer, function, (layer.config, arrays), inputs, ctx)]
 
 
 def _of_cell(
     layer: Layer, cell: Layer, function: Hook, arrays: list[Array], inputs: list[Value], ctx: Context
-) -> Value:
-    """An RNN whose cell `custom` knows: a step of it, at every step of the model's time."""
-    given = {"return_state": False, "go_backwards": False, "initial_state": None, "stateful": False}
-    for key, usual in given.items():
-        got = layer.call.get(key) if key == "initial_state" else layer.config.get(key, usual)
-        if got != usual:
-            raise ConvertError(
-                f"{key} of {layer} must be {usual} with a cell of {named('custom')}, got {shortened(got)}"
-            )
-    if inputs[0].mask is not None:  # Keras holds states and outputs at steps that are masked
-        raise ConvertError(f"{layer} with a cell of {named('custom')} must have no mask on its input, got one")
-    if len(inputs) != 1 or not inputs[0].timed:
+) -> list[Value]:
+    """An RNN whose cell `custom` knows: a step of it, at every step of the model's time; then its last states."""
+    given = layer.call.get("initial_state")
+    starts = [*inputs[1:], *(given if isinstance(given, list) else [] if given is None else [given])]
+    x = inputs[0]
+    if not x.timed or not all(isinstance(v, Value) for v in starts):
         raise ConvertError(f"{layer} with a cell of {named('custom')} must read one sequence over the model's time")
-    y, *others = _run(layer, function, (cell.config, arrays), inputs, ctx)
+    if starts and x.steps is not None and not ctx.insist:
+        raise AcrossTime(f"{layer} must start from a zero state while its time is the model's, got an initial_state")
+    mask = None if starts and not keeps_mask(layer, ctx) else step_mask(layer, x)
+    if layer.flag("stateful", default=False):
+        ctx.stateful.append(layer.name)
+    if layer.flag("go_backwards", default=False):
+        x = ctx.add(Reverse(), x, name=f"{layer.name}.reversed")
+        mask = None if mask is None else turned(mask, ctx, f"{layer.name}.mask")
+    builder = CellBuilder(layer, x, ctx, starts, mask)
+    y, *others = _run(layer, function, (cell.config, arrays), [x], ctx, builder)
     if others:
         raise ConvertError(f"custom function of the cell of {layer} must give one value, got {1 + len(others)}")
-    return y if layer.flag("return_sequences", default=False) else last(y, ctx, layer.name)
+    builder.check()
+    if mask is not None and not layer.flag("zero_output_for_mask", default=False):
+        y = builder.carried(y)
+    elif mask is not None:
+        y = ctx.add(Where(), mask, y, ctx.constant(np.zeros(y.frame), name=f"{layer.name}.zeros"), name=layer.name)
+    sequences = layer.flag("return_sequences", default=False)
+    ends = builder.ends() if layer.flag("return_state", default=False) else []
+    return [y.masked(inputs[0].mask) if sequences else last(y, ctx, layer.name), *ends]
+
+
+class CellBuilder(Builder):
+    """The builder of a step of a cell: its states start from values where the layer is given some, and skip steps.
+
+    They are counted in the order in which the function asks for them, as the cell lists their sizes.
+    """
+
+    def __init__(self, layer: Layer, x: Value, ctx: Context, starts: list[Value], mask: Value | None) -> None:
+        super().__init__(layer, [x], ctx)
+        self._starts, self._mask = starts, mask
+        self._reads: dict[str, str] = {}  # what a function reads as a state: the state
+        self._ends: dict[str, Value] = {}
+
+    def state(self, initial: Any, name: str | None = None) -> str:
+        """Add a value that is kept from step to step; `feed` says what it becomes."""
+        array = np.asarray(initial, np.float32)
+        number = len(self._reads)
+        start = self._starts[number] if number < len(self._starts) else array
+        read, held = begun(start, array.shape, self._ctx, name or f"{self._layer.name}.state")
+        self._values[read.name] = read
+        self._reads[read.name] = held
+        return read.name
+
+    def feed(self, state: str, value: str) -> None:
+        """Say what a value of `state` is at the next step; at a step that is masked it stays."""
+        if state not in self._reads:
+            raise ConvertError(f"value fed in {self._layer} must be one of state, got {shortened(state)}")
+        new = self._value(value)
+        if self._mask is not None:
+            name = f"{self._layer.name}.kept"
+            new = self._ctx.add(Where(), self._mask, new, self._value(state), name=name)
+        self._ctx.feedback[self._reads[state]] = new.name
+        self._ends[state] = new
+
+    def check(self) -> None:
+        """Raise ConvertError where the layer was given other initial states than the cell has."""
+        if self._starts and len(self._starts) != len(self._reads):
+            raise ConvertError(
+                f"initial_state of {self._layer} must have {len(self._reads)} values, got {len(self._starts)}"
+            )
+
+    def carried(self, y: Value) -> Value:
+        """The output of steps that count, and for others the last one that counts."""
+        read = self.state(np.zeros(y.frame), f"{self._layer.name}.output")
+        self.feed(read, y.name)
+        return self._ends.pop(read)
+
+    def ends(self) -> list[Value]:
+        """The last states."""
+        return [last(self._ends[s], self._ctx, f"{self._layer.name}.last") for s in self._reads if s in self._ends]
 
 
 def activation(layer: Layer, name: str, x: Value, ctx: Context) -> Value:
@@ -198,8 +276,10 @@ def activation(layer: Layer, name: str, x: Value, ctx: Context) -> Value:
     return values[0]
 
 
-def _run(layer: Layer, function: Hook, given: tuple[Any, Any], inputs: list[Value], ctx: Context) -> list[Value]:
-    builder = Builder(layer, inputs, ctx)
+def _run(
+    layer: Layer, function: Hook, given: tuple[Any, Any], inputs: list[Value], ctx: Context, own: Builder | None = None
+) -> list[Value]:
+    builder = own or Builder(layer, inputs, ctx)
     names = [x.name for x in inputs]
     try:
         made = function(*given)

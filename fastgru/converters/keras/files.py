@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from .. import Imported
 from ..damage import RATIO, SLACK, ZIPPED, naming
 from .config import graph_of
 from .custom import checked
+from .defaults import Defaulted, with_defaults
 from .hdf5 import Group, read
 from .like import graph_like
 from .loaded import FileOracle
@@ -24,6 +26,7 @@ from .values import Context, Version
 from .weights import Weights, from_names, from_numbers, lookup
 
 SOUND = "a Keras file whose config and weights are of the kinds that Keras writes"
+CALLER = 5  # frames from a warning of an importer to what called fastgru.convert
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
@@ -48,7 +51,7 @@ def import_archive(
         version = _json(parts[METADATA], METADATA).get("keras_version")
         weights = read(parts[WEIGHTS])
         if like is not None:
-            return Imported(graph_like(_layers(weights), like), _provenance(name, version))
+            return _with_like(name, weights, like, version)
         config = _json(parts[CONFIG], CONFIG)
         return _with_config(path, config, version, from_numbers(weights, as_model(config), hooks), hooks)
 
@@ -75,7 +78,7 @@ def import_hdf5(
         weights = file.groups.get("model_weights", file)
         version = file.attributes.get("keras_version", weights.attributes.get("keras_version"))
         if like is not None or "model_config" not in file.attributes:
-            return Imported(graph_like(_layers(weights), like), _provenance(name, version))
+            return _with_like(name, weights, like, version)
         config = _json(file.attributes["model_config"], "model_config")
         return _with_config(path, config, version, from_names(_layers(weights), as_model(config)), hooks)
 
@@ -87,7 +90,20 @@ def _with_config(
     wrote = Version.of(version)
     graph, ctx = graph_of(config, wrote, lookup(weights), custom=hooks, stored=stored)
     oracle = FileOracle(path, config, wrote, ctx.seen, ctx.held)
-    return Imported(graph, _provenance(Path(path).name, version, ctx), oracle, oracle.layers, "")
+    found = _provenance(Path(path).name, version, ctx)
+    return Imported(graph, found, oracle, oracle.layers, "", steps=ctx.steps, layouts=ctx.layouts)
+
+
+def _with_like(name: str, weights: Group, like: Sequence[Like] | None, version: Any) -> Imported:
+    layers = _layers(weights)
+    said = Defaulted(None) if like is None else with_defaults(like, version)
+    graph = graph_like(layers, said.like)
+    found = _provenance(name, version)
+    if said.notes:
+        found["notes"] = "; ".join(said.notes)
+        if said.assumed:
+            warnings.warn(found["notes"], UserWarning, stacklevel=CALLER)
+    return Imported(graph, found)
 
 
 def _provenance(name: str, version: Any, ctx: Context | None = None) -> dict[str, str]:

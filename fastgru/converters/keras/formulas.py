@@ -7,19 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...graph import (
-    Activate,
-    Activation,
-    Add,
     Binary,
     Cast,
-    Multiply,
     Op,
     Reduce,
     Reshape,
-    Softmax,
     TimeReduce,
-    TimeSoftmax,
-    Transpose,
     Unary,
     Where,
 )
@@ -60,26 +53,6 @@ def _emit(formula: Any, ctx: Context, stem: str, done: dict[int, Value]) -> Valu
 # The vocabulary ----------------------------------------------------------------------------------
 
 
-def act(name: str, x: Any, alpha: float | None = None, beta: float | None = None) -> Formula:
-    """An activation of the graph's table."""
-    return Formula(Activate(Activation(name, alpha, beta)), (x,))
-
-
-def affine(x: Any, scale: float, offset: float = 0.0) -> Formula:
-    """scale * x + offset."""
-    return act("affine", x, scale, offset)
-
-
-def add(*terms: Any) -> Formula:
-    """The sum."""
-    return Formula(Add(), terms)
-
-
-def mul(*factors: Any) -> Formula:
-    """The product."""
-    return Formula(Multiply(), factors)
-
-
 def binary(function: str, a: Any, b: Any) -> Formula:
     """A function of `fastgru.graph.BINARY`."""
     return Formula(Binary(function), (a, b))
@@ -105,16 +78,6 @@ def reshape(x: Any, shape: tuple[int, ...]) -> Formula:
     return Formula(Reshape(shape), (x,))
 
 
-def transpose(x: Any, perm: tuple[int, ...]) -> Formula:
-    """The frame's axes in another order."""
-    return Formula(Transpose(perm), (x,))
-
-
-def softmax(x: Value, axis: int) -> Formula:
-    """Over an axis of the frame, or over time (-1)."""
-    return Formula(TimeSoftmax() if axis < 0 else Softmax(axis), (x,))
-
-
 def reduce(function: str, x: Any, axes: tuple[int, ...], *, keepdims: bool) -> Formula:
     """Sum, mean, max or min over axes of the frame and, where `axes` starts with -1, over time."""
     within = tuple(axis for axis in axes if axis >= 0)
@@ -124,15 +87,3 @@ def reduce(function: str, x: Any, axes: tuple[int, ...], *, keepdims: bool) -> F
     if not isinstance(found, Formula):
         raise ValueError("axes must have at least one axis, got none")
     return found
-
-
-def back(x: Any, axis: int, rank: int) -> Formula:
-    """Move the last axis of a frame to `axis`."""
-    order = [*range(rank - 1)]
-    order.insert(axis, rank - 1)
-    return transpose(x, tuple(order))
-
-
-def to_last(x: Any, axis: int, rank: int) -> Formula:
-    """Move an axis of a frame to the end."""
-    return transpose(x, (*(i for i in range(rank) if i != axis), axis))

@@ -16,8 +16,9 @@ def hold_states(work: Program) -> tuple[Program, Held]:
 
     A layer holds what it starts from if that is an input which nothing else reads, and its last states are outputs.
     """
-    uses = Counter(source for step in work.steps for source in _sources([step.operands, step.options]))
-    steps, names, dropped = list(work.steps), set(), set()
+    uses = Counter(source for step in work.steps for source in sources([step.operands, step.options]))
+    steps = list(work.steps)
+    pairs: dict[str, Source] = {}
     notes = []
     for number, step in enumerate(work.steps):
         states = _states(step)
@@ -27,14 +28,14 @@ def hold_states(work: Program) -> tuple[Program, Held]:
             options = {key: value for key, value in step.options.items() if key != "initial_state"}
             steps[number] = step._replace(operands=step.operands[:1], options=options)
             own = [work.steps[s.step].layer.name for s in states]
-            names |= {*own}
-            dropped |= {*ends}
+            pairs.update(zip(own, ends, strict=True))
             notes.append(f"states {', '.join(own)} are held by layer {step.layer.name}, and given and returned no more")
-    kept = tuple(i for i, source in enumerate(work.outputs) if source not in dropped)
-    if not names or not kept:
+    kept = tuple(i for i, source in enumerate(work.outputs) if source not in pairs.values())
+    if not pairs or not kept:
         return work, Held()
-    inputs = [i for i in work.inputs if work.steps[i].layer.name not in names]
-    return Program(inputs, steps, [work.outputs[i] for i in kept]), Held(frozenset(names), kept, tuple(notes))
+    inputs = [i for i in work.inputs if work.steps[i].layer.name not in pairs]
+    following = {name: str(work.outputs.index(end)) for name, end in pairs.items()}
+    return Program(inputs, steps, [work.outputs[i] for i in kept]), Held(following, kept, tuple(notes))
 
 
 def _states(step: Step) -> list[Source]:
@@ -47,11 +48,12 @@ def _states(step: Step) -> list[Source]:
     return states if all(isinstance(s, Source) for s in states) else []
 
 
-def _sources(tree: Any) -> Iterator[Source]:
+def sources(tree: Any) -> Iterator[Source]:
+    """All sources in nested lists and dicts."""
     if isinstance(tree, Source):
         yield tree
     elif isinstance(tree, list | tuple):
         for item in tree:
-            yield from _sources(item)
+            yield from sources(item)
     elif isinstance(tree, dict):
-        yield from _sources(list(tree.values()))
+        yield from sources(list(tree.values()))

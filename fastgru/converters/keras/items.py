@@ -1,17 +1,15 @@
-"""Parts of tensors, ``x[...]``, as functional models of Keras 3 hold them: the last step, or anything of the frame."""
+"""Parts of tensors, ``x[...]``, as functional models of Keras 3 hold them."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ...errors import ConvertError
-from ...graph import RNN, Activation, Reshape, Slice
+from ...graph import Reshape, Slice, TimeStep
+from ..program.time import steps_between
+from .draft import Draft
 from .formulas import Formula, emit
 from .values import AcrossTime, Context, Layer, Value, shortened
-
-WIDEST = 4096  # features of which the last step is taken
 
 
 class Part(NamedTuple):
@@ -40,7 +38,7 @@ def _part(layer: Layer, key: Any) -> Part | None:
 
 
 def item(layer: Layer, operands: list[Any], ctx: Context) -> Value:
-    """x[...]: the batch whole, time whole or its last step, anything of the frame."""
+    """x[...]: the batch whole, anything of time and of the frame."""
     x, *key = operands
     if not isinstance(x, Value):
         raise ConvertError(f"{layer} must be of the output of a layer, got {shortened(x)}")
@@ -55,10 +53,11 @@ def item(layer: Layer, operands: list[Any], ctx: Context) -> Value:
         raise ConvertError(f"index of {layer} must take the whole batch, got {whole[0]}")
     rest = whole[1:]
     if x.timed:
-        if rest[0].new or (rest[0] != Part() and rest[0] != Part(-1, element=True)):
-            raise AcrossTime(f"index of {layer} must take all steps or the last one, got {rest[0]}")
-        x = x if rest[0] == Part() else _last(layer, x, ctx)
-        rest = rest[1:]
+        head, *rest = rest
+        if head.new:
+            raise AcrossTime(f"index of {layer} must not add an axis in front of time")
+        x = x if head == Part() else _of_time(layer, x, head, ctx)
+        rest = rest if x.timed or head.element else [Part(), *rest]
     chosen = dict(enumerate(p for p in rest if not p.new))
     taken = emit(Formula(cut(x.frame, chosen), (x,)), ctx, f"{layer.name}.cut") if x.frame else x
     sizes = iter(taken.frame)
@@ -84,15 +83,20 @@ def cut(frame: tuple[int, ...], chosen: dict[int, Part]) -> Slice:
     return Slice(starts, stops, steps)
 
 
-def _last(layer: Layer, x: Value, ctx: Context) -> Value:
-    """The last step: what a recurrence that forgets everything ends with."""
-    if len(x.frame) != 1 or x.frame[0] > WIDEST:
-        raise AcrossTime(f"last step of {layer} must be of at most {WIDEST} features, got {x.spec}")
-    size = x.frame[0]
-    op = RNN(
-        np.eye(size, dtype=np.float32),
-        np.zeros((size, size), np.float32),
-        activation=Activation("linear"),
-        return_sequences=False,
-    )
-    return ctx.add(op, x, name=f"{layer.name}.last")
+def _of_time(layer: Layer, x: Value, part: Part, ctx: Context) -> Value:
+    """A step without time, or a slice: of steps, or of a fixed number of them as the first axis of the frame."""
+    name, n = f"{layer.name}.{'step' if part.element else 'steps'}", x.steps
+    if part.element:
+        index = part.start or 0
+        if n is not None and not -n <= index < n:
+            raise ConvertError(f"index of {layer} must be of the {n} steps, got {index}")
+        return ctx.add(TimeStep(index), x, name=name)
+    step = part.step or 1
+    start, stop = ((0 if step > 0 else -1) if part.start is None else part.start), part.stop
+    if n is not None and step > 0:
+        start, end, _ = slice(part.start, part.stop, step).indices(n)
+        if start >= end:
+            raise ConvertError(f"index of {layer} must keep one of the {n} steps, got {part.start}:{part.stop}")
+        stop = end - n or None
+    b = Draft(name, ctx)
+    return b.finish(steps_between(b, b.read(x), 1, start, stop, step))

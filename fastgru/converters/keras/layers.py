@@ -16,6 +16,7 @@ from . import (
     recurrent,
     reshaping,
 )
+from . import custom as keras_custom
 from .rows import LORA, Row, one, shaped, take
 from .values import Array, Context, Layer, Value, as_layer
 
@@ -46,22 +47,13 @@ def no_op(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) 
 
 
 def time_distributed(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
-    """TimeDistributed around one layer, which sees the frame alone."""
+    """TimeDistributed around one layer, which sees one step alone."""
     x = one(layer, inputs)
-    inner = inner_layer(layer)
-    if x.timed:
-        values = LAYERS[inner.class_name].convert(inner._replace(name=layer.name), arrays, [x.seen(True)], ctx)
-        return [v.seen(False).masked(x.mask) for v in values]
-    row = LAYERS[inner.class_name]
-    if not row.rowwise or len(x.frame) < 2:
-        raise ConvertError(f"{layer} must be along the model's time for {inner.class_name}, got {x.spec}")
-    axis = inner.config.get("axis", -1)
-    # The inner layer counts its axes without the time axis.
-    if "axis" in row.handled.split() and axis not in (-1, [-1]):
-        if not isinstance(axis, int) or axis < 1:
-            raise ConvertError(f"axis of {inner} in {layer} must be a single one, got {axis!r}")
-        inner = inner._replace(config={**inner.config, "axis": axis + 1})
-    return row.convert(inner._replace(name=layer.name), arrays, inputs, ctx)
+    inner = inner_layer(layer)._replace(name=layer.name)
+    own = keras_custom.hook(ctx, *keras_custom.names_of(inner_layer(layer))) is not None
+    convert = keras_custom.convert if own else LAYERS[inner.class_name].convert
+    values = [v.make() if isinstance(v, recurrent.Later) else v for v in convert(inner, arrays, [x.inside()], ctx)]
+    return [v.outside(x, ctx) for v in values]
 
 
 def inner_layer(layer: Layer) -> Layer:
@@ -69,22 +61,25 @@ def inner_layer(layer: Layer) -> Layer:
     return as_layer(layer.get("layer"), where=f"layer of {layer}")
 
 
+def unwrapped(layer: Layer) -> Layer:
+    """The layer that is called at every step, or the layer itself where it is no TimeDistributed."""
+    while layer.class_name == "TimeDistributed":
+        layer = inner_layer(layer)
+    return layer
+
+
 def _time_distributed_problems(layer: Layer) -> list[str]:
-    inner = inner_layer(layer)
-    if inner.class_name == "TimeDistributed":
-        return [f"layer of {layer} must be no TimeDistributed, got one"]
-    return layer_problems(inner)
+    return layer_problems(inner_layer(layer))
 
 
-NO_OP = Row(no_op, "rate", "noise_shape data_format stddev l1 l2", rowwise=True)
+NO_OP = Row(no_op, "rate", "noise_shape data_format stddev l1 l2")
 ACTIVATE = activations.activate
 LAYERS: dict[str, Row] = {
     **recurrent.ROWS,
     "TimeDistributed": Row(time_distributed, "layer", inner=_time_distributed_problems),
-    "Dense": Row(dense, "units activation use_bias", "input_dim", LORA, rowwise=True),
+    "Dense": Row(dense, "units activation use_bias", "input_dim", LORA),
     "Embedding": Row(
         masking.embedding, "input_dim output_dim mask_zero", "input_length", {**LORA, "sparse": (False,)},
-        rowwise=True,
     ),
     "Masking": Row(masking.masking, "mask_value"),
     **norms.ROWS,
@@ -94,12 +89,12 @@ LAYERS: dict[str, Row] = {
     **merging.ROWS,
     **attention.ROWS,
     **einsum.ROWS,
-    "Activation": Row(ACTIVATE, "activation", rowwise=True),
-    "ReLU": Row(ACTIVATE, "max_value negative_slope threshold", rowwise=True),
-    "LeakyReLU": Row(ACTIVATE, "alpha negative_slope", rowwise=True),
-    "ELU": Row(ACTIVATE, "alpha", rowwise=True),
-    "ThresholdedReLU": Row(ACTIVATE, "theta", rowwise=True),
-    "Softmax": Row(ACTIVATE, "axis", rowwise=True),
+    "Activation": Row(ACTIVATE, "activation"),
+    "ReLU": Row(ACTIVATE, "max_value negative_slope threshold"),
+    "LeakyReLU": Row(ACTIVATE, "alpha negative_slope"),
+    "ELU": Row(ACTIVATE, "alpha"),
+    "ThresholdedReLU": Row(ACTIVATE, "theta"),
+    "Softmax": Row(ACTIVATE, "axis"),
     "PReLU": Row(activations.prelu, "shared_axes"),
     **dict.fromkeys(
         (

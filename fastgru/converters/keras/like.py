@@ -27,7 +27,7 @@ from ...graph import (
     TimeConv,
     dialects,
 )
-from .assembly import Part, assemble
+from ..assembly import Part, assemble
 from .stored import Stored
 from .values import Array
 

@@ -47,7 +47,7 @@ def import_model(model: Any, like: Sequence[Like] | None = None, custom: Mapping
         raise ConvertError(listed(problems))
     weights = _weights(keras, model, ())
     stored = sum(array.nbytes for arrays in weights.values() for array in arrays)
-    config = json.loads(json.dumps(keras.saving.serialize_keras_object(model)))  # as config.json would hold it
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(_said(model))))  # as config.json would hold it
     graph, ctx = graph_of(config, Version.of(keras.version()), lookup(weights), custom=hooks, stored=stored)
     provenance = {"framework": f"Keras {keras.version()}", "source": kind, "backend": keras.config.backend()}
     if ctx.stateful:
@@ -55,7 +55,12 @@ def import_model(model: Any, like: Sequence[Like] | None = None, custom: Mapping
     if ctx.held.notes:
         provenance["notes"] = "; ".join(ctx.held.notes)
     oracle = Oracle(keras, model, ctx.held)
-    return Imported(graph, provenance, oracle, Layers(oracle, ctx.seen), "")
+    return Imported(graph, provenance, oracle, Layers(oracle, ctx.seen), "", steps=ctx.steps, layouts=ctx.layouts)
+
+
+def _said(model: Any) -> Any:
+    """The model whose config says each call: that of a Sequential names a layer once that is in it twice."""
+    return model if len({id(layer) for layer in model.layers}) == len(model.layers) else model._functional
 
 
 def _kind(model: Any) -> str:
@@ -67,11 +72,12 @@ def _weights(keras: Any, model: Any, path: tuple[str, ...]) -> Weights:
     found: Weights = {}
     for layer in model.layers:
         own = (*path, layer.name)
-        inner = getattr(layer, "layer", None)
-        if _kind(layer) in CLASSES:
-            found |= _weights(keras, layer, own)
-        elif inner is not None and _kind(inner) in CLASSES and type(layer).__name__ == "TimeDistributed":
-            found |= _weights(keras, inner, (*own, inner.name))
+        inner, place = layer, own
+        while type(inner).__name__ == "TimeDistributed":
+            inner = inner.layer
+            place = (*place, inner.name)
+        if _kind(inner) in CLASSES:
+            found |= _weights(keras, inner, place)
         else:
             found[own] = [np.asarray(keras.ops.convert_to_numpy(w)) for w in layer.weights]
     return found

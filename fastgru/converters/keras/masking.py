@@ -21,12 +21,22 @@ def step_mask(layer: Layer, x: Value) -> Value | None:
     mask = known_mask(layer, x)
     if mask is not None and not mask.timed:
         raise ConvertError(f"mask of {layer} must be of steps of the model's time, got {mask.spec}")
+    if mask is not None and mask.frame:
+        raise ConvertError(
+            f"mask of {layer} must be of whole steps, got {mask.spec} of what is within them: leave out mask_zero or "
+            "Masking in front of the TimeDistributed before it"
+        )
     return mask
+
+
+def keeps_mask(layer: Layer, ctx: Context) -> bool:
+    """True if a layer that starts from a value has the mask of its input: Keras 3 gives it one only by name."""
+    return ctx.version.masks_started or layer.call.get("mask") is not None
 
 
 def mask_of(x: Value, value: float, ctx: Context, *, stem: str) -> Value:
     """The mask "differs from `value`" of `x`: one node, however many layers ask for it."""
-    key = (x.name, value, x.hidden)
+    key = (x.name, value, x.rank)
     if key not in ctx.masks:
         name = f"{stem}.mask"
         features = x.spec.dtype != "int"

@@ -114,11 +114,16 @@ def makes_mask(layer: Layer, operands: list[Any]) -> bool:
 
 def evaluate(layer: Layer, operands: list[Any], ctx: Context) -> Expression:
     """The expression that an operation makes of values, expressions and numbers."""
-    return OPERATIONS[layer.class_name](layer, operands, ctx)
+    truths = [Steps(x) if isinstance(x, Value) and x.spec.dtype == "bool" else x for x in operands]
+    return OPERATIONS[layer.class_name](layer, truths, ctx)
 
 
 def steps(layer: Layer, value: Any) -> Value | None:
     """The mask (a graph value, or None) that an expression given to `layer` as ``mask=`` stands for."""
+    if isinstance(value, Value) and value.spec.dtype == "bool":
+        return value
     if not isinstance(value, Steps):
-        raise ConvertError(f"mask of {layer} must come from Embedding or Masking, got {type(value).__name__}")
+        raise ConvertError(
+            f"mask of {layer} must come from Embedding, Masking or a bool input, got {type(value).__name__}"
+        )
     return value.mask

@@ -2,80 +2,121 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+import numpy as np
+
 from ...errors import ConvertError
-from ...graph import Concat, MatMul, Reshape, Reverse, Transpose
-from .activations import COMPOSED, HARD_SIGMOID_SLOPE, PLAIN, clip
-from .formulas import Formula, act, add, affine, binary, emit, mul, reduce, softmax, unary, where
+from ...graph import Add, Binary, Multiply, Op, Reverse, Where
+from ..program import formulas, gathers, joins, products, reductions
+from ..program.values import Tensor
+from ..program.views import joint, with_ones, without
+from .activations import HARD_SIGMOID_SLOPE
+from .activations import softmax as over_axes
+from .draft import Draft, axes_in
+from .formulas import Formula, emit
 from .items import Part, cut, item
-from .merging import aligned
 from .reshaping import reshape as reshape_layer
-from .rows import axes_of, frame_axis, one
+from .rows import axes_of, one
 from .stored import snake
-from .values import AcrossTime, Context, Layer, Value, Version, shortened
+from .values import Context, Layer, Value, Version, shortened
 
 COMPARISONS = ("Greater", "GreaterEqual", "Less", "LessEqual", "Equal")
 BINARY = {
-    "Divide": "div", "TrueDivide": "div", "Power": "pow", "Arctan2": "atan2", "Maximum": "max", "Minimum": "min",
-    "Mod": "mod",
+    "Divide": "div", "TrueDivide": "div", "Arctan2": "atan2", "Maximum": "max", "Minimum": "min",
     **{name: snake(name) for name in COMPARISONS},
 }  # fmt: skip
-UNARY = {
-    "Negative": "neg", "Absolute": "abs", "Abs": "abs", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Sign": "sign",
-    "Reciprocal": "reciprocal", "Floor": "floor", "Ceil": "ceil", "Sin": "sin", "Cos": "cos", "Erf": "erf",
-    "Arctan": "atan",
+# Class -> function of every element, without arguments.
+FUNCTIONS = {
+    "Negative": "neg", "Absolute": "abs", "Arcsin": "asin", "Arccos": "acos", "Arctan": "atan", "Arcsinh": "asinh",
+    "Arccosh": "acosh", "Arctanh": "atanh",
+    **{
+        name: snake(name)
+        for name in (
+            "Abs", "Sqrt", "Exp", "Log", "Sign", "Reciprocal", "Floor", "Ceil", "Sin", "Cos", "Tan", "Sinh", "Cosh",
+            "Erf", "Square", "Rsqrt", "Log1p", "Log2", "Log10", "Exp2", "Expm1", "Trunc", "Tanh", "Sigmoid", "Relu",
+            "Relu6", "Silu", "Softplus", "Softsign", "Selu", "HardSilu", "HardTanh", "LogSigmoid", "TanhShrink",
+            "SparsePlus", "SparseSigmoid", "Mish",
+        )
+    },
 }  # fmt: skip
-REDUCTIONS = {"Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min"}
+# Class -> function, and its numbers: their keys in the config and their defaults.
+WITH_NUMBERS: dict[str, tuple[str, dict[str, tuple[str, float]]]] = {
+    "Elu": ("elu", {"alpha": ("alpha", 1.0)}), "Celu": ("celu", {"alpha": ("alpha", 1.0)}),
+    "LeakyRelu": ("leaky_relu", {"alpha": ("negative_slope", 0.2)}),
+    "HardShrink": ("hard_shrink", {"lambd": ("threshold", 0.5)}),
+    "SoftShrink": ("soft_shrink", {"lambd": ("threshold", 0.5)}),
+    "Squareplus": ("squareplus", {"spread": ("b", 4.0)}),
+    "Threshold": ("threshold", {"threshold": ("threshold", 0.0), "value": ("default_value", 0.0)}),
+}  # fmt: skip
+REDUCTIONS = {
+    "Mean": "mean", "Sum": "sum", "Max": "max", "Min": "min", "Prod": "prod", "Logsumexp": "log_sum_exp",
+}  # fmt: skip
 
 
-def _operands(layer: Layer, operands: list[Any], ctx: Context) -> list[Any]:
-    """Values of one rank, and numbers as they are."""
+Affine = Callable[[float, bool], tuple[float, float]]  # of a number, and whether it is the first operand
+
+
+def _operands(layer: Layer, operands: list[Any], b: Draft) -> list[Tensor | float]:
+    """Values as tensors, and numbers as they are."""
     wrong = [x for x in operands if not isinstance(x, Value | int | float) or isinstance(x, bool)]
     if wrong or not any(isinstance(x, Value) for x in operands):
         raise ConvertError(f"{layer} must be of outputs of layers and numbers, got {shortened(operands)}")
-    values = iter(aligned(layer, [x for x in operands if isinstance(x, Value)], ctx))
-    return [next(values) if isinstance(x, Value) else float(x) for x in operands]
+    return [_number(b, b.read(x)) if isinstance(x, Value) else float(x) for x in operands]
 
 
-def _pair(layer: Layer, operands: list[Any], ctx: Context) -> tuple[Any, Any]:
-    found = _operands(layer, operands, ctx)
+def _number(b: Draft, x: Tensor) -> Tensor:
+    """Truth values as numbers."""
+    return b.like(x, b.cast(x.value, "float")) if x.spec.dtype == "bool" else x
+
+
+def _pair(layer: Layer, operands: list[Any], b: Draft) -> tuple[Tensor | float, Tensor | float]:
+    found = _operands(layer, operands, b)
     if len(found) != 2:
         raise ConvertError(f"{layer} must have 2 operands, got {len(found)}")
     return found[0], found[1]
 
 
-def _sum(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    a, b = _pair(layer, operands, ctx)
-    if isinstance(a, float) or isinstance(b, float):
-        return affine(b, 1.0, a) if isinstance(a, float) else affine(a, 1.0, b)
-    return add(a, b)
+def _lifted(b: Draft, x: Tensor | float) -> Tensor:
+    return x if isinstance(x, Tensor) else b.lift(np.asarray(x, np.float64))
 
 
-def _product(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    a, b = _pair(layer, operands, ctx)
-    if isinstance(a, float) or isinstance(b, float):
-        return affine(b, a) if isinstance(a, float) else affine(a, b)
-    return mul(a, b)
+def _joined(layer: Layer, operands: list[Any], b: Draft, op: Op) -> Tensor:
+    return joint(b, op, *(_lifted(b, x) for x in _pair(layer, operands, b)))
 
 
-def _difference(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    a, b = _pair(layer, operands, ctx)
-    if isinstance(a, float) or isinstance(b, float):
-        return affine(b, -1.0, a) if isinstance(a, float) else affine(a, 1.0, -b)
-    return binary("sub", a, b)
+def _linear(layer: Layer, operands: list[Any], b: Draft, op: Op, affine: Affine) -> Tensor:
+    """An op of two values; of a value and a number that `affine` knows the scale and the shift for."""
+    x, y = _pair(layer, operands, b)
+    if isinstance(x, Tensor) and isinstance(y, Tensor):
+        return joint(b, op, x, y)
+    value, number = (x, y) if isinstance(x, Tensor) else (y, x)
+    assert isinstance(value, Tensor)
+    assert isinstance(number, float)
+    return b.like(value, b.affine(value.value, *affine(number, number is x)))
 
 
-def _two(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    return binary(BINARY[layer.class_name], *_pair(layer, operands, ctx))
+def _power(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    x, exponent = _pair(layer, operands, b)
+    if isinstance(x, Tensor) and isinstance(exponent, float):
+        return b.like(x, formulas.power(b, x.value, exponent))
+    return joint(b, Binary("pow"), _lifted(b, x), _lifted(b, exponent))
 
 
-def _choice(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    found = _operands(layer, operands, ctx)
-    if len(found) != 3:
-        raise ConvertError(f"{layer} must have 3 operands, got {len(found)}")
-    return where(*found)
+def _floor_divide(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    return formulas.apply(b, _joined(layer, operands, b, Binary("div")), "floor")
+
+
+def _choice(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    condition, *found = _operands(layer, operands, b)
+    if len(found) != 2:
+        raise ConvertError(f"{layer} must have 3 operands, got {1 + len(found)}")
+    truth = _lifted(b, condition)
+    truth = b.like(truth, b.cast(truth.value, "bool"))
+    return joint(b, Where(), truth, *(_lifted(b, x) for x in found))
 
 
 def _single(layer: Layer, operands: list[Any]) -> Value:
@@ -84,129 +125,197 @@ def _single(layer: Layer, operands: list[Any]) -> Value:
     return one(layer, operands)
 
 
-def _function(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    """An activation."""
-    x, name = _single(layer, operands), snake(layer.class_name)
-    if name == "hard_sigmoid":
-        return act(name, x, HARD_SIGMOID_SLOPE[3], 0.5)
-    if name == "gelu" and layer.config.get("approximate", True):
-        raise ConvertError(f"approximate of {layer} must be False, got True")
-    if name in ("leaky_relu", "elu", "celu"):
-        key = "negative_slope" if name == "leaky_relu" else "alpha"
-        if name != "celu" or layer.number(key, default=1.0) == 1.0:
-            return act(PLAIN[name][0], x, layer.number(key, default=PLAIN[name][1]))
-        raise ConvertError(f"alpha of {layer} must be 1, got {layer.config[key]!r}")
-    if name in PLAIN:
-        plain, alpha, beta = PLAIN[name]
-        return act(plain, x, alpha, beta)
-    return COMPOSED[name](x)
+def _logic(layer: Layer, operands: list[Any], b: Draft, function: str) -> Tensor:
+    """A function of truth values; numbers are true unless they are zero."""
+    found = [x for x in _operands(layer, operands, b) if isinstance(x, Tensor)]
+    if len(found) != len(operands) or len(found) != (1 if function == "not" else 2):
+        raise ConvertError(f"{layer} must be of outputs of layers, got {shortened(operands)}")
+    truths = [b.like(x, b.cast(x.value, "bool")) for x in found]
+    if function == "not":
+        return b.like(truths[0], b.unary("not", truths[0].value))
+    return joint(b, Binary(function), *truths)
 
 
-def _softmax(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
+def _cast(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    to, x = str(layer.get("dtype")), b.read(_single(layer, operands))
+    kind = "bool" if to == "bool" else "int" if "int" in to else "float"
+    return b.like(x, b.cast(x.value, kind))
+
+
+def _function(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    """A function of every element."""
+    name, keys = WITH_NUMBERS.get(layer.class_name) or (FUNCTIONS[layer.class_name], {})
+    numbers = {number: layer.number(key, default=default) for number, (key, default) in keys.items()}
+    return formulas.apply(b, b.read(_single(layer, operands)), name, **numbers)
+
+
+def _hard_sigmoid(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    return formulas.apply(b, b.read(_single(layer, operands)), "hard_sigmoid", alpha=HARD_SIGMOID_SLOPE[3], beta=0.5)
+
+
+def _gelu(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    approximate = layer.flag("approximate", default=True)
+    return formulas.gelu(b, b.read(_single(layer, operands)), "tanh" if approximate else "none")
+
+
+def _axes(layer: Layer, x: Value, *, default: Any = None) -> list[int]:
+    """The axes of the config, as those of the tensor."""
+    return axes_in(x, axes_of(layer, x, layer.config.get("axis", default)))
+
+
+def _softmax(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    return over_axes(layer, layer.get("axis", default=-1), b, _single(layer, operands))
+
+
+def _of_axis(
+    layer: Layer, operands: list[Any], b: Draft, function: Callable[[Draft, Tensor, int], Tensor], default: Any = None
+) -> Tensor:
+    """A function along one axis."""
     x = _single(layer, operands)
-    return softmax(x, axes_of(layer, x, layer.get("axis", default=-1))[0])
+    axes = _axes(layer, x, default=default)
+    if len(axes) != 1:
+        raise ConvertError(f"axis of {layer} must be one axis, got {shortened(layer.config.get('axis'))}")
+    return function(b, b.read(x), axes[0])
 
 
-def _clip(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    return clip(_single(layer, operands), layer.number("x_min"), layer.number("x_max"))
+def _clip(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    bounds = {"low": layer.number("x_min"), "high": layer.number("x_max")}
+    return formulas.apply(b, b.read(_single(layer, operands)), "clip", **bounds)
 
 
-def _fold(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
+def _fold(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
     """Mean, sum, largest or least along axes."""
-    x = _single(layer, operands)
-    axes, keep = axes_of(layer, x, layer.config.get("axis", 0)), layer.flag("keepdims", default=False)
-    y = reduce(REDUCTIONS[layer.class_name], x, axes, keepdims=keep)
-    if not keep or axes[0] >= 0:
-        return y
-    frame = (1, *(1 if i in axes else n for i, n in enumerate(x.frame)))
-    return Formula(Reshape(frame), (y,))
+    x, keep = _single(layer, operands), layer.flag("keepdims", default=False)
+    return reductions.reduced(b, b.read(x), _axes(layer, x, default=0), REDUCTIONS[layer.class_name], keep)
 
 
-def _expand(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    x = _single(layer, operands)
+def _spread(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    """Variance or standard deviation along axes, with no correction."""
+    x, keep = _single(layer, operands), layer.flag("keepdims", default=False)
+    y = reductions.variance(b, b.read(x), _axes(layer, x, default=0), 0, keep)
+    return formulas.apply(b, y, "sqrt") if layer.class_name == "Std" else y
+
+
+def _place(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    keep = layer.flag("keepdims", default=False)
+    return _of_axis(layer, operands, b, lambda b, x, a: reductions.place(b, x, a, layer.class_name.lower(), keep))
+
+
+def _new_axis(layer: Layer, rank: int) -> int:
+    """The place of an axis that is made, among `rank` of them."""
     axis = layer.config.get("axis")
-    if isinstance(axis, bool) or not isinstance(axis, int) or not -x.rank <= axis <= x.rank or axis == 0:
-        raise ConvertError(f"axis of {layer} must be a place after the first axis, got {shortened(axis)}")
-    at = (axis if axis > 0 else axis + x.rank + 1) - 1 - x.timed
-    if at < 0:
-        raise AcrossTime(f"axis of {layer} must not be before time, got {axis}")
-    return Formula(Reshape((*x.frame[:at], 1, *x.frame[at:])), (x,))
+    if isinstance(axis, bool) or not isinstance(axis, int) or not -rank <= axis < rank:
+        raise ConvertError(f"axis of {layer} must be a place among {rank}, got {shortened(axis)}")
+    return axis % rank
 
 
-def _squeeze(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
+def _expand(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
     x = _single(layer, operands)
-    axis = frame_axis(layer, x, layer.get("axis"))
-    if x.frame[axis] != 1:
-        raise ConvertError(f"axis of {layer} must have one element, got {x.spec}")
-    return Formula(Reshape((*x.frame[:axis], *x.frame[axis + 1 :])), (x,))
+    return with_ones(b, b.read(x), [_new_axis(layer, x.rank + 1)])
 
 
-def _reshape(layer: Layer, operands: list[Any], ctx: Context) -> Value:
+def _squeeze(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    x = _single(layer, operands)
+    return without(b, b.read(x), _axes(layer, x))
+
+
+def _reshape(layer: Layer, operands: list[Any], b: Draft) -> Value:
     shape = layer.get("newshape")
     if not isinstance(shape, list) or not shape or shape[0] not in (-1, None):
         raise ConvertError(f"newshape of {layer} must leave the batch open, got {shortened(shape)}")
     found: Value = reshape_layer(
-        layer._replace(config={"target_shape": shape[1:]}), [], [_single(layer, operands)], ctx
+        layer._replace(config={"target_shape": shape[1:]}), [], [_single(layer, operands)], b.ctx
     )[0]
     return found
 
 
-def _transpose(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
+def _transpose(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
     x, axes = _single(layer, operands), layer.get("axes")
-    fixed = [*range(1 + x.timed)]
-    if not isinstance(axes, list) or sorted(map(str, axes)) != sorted(map(str, range(x.rank))) or axes[0] != 0:
-        raise ConvertError(f"axes of {layer} must be an order that keeps the batch first, got {shortened(axes)}")
-    if axes[: len(fixed)] != fixed:
-        raise AcrossTime(f"axes of {layer} must keep time where it is, got {axes}")
-    return Formula(Transpose(tuple(a - len(fixed) for a in axes[len(fixed) :])), (x,))
+    if not isinstance(axes, list) or sorted(map(str, axes)) != sorted(map(str, range(x.rank))):
+        raise ConvertError(f"axes of {layer} must be an order of {x.rank} axes, got {shortened(axes)}")
+    return b.read(x).permuted(axes)
 
 
-def _stack(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
+def _swapped(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    x = b.read(_single(layer, operands))
+    order, pair = list(range(x.rank)), [layer.integer(key, least=-x.rank) for key in ("axis1", "axis2")]
+    if max(pair) >= x.rank:
+        raise ConvertError(f"axes of {layer} must be within {x.rank}, got {pair}")
+    order[pair[0]], order[pair[1]] = order[pair[1]], order[pair[0]]
+    return x.permuted(order)
+
+
+def _values(layer: Layer, operands: list[Any], b: Draft) -> list[Tensor]:
+    """Operands that are all outputs of layers."""
+    if not operands or not all(isinstance(x, Value) for x in operands):
+        raise ConvertError(f"operands of {layer} must be outputs of layers, got {shortened(operands)}")
+    return [b.read(x) for x in operands]
+
+
+def _stack(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
     """One element of a new axis for each operand."""
-    parts = [_expand(layer, [x], ctx) for x in operands]
-    sizes = {part.op.shape for part in parts if isinstance(part.op, Reshape)}
-    if len(sizes) != 1 or len({x.timed for x in operands}) != 1:
-        raise ConvertError(f"operands of {layer} must have one shape, got {shortened([x.spec for x in operands])}")
-    x = operands[0]
-    axis = int(layer.config["axis"])
-    at = (axis if axis > 0 else axis + x.rank + 1) - 1 - x.timed
-    return Formula(Concat(at), tuple(parts))
+    values = _values(layer, operands, b)
+    return joins.stacked(b, values, _new_axis(layer, values[0].rank + 1))
 
 
-def _matmul(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
-    if len(operands) != 2 or not all(isinstance(x, Value) for x in operands):
-        raise ConvertError(f"{layer} must have 2 operands, got {shortened(operands)}")
-    a, b = operands
-    if a.rank != b.rank or a.rank < 3:
-        raise ConvertError(f"operands of {layer} must have one number of axes, got {a.spec} and {b.spec}")
-    if b.timed or (a.timed and a.rank > 3):
-        raise AcrossTime(
-            f"operands of {layer} must have time in the rows of the first alone, got {a.spec} and {b.spec}"
-        )
-    return Formula(MatMul(), (a, b))
+def _split(layer: Layer, operands: list[Any], b: Draft) -> list[Tensor]:
+    """Equal parts of an axis, or those between some places of it."""
+    value, given = _single(layer, operands), layer.get("indices_or_sections")
+    x, axes = b.read(value), _axes(layer, value)
+    whole, places = x.spec.shape[x.frame_axis(axes[0])], given if isinstance(given, list) else None
+    if places is None and not (isinstance(given, int) and given > 0 and whole % given == 0):
+        raise ConvertError(f"sections of {layer} must divide {whole}, got {shortened(given)}")
+    bounds = [0, *places, whole] if places is not None else [*range(0, whole + 1, whole // given)]
+    return joins.split(b, x, [end - start for start, end in itertools.pairwise(bounds)], axes[0])
 
 
-def _flip(layer: Layer, operands: list[Any], ctx: Context) -> Formula:
+def _matmul(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    values = _values(layer, operands, b)
+    if len(values) != 2:
+        raise ConvertError(f"{layer} must have 2 operands, got {len(values)}")
+    return products.matmul(b, *values)
+
+
+def _einsum(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    return products.einsum(b, str(layer.get("subscripts")), _values(layer, operands, b))
+
+
+def _triangle(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    offset = layer.integer("k", default=0, least=-(2**31))
+    return gathers.triangle(b, b.read(_single(layer, operands)), offset, upper=layer.class_name == "Triu")
+
+
+def _take_along(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    """The elements of an axis that indices, the second operand, name for each of the others."""
+    values = _values(layer, operands, b)
+    axis = axes_in(operands[0], axes_of(layer, operands[0], layer.get("axis")))[0]
+    ids = values[1]
+    return gathers.gather_elements(b, values[0], b.like(ids, b.cast(ids.value, "int")), axis)
+
+
+def _flip(layer: Layer, operands: list[Any], b: Draft) -> Formula:
     x = _single(layer, operands)
     (axis,) = axes_of(layer, x, layer.get("axis"))
     return Formula(Reverse(), (x,)) if axis < 0 else Formula(cut(x.frame, {axis: Part(step=-1)}), (x,))
 
 
-Operation = Callable[[Layer, list[Any], Context], Any]
-ACTIVATIONS = (
-    "Tanh", "Sigmoid", "Relu", "Relu6", "Silu", "Gelu", "Softplus", "Softsign", "Elu", "Celu", "Selu", "LeakyRelu",
-    "HardSigmoid", "HardSilu", "HardTanh", "HardShrink", "SoftShrink", "LogSigmoid", "TanhShrink", "Squareplus",
-    "SparsePlus",
-)  # fmt: skip
+Operation = Callable[[Layer, list[Any], Draft], Any]
 OPERATIONS: dict[str, Operation] = {
-    "Add": _sum, "Multiply": _product, "Subtract": _difference, "Where": _choice, "Softmax": _softmax, "Clip": _clip,
-    **dict.fromkeys(BINARY, _two),
-    **{name: lambda layer, xs, ctx, f=f: unary(f, _single(layer, xs)) for name, f in UNARY.items()},  # type: ignore[misc]
-    "Square": lambda layer, xs, ctx: mul(_single(layer, xs), _single(layer, xs)),
-    "Rsqrt": lambda layer, xs, ctx: unary("reciprocal", unary("sqrt", _single(layer, xs))),
-    **dict.fromkeys(REDUCTIONS, _fold), **dict.fromkeys(ACTIVATIONS, _function),
+    "Add": partial(_linear, op=Add(), affine=lambda n, first: (1.0, n)),
+    "Multiply": partial(_linear, op=Multiply(), affine=lambda n, first: (n, 0.0)),
+    "Subtract": partial(_linear, op=Binary("sub"), affine=lambda n, first: (-1.0, n) if first else (1.0, -n)),
+    **{name: partial(_joined, op=Binary(function)) for name, function in BINARY.items()},
+    "Power": _power, "Mod": partial(_joined, op=Binary("mod")), "FloorDivide": _floor_divide, "Where": _choice,
+    **dict.fromkeys((*FUNCTIONS, *WITH_NUMBERS), _function), "HardSigmoid": _hard_sigmoid, "Gelu": _gelu,
+    **{f"Logical{name.title()}": partial(_logic, function=name) for name in ("and", "or", "xor", "not")},
+    "Cast": _cast, "Clip": _clip, "Softmax": _softmax,
+    "LogSoftmax": partial(_of_axis, function=partial(formulas.softmax, log=True), default=-1),
+    "Glu": partial(_of_axis, function=formulas.glu, default=-1),
+    "Cumsum": partial(_of_axis, function=reductions.cumulative),
+    **dict.fromkeys(REDUCTIONS, _fold), "Var": _spread, "Std": _spread, "Argmax": _place, "Argmin": _place,
     "ExpandDims": _expand, "Squeeze": _squeeze, "Reshape": _reshape, "Transpose": _transpose, "Stack": _stack,
-    "Matmul": _matmul, "Flip": _flip, "GetItem": item,
+    "Matmul": _matmul, "Einsum": _einsum, "Split": _split, "Swapaxes": _swapped, "Tril": _triangle, "Triu": _triangle,
+    "TakeAlongAxis": _take_along, "Flip": _flip, "GetItem": lambda layer, operands, b: item(layer, operands, b.ctx),
 }  # fmt: skip
 
 
@@ -215,6 +324,9 @@ def is_operation(layer: Layer, version: Version) -> bool:
     return version.major >= 3 and layer.class_name in OPERATIONS and "trainable" not in layer.config
 
 
-def convert(layer: Layer, operands: list[Any], ctx: Context) -> Value:
+def convert(layer: Layer, operands: list[Any], ctx: Context) -> list[Value]:
     """What an operation makes of values and numbers; it carries no mask, as in Keras."""
-    return emit(OPERATIONS[layer.class_name](layer, operands, ctx), ctx, layer.name)
+    b = Draft(layer.name, ctx)
+    made = OPERATIONS[layer.class_name](layer, operands, b)
+    found = made if isinstance(made, list) else [made]
+    return [b.finish(y) if isinstance(y, Tensor) else emit(y, ctx, layer.name) for y in found]

@@ -19,6 +19,8 @@ class Oracle:
     `call`, which does not check it.
     """
 
+    apart = True  # inputs may have numbers of steps of their own
+
     def __init__(self, keras: Any, model: Any, held: Held) -> None:
         self.keras, self.model, self.held = keras, model, held
 

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ...errors import ConvertError
-from ...graph import Expand, OverlapAdd, Pad, Pool, Reshape, Slice, TimeConv, TimePad, TimePool
-from .convolutions import along_time, channels_last, from_channels, rank_of, same, spatial, to_channels
+from ...graph import Reshape
+from ..program import windows
+from ..program.padding import pad, repeat
+from ..program.resizing import Resizing, resized
+from ..program.windows import Window
+from .convolutions import axes_of_space, channels_last, padded, rank_of
+from .draft import Draft
 from .formulas import binary, cast, emit, reduce, where
 from .masking import column, known_mask
 from .rows import Row, one, take
-from .values import AcrossTime, Array, Context, Layer, Value, shortened
+from .values import Array, Context, Layer, Value, shortened
 
 
 def pool(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """MaxPooling1D, AveragePooling1D and their kin of more axes."""
-    x, rank = one(layer, inputs), rank_of(layer)
+    x, rank, b = one(layer, inputs), rank_of(layer), Draft(layer.name, ctx)
     take(layer, arrays)
-    timed = along_time(layer, x)
-    mode = "max" if layer.class_name.startswith("Max") else "average"
     size = layer.integers("pool_size", rank)
     strides = size if layer.config.get("strides") is None else layer.integers("strides", rank)
-    pads = [(0, 0)] * rank
-    if layer.one_of("padding", ("valid", "same"), default="valid") == "same":
-        pads = [same(layer, *each) for each in zip(spatial(layer, x), size, strides, strict=True)]
-    if timed:
-        return [ctx.add(TimePool(mode, size[0], strides[0], *pads[0]), x, name=layer.name)]
-    before, after = zip(*pads, strict=True)
-    op = Pool(mode, size, strides, (1,) * rank, before, after)
-    if not channels_last(layer):
-        return [ctx.add(op, x, name=layer.name)]
-    y = ctx.add(op, to_channels(layer, x, ctx), name=f"{layer.name}.pool")
-    return [from_channels(layer, y, ctx, layer.name)]
+    found = padded(layer, x, [Window(*each) for each in zip(size, strides, strict=True)])
+    mode = "max" if layer.class_name.startswith("Max") else "average"
+    return [b.finish(windows.pool(b, b.read(x), mode, found, axes_of_space(layer, x), count_padding=False))]
 
 
 def global_pool(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
@@ -77,61 +70,37 @@ def _small(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 2**31
 
 
-def _every_axis(layer: Layer, x: Value, sides: list[tuple[int, int]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The same for every axis of the frame, with nothing along channels."""
-    all_sides = [*sides, (0, 0)] if channels_last(layer) else [(0, 0), *sides]
-    before, after = zip(*all_sides, strict=True)
-    return before, after
+def _by_axis(layer: Layer, x: Value, key: str, sign: int) -> dict[int, tuple[int, int]]:
+    """The same for each spatial axis as Keras counts them."""
+    sides = [(sign * before, sign * after) for before, after in _sides(layer, key)]
+    return dict(zip(axes_of_space(layer, x), sides, strict=True))
 
 
 def zero_padding(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """ZeroPadding1D, 2D, 3D."""
-    x = one(layer, inputs)
+    x, b = one(layer, inputs), Draft(layer.name, ctx)
     take(layer, arrays)
-    sides = _sides(layer, "padding")
-    if along_time(layer, x):
-        return [ctx.add(TimePad(*sides[0]), x, name=layer.name)]
-    before, after = _every_axis(layer, x, sides)
-    return [ctx.add(Pad(before, after), x, name=layer.name)]
+    return [b.finish(pad(b, b.read(x), _by_axis(layer, x, "padding", 1)))]
 
 
 def cropping(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
-    """Cropping1D, 2D, 3D; along time a window that keeps the one step that stays."""
-    x = one(layer, inputs)
+    """Cropping1D, 2D, 3D."""
+    x, b = one(layer, inputs), Draft(layer.name, ctx)
     take(layer, arrays)
-    sides = _sides(layer, "cropping")
-    if along_time(layer, x):
-        (first, last), channels = sides[0], x.frame[0]
-        if channels * (first + last + 1) > 1 << 24:
-            raise AcrossTime(f"cropping of {layer} must be small while it is along time, got {first} and {last} steps")
-        weight = np.zeros((channels, 1, first + last + 1), dtype=np.float32)
-        weight[:, 0, first] = 1
-        return [ctx.add(TimeConv(weight, groups=channels), x, name=layer.name)]
-    before, after = _every_axis(layer, x, sides)
-    stops = tuple(n - a for n, a in zip(x.frame, after, strict=True))
-    if any(b >= e for b, e in zip(before, stops, strict=True)):
-        raise ConvertError(f"cropping of {layer} must leave something of {x.spec}, got {shortened(sides)}")
-    return [ctx.add(Slice(before, stops, (1,) * len(stops)), x, name=layer.name)]
+    sides = _by_axis(layer, x, "cropping", -1)
+    if any((n := x.shape[a - 1]) is not None and n + sum(pair) < 1 for a, pair in sides.items()):
+        raise ConvertError(f"cropping of {layer} must leave something of {x.spec}, got {_sides(layer, 'cropping')}")
+    return [b.finish(pad(b, b.read(x), sides))]
 
 
 def upsampling(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
-    """UpSampling1D, 2D, 3D: every step repeated, or every element along the spatial axes of frames."""
-    x, rank = one(layer, inputs), rank_of(layer)
+    """UpSampling1D, 2D, 3D: every element repeated along the spatial axes, or others between them."""
+    x, b = one(layer, inputs), Draft(layer.name, ctx)
     take(layer, arrays)
-    sizes = layer.integers("size", rank)
-    if along_time(layer, x):
-        again = ctx.add(Reshape((1, *x.frame)), x, name=f"{layer.name}.apart")
-        copies = ctx.add(Expand((sizes[0], *x.frame)), again, name=f"{layer.name}.copies")
-        return [ctx.add(OverlapAdd(sizes[0], sizes[0], tail=0), copies, name=layer.name)]
-    first = 0 if channels_last(layer) else 1
-    factors = [1] * len(x.frame)
-    factors[first : first + rank] = sizes
-    split = tuple(m for n in x.frame for m in (n, 1))
-    repeated = tuple(m for n, f in zip(x.frame, factors, strict=True) for m in (n, f))
-    apart = ctx.add(Reshape(split), x, name=f"{layer.name}.apart")
-    copies = ctx.add(Expand(repeated), apart, name=f"{layer.name}.copies")
-    shape = tuple(n * f for n, f in zip(x.frame, factors, strict=True))
-    return [ctx.add(Reshape(shape), copies, name=layer.name)]
+    y, linear = b.read(x), layer.one_of("interpolation", ("nearest", "bilinear"), default="nearest") == "bilinear"
+    for axis, count in zip(axes_of_space(layer, x), layer.integers("size", rank_of(layer)), strict=True):
+        y = resized(b, y, axis, None, count, Resizing("linear")) if linear else repeat(b, y, axis, count)
+    return [b.finish(y)]
 
 
 POOLS = Row(pool, "pool_size strides padding data_format", "")
@@ -142,5 +111,5 @@ ROWS = {
     **{f"Global{mode}Pooling{d}": GLOBAL for mode in ("Max", "Average") for d in DIMENSIONS},
     **{f"ZeroPadding{d}": Row(zero_padding, "padding data_format") for d in DIMENSIONS},
     **{f"Cropping{d}": Row(cropping, "cropping data_format") for d in DIMENSIONS},
-    **{f"UpSampling{d}": Row(upsampling, "size data_format", "", {"interpolation": ("nearest",)}) for d in DIMENSIONS},
+    **{f"UpSampling{d}": Row(upsampling, "size data_format interpolation") for d in DIMENSIONS},
 }

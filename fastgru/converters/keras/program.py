@@ -98,14 +98,18 @@ class _Unrolling:
         layer = call.layer
         if is_model(layer):
             return self.inner(layer, self._inputs(call, operands), trail)
-        inside = _wrapped_model(layer)
+        inside, depth = wrapped_model(layer)
         if inside is None:
             return self.append(layer, operands, options, trail)
-        (hidden,) = self._inputs(call, operands, one=True)
-        start = self.append(layer._replace(class_name=HIDE), (hidden,), {})
-        ends = self.inner(inside, [Source(start, 0)], (*trail, (inside.path[-1], 0)))
+        outer = self._inputs(call, operands, one=True)
+        for _ in range(depth):
+            outer.append(Source(self.append(layer._replace(class_name=HIDE), (outer[-1],), {}), 0))
+        ends = self.inner(inside, outer[-1:], (*trail, (inside.path[-1], 0)))
         whole = trail if len(ends) == 1 else ()
-        return [Source(self.append(layer._replace(class_name=SHOW), (end, hidden), {}, whole), 0) for end in ends]
+        for hidden in reversed(outer[:-1]):
+            shown = layer._replace(class_name=SHOW)
+            ends = [Source(self.append(shown, (end, hidden), {}, whole), 0) for end in ends]
+        return ends
 
     def inner(self, model: Layer, given: list[Source], trail: Trail) -> list[Source]:
         """One use of a model inside."""
@@ -127,15 +131,15 @@ class _Unrolling:
         return list(operands)
 
 
-def _wrapped_model(layer: Layer) -> Layer | None:
-    """The model inside of a TimeDistributed."""
-    if layer.class_name != "TimeDistributed":
-        return None
-    inner = inner_layer(layer)
-    if not is_model(inner):
-        return None
-    path = (*layer.path, inner.name)
-    return inner._replace(path=path, name="/".join(path))
+def wrapped_model(layer: Layer) -> tuple[Layer | None, int]:
+    """The model that a layer is or holds in so many TimeDistributed; None if it is another layer."""
+    path, depth = layer.path, 0
+    while layer.class_name == "TimeDistributed":
+        layer, depth = inner_layer(layer), depth + 1
+        path = (*path, layer.name)
+    if not is_model(layer):
+        return None, depth
+    return (layer._replace(path=path, name="/".join(path)) if depth else layer), depth
 
 
 def _ordered(wires: Wiring, done: dict[tuple[str, int], Any]) -> Iterator[Call]:

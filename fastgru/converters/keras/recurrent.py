@@ -14,8 +14,10 @@ from typing import NamedTuple
 from ..._hints import either
 from ...errors import ConvertError
 from ...graph import MERGE_OPS, Recurrent, Reshape, Reverse, Slice
-from .cells import CELLS, INSIDE_RNN, RECURRENT, cells_of, directions
-from .masking import known_mask, step_mask
+from .cells import CELLS, CONVOLUTIONAL, INSIDE_RNN, RECURRENT, arrays_of, cells_of, directions
+from .conv_lstm import KEYS as CONV_KEYS
+from .conv_lstm import STATES, conv_lstm
+from .masking import keeps_mask, known_mask, step_mask
 from .rows import Row, take
 from .starts import started
 from .values import AcrossTime, Array, Context, Layer, Value, as_layer
@@ -62,17 +64,20 @@ def _run(
     layer: Layer, arrays: list[Array], x: Value, states: list[Value], ctx: Context, *, stem: str, zero: bool
 ) -> Run:
     """Add the chain of recurrent nodes of one layer in one direction."""
-    cells = cells_of(layer)
-    take(layer, arrays, *(name for cell in cells for name in CELLS[cell.class_name].arrays(cell)))
-    expected = sum(CELLS[cell.class_name].states for cell in cells)
+    take(layer, arrays, *arrays_of(layer))
+    convolutional = layer.class_name in CONVOLUTIONAL
+    cells = [] if convolutional else cells_of(layer)
+    expected = STATES if convolutional else sum(CELLS[cell.class_name].states for cell in cells)
     if states and len(states) != expected:
         raise ConvertError(f"initial_state of {layer} must have {expected} values, got {len(states)}")
-    timed = x.timed and len(x.frame) == 1
-    if not timed and (x.timed or len(x.frame) != 2):
+    timed = x.timed and (convolutional or len(x.frame) == 1)
+    if not (timed or convolutional) and (x.timed or len(x.frame) != 2):
         raise ConvertError(f"input of {layer} must have steps and features, got {x.spec}")
-    if timed and states and x.steps is not None:  # else an axis of the frame can be the time of all
+    if timed and states and x.steps is not None and not ctx.insist:  # else an axis of the frame can be the time of all
         raise AcrossTime(f"{layer} must start from a zero state while its time is the model's, got an initial_state")
     sequences = layer.flag("return_sequences")
+    if states and not keeps_mask(layer, ctx):
+        x = x.masked(None)
     mask = step_mask(layer, x) if timed else known_mask(layer, x)
     if mask is not None and not timed:
         raise ConvertError(f"{layer} must have no mask where its steps are within a frame, got one")
@@ -80,6 +85,9 @@ def _run(
     if mask is not None and zero and not sequences:
         raise ConvertError(f"zero_output_for_mask of {layer} with a mask must come with return_sequences, got false")
     _note_stateful(layer, ctx, timed=timed)
+    if convolutional:
+        y, ends = conv_lstm(layer, arrays, x, states, ctx, stem=stem, mask=mask, zero=zero)
+        return Run(y.masked(mask if sequences else None), list(ends))
     finals: list[Value | Later] = []
     at = used = 0
     for i, cell in enumerate(cells):
@@ -114,9 +122,7 @@ def _timed(
 ) -> tuple[Value, list[Value | Later]]:
     """One node along the model's time, whose last state h is its last output; other states are had one by one."""
     if states:
-        if mask is not None:
-            raise AcrossTime(f"layer {name!r} must have no mask where it starts from a value, got one")
-        whole, ends = started(op, x, states, ctx, name)
+        whole, ends = started(op, x, states, ctx, name, mask)
         return (whole if op.return_sequences else ends[0]), list(ends)
     inputs = [x] if mask is None else [x, mask]
     y = ctx.add(op, *inputs, name=name)
@@ -129,9 +135,9 @@ def _timed(
     finals: list[Value] = []
 
     def state(number: int) -> Value:
-        if mask is not None or x.steps is not None:
-            raise AcrossTime(f"states of layer {name!r} must be h alone while its time is the model's, got c")
-        finals[:] = finals or started(op, x, [], ctx, f"{name}.ends")[1]
+        if x.steps is not None and not ctx.insist:
+            raise AcrossTime(f"states of layer {name!r} must be h alone over the model's time, got c")
+        finals[:] = finals or started(op, x, [], ctx, f"{name}.ends", mask)[1]
         return finals[number]
 
     others = [Later(functools.partial(state, i)) for i in range(1, len(op.carried()))]
@@ -189,20 +195,21 @@ def _reversal(y: Value) -> tuple[Reverse | Slice, Value]:
     """The op that turns the order of steps, and its input."""
     if y.timed:
         return Reverse(), y
-    steps, features = y.frame
-    return Slice((steps - 1, 0), (-steps - 1, features), (-1, 1)), y
+    steps, *item = y.frame
+    rest = [0] * len(item)
+    return Slice((steps - 1, *rest), (-steps - 1, *item), (-1, *(1 for _ in rest))), y
 
 
 def bidirectional_problems(layer: Layer) -> list[str]:
     """What is wrong with the configs of the two directions."""
-    return [p for part in directions(layer) for p in ROW.problems(part) + problems(part)]
+    return [p for part in directions(layer) for p in ROWS[part.class_name].problems(part) + problems(part)]
 
 
 def bidirectional(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value | Later]:
     """Two recurrent layers and the op that merges them; merge_mode None has two outputs."""
     x, states = _split(layer, inputs)
     parts = directions(layer)
-    at = sum(len(CELLS[c.class_name].arrays(c)) for c in cells_of(parts[0]))
+    at = len(arrays_of(parts[0]))
     half = len(states) // 2
     runs = []
     for stem, part, own, initial in (
@@ -224,10 +231,13 @@ ROW = Row(
     recurrent, f"{CELL_KEYS} {LAYER_KEYS} cell", f"{CELL_HARMLESS} {LAYER_HARMLESS}", LAYER_FIXED,
     call="initial_state", inner=problems,
 )  # fmt: skip
+CONV_ROW = Row(
+    recurrent, f"{CONV_KEYS} {LAYER_KEYS}", f"{CELL_HARMLESS} {LAYER_HARMLESS}", LAYER_FIXED, call="initial_state"
+)
 CELL_ROW = Row(recurrent, CELL_KEYS, CELL_HARMLESS)
 STACKED_ROW = Row(recurrent, "cells", "reverse_state_order")
 ROWS = {
-    **dict.fromkeys(RECURRENT, ROW),
+    **{name: CONV_ROW if name in CONVOLUTIONAL else ROW for name in RECURRENT},
     "Bidirectional": Row(
         bidirectional, "layer backward_layer merge_mode", "", {"weights": (None,), "num_constants": (0, None)},
         call="initial_state", inner=bidirectional_problems,

@@ -27,7 +27,6 @@ class Row(NamedTuple):
     handled: str = ""
     harmless: str = ""
     fixed: Mapping[str, tuple[Any, ...]] = {}
-    rowwise: bool = False  # works on the last axis alone, so TimeDistributed changes nothing
     call: str = ""  # keyword arguments that a call may have
     inner: Callable[[Layer], list[str]] | None = None  # problems of the layers inside
 
@@ -116,10 +115,3 @@ def frame_axis(layer: Layer, x: Value, value: Any, *, key: str = "axis") -> int:
     if len(axes) != 1:
         raise ConvertError(f"{key} of {layer} must be one axis, got {shortened(value)}")
     return axes[0]
-
-
-def untimed(layer: Layer, x: Value) -> Value:
-    """`x`, checked to have no time axis: what the layer does to its steps cannot be done step by step."""
-    if x.timed:
-        raise AcrossTime(f"input of {layer} must not reach over time, got {x.spec}")
-    return x

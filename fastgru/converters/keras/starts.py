@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...graph import Op, Recurrent, Reshape, Spec
-from ..tensors.recurrence import last_of, looped
+from ..program.recurrence import last_of, looped, reversed_mask, starting
 from .values import Array, Context, Value
 
 
@@ -18,7 +18,6 @@ class _Growing:
         self.ctx, self.known = ctx, {v.name: v for v in values}
         self.specs: dict[str, Spec] = {v.name: v.spec for v in values}
         self.feedback = ctx.feedback
-        self.lasts: set[str] = set()
 
     def add(self, op: Op, *inputs: str, name: str) -> tuple[str, ...]:
         """Add a node; returns the names of its outputs."""
@@ -37,13 +36,15 @@ class _Growing:
         )
 
 
-def started(op: Recurrent, x: Value, states: Sequence[Value], ctx: Context, name: str) -> tuple[Value, list[Value]]:
+def started(
+    op: Recurrent, x: Value, states: Sequence[Value], ctx: Context, name: str, mask: Value | None = None
+) -> tuple[Value, list[Value]]:
     """All steps of a layer over time, and its last states; it starts from `states`, or without any from zeros."""
-    growing = _Growing(ctx, [x, *states])
+    growing = _Growing(ctx, [x, *states, *([] if mask is None else [mask])])
     rows = growing.reshape(x.name, (1, *x.frame), name=f"{name}.rows")
     zeros: list[Array] = [np.zeros(size, np.float32) for size in op.carried().values()]
     starts = [growing.reshape(s.name, (1, *s.frame), name=f"{name}.initial") for s in states] or zeros
-    y, finals = looped(growing, op, rows, starts, name)
+    y, finals = looped(growing, op, rows, starts, name, None if mask is None else mask.name)
     flat = [growing.reshape(v, growing.specs[v].shape[1:], name=f"{name}.flat") for v in (y, *finals)]
     values = [growing.known[v] for v in flat]
     return values[0], values[1:]
@@ -53,3 +54,16 @@ def last(x: Value, ctx: Context, name: str) -> Value:
     """The last step of a value that a State has a part in."""
     growing = _Growing(ctx, [x])
     return growing.known[last_of(growing, x.name, name=f"{name}.last")]
+
+
+def begun(start: Value | Array, shape: Sequence[int], ctx: Context, name: str) -> tuple[Value, str]:
+    """Return the value of a state that starts from a value or an array, and the name of the State to feed."""
+    growing = _Growing(ctx, [start] if isinstance(start, Value) else [])
+    held, read = starting(growing, start.name if isinstance(start, Value) else start, shape, name)
+    return growing.known[read], held
+
+
+def turned(mask: Value, ctx: Context, name: str) -> Value:
+    """A mask of steps in the order of the steps from the last to the first."""
+    growing = _Growing(ctx, [mask])
+    return growing.known[reversed_mask(growing, mask.name, name)]

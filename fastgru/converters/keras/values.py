@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any, NamedTuple
@@ -12,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConvertError
-from ...graph import Constant, GraphBuilder, Op, Spec
+from ...graph import Constant, Expand, GraphBuilder, Op, Reshape, Spec
+from ..layouts import Axes, Layouts
+from ..program.sizes import BATCH, TIME
+from ..program.values import NeedsSequenceLength
+from .leading import spread
 
 Array = NDArray[Any]
 
+AcrossTime = NeedsSequenceLength
 MAX_ELEMENTS = 1 << 26  # of a frame; a config may say any number
 SPARE = 1 << 28  # bytes of weights beyond what the file holds, of constants and of layers called again
-
-
-class AcrossTime(ConvertError):
-    """A layer needs the number of steps. With time as an axis of the frame, the model may be expressible."""
 
 
 class Layer(NamedTuple):
@@ -163,6 +164,11 @@ class Version(NamedTuple):
         """Whether Bidirectional writes zeros at masked steps: all but the Keras before it became tf.keras."""
         return self.tensorflow or (self.major, self.minor) >= (2, 4)
 
+    @property
+    def masks_started(self) -> bool:
+        """True if a layer that is called with an initial state skips masked steps: Keras 3 gives it no mask then."""
+        return self.major < 3
+
 
 @dataclass(frozen=True)
 class Value:
@@ -178,6 +184,8 @@ class Value:
         The length of the time axis, where the model says it.
     hidden : bool
         Inside of TimeDistributed: layers see the frame alone.
+    lead : tuple of int
+        Axes in front of the frame that layers do not see, for they are inside of TimeDistributed, nor does `spec` tell.
     """
 
     name: str
@@ -185,6 +193,7 @@ class Value:
     mask: Value | None = None
     steps: int | None = None
     hidden: bool = False
+    lead: tuple[int, ...] = ()
 
     @property
     def timed(self) -> bool:
@@ -206,13 +215,32 @@ class Value:
         """The axes that Keras counts without the batch; None for a time of any length."""
         return (*[self.steps] * self.timed, *self.frame)
 
+    @property
+    def axes(self) -> Axes:
+        """The axes that Keras counts."""
+        return axes_of(self.shape)
+
     def masked(self, mask: Value | None) -> Value:
         """The same with another mask."""
         return replace(self, mask=mask)
 
-    def seen(self, hidden: bool) -> Value:
-        """The same from inside or outside of TimeDistributed."""
-        return replace(self, hidden=hidden and self.spec.time, mask=None)
+    def inside(self) -> Value:
+        """The same from inside of TimeDistributed: without its first axis after the batch, which its mask loses too."""
+        mask = None if self.mask is None or self.mask.rank <= 2 else self.mask.inside()
+        if self.timed:
+            return replace(self, hidden=True, mask=mask)
+        if not self.frame:
+            raise ConvertError(f"input of TimeDistributed must have an axis of steps, got {self.spec}")
+        spec = replace(self.spec, shape=self.frame[1:])
+        return replace(self, spec=spec, lead=(*self.lead, self.frame[0]), mask=mask)
+
+    def outside(self, x: Value, ctx: Context) -> Value:
+        """The same from outside of the TimeDistributed that was called with `x`, whose mask it has."""
+        if x.timed:
+            return replace(self, hidden=False, mask=x.mask)
+        whole = ctx.with_lead(self, (*x.lead, x.frame[0]))
+        spec = replace(whole.spec, shape=(x.frame[0], *whole.frame))
+        return replace(whole, spec=spec, lead=x.lead, mask=x.mask)
 
 
 UNKNOWN_MASK = Value("", Spec((), True, "bool"))  # what a custom layer made of a mask: nobody can say
@@ -231,14 +259,14 @@ class Held(NamedTuple):
 
     Attributes
     ----------
-    inputs : frozenset of str
-        Names of the inputs.
+    inputs : mapping of str to str
+        Names of the inputs to the places of the outputs that are their next values.
     outputs : tuple of int, optional
         The places of the outputs that stay; None where all do.
     notes : tuple of str
     """
 
-    inputs: frozenset[str] = frozenset()
+    inputs: Mapping[str, str] = {}
     outputs: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
 
@@ -251,12 +279,17 @@ class Context:
     custom: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     builder: GraphBuilder = field(default_factory=GraphBuilder)
     stateful: list[str] = field(default_factory=list)
-    masks: dict[tuple[str, float, bool], Value] = field(default_factory=dict)
-    budget: int = SPARE  # bytes that ops may take
+    masks: dict[tuple[str, float, int], Value] = field(default_factory=dict)
+    budget: int = SPARE  # bytes that weights may take, as `Sharing` counts them
     seen: list[Seen] = field(default_factory=list)
     held: Held = field(default_factory=Held)
     feedback: dict[str, str] = field(default_factory=dict)  # values of State nodes: what they hold one step later
     state_specs: dict[str, Spec] = field(default_factory=dict)  # of values that only State nodes need
+    layouts: Layouts | None = None
+    insist: bool = False  # on time as the model's: a layer that needs all of its steps at once is given them as a frame
+    gathered: bool = False  # True once a layer was given so many steps, as many as its input has
+    steps: int = 0  # of the inputs, where the model is right for no other number of them
+    met: set[str] = field(default_factory=set)  # keys of `custom` that the model has
 
     def add(self, op: Op, *inputs: Value, name: str | None, mask: Value | None = None) -> Value:
         """Add a node; shapes are inferred at once so that an error falls on the layer that causes it."""
@@ -268,26 +301,40 @@ class Context:
         if len(lengths) > 1:
             raise AcrossTime(f"inputs must have one number of steps, got {sorted(n for n in lengths if n)}")
         specs = op.infer(tuple(x.spec for x in inputs))
-        self.spend(op, specs)
-        names = self.builder.add_many(op, *(x.name for x in inputs), name=name, outputs=outputs)
+        lead = max((x.lead for x in inputs), key=len, default=())
+        largest = prod(lead) * max((prod(spec.shape) for spec in specs), default=0)
+        if largest > MAX_ELEMENTS:
+            raise ConvertError(f"frame must have at most {MAX_ELEMENTS} elements, got {specs[0]}")
+        names: Sequence[str]
+        if lead:
+            given = [(x.name, x.spec, bool(x.lead)) for x in inputs]
+            names = spread(lambda *node: self._grown(op, name, outputs, *node), op, given, specs, lead)
+        else:
+            names = self.builder.add_many(op, *(x.name for x in inputs), name=name, outputs=outputs)
+        if self.builder.sharing.spent > self.budget:
+            raise ConvertError("weights must not multiply beyond what the file holds, got layers called too often")
         length = next(iter(lengths), None)
         steps = None if length is None else op.output_length(length)
         if steps is not None and steps < 1:
             raise ConvertError(f"output must have at least one step, got {steps}")
         hidden = any(x.hidden for x in inputs)
         return [
-            Value(n, spec, None, steps if spec.time else None, hidden and spec.time)
+            Value(n, spec, None, steps if spec.time else None, hidden and spec.time, lead)
             for n, spec in zip(names, specs, strict=True)
         ]
 
-    def spend(self, op: Op, specs: tuple[Spec, ...]) -> None:
-        """Keep count of what a hostile config could make large."""
-        largest = max((prod(spec.shape) for spec in specs), default=0)
-        if largest > MAX_ELEMENTS:
-            raise ConvertError(f"frame must have at most {MAX_ELEMENTS} elements, got {specs[0]}")
-        self.budget -= sum(array.nbytes for array in op.weights().values())
-        if self.budget < 0:
-            raise ConvertError("weights must not multiply beyond what the file holds, got layers called too often")
+    def _grown(self, op: Op, name: str | None, outputs: int, added: Op, *inputs: str) -> list[str]:
+        """Add a node of those that `op`, which is called `name`, becomes."""
+        own = type(added) is type(op)
+        called = name if own or name is None else f"{name}.{added.kind}"
+        return list(self.builder.add_many(added, *inputs, name=called, outputs=outputs if own else 1))
+
+    def with_lead(self, x: Value, lead: tuple[int, ...]) -> Value:
+        """`x` with axes in front that it does not depend on, unless it has them."""
+        if x.lead == lead:
+            return x
+        one = self.builder.add(Reshape((*(1,) * len(lead), *x.frame)), x.name, name=f"{x.name}.apart")
+        return replace(x, name=self.builder.add(Expand((*lead, *x.frame)), one, name=f"{x.name}.copies"), lead=lead)
 
     def constant(self, value: Any, *, name: str, dtype: str = "float") -> Value:
         """A value that is the same for all rows and steps."""
@@ -295,6 +342,11 @@ class Context:
         if array.size > MAX_ELEMENTS:
             raise ConvertError(f"constant must have at most {MAX_ELEMENTS} elements, got shape {array.shape}")
         return self.add(Constant(array, dtype), name=name)
+
+
+def axes_of(shape: Iterable[int | None]) -> Axes:
+    """Return the axes of a tensor of Keras from its shape without the batch."""
+    return Axes((BATCH, *(TIME if n is None else n for n in shape)))
 
 
 def filled(layer: Layer, shape: tuple[int, ...], value: float) -> Array:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ...errors import ConvertError
-from .cells import RECURRENT, cells_of, directions
+from .cells import CONVOLUTIONAL, RECURRENT, cells_of, directions
 from .custom import names_of
 from .hdf5 import Group
-from .layers import inner_layer
-from .nodes import is_model, layers_of
+from .layers import inner_layer, unwrapped
+from .nodes import layers_of
+from .program import wrapped_model
 from .stored import CONTAINERS, SEEDS, Stored, numbered, snake
 from .values import Array, Layer
 
@@ -24,15 +25,6 @@ ATTENTION = ("query_dense", "key_dense", "value_dense", "output_dense")
 def lookup(weights: Weights) -> Lookup:
     """From a layer to its arrays; none where the file has none."""
     return lambda layer: weights.get(layer.path, [])
-
-
-def wrapped_model(layer: Layer) -> Layer | None:
-    """The model that a layer is or, for TimeDistributed, holds."""
-    if is_model(layer):
-        return layer
-    if layer.class_name == "TimeDistributed" and is_model(inner := inner_layer(layer)):
-        return inner._replace(path=(*layer.path, inner.name))
-    return None
 
 
 # Legacy files, which name their arrays -----------------------------------------------------------
@@ -60,7 +52,7 @@ def from_names(layers: list[Stored], model: Layer) -> Weights:
 
 def _assign(found: Weights, layer: Layer, arrays: Mapping[str, Array]) -> None:
     """Give a layer its arrays, which for a model are those of all its layers in one list."""
-    model = wrapped_model(layer)
+    model, _ = wrapped_model(layer)
     if model is None:
         found[layer.path] = list(arrays.values())
         return
@@ -86,13 +78,14 @@ def _assign(found: Weights, layer: Layer, arrays: Mapping[str, Array]) -> None:
 def _names(layer: Layer) -> Iterator[str]:
     """What Keras may call a layer in the names of its arrays."""
     yield layer.path[-1]
-    if layer.class_name == "TimeDistributed":
-        yield inner_layer(layer).name
+    while layer.class_name == "TimeDistributed":
+        layer = inner_layer(layer)
+        yield layer.name
 
 
 def _names_within(layer: Layer) -> Iterator[str]:
     """The same of all layers of the model that a layer is or holds."""
-    model = wrapped_model(layer)
+    model, _ = wrapped_model(layer)
     for part in layers_of(model)[0] if model else ():
         yield from _names(part)
         yield from _names_within(part)
@@ -144,12 +137,16 @@ def _visit(group: Group, model: Layer, places: dict[Path, Place], shared: int | 
     for layer in layers:
         part = own.get(layer.path[-1], Group())
         mark = layer.shared if layer.shared is not None else shared
-        inside = wrapped_model(layer)
+        inside, depth = wrapped_model(layer)
         if inside is None:
             places[layer.path] = Place(layer._replace(shared=mark), part)
         else:
-            nested = part if inside is layer else part.at("layer")
-            _visit(nested, inside, places, inside.shared if inside.shared is not None else mark)
+            _visit(
+                part.at("/".join(["layer"] * depth)) if depth else part,
+                inside,
+                places,
+                inside.shared if inside.shared is not None else mark,
+            )
 
 
 def _matched(container: Group, layers: list[Layer]) -> dict[str, Group]:
@@ -197,7 +194,7 @@ def _held(group: Group) -> list[str]:
 def _complete(group: Group, layer: Layer, custom: Container[str]) -> list[Array]:
     """A layer's arrays, checked to be all that its group holds."""
     held = _held(group)
-    if any(name in custom for name in names_of(layer)):
+    if any(name in custom for name in (*names_of(layer), *names_of(unwrapped(layer)))):
         arrays = list(_own_first(group))
     else:
         arrays = list(arrays_of(group, layer))
@@ -224,6 +221,8 @@ def arrays_of(group: Group, layer: Layer) -> Iterator[Array]:
     elif layer.class_name == "MultiHeadAttention":
         for key in ATTENTION:
             yield from (array for _, array in group.at(f"{key}/vars").walk())
+    elif layer.class_name in CONVOLUTIONAL:
+        yield from (array for _, array in group.at("cell/vars").walk())
     elif layer.class_name in RECURRENT:
         cells = cells_of(layer)
         seen: dict[str, int] = {}

@@ -12,10 +12,10 @@ import onnx
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
 from ..._hints import option
-from ...errors import ConvertError, GraphError
-from ...graph import Activate, Activation, Binary, Cast, Op, Unary
-from ..tensors.emit import Emitter
-from ..tensors.values import Array, Axis, Tensor, Value, is_symbolic
+from ...errors import ConvertError
+from ..program.builder import Builder
+from ..program.emit import Emitter
+from ..program.values import Array, Tensor, Value, is_symbolic
 from .reading import Source
 
 FLOATS = tuple(
@@ -127,7 +127,7 @@ class Attributes:
 
 
 @dataclass
-class Call:
+class Call(Builder):
     """A node, as its translator sees it.
 
     Parameters
@@ -156,7 +156,7 @@ class Call:
         """A call that stands for no node, to move values that no node moves."""
         return cls(NodeProto(), name, [], Attributes(NodeProto(), 1, source), 1, emit)
 
-    # What it is given ---------------------------------------------------------------------------
+    # Inputs and attributes ----------------------------------------------------------------------
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute's value, or `default`."""
@@ -178,7 +178,7 @@ class Call:
         return self.lift(self.value(index))
 
     def lift(self, value: Array | Tensor) -> Tensor:
-        """A value of the graph; an array becomes a constant of it."""
+        """Return a value of the graph; an array becomes a constant of it, of ONNX's element type."""
         if isinstance(value, Tensor):
             return value
         if is_symbolic(value):
@@ -231,73 +231,6 @@ class Call:
         if len(set(found)) < len(found):
             raise ConvertError(f"axes must be distinct, got {list(axes)}")
         return found
-
-    # What it adds -------------------------------------------------------------------------------
-
-    def add(self, op: Op, *values: str) -> str:
-        """Add a node with one output that counts, and return that value."""
-        return self.add_many(op, *values)[0]
-
-    def add_many(self, op: Op, *values: str, suffix: str = "") -> tuple[str, ...]:
-        """Add a node, named as this one with `suffix`, and return its values."""
-        try:
-            return self.emit.add(op, *values, name=self.name + suffix)
-        except GraphError as error:
-            raise ConvertError(str(error)) from error
-
-    def unary(self, function: str, value: str) -> str:
-        """Add a function of every element."""
-        return self.add(Unary(function), value)
-
-    def binary(self, function: str, a: str, b: str | float) -> str:
-        """Add a function of two values, the second of which may be a number."""
-        return self.add(Binary(function), a, self.number(b, like=a) if not isinstance(b, str) else b)
-
-    def activate(self, value: str, name: str, **parameters: float) -> str:
-        """Add an activation."""
-        return self.add(Activate(Activation(name, **parameters)), value)
-
-    def cast(self, value: str, to: str) -> str:
-        """Another kind of number, where it is not that already."""
-        return value if self.emit.specs[value].dtype == to else self.add(Cast(to), value)
-
-    def number(self, value: float, *, like: str) -> str:
-        """A constant of the kind that the value `like` is."""
-        return self.constant(np.asarray(value), self.emit.specs[like].dtype)
-
-    def constant(self, array: Any, dtype: str = "float") -> str:
-        """A constant of the graph."""
-        try:
-            return self.emit.constant(array, dtype, name=f"{self.name}.constant")
-        except GraphError as error:
-            raise ConvertError(str(error)) from error
-
-    def shape(self, value: str) -> tuple[int, ...]:
-        """The frame of a value."""
-        return self.emit.specs[value].shape
-
-    def reshape(self, value: str, shape: Sequence[int]) -> str:
-        """Another frame of the same elements."""
-        return self.emit.reshape(value, shape, name=self.name)
-
-    def transpose(self, value: str, perm: Sequence[int]) -> str:
-        """The frame's axes in another order."""
-        return self.emit.transpose(value, perm, name=self.name)
-
-    def expand(self, value: str, shape: Sequence[int]) -> str:
-        """The frame broadcast to another."""
-        try:
-            return self.emit.expand(value, shape, name=self.name)
-        except GraphError as error:
-            raise ConvertError(str(error)) from error
-
-    def cut(self, value: str, axis: int, start: int | None, stop: int | None, step: int = 1) -> str:
-        """A slice of one frame axis."""
-        return self.emit.slice(value, {axis: slice(start, stop, step)}, name=self.name)
-
-    def result(self, value: str, axes: Sequence[Axis], elem: int) -> Tensor:
-        """What the node returns."""
-        return Tensor(value, tuple(axes), self.emit.specs[value], elem)
 
 
 Translator = Callable[[Call], "Value | Sequence[Value]"]

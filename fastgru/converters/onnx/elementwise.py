@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from ...errors import ConvertError
 from ...graph import Add, Average, Binary, Multiply, Op, Where
-from ..tensors.values import Tensor, Value
-from ..tensors.views import align
+from ..program.formulas import apply, remainder
+from ..program.formulas import power as raised
+from ..program.values import Tensor, Value
+from ..program.views import align
 from .call import NARROW_FLOATS, RANGES, Call, Translator, dtype_of
 
 BOOL = TensorProto.BOOL
 
 
-def unary(function: str, elem: int | None = None) -> Translator:
-    """A translator for a function of `graph.UNARY`."""
+def formula(name: str, **defaults: float) -> Translator:
+    """A translator for a formula of `FORMULAS`, whose numbers are attributes."""
 
     def translate(call: Call) -> Tensor:
-        x = call.tensor(0)
-        return wrapped(call, call.result(call.unary(function, x.value), x.axes, elem or x.elem))
+        numbers = {key: float(call.attr(key, default)) for key, default in defaults.items()}
+        y = apply(call, call.tensor(0), name, **numbers)
+        return wrapped(call, y if y.spec.dtype != "bool" else replace(y, elem=BOOL))
 
     return translate
 
@@ -64,10 +67,9 @@ def wrapped(call: Call, x: Tensor) -> Tensor:
 def power(call: Call) -> Tensor:
     """Pow, whose common exponents have cheaper names."""
     x, exponent = call.tensor(0), call.value(1)
-    if not isinstance(exponent, Tensor) and exponent.size == 1 and exponent.ndim <= x.rank:
-        special = POWERS.get(float(exponent.reshape(-1)[0]))
-        if special is not None and dtype_of(x.elem) == "float":
-            return call.result(special(call, x.value), x.axes, x.elem)
+    number = isinstance(exponent, np.ndarray) and exponent.size == 1 and exponent.ndim <= x.rank
+    if number and x.spec.dtype == "float":
+        return call.like(x, raised(call, x.value, float(np.asarray(exponent).reshape(()))))
     values, axes = align(call, [x, call.lift(exponent)])
     kinds = [call.emit.specs[v].dtype for v in values]
     common = "float" if "float" in kinds else "int"
@@ -75,23 +77,9 @@ def power(call: Call) -> Tensor:
     return call.result(call.cast(y, kinds[0]), axes, x.elem)
 
 
-POWERS: dict[float, Callable[[Call, str], str]] = {
-    2.0: lambda call, x: call.add(Multiply(), x, x),
-    1.0: lambda call, x: x,
-    0.5: lambda call, x: call.unary("sqrt", x),
-    -1.0: lambda call, x: call.unary("reciprocal", x),
-}
-
-
 def modulo(call: Call) -> Tensor:
     """Mod: with the sign of the divisor, or of the dividend with ``fmod=1``."""
-    x, signed = call.tensor(0), call.attr("fmod", 0)
-    values, axes = align(call, [x, call.tensor(1)])
-    if not signed:
-        return call.result(call.add(Binary("mod"), *values), axes, x.elem)
-    a, b = values
-    rest = call.add(Binary("mod"), call.unary("abs", a), call.unary("abs", b))
-    return call.result(call.add(Multiply(), rest, call.unary("sign", a)), axes, x.elem)
+    return remainder(call, call.tensor(0), call.tensor(1), of_dividend=bool(call.attr("fmod", 0)))
 
 
 def infinite(call: Call) -> Tensor:
@@ -155,8 +143,9 @@ def cast(call: Call) -> Tensor:
 def cast_like(call: Call) -> Tensor:
     """CastLike."""
     call.attr("saturate")
-    other = call.value(1)
-    return cast_to(call, call.tensor(0), other.elem if isinstance(other, Tensor) else call.lift(other).elem)
+    other = call.value(1)  # perhaps without elements
+    elem = other.elem if isinstance(other, Tensor) else int(helper.np_dtype_to_tensor_dtype(other.dtype))
+    return cast_to(call, call.tensor(0), elem)
 
 
 def cast_to(call: Call, x: Tensor, elem: int) -> Tensor:
@@ -180,36 +169,14 @@ def _holds(wide: int, narrow: int) -> bool:
     return bool(a <= b and b + n <= a + m)
 
 
-def tangent(call: Call) -> Tensor:
-    """Tan."""
-    x = call.tensor(0)
-    return call.result(call.binary("div", call.unary("sin", x.value), call.unary("cos", x.value)), x.axes, x.elem)
-
-
-def arc(sine: bool) -> Translator:
-    """Asin or Acos: the angle of (sqrt(1 - x^2), x), or of (x, sqrt(1 - x^2))."""
-
-    def translate(call: Call) -> Tensor:
-        x = call.tensor(0)
-        below = call.activate(x.value, "affine", alpha=-1.0, beta=1.0)
-        above = call.activate(x.value, "affine", alpha=1.0, beta=1.0)
-        other = call.unary("sqrt", call.add(Multiply(), below, above))
-        return call.result(call.binary("atan2", *((x.value, other) if sine else (other, x.value))), x.axes, x.elem)
-
-    return translate
-
-
 OPERATORS: dict[str, Translator] = {
     **{
-        name: unary(function)
-        for name, function in {
-            "Abs": "abs", "Neg": "neg", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Reciprocal": "reciprocal",
-            "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Sin": "sin", "Cos": "cos",
-            "Atan": "atan", "Erf": "erf",
-        }.items()
+        name: formula(name.lower())
+        for name in (
+            "Abs", "Neg", "Sqrt", "Exp", "Log", "Reciprocal", "Floor", "Ceil", "Round", "Sign", "Sin", "Cos", "Tan",
+            "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Erf", "Not", "IsNaN",
+        )
     },
-    "Not": unary("not", BOOL),
-    "IsNaN": unary("isnan", BOOL),
     "IsInf": infinite,
     "Add": joint(Add()),
     "Sum": joint(Add()),
@@ -228,9 +195,6 @@ OPERATORS: dict[str, Translator] = {
     "Max": chained("max"),
     "Pow": power,
     "Mod": modulo,
-    "Tan": tangent,
-    "Asin": arc(sine=True),
-    "Acos": arc(sine=False),
     "Where": choice,
     "Clip": clip,
     "Identity": identity,

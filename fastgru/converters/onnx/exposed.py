@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from ..tensors.values import Tensor, Value
+from ..program.values import Tensor, Value
 from .reading import Source, needed_by
 
 
@@ -134,7 +134,7 @@ def _flat(
         else:
             copy = NodeProto()
             copy.CopyFrom(node)
-            _rename(copy, names)
+            rename(copy, names)
             copy.output[:] = [o and prefix + o for o in node.output]
             yield copy
         names.update({o: prefix + o for o in node.output if o})
@@ -158,7 +158,7 @@ def _taken(
             yield helper.make_node("Identity", [names.get(value.name, value.name)], [prefix + output])
 
 
-def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
+def rename(node: NodeProto, names: Mapping[str, str]) -> None:
     """What a node reads, and the graphs within it from outside, by other names."""
     node.input[:] = [names.get(n, n) for n in node.input]
     for attribute in node.attribute:
@@ -166,7 +166,7 @@ def _rename(node: NodeProto, names: Mapping[str, str]) -> None:
             own = {v.name for v in (*graph.input, *graph.initializer)} | {o for n in graph.node for o in n.output}
             outer = {n: new for n, new in names.items() if n not in own}
             for inner in graph.node:
-                _rename(inner, outer)
+                rename(inner, outer)
             for output in graph.output:
                 output.name = outer.get(output.name, output.name)
 

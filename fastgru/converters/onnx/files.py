@@ -50,9 +50,8 @@ def import_onnx(
         )
     require("onnx", extra="onnx", purpose="importing ONNX files")
     from . import oracle
-    from .axes import layouts_shown
     from .reading import read
-    from .translation import translate
+    from .translation import layouts_of, translate
 
     source = read(path)
     try:
@@ -66,10 +65,15 @@ def import_onnx(
         "framework": f"ONNX opset {source.opsets['']}",
         "producer": f"{proto.producer_name} {proto.producer_version}".strip() or "unknown",
         "source": Path(path).name,
-        "axes": layouts_shown(found.layouts),
     }
-    if found.states:
-        provenance["states"] = ", ".join(f"{a} <- {b}" for a, b in found.states.items())
     if found.notes:
         provenance["notes"] = "; ".join(found.notes)
-    return Imported(found.graph, provenance, *oracle.oracles(path, source, found))
+    if source.precision != "float32":
+        provenance["precision"] = (
+            f"{source.precision} in the file, float32 here; compared within rounding to the former"
+        )
+    if found.emit.lengths:
+        provenance["lengths"] = ", ".join(found.emit.lengths)
+    asked = oracle.oracles(path, source, found)
+    steps = found.rolled.steps if found.rolled else 0
+    return Imported(found.graph, provenance, *asked, steps=steps, layouts=layouts_of(found))

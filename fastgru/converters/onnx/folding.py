@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ...errors import ConvertError
-from ..tensors.values import Array, elements
+from ..program.values import Array, elements
 
 ALLOWANCE = 2**28  # bytes of constants, and of weights, that a model may have beyond a multiple of the file's size
 SHAPES = 2**10  # elements up to which an integer input is shown to shape inference

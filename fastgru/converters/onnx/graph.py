@@ -10,23 +10,28 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, TypeProto, helper
 
+from ..._hints import option
 from ...errors import ConvertError, GraphError
 from ..damage import MALFORMED
-from ..tensors.emit import Emitter
-from ..tensors.values import Array, Dim, Tensor, Unavailable, Value, is_symbolic
-from . import control, symbols
-from .call import Attributes, Call
+from ..program.emit import Emitter
+from ..program.sizes import Dim
+from ..program.values import Array, Tensor, Unavailable, Value, is_symbolic
+from . import control, counting, dynamic, sequences, sorting, symbols
+from .call import Attributes, Call, NotConstant
 from .exposed import Trail
 from .folding import Folder
-from .operators import OPERATORS, file_for
+from .invariants import invariants
+from .operators import OPERATORS
 from .reading import DEEPEST, DEFAULT_DOMAINS, Source, needed_by
 
 MOST_NODES = 50_000  # functions may call functions: what a small file can unfold to has no other bound
 MOST_PROBLEMS = 100
 
-# Values in the body of a loop that are no tensors, and the function that translates the nodes that read them.
+# Values that are no tensors, and the function that translates the nodes that read them; where it gives None, they are
+# like others.
 STEPWISE: tuple[tuple[type, Any], ...] = (
-    (control.StepNumber, control.by_number), (control.Lasting, control.lasting),
+    (counting.StepNumber, counting.by_number), (counting.Lasting, counting.lasting),
+    (dynamic.Pending, dynamic.reading),
 )  # fmt: skip
 
 Scope = ChainMap[str, Value]
@@ -44,7 +49,8 @@ class Translator:
         self.emit = emit
         self.problems: list[str] = []
         self.variable: frozenset[str] = frozenset()  # inputs that would have to be constant
-        self.unsupported: dict[tuple[str, str, str], list[str]] = {}
+        self.notes: list[str] = []  # what a user should know
+        self.unsupported: dict[tuple[str, str], list[str]] = {}
         self.trail = Trail()
         self.folder = Folder(source.opsets, source.size)
         self._functions = source.functions
@@ -55,9 +61,9 @@ class Translator:
         """Every problem met so far; operators without a translation first, each with its nodes."""
         found = [
             f"operator must be one that fastgru imports, got {f'{domain}::' * bool(domain)}{kind} at "
-            f"node{'s' * (len(names) > 1)} {', '.join(map(repr, names[:20]))}{', ...' * (len(names) > 20)}: "
-            f"{file} would hold it"
-            for (domain, kind, file), names in sorted(self.unsupported.items())
+            f"node{'s' * (len(names) > 1)} {', '.join(map(repr, names[:20]))}{', ...' * (len(names) > 20)} "
+            "(onnx.utils.extract_model takes the part of a model before or behind a node)"
+            for (domain, kind), names in sorted(self.unsupported.items())
         ]
         found += self.problems
         return found[:MOST_PROBLEMS] + [f"and {len(found) - MOST_PROBLEMS} more"] * (len(found) > MOST_PROBLEMS)
@@ -74,7 +80,19 @@ class Translator:
                 self.problems.append(f"initializer {sparse.values.name!r} must be dense, got a sparse one")
                 scope[sparse.values.name] = Unavailable()
         self.nodes(graph.node, needed, scope, self.source.opsets, 0)
-        return [self._found(scope, name, "output") for name in outputs]
+        return [self._returned(scope, name, "output") for name in outputs]
+
+    def _returned(self, scope: Scope, name: str, what: str) -> Value:
+        """An output of a graph, which is a tensor."""
+        value = self._found(scope, name, what)
+        pending: Any = value  # of a kind that no value of the shared program is
+        if not isinstance(pending, dynamic.Pending):
+            return value
+        try:
+            return pending.tensor(Call.outside(name, self.source, self.emit))
+        except ConvertError as error:
+            self.problems.append(f"{what} {name!r}: {error}")
+            return Unavailable()
 
     def _initializer(self, tensor: Any) -> Value:
         try:
@@ -144,9 +162,7 @@ class Translator:
             )
             return failed
         if outputs is None:
-            version = opsets.get(node.domain, 1)
-            key = (node.domain, node.op_type, file_for(node.domain, node.op_type, version))
-            self.unsupported.setdefault(key, []).append(name)
+            self.unsupported.setdefault((node.domain, node.op_type), []).append(name)
             return failed
         return outputs
 
@@ -159,11 +175,18 @@ class Translator:
         if key == ("", "If"):
             return self._branch(call, scope, opsets, depth)
         if key in (("", "Scan"), ("", "Loop")):
+            dynamic.settled(call)
             return self._looped(call, scope, opsets, depth)
+        if node.domain == "" and (listed := sequences.translated(call)) is not None:
+            return listed
+        if node.domain == "" and (rows := sorting.translated(call)) is not None:
+            return rows
         special = next((handler for kind, handler in STEPWISE if any(isinstance(v, kind) for v in inputs)), None)
         if special is not None:
-            found: list[Value] = special(call)
-            return found
+            found: list[Value] | None = special(call)
+            if found is not None:
+                return found
+            inputs = call.inputs
         if self._bodies:
             control.refuse_mixed(inputs)
         if key in self._functions:
@@ -193,46 +216,84 @@ class Translator:
         return None if folded is None else list(folded)
 
     def _branch(self, call: Call, scope: Scope, opsets: Mapping[str, int], depth: int) -> list[Value]:
-        """The outputs of the branch that an If takes."""
-        condition = call.array(0, "condition")
+        """The outputs of the branch that an If takes, or of both where that is only known when the model runs."""
+        condition = call.value(0)
+        if isinstance(condition, Tensor):
+            return self._either(call, condition, scope, opsets, depth)
         if is_symbolic(condition):
             raise ConvertError("condition must be constant, got sizes of batch or time")
         branch = "then_branch" if bool(condition.reshape(-1)[0]) else "else_branch"
+        with self.trail.branch(call.node, branch):
+            return self._through(call, branch, scope, opsets, depth)
+
+    def _either(
+        self, call: Call, condition: Tensor, scope: Scope, opsets: Mapping[str, int], depth: int
+    ) -> list[Value]:
+        """What a condition chooses of the outputs of both branches."""
+        if any(n != 1 for n in condition.sizes()):
+            raise ConvertError(f"condition must be one truth value for all rows, got {condition}")
+        branches, before = [], (len(self.problems), len(self.unsupported))
+        for branch in ("then_branch", "else_branch"):
+            with self.trail.function():
+                branches.append(self._through(call, branch, scope, opsets, depth))
+        origins = call.emit.origins(condition.value)
+        told = f"; {option('fix')} for {', '.join(map(repr, sorted(origins)))} takes one" if origins else ""
+        if (len(self.problems), len(self.unsupported)) != before:
+            self.problems.insert(
+                before[0],
+                f"node {call.name!r} (If): both branches must be imported where the condition is computed{told}",
+            )
+            self.variable |= origins
+        chosen = call.reshape(call.cast(condition.value, "bool"), ())
+        try:
+            found = [control.chosen(call, chosen, a, b) for a, b in zip(*branches, strict=True)]
+        except ConvertError as error:
+            raise NotConstant(f"{error}{told}", origins) from error
+        self.notes.append(f"both branches of {call.name} run, and its condition chooses between their outputs")
+        return found
+
+    def _through(self, call: Call, branch: str, scope: Scope, opsets: Mapping[str, int], depth: int) -> list[Value]:
+        """The outputs of a branch."""
         graph = call.attributes.graph(branch)
         self._spend(len(graph.node))
         inner = scope.new_child()
         names = [output.name for output in graph.output]
         needed = needed_by(graph.node, names)
         inner.update((t.name, self._initializer(t)) for t in graph.initializer if t.name in needed)
-        with self.trail.branch(call.node, branch):
-            self.nodes(graph.node, needed, inner, opsets, depth + 1)
-        return [self._found(inner, n, "output of a branch") for n in names]
+        self.nodes(graph.node, needed, inner, opsets, depth + 1)
+        return [self._returned(inner, n, "output of a branch") for n in names]
 
     def _looped(self, call: Call, scope: Scope, opsets: Mapping[str, int], depth: int) -> list[Value]:
         """The outputs of a Scan or a Loop."""
         graph = call.attributes.graph("body")
-        names = [output.name for output in graph.output]
+        scan = call.node.op_type == "Scan"
+        sequences = int(call.attr("num_scan_inputs", 0)) if scan else 0
+        same = invariants(call.node, graph, sequences)
+        names = same.rest([output.name for output in graph.output], same.before)
+        given = same.rest([v.name for v in graph.input], same.first)
         needed = needed_by(graph.node, names)
+        inputs = call.inputs
+        call.inputs = [v for i, v in enumerate(inputs) if i not in same.states.values()]
 
         def body(values: Sequence[Any]) -> list[Any]:
             self._spend(len(graph.node))
-            if len(values) != len(graph.input):
-                raise ConvertError(f"body must have {len(values)} inputs, got {len(graph.input)}")
+            if len(values) != len(given):
+                raise ConvertError(
+                    f"body must have {len(values) + len(same.states)} inputs, got {len(given) + len(same.states)}"
+                )
             inner = scope.new_child()
             inner.update((t.name, self._initializer(t)) for t in graph.initializer if t.name in needed)
-            inner.update(zip((v.name for v in graph.input), values, strict=True))
+            inner.update((name, inputs[place]) for name, place in same.states.items())
+            inner.update(zip(given, values, strict=True))
             self._bodies += 1
             with self.trail.function():
                 self.nodes(graph.node, needed, inner, opsets, depth + 1)
             self._bodies -= 1
-            return [self._found(inner, n, "output of a body") for n in names]
+            return [self._returned(inner, n, "output of a body") for n in names]
 
-        if call.node.op_type == "Loop":
-            found = control.loop(call, body)
-        else:
-            found = control.scan(call, int(call.attr("num_scan_inputs", 0)), len(names), body)
+        found = control.scan(call, sequences, len(names), body) if scan else control.loop(call, body)
         broken = [v for v in found if isinstance(v, Unavailable) and v.reason is None]
-        return [Unavailable()] * len(call.node.output) if broken else found
+        return [Unavailable()] * len(call.node.output) if broken else same.joined(found, inputs)
 
     def _inline(
         self, function: FunctionProto, node: NodeProto, inputs: list[Value], depth: int, name: str

@@ -13,9 +13,12 @@ from onnx import ModelProto, helper
 from ...errors import OracleError
 from .. import LayerOutput
 from ..damage import asking, line_of
-from ..tensors.values import BATCH, Array, Atom, Tensor, is_time
+from ..program.sizes import BATCH, TIME
+from ..program.values import Array, Tensor
+from .dynamic import NOTE
 from .exposed import exposed, reduced
 from .reading import Source
+from .unsigned import signed, unsigned
 
 if TYPE_CHECKING:
     from .translation import Translation
@@ -25,10 +28,25 @@ def oracles(path: str | os.PathLike[str], source: Source, found: Translation) ->
     """Those of the outputs and of the values inside, or None twice; and why there are none."""
     try:
         model = reduced(source, found.trail.taken)
+        if signed(source.proto):
+            model = unsigned(model or exposed(source, found.trail.taken, ()))
         own = os.fspath(path) if model is None else serialized(model)
-        return OnnxOracle(session(own), found), OnnxLayers(source, found), ""
+        told: dict[str, Any] = {"precision": source.precision, "together": NOTE in found.emit.notes}
+        return OnnxOracle(session(own), found, apart=_apart(source, found), **told), OnnxLayers(source, found), ""
     except OracleError as why:
         return None, None, str(why)
+
+
+def _apart(source: Source, found: Translation) -> bool:
+    """Return True if no two inputs have a size for their steps that the file calls by one name."""
+    layouts = {name: layout for name, layout in found.layouts.items() if TIME in layout}
+    values = [value for value in source.proto.graph.input if value.name in layouts]
+    sizes = [
+        value.type.tensor_type.shape.dim[next(i for i, a in enumerate(layouts[value.name]) if a == TIME)].dim_param
+        for value in values
+        if value.type.tensor_type.HasField("shape")
+    ]
+    return len(sizes) == len(layouts) == len(set(sizes)) and "" not in sizes
 
 
 def serialized(model: ModelProto) -> bytes:
@@ -63,8 +81,8 @@ def session(model: str | bytes) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # As the file says it: optimised, a product with int8 weights takes its other operand as int8, too.
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    # No further: beyond the basic level a product with int8 weights takes its other operand as int8, too.
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no other base; such as operator sets that it does not know yet
@@ -85,8 +103,9 @@ class OnnxLayers:
         self.source, self.found = source, found
 
     def __call__(self, x: Any) -> tuple[LayerOutput, ...]:
-        seen = {each.output: each for each in self.found.trail.seen if each.tensor.spec.dtype == "float"}
-        model = exposed(self.source, self.found.trail.taken, list(seen))
+        new = self.found.rolled.new if self.found.rolled else ()
+        seen = {s.output: s for s in self.found.trail.seen if s.tensor.spec.dtype == "float" and s.output not in new}
+        model = unsigned(exposed(self.source, self.found.trail.taken, list(seen)))
         oracle = OnnxOracle(session(serialized(model)), self.found, {n: s.tensor for n, s in seen.items()})
         emit = self.found.emit
         told = [(s, emit.told(s.tensor.value, y)) for s, y in zip(seen.values(), oracle(x), strict=True)]
@@ -103,14 +122,26 @@ class OnnxOracle:
         What the graph's inputs, outputs and states are to the model.
     outputs : mapping of str to Tensor, optional
         Other values of the model than the graph's outputs.
+    apart : bool
+        Whether inputs may have numbers of steps of their own.
+    precision : {"float32", "float16", "bfloat16"}
+        That the model computes in.
+    together : bool
+        Whether the model rounds all rows and steps by one scale: rows then go through it one by one.
     """
 
-    def __init__(self, session: Any, found: Translation, outputs: Mapping[str, Tensor] | None = None) -> None:
-        self.session = session
+    def __init__(
+        self, session: Any, found: Translation, outputs: Mapping[str, Tensor] | None = None, *, apart: bool = False,
+        precision: str = "float32", together: bool = False,
+    ) -> None:  # fmt: skip
+        self.session, self.apart, self.precision, self.together = session, apart, precision, together
         self.found = found
         self.outputs = found.outputs if outputs is None else outputs
-        self.timed = any(is_time(a) for layout in found.layouts.values() for a in layout)
-        self.batched = any(a == BATCH for layout in found.layouts.values() for a in layout)
+        self.timed = any(TIME in layout for layout in found.layouts.values())
+        sizes = {v.name: v.shape for v in session.get_inputs()}
+        batches = [sizes[n][layout.index(BATCH)] for n, layout in found.layouts.items() if BATCH in layout]
+        self.batched = bool(batches) and not any(isinstance(n, int) for n in batches)
+        self.rows = next((n for n in batches if isinstance(n, int)), None)  # that go through the model together
         self.types = {v.name: _dtype(v) for v in session.get_inputs()}
 
     def __call__(self, x: Any) -> tuple[Array, ...]:
@@ -118,10 +149,17 @@ class OnnxOracle:
         feeds = x if isinstance(x, Mapping) else {next(iter(graph.inputs)): x}
         arrays = {n: np.asarray(feeds[n]) for n in graph.inputs}
         batch = next(iter(arrays.values())).shape[0]
-        if self.batched:
+        single = [a for n, a in arrays.items() if BATCH not in self.found.layouts[n]]  # one of them for all rows
+        alike = all(np.array_equal(a, a[:1].repeat(batch, 0)) for a in single)
+        if self.batched and alike and not self.together:
             return tuple(self._rows(arrays, batch))
-        rows = [self._rows({n: a[i : i + 1] for n, a in arrays.items()}, 1) for i in range(batch)]
-        return tuple(np.concatenate(parts) for parts in zip(*rows, strict=True))
+        many = self.rows or 1  # of a batch that the file fixes, the last rows may be others again
+        if self.together:
+            rows = [self._rows({n: a[[i] * many] for n, a in arrays.items()}, many) for i in range(batch)]
+            return tuple(np.concatenate([y[:1] for y in parts]) for parts in zip(*rows, strict=True))
+        arrays = {n: a[np.arange(-(-batch // many) * many) % batch] for n, a in arrays.items()}
+        rows = [self._rows({n: a[i : i + many] for n, a in arrays.items()}, many) for i in range(0, batch, many)]
+        return tuple(np.concatenate(parts)[:batch] for parts in zip(*rows, strict=True))
 
     def _rows(self, arrays: Mapping[str, Array], batch: int) -> list[Array]:
         """The outputs for rows that go through the model together."""
@@ -142,7 +180,7 @@ class OnnxOracle:
         feeds = dict(found.fixed)
         for name, array in arrays.items():
             layout = found.layouts[name]
-            timed = any(is_time(a) for a in layout)
+            timed = TIME in layout
             length = array.shape[1] if timed else length
             feeds[name] = _to_onnx(array, layout, timed)
         for name, layout in found.layouts.items():
@@ -158,9 +196,9 @@ class OnnxOracle:
         return outputs, {name: results[output] for name, output in found.states.items()}
 
 
-def _to_onnx(array: Array, layout: tuple[Atom, ...], timed: bool) -> Array:
+def _to_onnx(array: Array, layout: tuple[str | int, ...], timed: bool) -> Array:
     """(B, [T,] \\*frame) in the model's order of axes; without a batch axis there, of the first row."""
-    lead = {BATCH: 0, "T": 1}
+    lead = {BATCH: 0, TIME: 1}
     frames = iter(range(1 + timed, array.ndim))
     order = [next(frames) if isinstance(a, int) else lead[str(a)] for a in layout]
     array = array if 0 in order else array[0]
@@ -175,7 +213,7 @@ def _from_onnx(array: Array, y: Tensor, batch: int) -> Array:
         array = array.reshape(sizes)
     except ValueError:
         return array
-    keys = [(0, 0) if a == BATCH else (1, 0) if isinstance(a, str) else (2, a) for a in atoms]
+    keys = [(0, 0) if a == BATCH else (1, 0) if not isinstance(a, int) else (2, a) for a in atoms]
     array = array.transpose(sorted(range(len(keys)), key=keys.__getitem__))
     return array if BATCH in atoms else array[None]
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 
 from ... import memory
 from ...errors import ConvertError, listed
-from ..tensors.values import Array, elements
+from ..program.values import Array, elements
 
 OLDEST_OPSET = 7
 DEEPEST = 32  # graphs within graphs
@@ -47,6 +48,12 @@ class Source:
         """The model's own functions by domain and name."""
         return {(_domain(f.domain), f.name): f for f in self.proto.functions}
 
+    @property
+    def precision(self) -> str:
+        """The narrowest type in which the model computes: "bfloat16", "float16", or "float32" for all others."""
+        found = {TensorProto.DataType.Name(t).lower() for t in _elements(self.proto)}
+        return next((name for name in ("bfloat16", "float16") if name in found), "float32")
+
     def array(self, tensor: TensorProto, what: str) -> Array:
         """The numbers of a tensor of the file."""
         return _array(tensor, what, self.folder)
@@ -77,6 +84,9 @@ def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Source:
             proto = onnx.load_model_from_string(source)
         except (DecodeError, ValueError, RecursionError) as error:
             raise ConvertError(f"{what} must be an ONNX model, got something else: {error}") from error
+    if not proto.HasField("graph") or not proto.graph.output:
+        got = "an empty file" if not size else "none"
+        raise ConvertError(f"{what} must be an ONNX model with a graph, got {got}")
     problems = _model_problems(proto)
     if problems:
         raise ConvertError(listed(problems))
@@ -88,8 +98,6 @@ def read(source: str | os.PathLike[str] | bytes | ModelProto) -> Source:
 def _model_problems(proto: ModelProto) -> list[str]:
     versions = {_domain(o.domain): o.version for o in proto.opset_import}
     newest, version = onnx.defs.onnx_opset_version(), versions.get("")
-    if not proto.HasField("graph") or not proto.graph.output:
-        return ["file must be an ONNX model with a graph, got none"]
     problems = []
     if version is None or not OLDEST_OPSET <= version <= newest:
         problems.append(f"opset of the model must be {OLDEST_OPSET} to {newest} (the newest that the installed "
@@ -162,11 +170,11 @@ def needed_by(nodes: Sequence[NodeProto], outputs: Sequence[str]) -> set[str]:
     needed = set(outputs)
     for node in reversed(nodes):
         if not needed.isdisjoint(node.output):
-            needed.update(_reads(node))
+            needed.update(reads(node))
     return needed
 
 
-def _reads(node: NodeProto) -> set[str]:
+def reads(node: NodeProto) -> set[str]:
     """Names that a node may read, with those that the graphs in its attributes take from outside."""
     found, waiting = set(node.input), [a.g for a in node.attribute if a.type == AttributeProto.GRAPH]
     while waiting:
@@ -176,6 +184,21 @@ def _reads(node: NodeProto) -> set[str]:
             found.update(inner.input)
             waiting += [a.g for a in inner.attribute if a.type == AttributeProto.GRAPH]
     return found
+
+
+def _elements(proto: ModelProto) -> Iterator[int]:
+    """Element types of inputs, outputs and tensors, and those that are cast to."""
+    graphs = [proto.graph, *(graph for graph, _ in _nested(proto.graph.node, 1))]
+    for graph in graphs:
+        yield from (value.type.tensor_type.elem_type for value in (*graph.input, *graph.output))
+        yield from (tensor.data_type for tensor in graph.initializer)
+    for nodes in (*(graph.node for graph in graphs), *(function.node for function in proto.functions)):
+        for node in nodes:
+            for attribute in node.attribute:
+                if node.op_type == "Cast" and attribute.name == "to":
+                    yield attribute.i
+                elif attribute.type == AttributeProto.TENSOR:
+                    yield attribute.t.data_type
 
 
 # Tensors -----------------------------------------------------------------------------------------
@@ -200,7 +223,7 @@ def _array(tensor: TensorProto, what: str, folder: Path | None) -> Array:
         raise ConvertError(f"{what} must have the numbers of shape {dims}, got {error}") from error
     if array.dtype.kind == "c":
         raise ConvertError(f"{what} must be of real numbers, got {array.dtype}")
-    return array
+    return array.astype(np.float32) if kind == TensorProto.BFLOAT16 else array  # a type that NumPy does not have
 
 
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data")

@@ -11,14 +11,17 @@ import numpy as np
 from ..._names import counted
 from ...errors import ConvertError, GraphError
 from ...graph import GRU, LSTM, RNN, Concat, Recurrent
-from ..tensors.emit import Start
-from ..tensors.recurrence import looped
-from ..tensors.values import BATCH, Array, Axis, Tensor, describe, frames_of
-from ..tensors.views import ordered, sliced, view, with_ones
+from ..program.emit import Start
+from ..program.held import StandIn
+from ..program.lengths import counted_steps, not_empty, of_rows
+from ..program.recurrence import looped
+from ..program.sizes import BATCH
+from ..program.values import Array, Axis, Tensor, describe, frames_of, is_symbolic
+from ..program.views import ordered, sliced, view, with_ones
 from .activations import ACTIVATIONS
 from .call import Call, Translator
+from .dynamic import NOTE, PRECISION
 from .quantized import dequantized
-from .states import FinalState
 
 CLASSES: dict[str, tuple[type[Recurrent], tuple[str, ...]]] = {
     "RNN": (RNN, ("Tanh",)),
@@ -69,7 +72,7 @@ def recurrent(call: Call) -> list[Tensor]:
 
 
 def quantized_lstm(call: Call) -> list[Tensor]:
-    """Microsoft's DynamicQuantizeLSTM: its weights as the floats they stand for, in matrices the other way around."""
+    """Microsoft's DynamicQuantizeLSTM: activations rounded, and weights in matrices the other way around."""
     w, r = (
         dequantized(
             call.array(i, name), call.array(j, f"{name} scale"), call.array(j + 1, f"{name} zero point"), axis=-1
@@ -77,10 +80,13 @@ def quantized_lstm(call: Call) -> list[Tensor]:
         for i, j, name in ((1, 8, "W"), (2, 10, "R"))
     )
     b, p = call.optional(3, "B"), call.optional(7, "P")
-    return _translate(call, "LSTM", w.swapaxes(1, 2), r.swapaxes(1, 2), b, p)
+    call.emit.notes.setdefault(NOTE)
+    return _translate(call, "LSTM", w.swapaxes(1, 2), r.swapaxes(1, 2), b, p, PRECISION)
 
 
-def _translate(call: Call, kind: str, w: Array, r: Array, b: Array | None, p: Array | None) -> list[Tensor]:
+def _translate(
+    call: Call, kind: str, w: Array, r: Array, b: Array | None, p: Array | None, precision: str = "float32"
+) -> list[Tensor]:
     x = call.tensor(0)
     if x.rank != 3:
         raise ConvertError(f"input X must have 3 axes, got {x}")
@@ -95,7 +101,7 @@ def _translate(call: Call, kind: str, w: Array, r: Array, b: Array | None, p: Ar
         x = x.permuted([1, 0, 2])
         initial = {n: v.permuted([1, 0, 2]) if isinstance(v, Tensor) else v.swapaxes(0, 1) for n, v in initial.items()}
     initial = {n: v for n, v in initial.items() if not _zeros(call, v)}
-    ops = _ops(call, kind, DIRECTIONS[direction], w, r, b, p)
+    ops = [op.replace(precision=precision) for op in _ops(call, kind, DIRECTIONS[direction], w, r, b, p)]
     lengths = call.value(4) if call.given(4) else None
     layer = Layer(kind, ops, x, lengths, initial, bool(layout))
     if x.is_time(0):
@@ -185,7 +191,11 @@ def _scanned(call: Call, layer: Layer) -> list[Tensor]:
             own = call.lift(lengths)
             operands["lengths"] = view(call, own, frames_of(own.axes) or ONE)
         op = replace(op, scan=True, operands=tuple(operands))
-        y, *finals = call.add_many(op, value, *operands.values(), suffix=_suffix(layer, i))
+        y, *finals = call.add_many(op, value, *operands.values(), name=call.name + _suffix(layer, i))
+        if "lengths" in operands and layer.initial:
+            some = not_empty(call.emit, operands["lengths"], call.name)
+            some = call.reshape(some, (*call.shape(some), 1))
+            finals = [call.where(some, v, 0.0) for v in finals]
         made = [y, *finals]
         if not rows:
             made = [
@@ -240,21 +250,22 @@ def _over_time(call: Call, layer: Layer) -> list[Tensor]:
     if x.axes[1] != (BATCH,) and x.size(1) != 1:
         raise ConvertError(f"rows of a sequence over time must be the batch or one, got {describe(x, 1)}")
     value = ordered(call, x, [2])
-    _take_lengths(call, layer.lengths)
+    lengths = _lengths(call, layer)
+    mask = [] if lengths is None else [counted_steps(call.emit, lengths, call.name)]
     parts = []
     apart = call.emit.apart
     for i, op in enumerate(layer.ops):
         starts = {n: _start(call, v, i) for n, v in layer.initial.items()}
         if apart and (any(call.node.output[2:]) or any(isinstance(v, str) for v in starts.values())):
-            made = _apart(call, layer, op, value, starts, _suffix(layer, i))
+            made = _apart(call, layer, op, value, starts, _suffix(layer, i), lengths)
             row = x.axes[1] if x.axes[1] == (BATCH,) else None
             parts.append([_with_rows(call, t, row) for t in made])
             continue
         op = op.replace(**{f"initial_{n}": v for n, v in starts.items() if isinstance(v, np.ndarray)})
-        (y,) = call.add_many(op, value, suffix=_suffix(layer, i))
-        finals = {"h": call.add(replace(op, return_sequences=False), value)} if _ends(call, starts) else {}
+        (y,) = call.add_many(op, value, *mask, name=call.name + _suffix(layer, i))
+        finals = {"h": call.add(replace(op, return_sequences=False), value, *mask)} if _ends(call, starts) else {}
         if finals and layer.kind == "LSTM":
-            finals["c"] = call.add(FinalState(op.hidden_size), y)
+            finals["c"] = call.add(StandIn((op.hidden_size,)), y)
         call.emit.starts += [Start(call.name, v, finals[n]) for n, v in starts.items() if isinstance(v, str)]
         row = x.axes[1] if x.axes[1] == (BATCH,) else None
         made = [call.result(y, [x.axes[0], (0,)], x.elem)]
@@ -263,17 +274,21 @@ def _over_time(call: Call, layer: Layer) -> list[Tensor]:
     return _outputs(call, layer, parts)
 
 
-def _apart(call: Call, layer: Layer, op: Recurrent, value: str, starts: dict[str, Any], suffix: str) -> list[Tensor]:
+def _apart(
+    call: Call, layer: Layer, op: Recurrent, value: str, starts: dict[str, Any], suffix: str, lengths: str | None
+) -> list[Tensor]:
     """One direction with its states in State nodes: Y and all final states, without N."""
-    if layer.lengths is not None:
-        raise ConvertError("sequence_lens over time must come with no initial or last cell state, got both")
     name, emit = call.name + suffix, call.emit
     begins = [
         emit.reshape(s, (1, *emit.specs[s].shape), name=f"{name}.initial") if isinstance(s, str) else s
         for s in (starts.get(n, np.zeros(size, np.float32)) for n, size in op.carried().items())
     ]
     rows = emit.reshape(value, (1, *emit.specs[value].shape), name=f"{name}.rows")
-    y, finals = looped(emit, op, rows, begins, name)
+    mask = None if lengths is None else counted_steps(emit, lengths, call.name)
+    y, finals = looped(emit, op, rows, begins, name, mask)
+    if lengths is not None:
+        some = not_empty(emit, lengths, name)
+        finals = [call.where(some, v, 0.0) for v in finals]
     flat = [emit.reshape(v, emit.specs[v].shape[1:], name=name) for v in (y, *finals)]
     made = [call.result(flat[0], [layer.x.axes[0], (0,)], layer.x.elem)]
     return made + [call.result(v, [(0,)], layer.x.elem) for v in flat[1:]]
@@ -303,13 +318,21 @@ def _start(call: Call, given: Any, direction: int) -> Any:
     return array[0].astype(np.float32)
 
 
-def _take_lengths(call: Call, lengths: Any) -> None:
-    """Lengths of sequences are given to the call of the model, not by a value of the graph."""
-    if lengths is None:
-        return
-    if not isinstance(lengths, Tensor) or lengths.value not in call.emit.inputs:
-        raise ConvertError("sequence_lens over time must be an input of the model, got another value")
-    call.emit.lengths.add(lengths.value)
+def _lengths(call: Call, layer: Layer) -> str | None:
+    """Return how many steps of each row count; None where all do, or as many as the lengths of a model's call say."""
+    lengths, emit, steps = layer.lengths, call.emit, layer.x.axes[0]
+    if lengths is None or _all_steps(lengths, layer.x):
+        emit.unpaced.add(call.name)
+        return None
+    if isinstance(lengths, Tensor) and lengths.value in emit.inputs and not (emit.masked or emit.apart):
+        emit.lengths.add(lengths.value)
+        return None
+    return of_rows(emit, call.lift(lengths), layer.x.axes[1], steps, call.name)
+
+
+def _all_steps(lengths: Any, x: Tensor) -> bool:
+    """True of lengths that are the number of steps, of every row."""
+    return is_symbolic(lengths) and all(n == x.size(0) for n in lengths.flat)
 
 
 OPERATORS: dict[str, Translator] = {"RNN": recurrent, "GRU": recurrent, "LSTM": recurrent}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
+from onnx import TensorProto
 
 from ...errors import ConvertError
 from ...graph import Tile
-from ..tensors.values import BATCH, Array, Axis, Dim, Size, Tensor, is_time, plain, product
-from ..tensors.views import reshaped, view, with_ones, without
+from ..program.lengths import numbered
+from ..program.sizes import Dim, Size, product
+from ..program.values import Array, Tensor, plain
+from ..program.views import expanded, reshaped, with_ones, without
 from .call import Call, Translator
 
 
@@ -82,45 +85,18 @@ def expand(call: Call) -> Tensor:
     return expanded(call, call.tensor(0), target)
 
 
-def expanded(call: Call, x: Tensor, target: Sequence[Size]) -> Tensor:
-    """`x` broadcast with a shape."""
-    x = with_ones(call, x, range(max(0, len(target) - x.rank)))
-    wanted: list[Size] = [*[1] * (x.rank - len(target)), *target]
-    slots: list[int | None] = []
-    frame: list[int] = []
-    axes: list[Axis] = []
-    for i, n in enumerate(wanted):
-        own = x.size(i)
-        if n in (1, own):
-            slots += [a for a in x.axes[i] if isinstance(a, int)]
-            axes.append(tuple(len(frame) if isinstance(a, int) else a for a in x.axes[i]))
-            frame += [x.spec.shape[a] for a in x.axes[i] if isinstance(a, int)]
-        elif own != 1:
-            raise ConvertError(f"shape must be one that {x} broadcasts with, got ({', '.join(map(str, target))})")
-        elif isinstance(n, Dim):
-            axes.append(_labels(n, len(frame)))
-            slots += [None] * (n.factor != 1)
-            frame += [n.factor] * (n.factor != 1)
-        else:
-            slots.append(None)
-            axes.append((len(frame),))
-            frame.append(n)
-    return call.result(call.expand(view(call, x, slots), frame), axes, x.elem)
-
-
-def _labels(size: Dim, frame: int) -> Axis:
-    """The axis of a symbolic size: batch before time, and both before a fixed factor."""
-    symbols = sorted(size.symbols, key=lambda s: s != BATCH)
-    if sum(map(is_time, symbols)) > 1 or symbols.count(BATCH) > 1:
-        raise ConvertError(f"size must have batch and time once at most, got {size}")
-    return (*symbols, *([frame] if size.factor != 1 else []))
-
-
 def constant_of_shape(call: Call) -> Tensor:
     """ConstantOfShape with a size that is only known when the model runs: the same for all of them."""
     value = np.asarray(call.attr("value", np.zeros(1, np.float32))).reshape(())
     target = _sizes(call, 0, "shape")
     return expanded(call, call.lift(value), target)
+
+
+def numbers(call: Call) -> Tensor:
+    """Range over the steps of time: from either end, in steps of any size."""
+    ends = (call.array(i, name).astype(object).reshape(-1)[0] for i, name in enumerate(("start", "limit", "delta")))
+    y = numbered(call, *ends)
+    return replace(y, elem=TensorProto.INT64 if y.spec.dtype == "int" else TensorProto.FLOAT)
 
 
 def tile(call: Call) -> Tensor:
@@ -194,6 +170,7 @@ OPERATORS: dict[str, Translator] = {
     "Unsqueeze": unsqueeze,
     "Expand": expand,
     "ConstantOfShape": constant_of_shape,
+    "Range": numbers,
     "Tile": tile,
     "DepthToSpace": depth_to_space,
     "SpaceToDepth": space_to_depth,

@@ -6,9 +6,9 @@ import numpy as np
 
 from ...errors import ConvertError
 from ...graph import IRFFT, RFFT, Dense, Framing, Gather, Multiply, Pad
-from ..tensors.steps import windowed
-from ..tensors.values import Tensor, room
-from ..tensors.views import in_order, ordered, renumbered, without
+from ..program.steps import windowed
+from ..program.values import Tensor, room
+from ..program.views import in_order, ordered, renumbered, without
 from .call import Call, Translator
 
 
@@ -91,7 +91,7 @@ def stft(call: Call) -> Tensor:
         raise ConvertError(f"frame_step and frame_length must be at least 1 and the window as long, got {step} and {n}")
     if x.is_time(1):
         value = call.add(Framing(n, step), ordered(call, x, []))
-        frames = call.result(value, [x.axes[0], (windowed(str(x.axes[1][0]), n, step, 0),), (0,)], x.elem)
+        frames = call.result(value, [x.axes[0], (windowed(x.steps(1), n, step, 0),), (0,)], x.elem)
     else:
         frames = _frames(call, x, n, step)
     value = frames.value if window is None else call.add(Multiply(), frames.value, call.constant(window))

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
+from onnx import GraphProto, NodeProto
 
-from ..._hints import named, option
-from ..._names import nearest
+from ..._hints import option
 from ...errors import ConvertError, listed
-from ...graph import Concat, Constant, Gather, Op, Recurrent, Reshape, Slice, Spec, Transpose
-from ...reference import on_frames
-from ..tensors.emit import Emitter, Start
+from ...graph import Recurrent
+from ..program.emit import Emitter, Start
+from ..program.held import MOVES, StandIn, moved, numbers, pairs_given
 from .axes import Declared
+from .reading import DEEPEST
 
 # Words by which a name tells that its value is carried from call to call.
 CARRIED = {
@@ -37,25 +37,59 @@ def pair(
         Listing what `given` gets wrong.
     """
     if given is not None:
-        problems = [
-            f"{named('states')} must name inputs ({nearest(n, inputs)}), got {n!r}" for n in given if n not in inputs
-        ]
-        problems += [
-            f"{named('states')} must name outputs ({', '.join(outputs)}), got {n!r}"
-            for n in given.values()
-            if n not in outputs
-        ]
-        if len(set(given.values())) < len(given):
-            problems.append(f"{named('states')} must name every output once, got {given}")
-        if problems:
-            raise ConvertError(listed(problems))
-        return dict(given)
+        return pairs_given(inputs, list(outputs), given)
     found: dict[str, str] = {}
     for name, value in inputs.items():
         likely = [o for o, other in outputs.items() if _stem(name, BEFORE) & _stem(o, AFTER) and _fits(value, other)]
         if len(likely) == 1 and likely[0] not in found.values():
             found[name] = likely[0]
     return found if len(found) < len(inputs) else {}
+
+
+# Operators that only arrange the elements of their first input anew.
+VIEWS = {"Identity", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Cast"}
+
+
+def completed(pairs: Mapping[str, str], graph: GraphProto) -> dict[str, str]:
+    """Pairs, with those of the other states of recurrences that have some already.
+
+    Names may tell of one of two states alone, such as ``h0`` beside ``m0``; the node that carries both tells of both.
+    """
+    if not pairs:
+        return {}
+    inputs, outputs = {v.name for v in graph.input}, {v.name for v in graph.output}
+    makers = {o: node for node in graph.node for o in node.output if o}
+    found = dict(pairs)
+    ends = {value: name for name in outputs for value in _moved_from(name, makers)}
+    for node in graph.node:
+        own = [(_moved_from(a, makers)[-1], ends.get(b, "")) for a, b in _carried(node) if a and b]
+        whole = [(a, b) for a, b in own if a in inputs and b]
+        if len(whole) == len(own) and any(found.get(a) == b for a, b in whole):
+            free = [(a, b) for a, b in whole if a not in found and b not in found.values()]
+            found.update(free)
+    return found if len(found) < len(inputs) else dict(pairs)
+
+
+def _carried(node: NodeProto) -> list[tuple[str, str]]:
+    """Return what each state of a recurrent node starts from, and where it ends."""
+    given = list(node.input)
+    if node.op_type in ("GRU", "RNN", "LSTM"):
+        padded, made = [*given, *[""] * 8], [*node.output, *[""] * 3]
+        return [(padded[5], made[1]), *([(padded[6], made[2])] if node.op_type == "LSTM" else [])]
+    if node.op_type == "Loop":
+        return list(zip(given[2:], node.output, strict=False))
+    if node.op_type == "Scan":
+        count = next((int(a.i) for a in node.attribute if a.name == "num_scan_inputs"), 0)
+        return list(zip(given[: len(given) - count], node.output, strict=False))
+    return []
+
+
+def _moved_from(value: str, makers: Mapping[str, NodeProto]) -> list[str]:
+    """A value, and what it is a view of."""
+    found = [value]
+    while (node := makers.get(found[-1])) is not None and node.op_type in VIEWS and node.input and len(found) < DEEPEST:
+        found.append(node.input[0])
+    return found
 
 
 def _words(name: str) -> list[str]:
@@ -90,20 +124,6 @@ def _fits(a: Declared, b: Declared) -> bool:
 # States of recurrences over time --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class FinalState(Op):
-    """The state in which a recurrence over time ends: only while importing, where it leads to a state's output."""
-
-    kind: ClassVar[str] = "final_state"
-    size: int
-
-    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        return (Spec((self.size,), time=False),)
-
-
-MOVES = (Reshape, Transpose, Slice, Concat, Gather, Constant)
-
-
 class StatesApart(ConvertError):
     """A state over time is none that a layer can hold; it may lie in a State node."""
 
@@ -122,19 +142,17 @@ def absorb(emit: Emitter, pairs: Mapping[str, tuple[str, str]], starts: Iterable
     numbered: dict[str, Any] = {}
     count = 0
     for value, _ in pairs.values():
-        shape = emit.specs[value].shape
-        size = int(np.prod(shape))
-        numbered[value] = np.arange(count, count + size, dtype=np.float64).reshape(shape)
-        count += size
+        numbered[value] = numbers(emit.specs[value].shape, count)
+        count += numbered[value].size
     problems = []
     for start in starts:
         try:
-            numbered[start.final] = _moved(emit, start.initial, numbered)
+            numbered[start.final] = moved(emit, start.initial, numbered)
         except ConvertError as error:
             problems.append(f"initial state of layer {start.layer!r} over time must be elements of a state: {error}")
     for name, (value, following) in pairs.items() if not problems else ():
         try:
-            back = _moved(emit, following, numbered)
+            back = moved(emit, following, numbered)
         except ConvertError as error:
             problems.append(
                 f"state {name!r} must be that of layers over time, where there is a time axis (fix its size by "
@@ -147,35 +165,15 @@ def absorb(emit: Emitter, pairs: Mapping[str, tuple[str, str]], starts: Iterable
         raise StatesApart(listed(problems))
 
 
-def _moved(emit: Emitter, value: str, known: Mapping[str, Any]) -> Any:
-    """A value that is made of known ones by moves alone, for one row."""
-    order, waiting = [], [value]
-    while waiting:
-        name = waiting.pop()
-        if name in known:
-            continue
-        node = emit.producers.get(name)
-        if node is None or not isinstance(node.op, MOVES):
-            what = type(node.op).__name__ if node else "an input"
-            raise ConvertError(f"{name!r} must only be moved, got {what}")
-        order.append(node)
-        waiting += node.inputs
-    found = dict(known)
-    for node in reversed(order):
-        if node.outputs[0] not in found:
-            found[node.outputs[0]] = on_frames(node.op, *(found[v] for v in node.inputs))[0]
-    return found[value]
-
-
 def ends_only(emit: Emitter, value: str) -> bool:
     """Whether a value is made of the final states of layers over time by moves alone."""
     waiting, ends = [value], 0
     while waiting:
         name = waiting.pop()
         node = emit.producers.get(name)
-        if node is None or name in emit.lasts:
+        if node is None:
             return False
-        if isinstance(node.op, FinalState) or (isinstance(node.op, Recurrent) and not node.op.return_sequences):
+        if isinstance(node.op, StandIn) or (isinstance(node.op, Recurrent) and not node.op.return_sequences):
             ends += 1
         elif isinstance(node.op, MOVES):
             waiting += node.inputs

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from operator import add, ge, gt, le, lt, mul, sub
 from typing import Any
 
 import numpy as np
 
-from ..._hints import option
 from ...errors import ConvertError
-from ..tensors.values import Array, Dim, Size, is_symbolic, product, quotient
+from ..program.sizes import Dim, Size, equal, extreme, product
+from ..program.values import Array, is_symbolic
 from .call import Call
 
 MOST = 2**20  # elements of all inputs, multiplied: more than any result has
@@ -31,12 +32,15 @@ def evaluate(call: Call) -> list[Array] | None:
     if math.prod(max(1, a.size) for a in arrays) > MOST:
         shapes = ", ".join(str(a.shape) for a in arrays)
         raise ConvertError(f"sizes must be few where they are computed, got arrays of shapes {shapes}")
-    return [_settled(array) for array in handler(call)]
+    found = handler(call)
+    return None if found is None else [_settled(array) for array in found]
 
 
 def _settled(given: Any) -> Array:
     """An int64 array again where no size is symbolic any more."""
     array: Array = np.asarray(given)
+    if is_symbolic(array) and all(isinstance(n, bool) for n in array.flat):
+        return array.astype(bool)
     if is_symbolic(array) and not any(isinstance(n, Dim) for n in array.flat):
         return array.astype(np.int64)
     return array
@@ -61,30 +65,17 @@ def _elementwise(function: Callable[[Size, Size], Any]) -> Callable[[Call], list
     return run
 
 
-def _multiply(a: Size, b: Size) -> Size:
-    return product([a, b])
-
-
-def _add(a: Size, b: Size) -> Size:
-    if 0 in (a, b):
-        return b if a == 0 else a
-    raise ConvertError(f"size must be a product of batch, time and numbers, got {a} + {b}")
-
-
-def _subtract(a: Size, b: Size) -> Size:
-    if a == b:
-        return 0
+def _divide(a: Size, b: Size) -> Size:
+    """a / b without the rest, as sizes are divided."""
     if b == 0:
-        return a
-    raise ConvertError(f"size must be a product of batch, time and numbers, got {a} - {b}")
+        raise ConvertError(f"size {a} must not be divided by 0")
+    return a // b
 
 
-def _equal(a: Size, b: Size) -> bool:
-    if a == b:
-        return True
-    if any(not isinstance(x, Dim) and x <= 0 for x in (a, b)):
-        return False  # no batch has as few rows, no sequence as few steps
-    raise ConvertError(f"sizes must be known to be compared, got {a} and {b}: fix them with {option('shapes')}")
+def _remainder(a: Size, b: Size) -> Size:
+    if b == 0:
+        raise ConvertError(f"size {a} must not be divided by 0")
+    return a % b
 
 
 def _cast(call: Call) -> list[Array]:
@@ -125,6 +116,30 @@ def _reshape(call: Call) -> list[Array]:
     return [data.reshape(wanted)]
 
 
+def _expand(call: Call) -> list[Array] | None:
+    """One size for each row of a batch, or step: whatever reads it has it for all of them."""
+    if not is_symbolic(call.inputs[0]):
+        return None
+    data, target = _objects(call, 0), _objects(call, 1)
+    if data.size == 1 and target.size == 1 and isinstance(target.flat[0], Dim):
+        return [data.reshape(1)]
+    return [np.broadcast_to(data, np.broadcast_shapes(data.shape, tuple(int(n) for n in target)))]
+
+
+def _extreme(sign: int) -> Callable[[Call], list[Array]]:
+    def run(call: Call) -> list[Array]:
+        arrays = np.broadcast_arrays(*(_objects(call, i) for i in range(len(call.inputs))))
+        items = zip(*(a.flat for a in arrays), strict=True)
+        return [_filled([extreme(each, sign) for each in items], arrays[0].shape)]
+
+    return run
+
+
+def _modulo(call: Call) -> list[Array]:
+    call.attr("fmod", 0)
+    return _elementwise(_remainder)(call)
+
+
 def _where(call: Call) -> list[Array]:
     return [np.where(call.array(0, "condition"), _objects(call, 1), _objects(call, 2))]
 
@@ -146,7 +161,7 @@ def _split(call: Call) -> list[Array]:
     return list(np.split(data, np.cumsum(sizes)[:-1] if sizes else count, axis=axis))
 
 
-HANDLERS: dict[str, Callable[[Call], list[Array]]] = {
+HANDLERS: dict[str, Callable[[Call], list[Array] | None]] = {
     "Identity": lambda call: [call.array(0, "sizes")],
     "Cast": _cast,
     "Concat": _concat,
@@ -158,11 +173,19 @@ HANDLERS: dict[str, Callable[[Call], list[Array]]] = {
     "Split": _split,
     "Where": _where,
     "ReduceProd": _reduce_prod,
-    "Mul": _elementwise(_multiply),
-    "Div": _elementwise(quotient),
-    "Add": _elementwise(_add),
-    "Sub": _elementwise(_subtract),
-    "Equal": _elementwise(_equal),
+    "Mul": _elementwise(mul),
+    "Div": _elementwise(_divide),
+    "Mod": _modulo,
+    "Max": _extreme(1),
+    "Min": _extreme(-1),
+    "Expand": _expand,
+    "Add": _elementwise(add),
+    "Sub": _elementwise(sub),
+    "Equal": _elementwise(equal),
+    "Less": _elementwise(lt),
+    "LessOrEqual": _elementwise(le),
+    "Greater": _elementwise(gt),
+    "GreaterOrEqual": _elementwise(ge),
     "Shape": lambda call: [np.array(call.array(0, "sizes").shape, dtype=np.int64)],
     "Size": lambda call: [np.array(call.array(0, "sizes").size, dtype=np.int64)],
 }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import io
 import zipfile
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._hints import named
 from ...errors import ConvertError
+from .pickle import Machine
 
 STORAGES = {  # torch storage class -> the NumPy type of its elements, and what to make of them
     "DoubleStorage": ("f8", None),
@@ -23,23 +23,40 @@ STORAGES = {  # torch storage class -> the NumPy type of its elements, and what 
     "CharStorage": ("i1", None),
     "ByteStorage": ("u1", None),
     "BoolStorage": ("u1", "bool"),
+    "UntypedStorage": ("u1", None),
 }
 # Tensors may share or repeat (stride 0) their storage, so they may take more than the file; this much more.
 SHARING, SPARE = 16, 2**24
 
 
-def describe(path: str | os.PathLike[str]) -> str:
-    """What a file that is no zip seems to be."""
-    with open(path, "rb") as file:
-        head = file.read(16)
-    if head.startswith(b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"):  # torch's magic number, pickled
-        return "the format before PyTorch 1.6: re-save it with torch.save(torch.load(path), path)"
-    if head.startswith(b"PK"):
-        return "a truncated one"
-    return "another format or a damaged file"
+class Budget:
+    """How many bytes tensors may take unpacked, which is bounded by the size of their file."""
+
+    def __init__(self, size: int, what: str) -> None:
+        self.left, self.what = SHARING * size + SPARE, what
+
+    def spend(self, size: int, tensor: tuple[int, ...]) -> None:
+        """Count bytes that tensors take unpacked."""
+        self.left -= size
+        if self.left < 0:
+            raise ConvertError(f"tensors of {self.what} must fit its size, got one of shape {tensor} beyond it")
 
 
-class Archive:
+def elements_of(data: Any, kind: str, byteorder: str) -> NDArray[Any]:
+    """All elements of the bytes of a storage of class `kind`."""
+    code, meaning = STORAGES[kind]
+    dtype = np.dtype(byteorder + code)
+    raw = np.frombuffer(data, dtype, count=len(data) // dtype.itemsize).astype(dtype.newbyteorder("="), copy=False)
+    elements: NDArray[Any] = raw
+    if meaning == "bfloat16":  # the upper half of a float32
+        elements = (raw.astype(np.uint32) << 16).view(np.float32)
+    elif meaning == "bool":
+        elements = raw != 0
+    elements.setflags(write=False)
+    return elements
+
+
+class Archive(Budget):
     """The entries of one checkpoint.
 
     Raises
@@ -49,50 +66,48 @@ class Archive:
     """
 
     def __init__(self, archive: zipfile.ZipFile, size: int, what: str) -> None:
-        self.archive, self.what = archive, what
+        super().__init__(size, what)
+        self.archive = archive
         self.entries = {info.filename: info for info in archive.infolist()}
-        if any(name.count("/") == 1 and name.endswith("/constants.pkl") for name in self.entries):
-            raise ConvertError(
-                f"{what} must be written by torch.save, got TorchScript: save its state_dict() instead, "
-                f"or name it .jit and give {named('example_inputs')}"
-            )
+        self.storages: dict[str, tuple[str, NDArray[Any]]] = {}
         if sum(info.file_size for info in archive.infolist()) > size:
             raise ConvertError(f"{what} must unpack to at most its {size} bytes, got entries that declare more")
-        roots = [name.removesuffix("/data.pkl") for name in self.entries if name.endswith("/data.pkl")]
+        roots = [name.removesuffix("data.pkl") for name in self.entries if name.endswith("data.pkl")]
         if len(roots) != 1:
             raise ConvertError(f"{what} must hold one data.pkl, got {len(roots)}")
         self.root = roots[0]
-        order = self.read("byteorder") if f"{self.root}/byteorder" in self.entries else b"little"
+        order = self.read("byteorder") if f"{self.root}byteorder" in self.entries else b"little"
         if order not in (b"little", b"big"):
             raise ConvertError(f"byteorder of {what} must be 'little' or 'big', got {order[:16]!r}")
         self.byteorder = "<" if order == b"little" else ">"
-        self.budget = SHARING * size + SPARE
+
+    def content(self) -> Any:
+        """What the checkpoint holds."""
+        return Machine(self).run(io.BytesIO(self.read("data.pkl")))
 
     def read(self, name: str) -> bytes:
         """The bytes of an entry."""
-        info = self.entries.get(f"{self.root}/{name}")
+        info = self.entries.get(self.root + name)
         if info is None:
             raise ConvertError(f"{self.what} must hold the entry {name!r}, got an archive without it")
         if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
             raise ConvertError(f"entry {name!r} of {self.what} must be stored as it is, got it compressed or encrypted")
         return self.archive.read(info)
 
-    def spend(self, size: int, tensor: tuple[int, ...]) -> None:
-        """Count bytes that tensors take unpacked."""
-        self.budget -= size
-        if self.budget < 0:
-            raise ConvertError(f"tensors of {self.what} must fit its size, got one of shape {tensor} beyond it")
+    def read_storage(self, kind: str, key: str, count: int, view: Any) -> NDArray[Any] | None:
+        """The first `count` elements of the entry ``data/<key>``, a storage of class `kind`."""
+        if kind not in STORAGES:
+            return None
+        known = self.storages.get(key) or (kind, elements_of(self.read(f"data/{key}"), kind, self.byteorder))
+        self.storages[key] = known
+        return checked(known, kind, key, count, self.what)
 
-    def read_storage(self, name: str, key: str) -> NDArray[Any]:
-        """All elements of the entry ``data/<key>``, a storage of class `name`."""
-        code, meaning = STORAGES[name]
-        data = self.read(f"data/{key}")
-        dtype = np.dtype(self.byteorder + code)
-        raw = np.frombuffer(data, dtype, count=len(data) // dtype.itemsize).astype(dtype.newbyteorder("="), copy=False)
-        elements: NDArray[Any] = raw
-        if meaning == "bfloat16":  # the upper half of a float32
-            elements = (raw.astype(np.uint32) << 16).view(np.float32)
-        elif meaning == "bool":
-            elements = raw != 0
-        elements.setflags(write=False)
-        return elements
+
+def checked(known: tuple[str, NDArray[Any]], kind: str, key: str, count: int, what: str) -> NDArray[Any]:
+    """The first `count` elements of a storage, which must have them and be of the kind that is asked for."""
+    stored, elements = known
+    if stored != kind or count > elements.size:
+        raise ConvertError(
+            f"storage {key!r} of {what} must be a {stored} of {count} elements, got {kind} of {elements.size}"
+        )
+    return elements[:count]

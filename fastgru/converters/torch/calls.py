@@ -13,6 +13,7 @@ from torch import nn
 from ...errors import ConvertError
 from ...graph import Activate, Activation, Add, BatchNorm, Concat, Dense, Embedding, LayerNorm, Multiply, Op, Reverse
 from . import modules as torch_modules
+from .activations import ROWS
 from .values import Ignored, States, Value, embed
 
 Handler = Callable[..., Any]  # (name, *args, **kwargs) of the call, with fx nodes replaced by values
@@ -20,11 +21,10 @@ _ALL = slice(None)
 
 # A function with the arguments of a module's constructor behind its input.
 AS_MODULES: dict[Any, type[nn.Module]] = {
-    torch.relu: nn.ReLU, F.relu: nn.ReLU, torch.sigmoid: nn.Sigmoid, F.sigmoid: nn.Sigmoid, torch.tanh: nn.Tanh,
-    F.tanh: nn.Tanh, torch.softmax: nn.Softmax, F.softmax: nn.Softmax, F.hardsigmoid: nn.Hardsigmoid,
-    F.softsign: nn.Softsign, F.softplus: nn.Softplus, F.elu: nn.ELU, F.leaky_relu: nn.LeakyReLU,
-    F.threshold: nn.Threshold, torch.threshold: nn.Threshold,
-}  # fmt: skip
+    **{function: row.module for row in ROWS.values() for function in row.functions},
+    torch.softmax: nn.Softmax,
+    F.softmax: nn.Softmax,
+}
 
 
 def tensor(value: Any) -> Value:

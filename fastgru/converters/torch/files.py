@@ -1,4 +1,4 @@
-"""PyTorch checkpoints and safetensors files to Graphs; torch itself is needed for neither, but for TorchScript."""
+"""Weights by PyTorch's names, from files and dicts, to Graphs; torch itself is needed for TorchScript alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from safetensors import SafetensorError, deserialize
 from ...errors import ConvertError, require
 from ...graph import Like
 from .. import Imported
-from .pickle import read_checkpoint
-from .state_dict import assumed, import_state_dict
+from .checkpoint import read_checkpoint
+from .groups import find_weights
+from .numbers import plain, read_npz
+from .state_dict import build
 
 _SAFETENSORS = {  # the format's name of a dtype -> NumPy's; BF16 is widened to float32
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -22,26 +24,40 @@ _SAFETENSORS = {  # the format's name of a dtype -> NumPy's; BF16 is widened to 
 }  # fmt: skip
 
 
-def import_checkpoint(path: str | os.PathLike[str], like: Sequence[Like] | None = None) -> Imported:
-    """Import the state_dict in a ``.pt`` or ``.pth`` file.
+def import_checkpoint(
+    path: str | os.PathLike[str],
+    like: Sequence[Like] | None = None,
+    *,
+    key: str | None = None,
+    ignore: Sequence[str] = (),
+) -> Imported:
+    """Import the weights in a file that ``torch.save`` wrote, such as ``.pt``, ``.pth``, ``.ckpt`` or ``.bin``.
 
     Parameters
     ----------
     path : path
-        A file that ``torch.save(model.state_dict(), path)`` wrote, or a checkpoint that holds one.
+        A file of a state_dict, or a checkpoint that holds one beside other objects, which are not looked at.
     like : sequence of Like, optional
         See `fastgru.converters.torch.state_dict.import_state_dict`.
+    key, ignore
+        See `fastgru.converters.torch.groups.find_weights`.
 
     Raises
     ------
     ConvertError
-        When the file is damaged, holds more than tensors, or does not determine the layers.
+        When the file is damaged, holds no weights, or does not determine the layers.
     """
     what = f"checkpoint {os.fspath(path)!r}"
-    return _imported(path, read_checkpoint(path), like, what)
+    return _imported(Path(path).name, read_checkpoint(path), like, what, key=key, ignore=ignore)
 
 
-def import_safetensors(path: str | os.PathLike[str], like: Sequence[Like] | None = None) -> Imported:
+def import_safetensors(
+    path: str | os.PathLike[str],
+    like: Sequence[Like] | None = None,
+    *,
+    key: str | None = None,
+    ignore: Sequence[str] = (),
+) -> Imported:
     """Import the state_dict in a ``.safetensors`` file, with PyTorch's names.
 
     The format sorts tensors and so loses the order of the layers: a file of several layers needs
@@ -53,22 +69,61 @@ def import_safetensors(path: str | os.PathLike[str], like: Sequence[Like] | None
         As `import_checkpoint`.
     """
     what = f"safetensors file {os.fspath(path)!r}"
-    return _imported(path, _read_safetensors(path, what), like, what, ordered=False)
+    arrays = _read_safetensors(path, what)
+    return _imported(Path(path).name, arrays, like, what, ordered=False, key=key, ignore=ignore)
+
+
+def import_npz(
+    path: str | os.PathLike[str],
+    like: Sequence[Like] | None = None,
+    *,
+    key: str | None = None,
+    ignore: Sequence[str] = (),
+) -> Imported:
+    """Import the arrays of a ``.npz`` file, named as in a state_dict, in the order in which they were saved.
+
+    Raises
+    ------
+    ConvertError
+        As `import_checkpoint`.
+    """
+    what = f"file {os.fspath(path)!r}"
+    return _imported(Path(path).name, read_npz(path, what), like, what, key=key, ignore=ignore, framework="NumPy")
+
+
+def import_mapping(
+    arrays: Mapping[str, Any],
+    like: Sequence[Like] | None = None,
+    *,
+    key: str | None = None,
+    ignore: Sequence[str] = (),
+) -> Imported:
+    """Import a dict of arrays or tensors: a state_dict, or a checkpoint as ``torch.load`` returns it.
+
+    Raises
+    ------
+    ConvertError
+        As `import_checkpoint`.
+    """
+    what = f"the {type(arrays).__name__}"
+    return _imported(type(arrays).__name__, plain(arrays, what), like, what, key=key, ignore=ignore)
 
 
 def _imported(
-    path: str | os.PathLike[str],
-    arrays: Mapping[str, Any],
+    source: str,
+    nested: Any,
     like: Sequence[Like] | None,
     what: str,
+    *,
     ordered: bool = True,
+    key: str | None,
+    ignore: Sequence[str],
+    framework: str = "PyTorch",
 ) -> Imported:
-    """Import the arrays of a file; without `like`, the provenance says what was assumed."""
-    graph = import_state_dict(arrays, like, what=what, ordered=ordered)
-    provenance = {"framework": "PyTorch", "source": Path(path).name}
-    if like is None and (taken := assumed(arrays, what)):
-        provenance["assumed"] = taken
-    return Imported(graph, provenance)
+    """Import weights; the provenance says what was assumed without `like`, and what was left out."""
+    weights = find_weights(nested, what, key=key, ignore=ignore)
+    graph, notes = build(weights, like, what, ordered)
+    return Imported(graph, {"framework": framework, "source": source, **notes})
 
 
 def import_script(source: Any, like: Sequence[Like] | None = None, **options: Any) -> Imported:
@@ -77,6 +132,14 @@ def import_script(source: Any, like: Sequence[Like] | None = None, **options: An
     from ..torch_export import script as torch_script
 
     return torch_script.import_script(source, like, **options)
+
+
+def import_exported_program(source: Any, like: Sequence[Like] | None = None, **options: Any) -> Imported:
+    """Import a ``.pt2`` file or an ExportedProgram: see `fastgru.converters.torch_export.programs`."""
+    require("torch", extra="torch", purpose="importing exported programs")
+    from ..torch_export import programs
+
+    return programs.import_exported_program(source, like, **options)
 
 
 def _read_safetensors(path: str | os.PathLike[str], what: str) -> dict[str, Any]:

@@ -9,7 +9,20 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from ...errors import ConvertError, listed
-from ...graph import GRU, LSTM, RNN, BatchNorm, Bidirectional, Dense, Embedding, LayerNorm, Recurrent
+from ...graph import (
+    GRU,
+    LSTM,
+    RNN,
+    BatchNorm,
+    Bidirectional,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Embedding,
+    LayerNorm,
+    Recurrent,
+    TimeConv,
+)
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -186,3 +199,18 @@ def build_batch_norm(arrays: Arrays, attributes: Mapping[str, Any]) -> BatchNorm
     return BatchNorm(
         arrays["running_mean"], arrays["running_var"], arrays.get("weight"), arrays.get("bias"), **attributes
     )
+
+
+def build_time_conv(arrays: Arrays, attributes: Mapping[str, Any]) -> TimeConv:
+    """``torch.nn.Conv1d`` over time: weight (O, C / groups, K), bias (O,)."""
+    return TimeConv(arrays["weight"], arrays.get("bias"), **attributes)
+
+
+def build_conv(arrays: Arrays, attributes: Mapping[str, Any]) -> Conv:
+    """``torch.nn.Conv1d``, ``Conv2d`` or ``Conv3d`` of each frame: weight (O, C / groups, *kernel), bias (O,)."""
+    return Conv(arrays["weight"], arrays.get("bias"), **attributes)
+
+
+def build_conv_transpose(arrays: Arrays, attributes: Mapping[str, Any]) -> ConvTranspose:
+    """``torch.nn.ConvTranspose1d`` to ``ConvTranspose3d`` of each frame: weight (C, O / groups, *kernel), bias (O,)."""
+    return ConvTranspose(arrays["weight"], arrays.get("bias"), **attributes)

@@ -13,6 +13,7 @@ from torch import nn
 from ...errors import ConvertError
 from ...graph import GRU, LSTM, RNN, Activate, Activation, Dropout, Op, Recurrent
 from . import layers as torch_layers
+from .activations import ROWS
 
 
 def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
@@ -65,20 +66,6 @@ def _batch_norm(module: Any) -> Op:
     return torch_layers.build_batch_norm(arrays, {"eps": module.eps})
 
 
-def _threshold(module: Any) -> Activation:
-    demand(module, value=0)
-    return Activation("thresholded_relu", alpha=module.threshold)
-
-
-def _softplus(module: Any) -> Activation:
-    demand(module, beta=1, threshold=20)
-    return Activation("softplus")
-
-
-def _plain(name: str) -> Callable[[Any], Activation]:
-    return lambda module: Activation(name)
-
-
 OPS: dict[type[nn.Module], Callable[[Any], Op]] = {
     nn.Linear: _linear,
     nn.Embedding: _embedding,
@@ -87,16 +74,8 @@ OPS: dict[type[nn.Module], Callable[[Any], Op]] = {
     **dict.fromkeys((nn.Dropout, nn.Dropout1d, nn.AlphaDropout), lambda module: Dropout(module.p)),
 }
 ACTIVATIONS: dict[type[nn.Module], Callable[[Any], Activation]] = {
-    nn.Sigmoid: _plain("sigmoid"),
-    nn.Tanh: _plain("tanh"),
-    nn.ReLU: _plain("relu"),
-    nn.Hardsigmoid: lambda module: Activation("hard_sigmoid", alpha=1 / 6, beta=0.5),
-    nn.Softsign: _plain("softsign"),
-    nn.Softplus: _softplus,
-    nn.ELU: lambda module: Activation("elu", alpha=module.alpha),
-    nn.LeakyReLU: lambda module: Activation("leaky_relu", alpha=module.negative_slope),
-    nn.Threshold: _threshold,
-    nn.Softmax: _plain("softmax"),  # its dim is checked against the input by `calls`
+    **{row.module: row.of for row in ROWS.values()},
+    nn.Softmax: lambda module: Activation("softmax"),  # its dim is checked against the input by `calls`
 }
 CELLS: dict[type[nn.Module], type[Recurrent]] = {nn.RNNCell: RNN, nn.GRUCell: GRU, nn.LSTMCell: LSTM}
 RECURRENT: dict[type[nn.Module], type[Recurrent]] = {nn.RNN: RNN, nn.GRU: GRU, nn.LSTM: LSTM}
@@ -136,8 +115,10 @@ def to_op(module: nn.Module) -> Op:
         return OPS[cls](module)
     if cls in ACTIVATIONS:
         return Activate(ACTIVATIONS[cls](module))
-    known = ", ".join(sorted(c.__name__ for c in _KNOWN))
-    raise ConvertError(f"class must be one of {known}, or a module made of these, got {type(module).__name__}")
+    raise ConvertError(
+        "class must be one of torch.nn's recurrent layers, Linear, Embedding, LayerNorm, BatchNorm1d, dropouts and "
+        f"activations, got {type(module).__name__}"
+    )
 
 
 def recurrent_layers(module: Any) -> torch_layers.Layers:

@@ -13,8 +13,8 @@ from torch import nn
 from ..._hints import either, labelled, named
 from ..._names import nearest
 from ...errors import ConvertError, listed
-from ..tensors.values import BATCH, TIME
-from .states import is_carried
+from ..program.sizes import BATCH, TIME
+from .states import is_carried, is_nameless
 
 Labels = tuple[str | None, ...]  # of one argument: "B", "T", or None for a fixed size, for each axis
 Layout = dict[str, Labels]
@@ -87,7 +87,10 @@ def candidates(module: nn.Module, arguments: Sequence[Argument], given: Mapping[
     found = []
     for labels in product(*options):
         layout = dict(zip(names, labels, strict=True))
-        if _consistent(layout, arguments):
+        likeliest = all(label == each[0] for label, each in zip(labels, options, strict=True))
+        if _consistent(
+            layout, arguments, apart=likeliest and all(a.name in given or _is_sequence(a) for a in arguments)
+        ):
             found.append(layout)
     return found[:MOST_CANDIDATES]
 
@@ -100,6 +103,8 @@ def _options(module: nn.Module, argument: Argument, *, first: bool) -> tuple[Lab
     if not argument.example.is_floating_point():
         return INTS.get(rank, (rest,))
     options = FLOATS.get(rank, (rest,))
+    if not first and rank == 3 and is_nameless(argument.name):
+        options = (*options, STATES[3][0])
     layers = [m for m in module.modules() if isinstance(m, nn.RNNBase)]
     if rank == 2 and not any(isinstance(m, nn.RNNBase | nn.Conv1d | nn.ConvTranspose1d) for m in module.modules()):
         return (options[1], options[0], options[2])
@@ -108,13 +113,20 @@ def _options(module: nn.Module, argument: Argument, *, first: bool) -> tuple[Lab
     return options
 
 
-def _consistent(layout: Layout, arguments: Sequence[Argument]) -> bool:
-    """Whether the examples have one number of rows, and one of steps."""
-    for label in (B, T):
-        sizes = {a.example.shape[layout[a.name].index(label)] for a in arguments if label in layout[a.name]}
-        if len(sizes) > 1:
-            return False
-    return True
+def _consistent(layout: Layout, arguments: Sequence[Argument], *, apart: bool) -> bool:
+    """Return True if the examples have one number of rows, and one of steps, or `apart` several.
+
+    Several are taken only of the likeliest layout, which one that is told is: what differs in size is else no time.
+    """
+    rows = {a.example.shape[layout[a.name].index(B)] for a in arguments if B in layout[a.name]}
+    steps = {a.example.shape[layout[a.name].index(T)] for a in arguments if T in layout[a.name]}
+    return len(rows) <= 1 and (len(steps) <= 1 or apart)
+
+
+def _is_sequence(argument: Argument) -> bool:
+    """Return True if an example looks like frames or ids over time, or has no time that could differ."""
+    x = argument.example
+    return x.dim() == 2 + x.is_floating_point() or x.dim() == 0
 
 
 def enlarged(layout: Layout, arguments: Sequence[Argument]) -> list[torch.Tensor]:

@@ -11,14 +11,17 @@ import numpy as np
 from ..._hints import either
 from ...errors import ConvertError, listed
 from ...graph import Graph, Recurrent, Spec, State
-from ..tensors.emit import Emitter
-from ..tensors.values import BATCH, TIME, Array, Axis, Dim, Size, Tensor
-from ..tensors.views import in_order
+from ..program.emit import Emitter
+from ..program.held import MOVES, StandIn
+from ..program.recurrence import told_otherwise
+from ..program.sizes import TIME, Size, size_of, symbol
+from ..program.values import Array, Axis, Tensor, over_time
+from ..program.views import in_order
 from .axes import Labels
 from .call import Call, RowOrder, Session
 from .sizes import Sizes
 from .spectral import Complex
-from .states import MOVES, StandIn, declare, follow, pair
+from .states import declare, follow, pair
 
 Shapes = dict[str, tuple[Size, ...]]
 
@@ -54,11 +57,13 @@ class Input:
     def axes(self) -> tuple[Axis, ...]:
         """The axes as atoms."""
         places = iter(range(len(self.shape)))
-        return tuple((next(places),) if label is None else (label,) for label in self.labels)
+        return tuple((next(places),) if label is None else (symbol(label),) for label in self.labels)
 
     def sizes(self) -> tuple[Size, ...]:
         """The sizes, those of batch and time open."""
-        return tuple(n if label is None else Dim(1, (label,)) for n, label in zip(self.shape, self.labels, strict=True))
+        return tuple(
+            n if label is None else size_of(symbol(label)) for n, label in zip(self.shape, self.labels, strict=True)
+        )
 
 
 class Program(Protocol):
@@ -101,6 +106,10 @@ class Translation:
         Whether the program can be run on any input of the graph.
     emit : Emitter
         What made the graph.
+    left_out : dict of str to Tensor
+        Results that are final states of layers, which the graph does not return.
+    laid : bool
+        Whether a fixed number of frames becomes samples, of which there could be any number.
     """
 
     graph: Graph
@@ -111,6 +120,8 @@ class Translation:
     notes: tuple[str, ...]
     checkable: bool
     emit: Emitter
+    left_out: dict[str, Tensor]
+    laid: bool
 
 
 class _Again(Exception):
@@ -169,9 +180,9 @@ class _Attempt:
         if missing:
             raise ConvertError(f"states must become tensors, got none for {', '.join(missing)}")
         self.feed(values, tensors)
-        chosen = {n: y for n, y in tensors.items() if n not in self.pairs.values()} or tensors
-        if drop_finals:
-            chosen = self.without_finals(chosen)
+        returned = {n: y for n, y in tensors.items() if n not in self.pairs.values()} or tensors
+        chosen = self.without_finals(returned) if drop_finals else returned
+        left_out = {n: y for n, y in returned.items() if n not in chosen}
         if not chosen:
             raise ConvertError("forward must return a tensor, got none")
         graph = self.graph(chosen)
@@ -179,7 +190,18 @@ class _Attempt:
         given = {n: o for n, o in self.pairs.items() if n not in self.program.buffers}
         whole = self.timed or not self.pairs
         checkable = not self.session.masked
-        return Translation(graph, chosen, given, whole, recurrent, tuple(self.notes), checkable, self.session.emit)
+        return Translation(
+            graph,
+            chosen,
+            given,
+            whole,
+            recurrent,
+            tuple(self.notes),
+            checkable,
+            self.session.emit,
+            left_out,
+            self.session.laid,
+        )
 
     def input(self, i: Input) -> Tensor:
         """The value of an argument, which is a state where it is paired."""
@@ -204,7 +226,7 @@ class _Attempt:
         if isinstance(value, Complex | RowOrder):
             raise ConvertError(f"output {name!r} must be a real tensor, got {type(value).__name__.lower()}")
         y = in_order(call, call.tensor(value))
-        if not y.spec.time and any(isinstance(a, str) and a != BATCH for axis in y.axes for a in axis):
+        if not y.spec.time and over_time(y):
             y = in_order(call, call.timed(y))
         return y
 
@@ -223,6 +245,9 @@ class _Attempt:
         ends = [n for n, y in outputs.items() if self.is_final(y.value)]
         if len(ends) == len(outputs):
             return outputs
+        others = [y.value for n, y in outputs.items() if n not in ends]
+        shown = told_otherwise(self.session.emit.producers, [outputs[n].value for n in ends], others)
+        ends = [n for n in ends if outputs[n].value in shown]
         keeps = either("states={}", "--state none")
         self.notes += [f"output {n!r} is left out: it is the final state of layers ({keeps} keeps it)" for n in ends]
         return {n: y for n, y in outputs.items() if n not in ends}

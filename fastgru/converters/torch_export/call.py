@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...errors import ConvertError, GraphError
-from ...graph import Activate, Activation, Add, Cast, Node, Op, Spec, State, Unary
-from ..tensors.emit import Emitter
-from ..tensors.steps import multiple
-from ..tensors.values import TIME, Array, Axis, Dim, Size, Tensor, is_time
+from ...errors import ConvertError
+from ...graph import Node, Spec, TimeReduce
+from ..program.builder import Builder
+from ..program.emit import Emitter
+from ..program.sizes import Dim, Size, difference, size_of
+from ..program.steps import STEPS, Length
+from ..program.values import Array, Tensor
 from .sizes import Sizes
 
 KINDS = ("bool", "int", "float")  # each promotes to those behind it
@@ -40,10 +42,14 @@ class Session:
         Layers to the numbers of what they hold.
     finals : set of str
         Values that are final states of layers over time.
+    firsts : dict of str to (str, size)
+        Values that are the first step of another one: that, and its number of steps.
     masked : bool
         Whether packed sequences are told by masks, not by the lengths of a call of the model.
     unpacked : bool
         Whether a layer over time sees sequences that are not packed.
+    laid : bool
+        Whether a fixed number of frames becomes samples, of which there could be any number.
     """
 
     emit: Emitter
@@ -54,12 +60,14 @@ class Session:
     unfused: set[str] = field(default_factory=set)
     fused: dict[str, set[int]] = field(default_factory=dict)
     finals: set[str] = field(default_factory=set)
+    firsts: dict[str, tuple[str, Size]] = field(default_factory=dict)
     masked: bool = False
     unpacked: bool = False
+    laid: bool = False
 
 
 @dataclass
-class Call:
+class Call(Builder):
     """A call, as its translator sees it.
 
     Parameters
@@ -75,25 +83,30 @@ class Call:
     session: Session
     shapes: Sequence[tuple[Size, ...] | None] = ()
 
-    @property
-    def emit(self) -> Emitter:
-        """The graph."""
-        return self.session.emit
+    def __post_init__(self) -> None:
+        self.emit = self.session.emit
 
-    # What it is given ---------------------------------------------------------------------------
+    # Arguments ----------------------------------------------------------------------------------
 
     def tensor(self, value: Any) -> Tensor:
         """A value of the graph; arrays and numbers become constants of it."""
         if isinstance(value, Tensor):
             return value
         if isinstance(value, Dim):
-            raise ConvertError(
-                f"size {value} must be fixed to be computed with, got one that is only known when running"
-            )
+            return self.steps_of(value)
         if not isinstance(value, np.ndarray | bool | int | float):
             raise ConvertError(f"argument must be a tensor, got {type(value).__name__}")
         array = np.asarray(value)
         return self.result(self.constant(array, kind_of(array.dtype)), [(i,) for i in range(array.ndim)])
+
+    def steps_of(self, size: Dim) -> Tensor:
+        """Count the steps, as a value without time."""
+        more = difference(size, size_of(STEPS))
+        if more is None:
+            raise ConvertError(f"size {size} must be fixed to be computed with, or the number of steps")
+        one = self.timed(self.result(self.constant(np.ones(())), []))
+        count = self.add(TimeReduce("sum"), one.value)
+        return self.result(self.activate(count, "affine", alpha=1.0, beta=float(more)) if more else count, [])
 
     def array(self, value: Any, what: str) -> Array:
         """An argument that must be constant."""
@@ -122,97 +135,17 @@ class Call:
             return list(range(rank))
         return sorted(self.axis(a, rank) for a in ([axes] if isinstance(axes, int) else axes))
 
-    def steps(self, axis: int, otherwise: str, output: int = 0) -> str:
+    def steps(self, axis: int, otherwise: Length, output: int = 0) -> Length:
         """The atom of the steps of time along an axis of the result."""
         shape = self.shapes[output] if output < len(self.shapes) else None
         size = shape[axis] if shape is not None else None
-        if isinstance(size, Dim) and len(size.symbols) == 1 and is_time(size.symbols[0]):
-            return multiple(size.factor, size.symbols[0])
+        if isinstance(size, Dim) and size.steps is not None:
+            return size.steps
         if size is not None:
             raise ConvertError(f"number of steps must stay open, got {size}")
         return otherwise
 
-    # What it adds -------------------------------------------------------------------------------
-
-    def add(self, op: Op, *values: str, name: str | None = None) -> str:
-        """Add a node with one output that counts, and return that value."""
-        return self.add_many(op, *values, name=name)[0]
-
-    def add_many(self, op: Op, *values: str, name: str | None = None) -> tuple[str, ...]:
-        """Add a node and return its values."""
-        try:
-            return self.emit.add(op, *values, name=name or self.name)
-        except GraphError as error:
-            raise ConvertError(str(error)) from error
-
-    def unary(self, function: str, value: str) -> str:
-        """Add a function of every element."""
-        return self.add(Unary(function), value)
-
-    def activate(self, value: str, name: str, **parameters: float) -> str:
-        """Add an activation."""
-        return self.add(Activate(Activation(name, **parameters)), value)
-
-    def cast(self, value: str, to: str) -> str:
-        """Another kind of number, where it is not that already."""
-        if self.emit.specs[value].dtype == to:
-            return value
-        if (fixed := self.emit.fixed(value)) is not None:
-            return self.constant(np.trunc(fixed) if to == "int" else fixed != 0 if to == "bool" else fixed, to)
-        return self.add(Cast(to), value)
-
-    def constant(self, array: Any, dtype: str = "float") -> str:
-        """A constant of the graph."""
-        try:
-            return self.emit.constant(array, dtype, name=f"{self.name}.constant")
-        except GraphError as error:
-            raise ConvertError(str(error)) from error
-
-    def shape(self, value: str) -> tuple[int, ...]:
-        """The frame of a value."""
-        return self.emit.specs[value].shape
-
-    def reshape(self, value: str, shape: Sequence[int]) -> str:
-        """Another frame of the same elements."""
-        return self.emit.reshape(value, shape, name=self.name)
-
-    def transpose(self, value: str, perm: Sequence[int]) -> str:
-        """The frame's axes in another order."""
-        return self.emit.transpose(value, perm, name=self.name)
-
-    def cut(self, value: str, axis: int, start: int | None, stop: int | None, step: int = 1) -> str:
-        """A slice of one frame axis."""
-        if not len(range(*slice(start, stop, step).indices(self.shape(value)[axis]))):
-            raise ConvertError(f"slice must keep an element, got {start}:{stop} of {self.shape(value)[axis]}")
-        return self.emit.slice(value, {axis: slice(start, stop, step)}, name=self.name)
-
-    def result(self, value: str, axes: Sequence[Axis], elem: int = 0) -> Tensor:
-        """What the call returns."""
-        return Tensor(value, tuple(axes), self.emit.specs[value], elem)
-
-    # States -------------------------------------------------------------------------------------
-
-    def state(self, initial: Any, name: str) -> str:
-        """A State node; `feed` says what it holds next."""
-        return self.add(State(np.asarray(initial, np.float32)), name=name)
-
-    def feed(self, state: str, value: str) -> None:
-        """Say what a State node holds one step later."""
-        self.emit.feedback[state] = value
-
-    def timed(self, x: Tensor) -> Tensor:
-        """`x` with time, though it is the same at every step."""
-        if x.spec.time:
-            return x
-        if any(is_time(a) and a != TIME for axis in x.axes for a in axis):
-            raise ConvertError(f"steps of a value that is the same at each must be those of the input, got {x}")
-        if "zero" not in self.emit.memo:
-            zero = self.emit.memo["zero"] = self.state(np.zeros(()), "steps")
-            self.feed(zero, zero)
-        zero = self.emit.memo["zero"]
-        if x.spec.dtype != "float":
-            raise ConvertError(f"value that is the same at every step must be float, got {x.spec.dtype}")
-        return self.result(self.add(Add(), x.value, zero), x.axes)
+    # What the graph holds -----------------------------------------------------------------------
 
     def producer(self, value: str) -> Node | None:
         """The node that makes a value."""

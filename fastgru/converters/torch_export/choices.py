@@ -9,10 +9,12 @@ import numpy as np
 
 from ...errors import ConvertError
 from ...graph import Binary, Where
-from ..tensors.values import Tensor
-from ..tensors.views import align
+from ..program.values import Tensor
+from ..program.views import align
 from .call import Call, Handler
 from .elementwise import Number, clamp, kind, pointwise, unary
+from .reductions import total
+from .views import unsqueeze
 
 
 def compare(function: str) -> Handler:
@@ -21,7 +23,7 @@ def compare(function: str) -> Handler:
 
 
 def _different(call: Call, a: Any, b: Any) -> Tensor:
-    return unary(call, pointwise(call, Binary("equal"), (a, b)), "not", None)
+    return unary(call, pointwise(call, Binary("equal"), (a, b)), "not")
 
 
 def _logical(function: str) -> Handler:
@@ -40,7 +42,7 @@ def _bitwise(function: str) -> Handler:
 def _bitwise_not(call: Call, x: Any) -> Tensor:
     if call.tensor(x).spec.dtype != "bool":
         raise ConvertError("input must be bool, got integers")
-    return unary(call, x, "not", None)
+    return unary(call, x, "not")
 
 
 def where(call: Call, condition: Any, a: Any, b: Any) -> Tensor:
@@ -74,6 +76,14 @@ def _nan_to_num(call: Call, x: Any, nan: Any = None, posinf: Any = None, neginf:
     return where(call, pointwise(call, Binary("equal"), (clean, -math.inf)), neginf or -largest, clean)
 
 
+def _bucketize(call: Call, x: Any, bounds: Any, *, out_int32: bool = False, right: bool = False) -> Tensor:
+    """Count the bounds, constant and in order, that are below each element, or at most it."""
+    function = "less_equal" if right else "less"
+    own = call.tensor(x)
+    below = compare(function)(call, call.array(bounds, "boundaries"), unsqueeze(call, own, own.rank))
+    return total(call, below, [own.rank])
+
+
 TABLE: dict[str, Handler] = {
     "eq": compare("equal"), "ne": _different, "not_equal": _different, "lt": compare("less"),
     "le": compare("less_equal"),
@@ -82,5 +92,6 @@ TABLE: dict[str, Handler] = {
     "bitwise_and": _bitwise("and"), "bitwise_or": _bitwise("or"), "bitwise_xor": _bitwise("xor"),
     "__and__": _bitwise("and"), "__or__": _bitwise("or"), "bitwise_not": _bitwise_not,
     "where.self": where, "where.ScalarSelf": where, "where.ScalarOther": where, "where.Scalar": where,
-    "masked_fill": _masked_fill, "isinf": _isinf, "isfinite": _isfinite, "nan_to_num": _nan_to_num,
+    "bucketize.Tensor": _bucketize, "masked_fill": _masked_fill,
+    "isinf": _isinf, "isfinite": _isfinite, "nan_to_num": _nan_to_num,
 }  # fmt: skip

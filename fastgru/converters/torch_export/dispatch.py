@@ -12,13 +12,16 @@ import numpy as np
 import torch
 
 from ...errors import ConvertError, GraphError
-from ..tensors.values import Array, Dim, Size, Tensor, Unavailable
+from ..program.sizes import Dim, Size
+from ..program.values import Array, Tensor, Unavailable
 from .call import Call, Handler, RowOrder, Session
 from .spectral import COMPLEX, Complex
-from .table import file_for, find
+from .table import find
 
 IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "is_coalesced")
+RANDOM = "call must give the same at every time, got random numbers"
 MOST_PROBLEMS = 100
+MOST_PLACES = 8  # of an operator, in a message
 LARGEST_CONSTANT = 2**27  # elements
 OPEN = (Tensor, Dim, RowOrder, Complex)  # what is only known when the model runs
 
@@ -48,8 +51,9 @@ class Dispatcher:
             else:
                 found.append(text)
         listed = [
-            f"operator must be one that fastgru imports, got {target} at {', '.join(places[:20])}"
-            f"{', ...' * (len(places) > 20)}: {file_for(target)} would hold it"
+            f"operator must be one that fastgru imports, got {target} at {', '.join(places[:MOST_PLACES])}"
+            f"{', ...' * (len(places) > MOST_PLACES)}: write it with other functions of torch, or leave it to code "
+            "before or behind the model"
             for target, places in sorted(unsupported.items())
         ]
         listed += dict.fromkeys(found)
@@ -80,17 +84,20 @@ class Dispatcher:
             handler = find(target)
             if any(isinstance(v, Complex) for v in flat):
                 handler = COMPLEX.get(target.partition("::")[2].partition(".")[0], handler)
+            if handler is None and torch.Tag.nondeterministic_seeded in op.tags:
+                raise ConvertError(RANDOM)
             if handler is None:
                 return self.missing(where, target)
             positional, keywords = bound(op._schema, handler, args, kwargs)
             return handler(Call(name, self.session, shapes), *positional, **keywords)
         except (ConvertError, GraphError) as error:
-            return self.missing(f"node {where}, {target}: {error}")
+            own = target.replace("fastgru::", "aten::")  # of what stands in for it while a module is traced
+            return self.missing(f"node {where}, {own}: {error}")
 
     def _folded(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The result of a call whose arguments are all known."""
         if torch.Tag.nondeterministic_seeded in op.tags and not op.name().startswith("aten::dropout"):
-            raise ConvertError("call must give the same at every time, got random numbers")
+            raise ConvertError(RANDOM)
         try:
             result = op(*(to_torch(a) for a in args), **{k: to_torch(v) for k, v in kwargs.items()})
         except (RuntimeError, TypeError, ValueError, IndexError) as error:

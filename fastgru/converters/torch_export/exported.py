@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,10 +16,12 @@ from torch.utils import _pytree as pytree
 from ..._hints import either, named, option
 from ...errors import ConvertError, GraphError
 from .. import Imported
-from ..tensors.values import TIME
+from ..layouts import Layouts, of_labels, of_tensor
+from ..program.sizes import TIME
 from .axes import Layout, candidates, enlarged, of_steps
+from .branches import other_ways
 from .build import Program, Translation, translate
-from .counting import Counting, LoopMet, length_for
+from .counting import Counting, LoopMet, length_for, numbers_of
 from .graph import ExportedProgram
 from .inside import ExportLayers
 from .oracle import ExportOracle, Port, Run
@@ -29,6 +32,9 @@ UNCHECKABLE = "PyTorch takes no sequence of no step, which masks of packed seque
 CLOSED = "TorchScript does not show the values inside a module, and its outputs are checked as a whole"
 MOST_GROWTH, FEW_WEIGHTS = 4, 10_000  # times a module's own weights, and what the ops of a small one may need
 MOST_REPEATED = 3  # times that all weights are in a graph
+THE_BATCH = ("the batch", "loop over B ")  # in reasons: an axis that is taken for it has another part in the module
+TRACED = 2  # how far the translation of a layout came that could be traced
+MOST_OTHERS = 3  # layouts whose failures a message tells beside the first
 LOOP_CHECKED = 131  # steps: more than numbers by which a loop may be cut, such as 16, 64 or 128
 LOOPED = "a loop of Python is traced for a few steps alone, and the outputs are checked as a whole"
 Fresh = Callable[[], AbstractContextManager[Any]]  # lends a module as it is at the start of a stream
@@ -71,11 +77,12 @@ def import_exported(
             counting = Counting(allowed=False)
             traced = exported(module, source.placed(examples), source.free(layout), counting)
         except LoopMet:
-            counting = Counting(allowed=True)
-            examples = of_steps(_loop_length(source), layout, source.arguments)
+            fixed = _numbers(source)
+            counting = Counting(allowed=True, fixed=fixed)
+            examples = of_steps(length_for(fixed), layout, source.arguments)
             traced = exported(module, source.placed(examples), source.free(layout), counting)
         names = result_names(traced.call_spec.out_spec)
-        return ExportedProgram(traced, names, source.arguments, layout, counting.lengths)
+        return ExportedProgram(traced, names, source.arguments, layout, counting)
 
     @contextmanager
     def fresh() -> Iterator[Any]:
@@ -89,10 +96,64 @@ def import_exported(
     return import_program(source, program, fresh, axes, states)
 
 
-def _loop_length(source: Source) -> int:
-    """For how many steps loops are written out: a number that is no size of the module's tensors."""
+def _numbers(source: Source) -> set[int]:
+    """The sizes of a module's tensors and the numbers in its code, for none of which steps of a loop must be taken."""
     tensors = [*source.module.parameters(), *source.module.buffers(), *(a.example for a in source.arguments)]
-    return length_for({n for tensor in tensors for n in tensor.shape})
+    return numbers_of(source.module.modules()) | {n for tensor in tensors for n in tensor.shape}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a layout of a module's arguments is none.
+
+    Attributes
+    ----------
+    layout : str
+        As messages show it.
+    error : Exception
+    reached : int
+        How far the translation came.
+    """
+
+    layout: str
+    error: Exception
+    reached: int
+
+    def __str__(self) -> str:
+        text, axes = str(self.error), f"axes: {self.layout}"
+        return f"{text}\n{axes}" if "\n" in text else f"{text} ({axes})"
+
+    def rank(self) -> tuple[bool, bool, int]:
+        """Return a key that is more for the layout that is likelier meant: no batch is in the way of its calls."""
+        return self.reached >= TRACED, not any(map(str(self.error).__contains__, THE_BATCH)), self.reached
+
+
+def _option(layout: Layout) -> str:
+    """Return the option that gives a layout."""
+    words = (f"{named('axes')} {name}={','.join(n or '-' for n in labels)}" for name, labels in layout.items())
+    return either(f"{named('axes')}={layout}", " ".join(words))
+
+
+def _refusal(failures: Sequence[Failure], likeliest: Layout) -> str:
+    """Return why no layout is taken: the reason of the one that came farthest, and how to give another.
+
+    The others' follow where that is not the likeliest.
+    """
+    first = max(failures, key=Failure.rank)
+    lines = [str(first)]
+    if first is not failures[0]:
+        reasons = {str(first.error): first.layout}
+        taken = [f for f in failures if f.reached or first.reached < TRACED]  # by the module, where it takes one
+        for failure in taken:
+            reasons.setdefault(str(failure.error), failure.layout)
+        others = [f"  {axes}: {reason.splitlines()[0]}" for reason, axes in reasons.items()][1 : 1 + MOST_OTHERS]
+        lines += ["Other axes were tried, too:", *others] if others else []
+    return "\n".join([*lines, f"If other axes are meant, give them like this: {_option(likeliest)}"])
+
+
+def counts_time(program: Program) -> bool:
+    """Return True if a loop of the module counts to the number of steps."""
+    return isinstance(program, ExportedProgram) and program.counts_time()
 
 
 @dataclass(frozen=True)
@@ -104,8 +165,9 @@ class Guess:
     made: Program
     found: Translation
 
-    def doubts(self) -> tuple[bool, ...]:
-        """Return reasons why another layout may be meant, the gravest first."""
+    @cached_property
+    def doubts(self) -> tuple[int, ...]:
+        """Return how much speaks for another layout that may be meant, the gravest first."""
         layers = [m for m in self.source.module.modules() if isinstance(m, nn.RNNBase)]
         whole = any(m.bidirectional for m in layers)
         return (
@@ -113,33 +175,35 @@ class Guess:
             self.grows(),
             not self.fits_example(),
             bool(layers) and not self.found.recurrent,
+            self.found.laid * (1 + any(TIME in labels for labels in self.layout.values())),
             not whole and bool(self.found.graph.not_streamable()),
         )
 
     def rank(self) -> tuple[int, ...]:
         """Return a key that is less for the better of two: less over time is worse than no stream."""
-        *others, stays = self.doubts()
+        *others, stays = self.doubts
         return (*others, -sum(TIME in labels for labels in self.layout.values()), stays)
 
     def own_weights(self) -> int:
-        """How many numbers the module's parameters and buffers hold."""
+        """Count the numbers of the module's parameters and buffers."""
         return sum(t.numel() for t in (*self.source.module.parameters(), *self.source.module.buffers()))
 
     def arrays(self) -> list[Any]:
-        """The weights of all nodes."""
-        return [array for node in self.found.graph.nodes for array in node.op.weights().values()]
+        """Return the weights of all nodes, but single numbers."""
+        return [array for node in self.found.graph.nodes for array in node.op.weights().values() if array.size > 1]
 
     def grows(self) -> bool:
         """Return True if the graph has several times the module's weights."""
-        size: int = sum(a.size for a in self.arrays())
-        return size > MOST_GROWTH * self.own_weights() + FEW_WEIGHTS
+        return self.single() > MOST_GROWTH * self.own_weights() + FEW_WEIGHTS
 
     def repeats_weights(self) -> bool:
-        """Return True if nodes hold the same weights over and over, as the steps of a loop that was written out do."""
-        arrays = [a for a in self.arrays() if a.size > 1]
-        single: int = sum({(a.shape, a.dtype.str, a.tobytes()): a.size for a in arrays}.values())
-        whole: int = sum(a.size for a in arrays)
-        return whole > MOST_REPEATED * single
+        """Return True if nodes read the same weights over and over, as the steps of a loop that was written out do."""
+        whole: int = sum(a.size for a in self.arrays())
+        return whole > MOST_REPEATED * self.single()
+
+    def single(self) -> int:
+        """Count the numbers of all weights, those that nodes share once."""
+        return sum({id(a): a.size for a in self.arrays()}.values())
 
     def fits_example(self) -> bool:
         """Return True if the example itself has enough steps."""
@@ -153,14 +217,12 @@ class Guess:
         except GraphError:
             return False
 
-    def refusal(self, failures: Sequence[tuple[int, ConvertError]]) -> str:
-        """Why no layout is taken: the reason of the one that came farthest, and how to have this one."""
-        reason = max(failures, key=lambda failure: failure[0])[1]
-        words = (f"{named('axes')} {name}={','.join(n or '-' for n in labels)}" for name, labels in self.layout.items())
-        asked = either(f"{named('axes')}={self.layout}", " ".join(words))
+    def refusal(self, failures: Sequence[Failure]) -> str:
+        """Return why no layout is taken: the reason of the one that came farthest, and how to have this one."""
+        reason = max(failures, key=Failure.rank)
         return (
-            f"{reason}; with {self.source.shown(self.layout)} the model would run over a fixed number of steps and "
-            f"hold its weights once for each: {asked} asks for that"
+            f"{reason}; with {self.source.shown(self.layout)} the model would take a fixed number of steps, written "
+            f"out one by one: {_option(self.layout)} asks for that"
         )
 
 
@@ -168,8 +230,8 @@ def import_program(
     source: Source, program: Callable[[Layout], Program], fresh: Fresh, axes: Mapping[str, Any] | None,
     states: Mapping[str, str] | None,
 ) -> Imported:  # fmt: skip
-    """The first layout of a module's arguments that can be meant; errors are of the one that came farthest."""
-    failures: list[tuple[int, ConvertError]] = []
+    """The first layout of a module's arguments that can be meant; errors begin with the one that came farthest."""
+    failures: list[Failure] = []
     found: list[Guess] = []
     layouts = candidates(source.module, source.arguments, axes or {})
     if not layouts:
@@ -177,6 +239,7 @@ def import_program(
             f"{named('example_inputs')} must have one number of rows and one of steps, got others: give "
             f"{option('axes')}"
         )
+    source.check()
     loops = False  # whether a layout failed whose time the module counts to
     for layout in layouts:
         stage = 0
@@ -185,28 +248,39 @@ def import_program(
             source.attempt(dict(values), layout)
             stage = 1
             made = program(layout)
-            stage = 2
+            stage = TRACED
             guess = Guess(source, layout, made, translate(made, states))
         except (ConvertError, GraphError) as error:
-            reached = stage + (made.reached if stage == 2 else 0)
-            loops |= stage == 2 and isinstance(made, ExportedProgram) and bool(made.lengths)
-            axes_tried = f"axes: {source.shown(layout)}"
-            text = f"{error}\n{axes_tried}" if "\n" in str(error) else f"{error} ({axes_tried})"
-            failures.append((reached, ConvertError(text)))
+            reached = stage + (made.reached if stage == TRACED else 0)
+            loops |= stage == TRACED and counts_time(made)
+            failures.append(Failure(source.shown(layout), error, reached))
             continue
         found.append(guess)
-        if axes or (not any(guess.doubts()) and min(found, key=Guess.rank) is guess):
-            return _imported(guess, fresh)
+        out = loops and not counts_time(made)  # the loop is written out for the steps of the example
+        if axes or (not any(guess.doubts) and min(found, key=Guess.rank) is guess and not out):
+            return _imported(guess, fresh, failures)
     best = min(found, key=Guess.rank, default=None)
     if best is None:
-        raise max(failures, key=lambda failure: failure[0])[1]
-    if loops and best.repeats_weights():
+        raise ConvertError(str(failures[0]) if axes else _refusal(failures, layouts[0]))
+    if loops and (best.doubts[0] or not counts_time(best.made)):
         raise ConvertError(best.refusal(failures))
-    return _imported(best, fresh)
+    return _imported(best, fresh, failures)
 
 
-def _imported(guess: Guess, fresh: Fresh) -> Imported:
+def _without_time(layout: Layout, failures: Sequence[Failure]) -> list[str]:
+    """Say why a model that is given steps of time takes those of the example alone."""
+    if any(TIME in labels for labels in layout.values()):
+        return []
+    reasons = [failure for failure in failures if f"{TIME}," in failure.layout]
+    if not reasons:
+        return []
+    why = str(max(reasons, key=Failure.rank)).split("\n")[0]
+    return [f"all sizes but the batch are those of the example: {why}"]
+
+
+def _imported(guess: Guess, fresh: Fresh, failures: Sequence[Failure]) -> Imported:
     source, layout, made, found = guess.source, guess.layout, guess.made, guess.found
+    notes = [*found.notes, *_without_time(layout, failures)]
     ports = [Port(a.name, layout[a.name], a.example, found.pairs.get(a.name)) for a in source.arguments]
 
     @contextmanager
@@ -214,20 +288,34 @@ def _imported(guess: Guess, fresh: Fresh) -> Imported:
         with fresh() as module:
 
             def call(given: dict[str, Any]) -> dict[str, Any]:
-                leaves, tree = pytree.tree_flatten(module(*source.filled(given)))
+                args, keywords = source.filled(given)
+                leaves, tree = pytree.tree_flatten(module(*args, **keywords))
                 return dict(zip(result_names(tree), leaves, strict=True))
 
             yield call
 
     provenance = {
-        "framework": f"PyTorch {torch.__version__}", "source": source.title, "axes": source.shown(layout),
-        **({"notes": "; ".join(found.notes)} if found.notes else {}),
+        "framework": f"PyTorch {torch.__version__}", "source": source.title,
+        **({"notes": "; ".join(notes)} if notes else {}),
+        **({"lengths": ", ".join(sorted(found.emit.lengths))} if found.emit.lengths else {}),
     }  # fmt: skip
+    imported = Imported(found.graph, provenance, layouts=_layouts(guess))
     if not found.checkable:
-        return Imported(found.graph, provenance, missing=UNCHECKABLE)
+        return imported._replace(missing=UNCHECKABLE)
     oracle = ExportOracle(source.module, start, ports, found.results, found.whole)
-    if isinstance(made, ExportedProgram) and made.lengths:
-        return Imported(found.graph, provenance, oracle, missing=LOOPED, longer=LOOP_CHECKED)
-    if isinstance(made, ExportedProgram):
-        return Imported(found.graph, provenance, oracle, ExportLayers(made, found, oracle), "")
-    return Imported(found.graph, provenance, oracle, missing=CLOSED)
+    imported = imported._replace(oracle=oracle)
+    if not isinstance(made, ExportedProgram):
+        return imported._replace(missing=CLOSED)
+    others = other_ways(made.steps(), made.counted.asked)
+    if made.counted.lengths:
+        others[LOOP_CHECKED] = "loop must do the same at every step"
+        return imported._replace(missing=LOOPED, others=others)
+    return imported._replace(layers=ExportLayers(made, found, oracle), missing="", others=others)
+
+
+def _layouts(guess: Guess) -> Layouts:
+    """Return the axes of the arguments and results of a module."""
+    inputs = {a.name: of_labels(guess.layout[a.name], a.example.shape) for a in guess.source.arguments}
+    found = guess.found
+    outputs = [of_tensor(y) for y in found.results.values()]
+    return Layouts(inputs, outputs, found.pairs, {n: of_tensor(y) for n, y in found.left_out.items()})

@@ -11,15 +11,18 @@ import torch
 from torch import fx
 
 from ...errors import ConvertError, GraphError
-from ..tensors.values import Size, Tensor, Unavailable
+from ..program.sizes import TIME, Size
+from ..program.values import Tensor, Unavailable
 from .axes import Argument, Layout
 from .build import Input
 from .call import Call, Session, kind_of
-from .counting import STACKED
+from .counting import STACKED, Counted
 from .dispatch import Dispatcher, Missing, from_torch
-from .loop_body import Body, Step, all_steps
+from .loop_body import Body, Step
+from .loop_results import all_steps
+from .simplify import independent, simplify
 from .sizes import Sizes
-from .unrolled import Loop, find, simplify
+from .unrolled import Loop, find
 
 # Checks of what the exporter assumed; nothing reads them.
 CHECKS = {"_assert_scalar", "_assert_tensor_metadata", "_assert_async", "sym_constrain_range",
@@ -32,11 +35,11 @@ class ExportedProgram:
 
     def __init__(
         self, program: Any, names: Sequence[str], arguments: Sequence[Argument], layout: Layout,
-        lengths: Mapping[int, Any],
+        counted: Counted,
     ) -> None:  # fmt: skip
-        self.program, self.names = program, list(names)
-        self.lengths = dict(lengths)  # numbers of steps that loops were written out for: what they stand for
-        self.independent = simplify(program.graph) if self.lengths else set()  # calls that read no tensor
+        self.program, self.names, self.counted = program, list(names), counted
+        simplify(program.graph)
+        self.independent = independent(program.graph) if counted.lengths else set()
         signature = program.graph_signature
         self.places = {a.name: signature.user_inputs[a.place] for a in arguments}
         self.inputs = [
@@ -69,6 +72,18 @@ class ExportedProgram:
                     sizes.declare(size, label, f"axis {axis} of {i.name!r}")
         return sizes
 
+    def steps(self) -> Any:
+        """The exporter's symbol for the steps of time; None where there are none."""
+        nodes = self.nodes()
+        axes = [(nodes[self.places[i.name]], i.labels.index(TIME)) for i in self.inputs if TIME in i.labels]
+        return axes[0][0].meta["val"].shape[axes[0][1]] if axes else None
+
+    def counts_time(self) -> bool:
+        """Return True if the module counts to the steps of time, or to what it makes of them."""
+        steps = self.steps()
+        symbols = steps.node.expr.free_symbols if isinstance(steps, torch.SymInt) else set()
+        return any(symbols & n.node.expr.free_symbols for n in self.counted.lengths.values())
+
     def results(self) -> dict[str, Any]:
         """What the program returns: the exporter's names, or constants, by ours."""
         signature = self.program.graph_signature
@@ -91,7 +106,8 @@ class ExportedProgram:
     def run(self, session: Session, values: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[str]]:
         """The results by name, and every problem met."""
         inputs = {self.places[n]: v for n, v in values.items()}
-        interpreter = Interpreter(self.program, session, inputs, self.lengths, self.independent)
+        interpreter = Interpreter(self.program, session, inputs, self.counted, self.independent)
+        interpreter.counts_time = self.counts_time()
         interpreter.run()
         self.values = interpreter.values
         nodes = self.nodes()
@@ -107,14 +123,15 @@ class Interpreter:
     """Evaluates the nodes of an exported graph."""
 
     def __init__(
-        self, program: Any, session: Session, inputs: Mapping[str, Tensor], lengths: Mapping[int, Any],
+        self, program: Any, session: Session, inputs: Mapping[str, Tensor], counted: Counted,
         independent: Set[fx.Node],
     ) -> None:  # fmt: skip
-        self.program, self.session, self.lengths, self.independent = program, session, lengths, independent
+        self.program, self.session, self.counted, self.independent = program, session, counted, independent
         self.dispatcher = Dispatcher(session)
         self.values: dict[fx.Node, Any] = {}
         self.inputs = inputs
         self.bodies: dict[Loop, Body] = {}
+        self.counts_time = False  # whether the module counts to the steps of time
 
     def run(self) -> None:
         """Evaluate all that the results need."""
@@ -127,7 +144,10 @@ class Interpreter:
         self.values |= {n: self.size(n.meta["val"]) for n in nodes if isinstance(n.meta.get("val"), SIZES)}
         apart = self.independent | self.values.keys()
         calls = [n for n in nodes if n.op == "call_function" and n in needed and n not in apart]
-        first = {loop.body[0]: loop for loop in find(calls, self.lengths)} if self.lengths else {}
+        loops = find(calls, self.counted) if self.counted.lengths else []
+        if self.counts_time and not loops:
+            raise ConvertError("loop over time must do the same at every step, got steps that differ")
+        first = {loop.body[0]: loop for loop in loops}
         for node in sorted(nodes, key=lambda n: n not in self.independent and n.op != "placeholder"):
             if node in first:
                 self.loop(first[node])
@@ -185,11 +205,13 @@ class Interpreter:
     def loop(self, loop: Loop) -> None:
         """Translate one step of a loop; its calls stand for all of them."""
         node = loop.body[0]
-        length = self.size(self.lengths[len(loop.steps)])
+        length = self.size(loop.length)
         call = Call(name_of(node), self.session)
         body = Body(loop, call, length, self.read, self.evaluated, self.bodies.__getitem__)
         self.bodies[loop] = body
         try:
+            if isinstance(length, Unavailable):
+                raise ConvertError(str(length.reason))
             missing = body.run()
         except (ConvertError, GraphError) as error:
             missing = self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
@@ -206,7 +228,9 @@ class Interpreter:
         steps = [self.values.get(item) for item in items]
         causes = [s for s in steps if isinstance(s, Missing)]
         try:
-            return causes[0] if causes else all_steps(items, steps, int(node.args[1]))  # type: ignore[arg-type]
+            length = self.session.sizes.of(node.args[2].meta["val"])  # type: ignore[union-attr]
+            call = Call(name_of(node), self.session)
+            return causes[0] if causes else all_steps(call, items, steps, int(node.args[1]), length)  # type: ignore[arg-type]
         except (ConvertError, GraphError) as error:
             return self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
 
@@ -215,7 +239,7 @@ class Interpreter:
         try:
             if isinstance(value, torch.SymInt):
                 return self.session.sizes.of(value)
-            return Unavailable(f"number must not depend on sizes that are only known when running, got {value}")
+            return Unavailable("number must not depend on values that are only known when running, got one that does")
         except ConvertError as error:
             return Unavailable(str(error))
 

@@ -11,7 +11,7 @@ from torch import fx
 
 from ...errors import ConvertError, OracleError
 from .. import LayerOutput
-from ..tensors.values import Tensor
+from ..program.values import Tensor
 from ..torch.inside import Recorder
 from .build import Translation
 from .graph import CHECKS, ExportedProgram, name_of

@@ -11,14 +11,23 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from ...errors import ConvertError
-from ...graph import Reverse
-from ..tensors.recurrence import last_of, starting
-from ..tensors.values import Array, Dim, Size, Tensor, Unavailable, describe, over_time
+from ...graph import Reverse, TimePad, Where
+from ..program.recurrence import last_of, starting
+from ..program.sizes import Size, difference, size_of, steps_in
+from ..program.steps import STEPS
+from ..program.values import Array, Tensor, Unavailable, describe, over_time
+from ..program.views import canonical
 from .call import Call
 from .dispatch import leaves as leaves_of
+from .elementwise import affine
+from .joins import concatenate
+from .shifts import begun, behind, delayed, like, shortened, starting_with
 from .states import held
+from .time import counter as step_number
 from .unrolled import ATEN, Counter, Loop, Other, Own, Previous, Reference, Same, leaves
-from .views import canonical, expand, unsqueeze
+from .views import expand, unsqueeze
+
+MOST_STEPS = 64  # of a sequence that are read at each step
 
 
 @dataclass(frozen=True)
@@ -32,11 +41,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Written:
-    """A sequence that a loop writes step by step, and along which axis."""
+    """A sequence that a loop writes step by step: along which axis, at which numbers, and what was in it before."""
 
     step: Tensor
     dim: int
-    backward: bool
+    counter: Counter
+    before: Any
 
 
 @dataclass(eq=False)
@@ -67,7 +77,10 @@ class Body:
     made: list[Any] = field(default_factory=list)
     states: dict[Previous, Tensor] = field(default_factory=dict)  # what calls read
     held: dict[Previous, Tensor] = field(default_factory=dict)  # values of State nodes
+    begins: dict[Previous, tuple[str, int]] = field(default_factory=dict)  # what they start from, how many steps late
     given: dict[Previous, Array] = field(default_factory=dict)  # the numbers of those that start from the module's own
+    base: Size = 0  # steps of the sequences that it reads
+    ahead: int = 0  # of them before its own first one: range(1, T) has one
 
     def run(self) -> Unavailable | None:
         """Translate every call of the body, and feed the states; what a state cannot become, if that is so.
@@ -77,6 +90,7 @@ class Body:
         ConvertError
             When the loop is none over time, or a state changes its shape.
         """
+        self.place()
         for node, reads in zip(self.loop.body, self.loop.reads, strict=True):
             _, tree = leaves(node)
             args, kwargs = pytree.tree_unflatten([self.value(each) for each in reads], tree)
@@ -88,8 +102,29 @@ class Body:
             new = self.float_of(self.made[previous.call])
             if (new.axes, new.spec.shape) != (state.axes, state.spec.shape):
                 raise ConvertError(f"state must keep its shape, got {state} and then {new}")
-            self.call.feed(state.value, new.value)
+            begin = self.begins.get(previous)
+            value = new.value if begin is None else self.after(self.ahead, new.value, delayed(self.call, *begin))
+            self.call.feed(state.value, value)
         return None
+
+    def place(self) -> None:
+        """Find the steps of time that the loop runs over: where it has fewer, the last ones."""
+        call, time = self.call, size_of(STEPS)
+        found: list[Size] = []
+        for node, reads in zip(self.loop.body, self.loop.reads, strict=True):
+            found += [self.bodies(each.loop).base for each in reads if isinstance(each, Other)]
+            x = self.value(reads[0]) if _picks(node, reads) else None
+            found += [x.size(call.axis(reads[1].value, x.rank))] if isinstance(x, Tensor) else []  # type: ignore[union-attr]
+        more = {size: difference(size, self.length) for size in (time, *found)}
+        known = {size: n for size, n in more.items() if n is not None and n >= 0}
+        if len(known) < len(set(found)) or not known:
+            longest = next((size for size in found if size not in known), self.length)
+            raise ConvertError(f"loop over {self.length} must read sequences as long, got {longest} steps")
+        own = {size: n for size, n in known.items() if not found or size in found}
+        self.base = min(own, key=own.__getitem__)
+        if time in known and known[time] <= own[self.base]:
+            self.base = time
+        self.ahead = known[self.base]
 
     def value(self, reference: Reference) -> Any:
         """Return the value of an argument at every step."""
@@ -98,10 +133,7 @@ class Body:
         if isinstance(reference, Own):
             return self.made[reference.call]
         if isinstance(reference, Other):
-            made = self.bodies(reference.loop).made[reference.call]
-            if isinstance(made, Tensor) and reference.backward:
-                return self.call.result(self.call.add(Reverse(), self.call.timed(made).value), made.axes)
-            return made
+            return self.of_other(reference)
         if isinstance(reference, Previous):
             return self.state(reference)
         return reference
@@ -110,9 +142,12 @@ class Body:
         """Return the result of a call at every step."""
         flat = list(leaves_of([*args, *kwargs.values()]))
         if self.writes(node, reads):
-            return Written(self.call.tensor(args[1]), args[2], args[3].backward)
-        if any(isinstance(value, Counter) for value in flat):
+            before = reads[0].initial  # type: ignore[union-attr]
+            return Written(self.call.tensor(args[1]), args[2], args[3], before)
+        if _picks(node, reads):
             return self.picked(node, args)
+        if any(isinstance(value, Counter) for value in flat):
+            args, kwargs = pytree.tree_map(self.numbered, (args, kwargs), is_leaf=lambda v: isinstance(v, Counter))
         tensors = [value for value in flat if isinstance(value, Tensor)]
         if any(map(over_time, tensors)) and any(x.spec.time and not over_time(x) for x in tensors):
             raise ConvertError("loop must read one step of a sequence at each step, got a call that reads all of it")
@@ -126,23 +161,68 @@ class Body:
         return isinstance(before, Previous) and self.loop.body[before.call] is node
 
     def picked(self, node: fx.Node, args: Sequence[Any]) -> Tensor:
-        """The step of a sequence that has the number of the loop's own."""
-        single = node.target is ATEN.select.int and isinstance(args[2], Counter)
-        wide = (
-            node.target is ATEN.slice.Tensor and len(args) == 4 and all(isinstance(a, Counter) for a in args[2:])
-            and args[3] == Counter(args[2].backward, args[2].offset + 1)
-        )  # fmt: skip
-        if not single and not wide:
-            raise ConvertError(f"number of the step must be used as an index alone, got an argument of {node.target}")
+        """The step of a sequence that has the number of the loop's own, or some around it."""
         x, counter = self.call.tensor(args[0]), args[2]
         dim = self.call.axis(args[1], x.rank)
-        if not x.is_time(dim) or x.size(dim) != self.length or counter.offset:
-            at = f"step t{counter.offset:+d}" if counter.offset else describe(x, dim)
-            raise ConvertError(f"loop over {self.length} must read step t of a sequence as long, got {at}")
-        value = self.call.timed(x).value
-        value = self.call.add(Reverse(), value) if counter.backward else value
-        row = self.call.result(value, [axis for i, axis in enumerate(x.axes) if i != dim])
-        return row if single else unsqueeze(self.call, row, dim)
+        if node.target is ATEN.select.int:
+            return self.element(x, dim, counter)
+        ends = args[3] if len(args) == 4 else None
+        if not (isinstance(counter, Counter) and isinstance(ends, Counter) and counter.step == ends.step):
+            raise ConvertError("loop must read as many steps of a sequence at each step, got others")
+        numbers = range(int(ends.first - counter.first))
+        if not 0 < len(numbers) <= MOST_STEPS:
+            raise ConvertError(f"loop must read 1 to {MOST_STEPS} steps at each step, got {len(numbers)}")
+        rows = [self.element(x, dim, Counter(counter.first + i, counter.step)) for i in numbers]
+        return concatenate(self.call, [unsqueeze(self.call, row, dim) for row in rows], dim)
+
+    def element(self, x: Tensor, dim: int, counter: Counter) -> Tensor:
+        """The element of a sequence that a counter names."""
+        size = x.size(dim)
+        if not x.is_time(dim) or not counter.is_index:
+            raise ConvertError(f"loop over {self.length} must read one step after the other, got {describe(x, dim)}")
+        value = self.run_of(self.call.timed(x).value, size, counter)
+        return self.call.result(value, [axis for i, axis in enumerate(x.axes) if i != dim])
+
+    def run_of(self, value: str, size: Size, counter: Counter) -> str:
+        """Steps of a value of `size` of them in the order of a counter, as many as the loop has."""
+        rest = difference(size, self.length)
+        if rest is None:
+            raise ConvertError(f"loop over {self.length} must read sequences as long, got {size} steps")
+        steps = len(self.loop.steps) + rest
+        first = int(counter.first) + (steps if counter.first < 0 else 0)
+        low = first if counter.step > 0 else steps - 1 - first
+        if not 0 <= low <= rest:
+            at = f"step t{counter.first:+d}" if counter.step > 0 else "steps before the first"
+            raise ConvertError(f"loop over {self.length} must read steps within a sequence of {size}, got {at}")
+        value = self.call.add(Reverse(), value) if counter.step < 0 else value
+        low -= self.ahead
+        value = shortened(self.call, value, max(0, low), rest - self.ahead - max(0, low))
+        return delayed(self.call, value, max(0, -low))
+
+    def of_other(self, reference: Other) -> Any:
+        """The results of a call of another loop, each in the step that a counter names."""
+        body = self.bodies(reference.loop)
+        made = body.made[reference.call]
+        if not isinstance(made, Tensor):
+            return made
+        counter = Counter(int(reference.counter.first) + body.ahead, reference.counter.step)
+        return self.call.result(self.run_of(self.call.timed(made).value, body.base, counter), made.axes)
+
+    def numbered(self, value: Any) -> Any:
+        """Return what is computed of the number of the step, as a value."""
+        if not isinstance(value, Counter):
+            return value
+        if self.base != size_of(STEPS):
+            raise ConvertError(f"number of the step must be that of time, got one of a loop over {self.length}")
+        if value.symbolic or value.step < 0:
+            raise ConvertError("number of the step must be counted from the first to be computed with, got another")
+        number = self.call.result(step_number(self.call).value, [])
+        if value == Counter(self.ahead, 1):
+            return number
+        real = self.call.result(self.call.cast(number.value, "float"), [])
+        scaled = affine(self.call, real, float(value.step), float(value.first - value.step * self.ahead))
+        whole = isinstance(value.first, int) and isinstance(value.step, int)
+        return self.call.result(self.call.cast(scaled.value, "int"), []) if whole else scaled
 
     # States ----------------------------------------------------------------------------------------
 
@@ -153,6 +233,8 @@ class Body:
             return Unavailable("sequence that a loop writes must not be read in it")
         if previous not in self.states:
             given = self.value(Same(previous.initial))
+            if isinstance(given, int | float) and node.meta["val"].is_floating_point():
+                given = float(given)  # 0, to which a tensor is added
             sizes = self.call.session.sizes.shape(node.meta["val"])
             if isinstance(given, Unavailable) or sizes is None:
                 return given if isinstance(given, Unavailable) else Unavailable("state of a loop must be a tensor")
@@ -169,7 +251,13 @@ class Body:
             raise ConvertError(f"state must start from a value without time, got {start}")
         fixed = call.emit.fixed(start.value)
         numbers = held(call, f"{name}.state", [start.value]) if fixed is None else None
-        begin = start.value if fixed is None and numbers is None else np.zeros(()) if fixed is None else fixed
+        if numbers is not None:
+            fixed = np.zeros(())
+        begin: Array | str = begun(call, start.value, self.base) if fixed is None else fixed
+        if self.ahead:
+            late = call.constant(begin) if isinstance(begin, np.ndarray) else begin
+            self.begins[previous] = late, self.ahead - 1
+            begin = np.zeros(())
         value, read = starting(call.emit, begin, start.spec.shape, f"{name}.state")
         self.held[previous] = call.result(value, start.axes)
         if numbers is not None:  # a state that the module takes is the stream's
@@ -185,19 +273,18 @@ class Body:
 
     # What the loop gives ---------------------------------------------------------------------------
 
-    def joined(self, made: Any, dim: int, backward: bool) -> Tensor | Unavailable:
-        """Return the results of all steps along an axis of time."""
+    def joined(self, made: Any, dim: int, numbers: range, length: Size) -> Tensor | Unavailable:
+        """Return the results of some steps, one behind the other, along an axis of time that is so long."""
         if isinstance(made, Unavailable):
             return made
         x = self.call.timed(self.call.tensor(made))
         if over_time(x):
             raise ConvertError("loop must join one step at each step, got whole sequences")
-        if not isinstance(self.length, Dim) or self.length.factor != 1 or len(self.length.symbols) != 1:
-            raise ConvertError(f"loop must run over the steps of time, got {self.length}")
-        value = self.call.add(Reverse(), x.value) if backward else x.value
+        first, last = sorted((numbers[0], numbers[-1]))
+        value = shortened(self.call, x.value, self.ahead + first, len(self.loop.steps) - 1 - last)
         axes = list(x.axes)
-        axes.insert(dim, self.length.symbols)
-        return self.call.result(value, axes)
+        axes.insert(dim, (steps_in(length),))
+        return self.call.result(self.call.add(Reverse(), value) if numbers.step < 0 else value, axes)
 
     def single(self, step: Step) -> Any:
         """Return the result of one step, for a call behind the loop."""
@@ -206,15 +293,15 @@ class Body:
         if isinstance(made, Written):
             if step.number != last:
                 return Unavailable("sequence that a loop writes must be read behind it alone")
-            return self.joined(made.step, made.dim % (made.step.rank + 1), made.backward)
+            return self.written(made, self.loop.body[step.call])
         if not isinstance(made, Tensor) or over_time(made) or not made.spec.time:
             return made
         if step.number not in (0, last):
-            return Unavailable(
-                f"step {step.number} of a loop must be the first or last one, or be joined to all others"
-            )
-        final = last_of(self.call.emit, made.value, name=self.call.name, reverse=step.number == 0)
+            return Unavailable("step of a loop that is read behind it must be the first or last, or all must be joined")
+        value = made.value if step.number else shortened(self.call, made.value, self.ahead, 0)
+        final = last_of(self.call.emit, value, name=self.call.name, reverse=step.number == 0)
         if step.number == 0:
+            self.call.session.firsts[final] = value, self.length
             return self.call.result(final, made.axes)
         self.call.session.finals.add(final)
         for previous, numbers in self.given.items():
@@ -222,30 +309,73 @@ class Body:
                 self.call.session.ends[final] = numbers.reshape(self.call.shape(final))
         return self.call.result(final, made.axes)
 
+    def written(self, made: Written, node: fx.Node) -> Any:
+        """Return a sequence that the loop has written: before and behind its steps what was in it."""
+        count, dim = len(self.loop.steps), made.dim % (made.step.rank + 1)
+        length = self.call.session.sizes.of(node.meta["val"].shape[dim])
+        rest = difference(length, self.length)
+        if rest is None or not made.counter.is_index:
+            raise ConvertError(f"loop over {self.length} must write one step after the other, got {length} steps")
+        size = count + rest
+        low = int(min(made.counter.first, made.counter.at(count - 1))) % size
+        numbers = range(count) if made.counter.step > 0 else range(count - 1, -1, -1)
+        if not rest:
+            return self.joined(made.step, dim, numbers, length)
+        fill, starts = self.found_in(made.before, dim, low)
+        if low == rest == self.ahead and numbers.step > 0 and length == self.base:
+            return self.in_front(made.step, dim, starts, length)
+        if fill is None:
+            raise ConvertError("sequence that a loop writes must hold one number at the steps that it does not write")
+        inner = self.joined(made.step, dim, numbers, self.length)
+        if isinstance(inner, Unavailable):
+            return inner
+        free = [] if all(start is starts[0] for start in starts) else starts
+        pad = TimePad(low - len(free), rest - low, value=fill)
+        row = [axis for i, axis in enumerate(inner.axes) if i != dim]
+        value = self.call.add(pad, inner.value) if pad.before or pad.after else inner.value
+        return starting_with(self.call, self.call.result(value, row), dim, free, length)
 
-def all_steps(nodes: Sequence[fx.Node], values: Sequence[Any], dim: int) -> Any:
-    """Join the results of a loop, one value for each step, along an axis of time.
+    def in_front(self, made: Any, dim: int, starts: Sequence[Tensor], length: Size) -> Any:
+        """Return the results of all steps behind values that lie where the loop does not run yet."""
+        x = canonical(self.call, self.call.timed(self.call.tensor(made)))
+        value = x.value
+        for i, start in reversed(list(enumerate(starts))):
+            if over_time(start):  # the steps themselves that the sequence held
+                step = self.call.result(start.value, [axis for j, axis in enumerate(start.axes) if j != dim])
+                value = self.after(i + 1, value, like(self.call, step, x))
+                continue
+            begin = begun(self.call, like(self.call, start, x), self.base)
+            value = self.after(i + 1, value, delayed(self.call, begin, i))
+        axes = list(x.axes)
+        axes.insert(dim, (steps_in(length),))
+        return self.call.result(value, axes)
 
-    They are those of a call at all steps, in order or from the last one back, or those before each step: then its start
-    comes first.
+    def after(self, steps: int, value: str, before: str) -> str:
+        """A value from a step on, and another before it."""
+        return self.call.add(Where(), behind(self.call, value, steps), value, before)
 
-    Raises
-    ------
-    ConvertError
-        When the values are others.
-    """
-    own = [v for v in values[1:] if isinstance(v, Step)]
-    count = len(values)
-    one = len(own) == count - 1 and len({(id(s.body), s.call) for s in own}) == 1
-    if one and count == len(own[0].body.loop.steps):
-        body, call = own[0].body, own[0].call
-        numbers = [s.number for s in own]
-        first = values[0]
-        if isinstance(first, Step) and (first.body, first.call) == (body, call):
-            order = [first.number, *numbers]
-            if order in (list(range(count)), list(range(count))[::-1]):
-                return body.joined(body.made[call], dim, order[0] > 0)
-        before = body.states.get(Previous(call, nodes[0]))
-        if before is not None and numbers == list(range(count - 1)):
-            return body.joined(before, dim, False)
-    raise ConvertError("what is joined must be one value of every step, in order, got others")
+    def found_in(self, node: fx.Node, dim: int, low: int) -> tuple[float | None, list[Tensor]]:
+        """The number that a sequence was filled with, and what its first steps hold.
+
+        Of one that holds other steps: None, and in the place of those that were not written the sequence itself.
+        """
+        found: dict[int, Tensor] = {}
+        while node.target is ATEN.select_scatter.default and isinstance(node.args[3], int):
+            source, part, _, index = node.args[:4]
+            if not 0 <= index < low:  # type: ignore[operator]
+                break
+            found.setdefault(index, self.call.tensor(self.read(part)))  # type: ignore[arg-type]
+            node = source  # type: ignore[assignment]
+        before = self.call.tensor(self.read(node))
+        fixed = self.call.emit.fixed(before.value)
+        if fixed is None or fixed.size == 0 or np.any(fixed != fixed.flat[0]):
+            return None, [found.get(i, before) for i in range(low)]
+        fill = float(fixed.flat[0])
+        other = self.call.tensor(fill)
+        return fill, [found.get(i, other) for i in range(low)]
+
+
+def _picks(node: fx.Node, reads: Sequence[Reference]) -> bool:
+    """Return True if a call reads the step of a sequence that has the number of the loop's."""
+    single = node.target is ATEN.select.int and isinstance(reads[2], Counter)
+    return single or (node.target is ATEN.slice.Tensor and any(isinstance(each, Counter) for each in reads[2:]))

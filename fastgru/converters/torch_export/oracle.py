@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from ..damage import asking
-from ..tensors.values import BATCH, Array, Atom, Tensor, is_time
+from ..program.sizes import BATCH, TIME, Atom
+from ..program.values import Array, Tensor
 from ..torch.oracle import evaluating, to_array
 from .axes import Labels
 
@@ -54,6 +55,11 @@ class ExportOracle:
         whole: bool,
     ) -> None:
         self.module, self.start, self.ports, self.results, self.whole = module, start, ports, dict(results), whole
+
+    @property
+    def apart(self) -> bool:
+        """True if arguments may have numbers of steps of their own: none says how long the others are."""
+        return self.whole and all(p.feeds or p.labels != (BATCH,) or p.example.is_floating_point() for p in self.ports)
 
     def __call__(self, x: Any) -> tuple[Array, ...]:
         """x: an array, or arrays by name; (B, T, \\*frame) or (B, \\*frame) each."""
@@ -100,8 +106,8 @@ class ExportOracle:
         if port.name not in feeds:
             return None
         array = feeds[port.name] if step is None else feeds[port.name][:, step]
-        order = iter(range(1 + any(label is not None and is_time(label) for label in port.labels), array.ndim))
-        places = {label: i for i, label in enumerate((BATCH, "T"))}
+        order = iter(range(1 + (TIME in port.labels), array.ndim))
+        places = {label: i for i, label in enumerate((BATCH, TIME))}
         axes = [places[label] if label is not None else next(order) for label in port.labels]
         moved = array.transpose([*([0] if BATCH not in port.labels else []), *axes])
         # In C order, as a module is called: an exported program may hold views that take no other.
@@ -110,7 +116,7 @@ class ExportOracle:
     def _result(self, tensor: Any, like: Tensor, rows: int) -> Array:
         """A result with the batch first, then time, then the frame; as it is where its size is another."""
         atoms = [a for axis in like.axes for a in axis]
-        sizes = [rows if a == BATCH else -1 if isinstance(a, str) else like.spec.shape[a] for a in atoms]
+        sizes = [rows if a == BATCH else like.spec.shape[a] if isinstance(a, int) else -1 for a in atoms]
         array = to_array(tensor)
         try:
             array = array.reshape(sizes)

@@ -57,8 +57,8 @@ WHOLE = {
 }
 
 
-def _transform(name: str, fake: Callable[..., Any]) -> Any:
-    LIBRARY.define(f"{name}(Tensor self, SymInt? n=None, int dim=-1, str? norm=None) -> Tensor")
+def _transform(name: str, arguments: str, fake: Callable[..., Any]) -> Any:
+    LIBRARY.define(f"{name}(Tensor self, {arguments}) -> Tensor")
     torch.library.register_fake(f"fastgru::{name}", fake, lib=LIBRARY)
     return getattr(torch.ops.fastgru, name)
 
@@ -75,8 +75,29 @@ def _samples(z: Any, n: Any = None, dim: int = -1, norm: Any = None) -> Any:
     return z.new_empty(shape, dtype=z.dtype.to_real())
 
 
-# PyTorch 2.6 has no shapes for its own.
-TRANSFORMS = {torch.fft.rfft: _transform("fft_rfft", _spectrum), torch.fft.irfft: _transform("fft_irfft", _samples)}
+def _signal(
+    z: Any, n_fft: int, hop_length: int | None = None, win_length: int | None = None, window: Any = None,
+    center: bool = True, normalized: bool = False, onesided: bool | None = None, length: Any = None,
+    return_complex: bool = False,
+) -> Any:  # fmt: skip
+    whole = n_fft + (n_fft // 4 if hop_length is None else hop_length) * (z.shape[-1] - 1)
+    kept = whole - 2 * (n_fft // 2) if center else whole
+    dtype = z.dtype if return_complex else z.dtype.to_real()
+    return z.new_empty((*z.shape[:-2], kept if length is None else length), dtype=dtype)
+
+
+_ONE_AXIS = "SymInt? n=None, int dim=-1, str? norm=None"
+_ISTFT = (
+    "int n_fft, int? hop_length=None, int? win_length=None, Tensor? window=None, bool center=True, "
+    "bool normalized=False, bool? onesided=None, SymInt? length=None, bool return_complex=False"
+)
+# PyTorch 2.6 has no shapes for its own FFTs; its istft, traced over frames of any number, becomes a loop over the
+# samples of a frame: 26 of 27 s that the import of a network with frames of 960 samples took.
+TRANSFORMS = {
+    torch.fft.rfft: _transform("fft_rfft", _ONE_AXIS, _spectrum),
+    torch.fft.irfft: _transform("fft_irfft", _ONE_AXIS, _samples),
+    **dict.fromkeys((torch.istft, torch.Tensor.istft), _transform("istft", _ISTFT, _signal)),
+}
 POOLS = (torch.max_pool1d, nn.functional.max_pool1d)
 
 
@@ -88,6 +109,18 @@ class _BatchSizes:
     def __init__(self, lengths: Any, x: Any, batch_first: bool) -> None:
         self.lengths, self.batch_first = lengths, batch_first
         self.lead = x.shape[:2]
+        self.zeroed: list[Any] = []  # data of recurrent layers, zeros behind the end of every sequence
+
+    def padded(self, data: Any) -> Any:
+        """The padded rows of some data: (B, T, ...), or time first."""
+        return data.unflatten(0, self.lead)
+
+    def valid(self, x: Any) -> Any:
+        """True for the steps of every sequence, in as many axes as padded rows have."""
+        steps = torch.arange(self.size())
+        found = steps.unsqueeze(0) < self.lengths.unsqueeze(1)
+        found = found if self.batch_first else found.transpose(0, 1)
+        return found.reshape(*found.shape, *[1] * (x.dim() - 2))
 
     def __getitem__(self, index: int) -> Any:
         return self.lead[0 if self.batch_first else 1]
@@ -151,16 +184,28 @@ def _whole(func: Any, args: Sequence[Any]) -> Any:
     if not isinstance(args[1], _BatchSizes):
         return WHOLE[func](*args)
     data, sizes, *rest = args
-    y, *states = WHOLE[func](data.unflatten(0, sizes.lead), *rest, sizes.batch_first, sizes.lengths)
-    return (y.flatten(0, 1), *states)
+    y, *states = WHOLE[func](sizes.padded(data), *rest, sizes.batch_first, sizes.lengths)
+    y = y.flatten(0, 1)
+    sizes.zeroed.append(y)
+    return (y, *states)
 
 
 def _padded(data: Any, sizes: Any, batch_first: bool, padding: float, total: Any) -> tuple[Any, Any]:
     if not isinstance(sizes, _BatchSizes):
         raise ConvertError("packed sequences must be made by pack_padded_sequence, got an argument of the module")
-    if padding:
-        raise ConvertError(f"padding_value must be 0, got {padding}")
-    x = data.unflatten(0, sizes.lead)
+    steps = sizes.size()
+    more = total - steps if isinstance(total, int) and isinstance(steps, int) and total > 0 else 0
+    if more < 0 or not ((isinstance(total, int) and total < 1) or more or str(total) == str(steps)):
+        raise ConvertError(
+            f"total_length must be the number of steps of the input, such as total_length=x.shape[1], or at least a "
+            f"number of steps that is fixed, got {total} for {'any number' if more == 0 else steps}"
+        )
+    x = sizes.padded(data)
+    if padding or not any(data is own for own in sizes.zeroed):  # of what a Linear, say, makes of a layer's zeros
+        x = torch.where(sizes.valid(x), x, padding)
+    if more:
+        behind = 2 * (x.dim() - sizes.batch_first)  # of the pair of widths, the last axis first
+        x = nn.functional.pad(x, [0] * (behind - 1) + [more], value=padding)
     return (x if batch_first == sizes.batch_first else x.transpose(0, 1)), sizes.lengths
 
 
@@ -204,15 +249,15 @@ def _unchecked() -> Iterator[None]:
             cls.check_forward_args = check  # type: ignore[method-assign]
 
 
-def exported(module: nn.Module, args: Sequence[Any], free: Any, counting: Counting) -> Any:
+def exported(module: nn.Module, arguments: tuple[Any, Any], free: Any, counting: Counting) -> Any:
     """The module's program in ATen calls, functional where it changes tensors in place.
 
     Parameters
     ----------
-    args : sequence
-        Positional arguments.
-    free : tuple
-        For each argument, which axes of its tensors may have any size, as `torch.export.export` takes it.
+    arguments : tuple and dict
+        Positional arguments, and those by keyword.
+    free : tuple and dict
+        For each of them, which axes of its tensors may have any size.
     counting : Counting
         Learns of the lengths that the module counts to.
 
@@ -225,15 +270,48 @@ def exported(module: nn.Module, args: Sequence[Any], free: Any, counting: Counti
     """
     try:
         with _quiet(), evaluating(module), _unchecked(), counting.watching(), _Whole(counting):
-            program = torch.export.export(module, tuple(args), dynamic_shapes=free, strict=False)
+            args, keywords, shapes = _as_exported(module, arguments, free)
+            program = torch.export.export(module, args, keywords, dynamic_shapes=shapes, strict=False)
             return _functional(program)
     except (ConvertError, LoopMet):
         raise
     except Exception as error:  # whatever tracing a module of any code may raise
         raise ConvertError(
-            f"forward of {type(module).__name__} must be one that torch.export can trace, got {type(error).__name__}: "
-            f"{line_of(error)}{_place(error)}"
+            f"forward of {type(module).__name__} must be one that torch.export can trace, got {_why(error)}"
+            f"{_place(error)}"
         ) from error
+
+
+def _as_exported(module: nn.Module, arguments: tuple[Any, Any], free: tuple[Any, Any]) -> tuple[Any, Any, Any]:
+    """Return arguments and their free axes as torch.export takes them.
+
+    It has no axes for ``**kwargs``: a module with such is called by place, in which its forward, which the caller puts
+    back, is another.
+    """
+    signature = inspect.signature(module.forward)
+    if all(p.kind is not p.VAR_KEYWORD for p in signature.parameters.values()) or not arguments[1]:
+        return *arguments, dict(signature.bind(*free[0], **free[1]).arguments)
+    forward, count, names = module.forward, len(arguments[0]), list(arguments[1])
+
+    def by_place(*values: Any) -> Any:
+        return forward(*values[:count], **dict(zip(names, values[count:], strict=True)))
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    places = [inspect.Parameter(f"argument_{i}", kind) for i in range(count + len(names))]
+    by_place.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]
+    vars(module)["forward"] = by_place
+    return (*arguments[0], *arguments[1].values()), None, (*free[0], *free[1].values())
+
+
+def _why(error: BaseException) -> str:
+    """Return what the exporter says of a module, in words where it speaks of symbols of its own."""
+    name = type(error).__name__
+    if name == "GuardOnDataDependentSymNode":
+        return (
+            "a branch, loop or size that depends on values that are only known when running: compute with tensors, "
+            "such as by torch.where, where forward asks for numbers (if, float(), item(), tolist())"
+        )
+    return f"{name}: {line_of(error)}"
 
 
 def _place(error: BaseException) -> str:

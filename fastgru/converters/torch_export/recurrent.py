@@ -8,18 +8,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..._hints import option
 from ...errors import ConvertError
 from ...graph import GRU, LSTM, RNN, Bidirectional, Binary, Expand, Recurrent
-from ..tensors.recurrence import looped
-from ..tensors.values import TIME, Dim, Tensor, describe, frames_of
-from ..tensors.views import in_order, renumbered, view
+from ..program.recurrence import looped
+from ..program.sizes import size_of
+from ..program.steps import STEPS
+from ..program.values import Tensor, describe, frames_of
+from ..program.views import canonical, in_order, renumbered, view
 from ..torch.layers import build_stack
 from .call import Call, Handler
 from .elementwise import pointwise
 from .joins import concatenate, select, stack
 from .states import held, stand_in
 from .time import counter
-from .views import canonical, squeeze, unsqueeze
+from .views import squeeze, unsqueeze
 
 STEMS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -91,13 +94,21 @@ def _stacked(call: Call, finals: Sequence[Tensor]) -> Tensor:
 
 
 def _mask(call: Call, x: Tensor, lengths: Any) -> str | None:
-    """Which steps count, from how many do; None where the lengths of a call of the model say so."""
+    """Return which steps count, from how many do; None where the lengths of a call of the model say so.
+
+    Over an axis of fixed size, how many steps of each row count.
+    """
     if lengths is None:
         call.session.unpacked |= x.is_time(1)
         return None
-    if not x.is_time(1) or x.size(1) != Dim(1, (TIME,)):
-        raise ConvertError(f"packed sequences must be over the time of the input, got {describe(x, 1)}")
     lengths = call.tensor(lengths)
+    if x.is_frame(1):
+        call.session.masked = True  # which are an input of the model
+        return call.reshape(lengths.value, call.shape(lengths.value) or (1,))
+    if not x.is_time(1) or x.size(1) != size_of(STEPS):
+        raise ConvertError(f"packed sequences must be over the time of the input, got {describe(x, 1)}")
+    if x.is_frame(0):
+        raise ConvertError(f"packed sequences must be rows of a batch of any size: name it 'B' by {option('axes')}")
     if not call.session.masked and lengths.value in call.emit.inputs:
         call.emit.lengths.add(lengths.value)
         return None
@@ -114,9 +125,7 @@ def _direction(call: Call, x: Tensor, layer: Layer, initial: Sequence[Tensor], m
         return _over_time(call, x, layer, initial, mask)
     if not x.is_frame(1):
         raise ConvertError(f"recurrent layer must run over time or an axis of fixed size, got {describe(x, 1)}")
-    if mask is not None:
-        raise ConvertError("packed sequences must be over time, got an axis of fixed size")
-    return _over_frame(call, x, layer, initial)
+    return _over_frame(call, x, layer, initial, mask)
 
 
 # Over time ---------------------------------------------------------------------------------------
@@ -206,14 +215,15 @@ def _rows(call: Call, state: Tensor, rows: int) -> str:
 # Over a fixed axis -------------------------------------------------------------------------------
 
 
-def _over_frame(call: Call, x: Tensor, layer: Layer, initial: Sequence[Tensor]) -> Run:
+def _over_frame(call: Call, x: Tensor, layer: Layer, initial: Sequence[Tensor], lengths: str | None) -> Run:
     rows, seq = frames_of(x.axes[:1]), x.frame_axis(1)
     value = view(call, x, [seq, *rows, x.frame_axis(2)])
     steps, *lead, width = call.shape(value)
     many = prod(lead)
-    if steps == 1:
+    if steps == 1 and lengths is None:
         layer = layer._replace(op=layer.op.replace(reverse=False))
-    if steps == many == 1 and not call.session.timed and x.spec.time and layer.name not in call.session.unfused:
+    one = steps == many == 1 and lengths is None
+    if one and not call.session.timed and x.spec.time and layer.name not in call.session.unfused:
         numbers = held(call, layer.name, [s.value for s in initial])
         if numbers is not None:
             run = _plain(call, x, value, layer, None, numbers)
@@ -221,8 +231,9 @@ def _over_frame(call: Call, x: Tensor, layer: Layer, initial: Sequence[Tensor]) 
             return run._replace(outputs=unsqueeze(call, rows_alone, 1))
     zeros = [(fixed := _fixed(call, s)) is not None and not fixed.any() for s in initial]
     starts = {f"initial_{n}": s for n, s, zero in zip(layer.op.carried(), initial, zeros, strict=True) if not zero}
-    op = layer.op.replace(scan=True, operands=tuple(starts))
-    operands = [_rows(call, s, many) for s in starts.values()]
+    counted = {} if lengths is None else {"lengths": lengths}
+    op = layer.op.replace(scan=True, operands=(*starts, *counted))
+    operands = [*(_rows(call, s, many) for s in starts.values()), *counted.values()]
     values = call.add_many(op, call.reshape(value, (steps, many, width)), *operands, name=layer.name)
     row_axis = tuple(n + 1 if isinstance(n, int) else n for n in renumbered([x.axes[0]], rows)[0])
     y = call.reshape(values[0], (steps, *lead, call.shape(values[0])[-1]))

@@ -8,34 +8,17 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import ArgReduce, CumSum, Reduce, TopK
-from ..tensors.values import Tensor, describe
-from ..tensors.views import renumbered, with_ones
+from ..program.reductions import cumulative, place, reduced, running, top, variance
+from ..program.values import Tensor
+from ..program.views import canonical, sliced, without
 from .call import Call, Handler
-from .elementwise import affine, multiply, subtract, to, unary
-from .time import reduce_steps, running
-from .views import canonical
+from .elementwise import to, unary
 
 
 def reduce(call: Call, x: Any, function: str, dims: Any = None, keepdim: bool = False) -> Tensor:
-    """Fold axes of fixed size and time; no other one."""
+    """Fold axes of fixed size and time; all where none are given."""
     own = call.tensor(x)
-    gone = [] if dims == [] else call.axes(dims, own.rank)
-    if not gone:
-        return own
-    own = canonical(call, own)
-    time = [d for d in gone if own.is_time(d)]
-    fixed = [d for d in gone if d not in time]
-    if fixed:
-        axes = tuple(own.frame_axis(d) for d in fixed)
-        axes_left = [axis if d not in fixed else () for d, axis in enumerate(own.axes)]
-        kept = [n for n in range(len(own.spec.shape)) if n not in axes]
-        own = call.result(call.add(Reduce(function, axes, keepdims=False), own.value), renumbered(axes_left, kept))
-    if time:
-        own = reduce_steps(call, own, function)
-    left = [axis for d, axis in enumerate(own.axes) if d not in gone]
-    own = call.result(own.value, left)
-    return with_ones(call, own, gone) if keepdim else own
+    return reduced(call, own, [] if dims == [] else call.axes(dims, own.rank), function, keepdim)
 
 
 def _float(call: Call, x: Any) -> Tensor:
@@ -76,13 +59,7 @@ def arg(call: Call, x: Any, function: str, dim: int | None = None, keepdim: bool
     x = canonical(call, call.tensor(x))
     if dim is None:
         raise ConvertError("dim must be given, got none")
-    dim = call.axis(dim, x.rank)
-    axis = x.frame_axis(dim)
-    value = call.add(ArgReduce(function, axis, keepdims=keepdim), x.value)
-    if keepdim:
-        return call.result(value, x.axes)
-    kept = [n for n in range(len(x.spec.shape)) if n != axis]
-    return call.result(value, renumbered([a for d, a in enumerate(x.axes) if d != dim], kept))
+    return place(call, x, call.axis(dim, x.rank), function, keepdim)
 
 
 def _arg(function: str) -> Handler:
@@ -94,9 +71,7 @@ def _top(
 ) -> tuple[Tensor, Tensor]:
     """The largest or smallest along an axis in order, and where they are."""
     x = canonical(call, call.tensor(x))
-    axis = x.frame_axis(call.axis(dim, x.rank))
-    values, places = call.add_many(TopK(k, axis, largest), x.value)
-    return call.result(values, x.axes), call.result(places, x.axes)
+    return top(call, x, call.axis(dim, x.rank), k, largest=largest)
 
 
 def _sort(call: Call, x: Any, dim: int = -1, descending: bool = False) -> tuple[Tensor, Tensor]:
@@ -111,25 +86,29 @@ def _stable_sort(
     return _sort(call, x, dim, descending)
 
 
+def _median(call: Call, x: Any, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """The lower of the two in the middle where their number is even, and where it is."""
+    count = call.tensor(x).size(call.axis(dim, call.tensor(x).rank))
+    if not isinstance(count, int):
+        raise ConvertError(f"axis {dim} of a median must be of fixed size, got {count}")
+    return _kth(call, x, (count + 1) // 2, dim, keepdim)
+
+
+def _kth(call: Call, x: Any, k: int, dim: int = -1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+    """The k-th smallest, and where it is."""
+    axis = call.axis(dim, call.tensor(x).rank)
+    found = (sliced(call, canonical(call, each), axis, k - 1, k) for each in _sort(call, x, axis))
+    best, place = (each if keepdim else without(call, each, [axis]) for each in found)
+    return best, place
+
+
 def _argsort(call: Call, x: Any, dim: int = -1, descending: bool = False) -> Tensor:
     return _sort(call, x, dim, descending)[1]
 
 
-def variance(call: Call, x: Any, dims: Any = None, correction: Any = 1, keepdim: bool = False) -> Tensor:
-    """The mean square of the distance to the mean, times n / (n - correction)."""
+def _spread(call: Call, x: Any, dims: Any = None, correction: Any = 1, keepdim: bool = False) -> Tensor:
     x = _float(call, x)
-    gone = call.axes(dims, x.rank)
-    centred = subtract(call, x, mean(call, x, gone, True))
-    square = mean(call, multiply(call, centred, centred), gone, keepdim)
-    correction = 1 if correction is None else correction
-    if not correction:
-        return square
-    n = 1
-    for d in gone:
-        if not isinstance(x.size(d), int):
-            raise ConvertError(f"correction must be 0 for a variance over {describe(x, d)}, got {correction}")
-        n *= int(x.size(d))
-    return affine(call, square, n / (n - correction), 0.0)
+    return variance(call, x, call.axes(dims, x.rank), 1 if correction is None else correction, keepdim)
 
 
 def _variance(root: bool) -> dict[str, Handler]:
@@ -137,31 +116,30 @@ def _variance(root: bool) -> dict[str, Handler]:
         return unary(call, x, "sqrt") if root else x
 
     def by_dim(call: Call, x: Any, dims: Any = None, unbiased: bool = True, keepdim: bool = False) -> Tensor:
-        return finish(call, variance(call, x, dims, int(unbiased), keepdim))
+        return finish(call, _spread(call, x, dims, int(unbiased), keepdim))
 
     def corrected(call: Call, x: Any, dims: Any = None, *, correction: Any = None, keepdim: bool = False) -> Tensor:
-        return finish(call, variance(call, x, dims, correction, keepdim))
+        return finish(call, _spread(call, x, dims, correction, keepdim))
 
     def of_all(call: Call, x: Any, unbiased: bool = True) -> Tensor:
-        return finish(call, variance(call, x, None, int(unbiased)))
+        return finish(call, _spread(call, x, None, int(unbiased)))
 
     name = "std" if root else "var"
     return {f"{name}.dim": by_dim, f"{name}.correction": corrected, f"{name}.default": of_all}
 
 
 def _var_mean(call: Call, x: Any, dims: Any = None, *, correction: Any = None, keepdim: bool = False) -> Any:
-    return variance(call, x, dims, correction, keepdim), mean(call, x, dims, keepdim)
+    return _spread(call, x, dims, correction, keepdim), mean(call, x, dims, keepdim)
 
 
 def norm(call: Call, x: Any, order: Any = 2, dims: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The 1-, 2- or infinity-norm."""
     x, order = _float(call, x), 2.0 if order is None else float(order)
-    if order == 2:
-        return reduce(call, x, "l2", dims, keepdim)
-    simple = {1.0: "sum", math.inf: "max", -math.inf: "min"}
-    if order not in simple:
+    if order in (1, 2):
+        return reduce(call, x, f"l{order:g}", dims, keepdim)
+    if not math.isinf(order):
         raise ConvertError(f"order of a norm must be 1, 2 or infinity, got {order}")
-    return reduce(call, unary(call, x, "abs"), simple[order], dims, keepdim)
+    return reduce(call, unary(call, x, "abs"), "max" if order > 0 else "min", dims, keepdim)
 
 
 def _logsumexp(call: Call, x: Any, dims: Any, keepdim: bool = False) -> Tensor:
@@ -186,10 +164,21 @@ def _prod(call: Call, x: Any, dim: Any = None, keepdim: bool = False, *, dtype: 
 
 def _cumsum(call: Call, x: Any, dim: int, *, dtype: Any = None) -> Tensor:
     x = canonical(call, call.tensor(x))
-    dim = call.axis(dim, x.rank)
-    if x.is_time(dim):
-        return running(call, _float(call, x))
-    return call.result(call.add(CumSum(x.frame_axis(dim)), x.value), x.axes)
+    return cumulative(call, x, call.axis(dim, x.rank))
+
+
+def _running(function: str) -> Handler:
+    def run(call: Call, x: Any, dim: int, *, dtype: Any = None) -> Tensor:
+        x = call.tensor(x)
+        x = canonical(call, _float(call, x) if function == "log_sum_exp" else x)
+        return running(call, x, call.axis(dim, x.rank), function)
+
+    return run
+
+
+def _running_best(function: str) -> Handler:
+    """The largest or smallest so far; where it is cannot be had."""
+    return lambda call, x, dim: (_running(function)(call, x, dim), None)
 
 
 TABLE: dict[str, Handler] = {
@@ -198,5 +187,6 @@ TABLE: dict[str, Handler] = {
     "argmin": _arg("argmin"), **_variance(False), **_variance(True), "var_mean.correction": _var_mean,
     "norm.ScalarOpt_dim": norm, "linalg_vector_norm": norm, "norm.Scalar": norm, "logsumexp": _logsumexp, "any": _any,
     "all": _all, "prod": _prod, "cumsum": _cumsum, "topk": _top, "sort.default": _sort, "sort.stable": _stable_sort,
-    "argsort.default": _argsort,
+    "argsort.default": _argsort, "logcumsumexp": _running("log_sum_exp"), "cumprod": _running("prod"),
+    "cummax": _running_best("max"), "cummin": _running_best("min"), "median.dim": _median, "kthvalue": _kth,
 }  # fmt: skip

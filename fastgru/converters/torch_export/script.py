@@ -18,8 +18,9 @@ from ...errors import ConvertError
 from ...graph import Like, Spec
 from .. import Imported
 from ..damage import MALFORMED, RATIO, SLACK, ZIPPED, line_of
-from ..tensors.emit import Emitter
-from ..tensors.values import BATCH, TIME, Size, Tensor
+from ..program.emit import Emitter
+from ..program.sizes import BATCH, TIME, Size
+from ..program.values import Tensor
 from .axes import Layout
 from .build import Input
 from .call import Session, kind_of
@@ -177,7 +178,7 @@ class ScriptProgram:
 
     def arguments(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Values by the names of the script's parameters."""
-        return dict(zip(self.source.names, self.source.filled(values), strict=True))
+        return dict(zip(self.source.names, self.source.filled(values)[0], strict=True))
 
     def sizes(self) -> Sizes:
         """No symbols of an exporter."""

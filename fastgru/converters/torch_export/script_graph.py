@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from ...errors import ConvertError, listed
-from ..tensors.values import Dim, Tensor, Unavailable
+from ..program.sizes import Dim
+from ..program.values import Tensor, Unavailable
 from .call import Session
 from .dispatch import Dispatcher, Missing, from_torch, leaves
 from .script_scalars import CONTAINERS, DTYPES, OF_TENSORS, PLAIN, is_array, is_open
@@ -68,7 +69,7 @@ class ScriptInterpreter:
         self.values: dict[str, Any] = {}
         self.paths: dict[int, str] = {}  # of arrays, by identity
         self.kept: list[Any] = []  # so that no identity is used twice
-        self.set: set[tuple[str, str]] = set()
+        self.set: dict[tuple[str, str], None] = {}  # attributes that are assigned, in order
         self.count = 0
 
     def run(self, arguments: Mapping[str, Any]) -> Any:
@@ -192,7 +193,7 @@ class ScriptInterpreter:
     def _SetAttr(self, node: Any, args: Sequence[Any]) -> Sequence[Any]:
         key = (args[0].path, node.s("name"))
         self.stored[key] = args[1]
-        self.set.add(key)
+        self.set[key] = None
         return []
 
     def _If(self, node: Any, args: Sequence[Any]) -> Sequence[Any]:

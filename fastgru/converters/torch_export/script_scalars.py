@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from ...errors import ConvertError
-from ..tensors.values import Dim, Tensor, product, quotient
+from ..program.sizes import Dim, equal, product
+from ..program.values import Tensor
 from .call import RowOrder
 
 DTYPES = {
@@ -21,32 +22,9 @@ DTYPES = {
 OF_KIND = {"float": 6, "int": 4, "bool": 11}
 
 
-def _multiply(a: Any, b: Any) -> Any:
-    return product([a, b]) if isinstance(a, Dim) or isinstance(b, Dim) else a * b
-
-
-def _divide_whole(a: Any, b: Any) -> Any:
-    return quotient(a, b) if isinstance(a, Dim) or isinstance(b, Dim) else a // b
-
-
 def _equal(a: Any, b: Any) -> bool:
     """Whether two are equal; an open size is another than any that no batch or sequence has."""
-    for size, other in ((a, b), (b, a)):
-        if isinstance(size, Dim) and size != other and (isinstance(other, Dim) or other > 0):
-            raise ConvertError(f"sizes must be fixed to be compared, got {a} and {b}")
-    return bool(a == b)
-
-
-def _compared(function: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
-    def run(a: Any, b: Any) -> bool:
-        if isinstance(a, Dim) or isinstance(b, Dim):
-            low = 1  # an open size is at least 1
-            if isinstance(b, int) and b < low and function in (operator.gt, operator.ge):
-                return True
-            raise ConvertError(f"sizes must be fixed to be compared, got {a} and {b}")
-        return bool(function(a, b))
-
-    return run
+    return equal(a, b) if isinstance(a, Dim) or isinstance(b, Dim) else bool(a == b)
 
 
 def _known(value: Any) -> Any:
@@ -77,24 +55,6 @@ def _size(value: Any, axis: Any = None) -> Any:
     return sizes if axis is None else sizes[axis]
 
 
-def _plus(a: Any, b: Any, alpha: Any = 1) -> Any:
-    if isinstance(a, Dim) or isinstance(b, Dim):
-        if 0 in (a, b):
-            return b if a == 0 else a
-        raise ConvertError(f"size must be a product of batch, time and numbers, got {a} + {b}")
-    return a + b
-
-
-def _minus(a: Any, b: Any, alpha: Any = 1) -> Any:
-    if a == b:
-        return 0
-    if isinstance(a, Dim) or isinstance(b, Dim):
-        if b == 0:
-            return a
-        raise ConvertError(f"size must be a product of batch, time and numbers, got {a} - {b}")
-    return a - b
-
-
 def _set_item(items: Any, index: Any, value: Any) -> Any:
     items[index] = value
     return items
@@ -123,9 +83,10 @@ def _same(value: Any) -> Any:
 
 # Functions of numbers, strings and lists.
 PLAIN: dict[str, Callable[..., Any]] = {
-    "eq": _equal, "ne": lambda a, b: not _equal(a, b), "lt": _compared(operator.lt), "le": _compared(operator.le),
-    "gt": _compared(operator.gt), "ge": _compared(operator.ge), "add": _plus, "sub": _minus, "mul": _multiply,
-    "div": operator.truediv, "floordiv": _divide_whole, "remainder": operator.mod, "pow": operator.pow,
+    "eq": _equal, "ne": lambda a, b: not _equal(a, b), "lt": operator.lt, "le": operator.le,
+    "gt": operator.gt, "ge": operator.ge, "add": lambda a, b, alpha=1: a + (b if alpha == 1 else alpha * b),
+    "sub": lambda a, b, alpha=1: a - (b if alpha == 1 else alpha * b), "mul": operator.mul,
+    "div": operator.truediv, "floordiv": operator.floordiv, "remainder": operator.mod, "pow": operator.pow,
     "neg": operator.neg, "abs": abs, "sqrt": math.sqrt, "floor": math.floor, "ceil": math.ceil, "round": round,
     "log": math.log, "min": min, "max": max, "__and__": operator.and_, "__or__": operator.or_,
     "__not__": lambda a: not _truth(a), "__is__": operator.is_, "__isnot__": operator.is_not,

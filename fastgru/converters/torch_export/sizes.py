@@ -1,14 +1,22 @@
-"""The symbolic sizes of torch.export as those of labelled axes: ``B``, ``T``, and what layers make of ``T``."""
+"""The symbolic sizes of torch.export as those of the tensor program: the batch, steps, and what follows of them."""
 
 from __future__ import annotations
 
-import re
+from functools import reduce
+from operator import add, floordiv
 from typing import Any
 
 import torch
 
 from ...errors import ConvertError
-from ..tensors.values import BATCH, TIME, Dim, Size, product
+from ..program.sizes import BATCH, Size, product, size_of, symbol
+
+# Functions of the exporter's formulas by their names, each of sizes.
+FUNCTIONS: dict[str, Any] = {
+    "Add": lambda *sizes: reduce(add, sizes), "Mul": lambda *sizes: product(sizes), "FloorDiv": floordiv,
+    "CleanDiv": floordiv, **dict.fromkeys(("Mod", "PythonMod"), lambda size, n: size - size // n * n),
+    "Pow": lambda size, times: product([size] * int(times)),
+}  # fmt: skip
 
 
 class Sizes:
@@ -16,7 +24,6 @@ class Sizes:
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}  # exporter's symbol -> label
-        self._steps: dict[str, Any] = {}  # name of a number of steps -> its expression
 
     def declare(self, size: Any, label: str, what: str) -> None:
         """Say that an axis of an input is `label`.
@@ -28,9 +35,9 @@ class Sizes:
         """
         expression = size.node.expr if isinstance(size, torch.SymInt) else size
         if isinstance(size, int) or expression.is_Integer:
-            raise ConvertError(f"{what} must be free to be {label!r}, got a module that fixes it at {expression}")
+            raise ConvertError(f"{what} must be free to be {label!r}, got a module that works for one size alone")
         if not expression.is_Symbol:
-            raise ConvertError(f"{what} must be free to be {label!r}, got a module that ties it to {expression}")
+            raise ConvertError(f"{what} must be free to be {label!r}, got a module that ties it to another size")
         if self._labels.setdefault(str(expression), label) != label:
             raise ConvertError(f"{what} must be one label, got {self._labels[str(expression)]!r} and {label!r}")
 
@@ -47,47 +54,18 @@ class Sizes:
         except ConvertError:
             return None
 
-    def difference(self, a: Size, b: Size) -> int | None:
-        """a - b, where that is a number."""
-        pair = [self._expression(n) for n in (a, b)]
-        if None in pair:
-            return None
-        difference = pair[0] - pair[1]
-        return int(difference) if difference.is_Integer else None
-
-    def parts(self, whole: str, some: str) -> int | None:
-        """n, where a number of steps is one n-th of another."""
-        a, b = self._steps.get(whole), self._steps.get(some)
-        if a is None or b is None or type(b).__name__ != "FloorDiv" or b.args[0] != a or not b.args[1].is_Integer:
-            return None
-        return int(b.args[1])
-
-    def _expression(self, size: Size) -> Any:
-        if isinstance(size, int):
-            return size
-        return self._steps.get(size.symbols[0]) if size.factor == 1 and len(size.symbols) == 1 else None
-
     def _size(self, expression: Any) -> Size:
         if expression.is_Integer:
             return int(expression)
         if expression.is_Symbol and str(expression) in self._labels:
-            label = self._labels[str(expression)]
-            if label == TIME:
-                self._steps.setdefault(TIME, expression)
-            return Dim(1, (label,))
-        if expression.is_Mul:
-            return product(self._size(factor) for factor in expression.args)
-        labels = {self._labels.get(str(symbol)) for symbol in expression.free_symbols}
-        if labels != {TIME}:
-            shown = ", ".join(sorted(label or "another axis" for label in labels))
-            raise ConvertError(f"size must be of batch or of time, got {expression} of {shown}")
-        text = str(expression)
-        for symbol in expression.free_symbols:
-            text = re.sub(rf"\b{symbol}\b", TIME, text)
-        self._steps.setdefault(text, expression)
-        return Dim(1, (text,))
+            return size_of(symbol(self._labels[str(expression)]))
+        function = FUNCTIONS.get(type(expression).__name__)
+        if function is None or not expression.free_symbols:
+            raise ConvertError(f"size must be of batch or of time, got {expression}")
+        size: Size = function(*map(self._size, expression.args))
+        return size
 
 
 def is_batch(size: Any) -> bool:
     """Whether a size is the number of rows."""
-    return isinstance(size, Dim) and size == Dim(1, (BATCH,))
+    return bool(size == size_of(BATCH))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +27,11 @@ class Source:
     ----------
     module : torch.nn.Module
     names : list of str
-        Of the parameters that have a value, in order.
+        Of the parameters that have a value, in order; those by keyword come last.
     leaves : list
         Of all values: tensors, and what is fixed.
     tree : TreeSpec
-        How they lie in the values.
+        How they lie in the positional arguments and those by keyword.
     arguments : list of Argument
         The tensors among them.
     """
@@ -55,8 +56,8 @@ class Source:
         ConvertError
             When they do not fit the signature, or have no tensor.
         """
-        names, values = _positional(type(module).__name__, signature, examples)
-        found, tree = pytree.tree_flatten_with_path(tuple(values))
+        names, values, keywords = _given(type(module).__name__, signature, examples)
+        found, tree = pytree.tree_flatten_with_path((tuple(values), keywords))
         leaves = [torch.from_numpy(leaf) if isinstance(leaf, np.ndarray) else leaf for _, leaf in found]
         arguments = [
             Argument(_named(names, path), i, leaf)
@@ -67,20 +68,20 @@ class Source:
             raise ConvertError(f"{named('example_inputs')} must have a tensor, got none")
         return cls(module, names, leaves, tree, arguments)
 
-    def filled(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
-        """All arguments with these values in the places of tensors."""
+    def filled(self, values: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """All arguments, positional and by keyword, with these values in the places of tensors."""
         leaves = list(self.leaves)
         for argument in self.arguments:
             leaves[argument.place] = values[argument.name]
-        whole: tuple[Any, ...] = pytree.tree_unflatten(leaves, self.tree)
+        whole: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_unflatten(leaves, self.tree)
         return whole
 
-    def placed(self, values: Sequence[Any]) -> tuple[Any, ...]:
+    def placed(self, values: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """All arguments with these values in the places of tensors, in order."""
         return self.filled(dict(zip((a.name for a in self.arguments), values, strict=True)))
 
     def free(self, layout: Layout) -> Any:
-        """For each argument which axes may have any size, as torch.export takes it."""
+        """For each argument, positional and by keyword, which axes may have any size."""
         leaves: list[Any] = [None] * len(self.leaves)
         for argument in self.arguments:
             labels = layout[argument.name]
@@ -91,6 +92,17 @@ class Source:
         """A layout for a message."""
         return shown(layout, self.arguments)
 
+    def check(self) -> None:
+        """Run the module once on the examples; raise ConvertError when it does not take them."""
+        fixed: Layout = {a.name: (None,) * a.example.dim() for a in self.arguments}
+        self.attempt({a.name: a.example for a in self.arguments}, fixed)
+
+    def _tried(self, values: Mapping[str, torch.Tensor]) -> str:
+        """Return the sizes that were tried, where they are not those of the examples."""
+        changed = [a for a in self.arguments if values[a.name].shape != a.example.shape]
+        shapes = ", ".join(f"{a.name} {tuple(values[a.name].shape)}" for a in changed)
+        return f" (for {shapes})" if changed else ""
+
     def attempt(self, values: Mapping[str, torch.Tensor], layout: Layout) -> None:
         """Run the module once, and leave it as it was.
 
@@ -99,16 +111,19 @@ class Source:
         ConvertError
             When it does not take arguments of these sizes, or keeps a tensor that is no buffer.
         """
-        module = self.module
+        # What a script keeps in attributes comes back with no buffer.
+        script = isinstance(self.module, torch.jit.ScriptModule)
+        module = copy.deepcopy(self.module) if script else self.module
         buffers, held = snapshot(module), _attributes(module)
         try:
             with evaluating(module):
-                module(*self.filled({n: t.clone() for n, t in values.items()}))
+                args, keywords = self.filled({n: t.clone() for n, t in values.items()})
+                module(*args, **keywords)
                 found = _attributes(module)
         except Exception as error:  # whatever a module may raise
             raise ConvertError(
                 f"module must take arguments of sizes {self.shown(layout)}, "
-                f"got {type(error).__name__}: {line_of(error)}"
+                f"got {type(error).__name__}: {line_of(error)}{self._tried(values)}"
             ) from error
         finally:
             restore(module, buffers)
@@ -119,8 +134,8 @@ class Source:
             )
 
 
-def _positional(what: str, signature: inspect.Signature, examples: Any) -> tuple[list[str], list[Any]]:
-    """Names and values of the arguments that are given, in order."""
+def _given(what: str, signature: inspect.Signature, examples: Any) -> tuple[list[str], list[Any], dict[str, Any]]:
+    """Names of the arguments that are given, and the values of those that are positional and by keyword."""
     try:
         if isinstance(examples, Mapping):
             bound = signature.bind(**examples)
@@ -131,7 +146,9 @@ def _positional(what: str, signature: inspect.Signature, examples: Any) -> tuple
     except TypeError as error:
         raise ConvertError(f"{named('example_inputs')} must fit forward of {what}{signature}, got {error}") from error
     bound.apply_defaults()
-    names, values = [], []
+    names: list[str] = []
+    values: list[Any] = []
+    keywords: dict[str, Any] = {}
     for name, value in bound.arguments.items():
         parameter = signature.parameters[name]
         if parameter.kind is parameter.VAR_POSITIONAL:
@@ -140,14 +157,15 @@ def _positional(what: str, signature: inspect.Signature, examples: Any) -> tuple
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             names.append(name)
             values.append(value)
-        elif not (value == {} if parameter.kind is parameter.VAR_KEYWORD else value is parameter.default):
-            raise ConvertError(f"parameter {name!r} must not be keyword-only to be given, got {value!r}")
-    return names, values
+        else:
+            keywords |= value if parameter.kind is parameter.VAR_KEYWORD else {name: value}
+    return [*names, *keywords], values, keywords
 
 
 def _named(names: Sequence[str], path: Any) -> str:
-    """``"state.0"`` for the first item of the parameter ``state``."""
-    return ".".join([names[path[0].idx], *map(_key, path[1:])])
+    """``"state.0"`` for the first item of the parameter ``state``; a keyword is a name."""
+    first = names[path[1].idx] if path[0].idx == 0 else str(path[1].key)
+    return ".".join([first, *map(_key, path[2:])])
 
 
 def _key(entry: Any) -> str:

@@ -7,12 +7,12 @@ from typing import Any
 
 from ...errors import ConvertError
 from ...graph import IRFFT, RFFT
-from ..tensors.values import Tensor
+from ..program.values import Tensor
+from ..program.views import canonical
 from .call import Call, Handler
 from .elementwise import add, angle, multiply, same, subtract, unary
 from .joins import select, stack
 from .reductions import norm
-from .views import canonical
 
 
 @dataclass(frozen=True)

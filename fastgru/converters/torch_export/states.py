@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from ..._hints import named, option
-from ..._names import nearest
-from ...errors import ConvertError, listed
-from ...graph import Add, Concat, Constant, Gather, Op, Reshape, Slice, Spec, Transpose
-from ...reference import on_frames
-from ..tensors.values import Array, Tensor
-from ..tensors.views import in_order
+from ..._hints import option
+from ...errors import ConvertError
+from ...graph import Add
+from ..program.held import StandIn, moved, numbers, pairs_given
+from ..program.sizes import Dim
+from ..program.values import Array, Tensor, is_time
+from ..program.views import in_order
 from .call import Call, Session
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class StandIn(Op):
-    """In place of a state that a layer does not return: only while importing, where a state is found to be its own."""
-
-    kind: ClassVar[str] = "stand_in"
-    shape: tuple[int, ...]
-    owner: str
-
-    def infer(self, inputs: tuple[Spec, ...]) -> tuple[Spec, ...]:
-        return (Spec(self.shape, time=False),)
-
-
-MOVES = (Reshape, Transpose, Slice, Concat, Gather, Constant)
 # Words in a parameter's name by which it tells that it is carried from call to call.
 CARRIED = {
     "h", "c", "hx", "cx", "hc", "state", "states", "hidden", "hiddens", "cell", "cache", "caches", "mem", "memory",
@@ -43,6 +28,11 @@ def is_carried(name: str) -> bool:
     """Whether a parameter's name says that it is a state."""
     words = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     return any(word in CARRIED for word in words)
+
+
+def is_nameless(name: str) -> bool:
+    """Return True for a parameter that has a place alone, one of ``*args``."""
+    return name.rpartition(".")[2].isdecimal()
 
 
 def pair(
@@ -61,21 +51,9 @@ def pair(
         Listing what `given` gets wrong.
     """
     if given is not None:
-        problems = [
-            f"{named('states')} must name inputs ({nearest(n, inputs)}), got {n!r}" for n in given if n not in inputs
-        ]
-        problems += [
-            f"{named('states')} must name outputs ({', '.join(outputs)}), got {n!r}"
-            for n in given.values()
-            if n not in outputs
-        ]
-        if len(set(given.values())) < len(given):
-            problems.append(f"{named('states')} must name every output once, got {dict(given)}")
-        if problems:
-            raise ConvertError(listed(problems))
-        return dict(given)
+        return pairs_given(inputs, list(outputs), given)
     names = list(inputs)
-    carried = [n for n in names[1:] if is_carried(n)]
+    carried = [n for n in names[1:] if is_carried(n) or (is_nameless(n) and not any(map(_over_time, inputs[n])))]
     found: dict[str, str] = {}
     for shape in dict.fromkeys(inputs[n] for n in carried):
         own = [n for n in carried if inputs[n] == shape]
@@ -85,34 +63,25 @@ def pair(
     return found
 
 
-# What layers hold ----------------------------------------------------------------------------------
+def _over_time(size: Any) -> bool:
+    return isinstance(size, Dim) and any(map(is_time, size.symbols))
+
+
+# States of layers ----------------------------------------------------------------------------------
 
 
 def declare(session: Session, value: str, shape: Sequence[int]) -> None:
     """Number the elements of a state that is given to the module."""
     count = sum(a.size for a in session.origins.values())
-    session.origins[value] = np.arange(count, count + int(np.prod(shape)), dtype=np.float64).reshape(tuple(shape))
+    session.origins[value] = numbers(shape, count)
 
 
 def traced(session: Session, value: str, known: Mapping[str, Array]) -> Array | None:
-    """The numbers of a value's elements, where it is made of numbered ones by moves alone."""
-    order, waiting = [], [value]
-    while waiting:
-        name = waiting.pop()
-        if name in known:
-            continue
-        node = session.emit.producers.get(name)
-        if node is None or not isinstance(node.op, MOVES):
-            return None
-        order.append(node)
-        waiting += node.inputs
-    if value not in known and all(isinstance(node.op, Constant) for node in order):
+    """The numbers of a value's elements; None where it is not made of numbered ones by moves alone."""
+    try:
+        return moved(session.emit, value, known)
+    except ConvertError:
         return None
-    found = dict(known)
-    for node in reversed(order):
-        if node.outputs[0] not in found:
-            found[node.outputs[0]] = on_frames(node.op, *(found[v] for v in node.inputs))[0]
-    return found[value]
 
 
 def held(call: Call, layer: str, initial: Sequence[str]) -> list[Array] | None:

@@ -6,13 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from ..._hints import option
 from ...errors import ConvertError
 from ...graph import IRFFT, RFFT, Binary, Concat, Gather, Multiply, OverlapAdd
-from ..tensors.steps import overlapped
-from ..tensors.values import Array, Dim, Tensor, describe
+from ..program.padding import pad
+from ..program.sizes import Dim, difference, size_of
+from ..program.steps import STEPS, Length, overlapped
+from ..program.time import without_ends
+from ..program.values import Array, Tensor
+from ..program.views import canonical, in_order, sliced
 from .call import Call, Handler
 from .spectral import Complex
-from .views import canonical, squeeze, unsqueeze
+from .views import squeeze, unsqueeze
 from .windows import unfold
 
 LEAST = 1e-11  # PyTorch's own bound for the sum of the squares of overlapping windows
@@ -53,7 +58,7 @@ def _stft(
         value = call.add(Multiply(), value, call.constant(signs))
     axes = [*frames.axes[:-2], frames.axes[-1], frames.axes[-2], (rank,)]
     if x.is_time(x.rank - 1):
-        axes[-2] = (call.steps(x.rank, str(frames.axes[-2][0])),)
+        axes[-2] = (call.steps(x.rank, frames.steps(frames.rank - 2)),)
     pairs = call.result(value, axes)
     return Complex(pairs) if return_complex else pairs
 
@@ -68,29 +73,97 @@ def _istft(
         raise ConvertError("input must be complex, got real numbers")
     pairs, hop = canonical(call, x.pairs), n // 4 if hop is None else hop
     steps = pairs.rank - 2
-    if not pairs.is_time(steps):
-        raise ConvertError(f"frames must be along time, got {describe(pairs, steps)}")
     if onesided is False or return_complex:
         raise ConvertError("spectra must be one-sided and of real signals, got others")
-    if samples is not None:
+    if pairs.spec.shape[pairs.frame_axis(steps - 1)] != n // 2 + 1:
         raise ConvertError(
-            f"length must be left out, got {samples if isinstance(samples, int | Dim) else 'a computed one'}: give "
-            "signals of a multiple of the hop, which need none"
+            f"spectra must have the {n // 2 + 1} frequencies of {n} samples, got {pairs.size(steps - 1)}"
         )
-    if pairs.spec.shape[-2] != n // 2 + 1:
-        raise ConvertError(f"spectra must have the {n // 2 + 1} frequencies of {n} samples, got {pairs.spec.shape[-2]}")
-    weights = _window(call, n, length, window)
-    _check_overlap(weights, hop, n // 2 if center else 0)
+    weights, cut = _window(call, n, length, window), n // 2 if center else 0
     scaled = call.constant(weights * (np.sqrt(n) if normalized else 1.0))
+    if not pairs.is_time(steps):
+        return _of_frames(call, pairs, weights, scaled, hop, cut, samples)
+    atom = pairs.steps(steps)
+    less = 0 if samples is None else _less(call, atom, samples)
+    tail = n - hop - cut if samples is None else _tail(atom, samples, hop, cut)
+    if tail > n - hop:
+        raise ConvertError(f"length must be no longer than the frames reach, got {tail - n + hop} samples more")
+    _check_overlap(weights, hop, cut, n - hop - tail)
     value = call.add(Multiply(), call.add(IRFFT(n), call.timed(pairs).value), scaled)
-    y = _overlapped(call, value, weights, hop, n // 2 if center else 0)
-    atom = str(pairs.axes[steps][0])
-    more = n - hop - (2 * (n // 2) if center else 0)
-    axes = [*pairs.axes[: steps - 1], (call.steps(steps - 1, overlapped(atom, hop, more)),)]
+    y = _overlapped(call, value, weights, hop, cut, tail)
+    if samples is not None:  # which makes inputs that are no multiple of the hop an error
+        whole = call.result(call.plus(y, _zero_of_input(call)), [*pairs.axes[: steps - 1], (STEPS,)])
+        return without_ends(call, whole, steps - 1, 0, less)
+    axes = [*pairs.axes[: steps - 1], (call.steps(steps - 1, overlapped(atom, hop, tail - cut)),)]
     return call.result(y, axes)
 
 
-def _overlapped(call: Call, value: str, weights: Array, hop: int, cut: int) -> str:
+def _of_frames(
+    call: Call, pairs: Tensor, weights: Array, scaled: str, hop: int, cut: int, samples: Any
+) -> Tensor:  # fmt: skip
+    """A fixed number of frames to as many samples as asked for, or as they reach: zeros where they reach no further."""
+    call.session.laid = True
+    n, steps = len(weights), pairs.rank - 2
+    count = pairs.spec.shape[pairs.frame_axis(steps)]
+    end = n + hop * (count - 1) - (cut if samples is None else 0)
+    if not isinstance(samples, int | None):
+        raise ConvertError(f"length must be fixed where the number of frames is, got {samples}")
+    squares, laid = np.zeros(n + hop * (count - 1)), -(-n // hop)
+    for t in range(count):
+        squares[t * hop : t * hop + n] += weights**2
+    kept = squares[cut : end if samples is None else cut + samples]
+    _check_sums(kept)
+    rows = range(pairs.rank - 3)
+    frames = pairs.permuted([*rows, steps, steps - 1, pairs.rank - 1])
+    frames = in_order(call, frames)
+    frames = call.result(call.times(call.add(IRFFT(n), frames.value), scaled), frames.axes[:-1])
+    parts = []
+    for k in range(laid):  # the k-th hop of each frame lies k hops behind its first
+        part = sliced(call, frames, steps, k * hop, min((k + 1) * hop, n))
+        short = hop - part.spec.shape[-1]
+        parts.append(pad(call, part, {steps - 1: (k, laid - 1 - k), steps: (0, short)}, "constant", 0.0).value)
+    *lead, hops, _ = call.shape(parts[0])
+    value = call.reshape(parts[0] if laid == 1 else call.plus(*parts), (*lead, hops * hop))
+    y = call.result(value, [*frames.axes[: steps - 1], (len(lead),)])
+    y = sliced(call, y, steps - 1, cut, cut + len(kept))
+    y = call.like(y, call.times(y.value, call.constant(1.0 / kept)))
+    return y if samples is None else pad(call, y, {steps - 1: (0, samples - len(kept))}, "constant", 0.0)
+
+
+def _less(call: Call, atom: Length, samples: Any) -> int:
+    """Count the samples by which the output asked for is shorter than the input."""
+    less = difference(size_of(STEPS), samples) if isinstance(samples, Dim) else None
+    if less is None or less < 0:
+        got = samples if isinstance(samples, int | Dim) else "a computed one"
+        raise ConvertError(
+            f"length must be left out, or be the number of samples of the input (length=x.shape[-1]) or less, got "
+            f"{got} for {atom} frames: give the samples of the input a fixed number by {option('axes')}"
+        )
+    return less
+
+
+def _zero_of_input(call: Call) -> str:
+    """Zero at every step of an input: what is added to it has as many steps."""
+    name = next((n for n, spec in call.emit.inputs.items() if spec.time), None)
+    if name is None:
+        raise ConvertError("numbers of steps must be those of an input with time, got none")
+    value = name
+    for _ in call.shape(name):
+        value = call.reshape(call.cut(value, 0, 0, 1), call.shape(value)[1:])
+    less = value if call.spec(value).dtype == "bool" else call.binary("less", value, value)
+    return call.affine(call.cast(less, "float"), 0.0)
+
+
+def _tail(atom: Length, samples: Any, hop: int, cut: int) -> int:
+    """Count the samples that make, behind a hop of every frame, as many as the input has, for multiples of the hop."""
+    whole: Length = atom.at(STEPS * hop)
+    found = (STEPS * hop - whole * hop + cut).fixed
+    if found is None:
+        raise ConvertError(f"length {samples} must follow from the number of frames, got {atom} of them")
+    return found
+
+
+def _overlapped(call: Call, value: str, weights: Array, hop: int, cut: int, tail: int) -> str:
     """Frames (*rows, n) laid over each other, and divided by the squares of their windows laid alike."""
     n = len(weights)
     *rows, _ = call.shape(value)
@@ -98,24 +171,28 @@ def _overlapped(call: Call, value: str, weights: Array, hop: int, cut: int) -> s
     count = int(np.prod(rows, dtype=int))
     frames = call.reshape(value, (count, n))
     frames = call.add(Concat(0), frames, call.constant((weights**2)[None]))
-    sums = call.add(OverlapAdd(n, hop, cut, n - hop - cut), call.transpose(frames, [1, 0]))
+    sums = call.add(OverlapAdd(n, hop, cut, tail), call.transpose(frames, [1, 0]))
     divisor = call.cut(sums, 0, count, count + 1)
     y = call.add(Binary("div"), call.cut(sums, 0, 0, count), divisor)
     return call.reshape(y, rows) if k != 1 else y
 
 
-def _check_overlap(weights: Array, hop: int, cut: int) -> None:
+def _check_overlap(weights: Array, hop: int, cut: int, end: int) -> None:
     """The divisor must be positive wherever a sample is given, whatever the number of frames."""
     n = len(weights)
     for count in range(1, n // hop + 3):
         sums = np.zeros((count - 1) * hop + n)
         for t in range(count):
             sums[t * hop : t * hop + n] += weights**2
-        kept = sums[cut : len(sums) - cut]
-        if kept.size and kept.min() < LEAST:
-            raise ConvertError(
-                f"squares of the overlapping windows must sum up to more than {LEAST:g} everywhere, got {kept.min():g}"
-            )
+        kept = sums[cut : len(sums) - max(end, 0)]
+        _check_sums(kept)
 
 
-TABLE: dict[str, Handler] = {"stft.default": _stft, "istft.default": _istft}
+def _check_sums(sums: Array) -> None:
+    if sums.size and sums.min() < LEAST:
+        raise ConvertError(
+            f"squares of the overlapping windows must sum up to more than {LEAST:g} everywhere, got {sums.min():g}"
+        )
+
+
+TABLE: dict[str, Handler] = {"stft.default": _stft, **dict.fromkeys(("istft.default", "fastgru::istft"), _istft)}

@@ -14,10 +14,12 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-LARGEST = 2**62  # what stands for "to the end" of a slice
+from .counting import Counted
+
 ATEN: Any = torch.ops.aten
-# Tensors of the dtype of another one.
-NEW = (ATEN.new_zeros.default, ATEN.new_ones.default, ATEN.new_full.default, ATEN.new_empty.default)
+COMMUTATIVE = (ATEN.add.Tensor, ATEN.mul.Tensor, ATEN.maximum.default, ATEN.minimum.default)
+ENOUGH = 3  # steps, by which those of a loop are known
+ROUNDING = 1e-9  # of numbers that Python computes of that of the step
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,29 @@ class Previous:
 
 @dataclass(frozen=True)
 class Counter:
-    """The number of the step: from 0 on, or with `backward` from the last one down."""
+    """A number that changes by as much from each step to the next: that of the step, or what is computed of it."""
 
-    backward: bool
-    offset: int  # which is added
+    first: float
+    step: float
+    symbolic: bool = False  # computed of a length
+
+    @property
+    def is_index(self) -> bool:
+        """True if it goes from one whole number to the next, or to the one before."""
+        return isinstance(self.first, int) and self.step in (1, -1)
+
+    def at(self, t: int) -> float:
+        """The number at a step."""
+        return self.first + self.step * t
 
 
 @dataclass(frozen=True)
 class Other:
-    """The result of a call of another loop in its step of the same number, or with `backward` counted from its end."""
+    """The result of a call of another loop, in its step of the number that a counter gives."""
 
     loop: Loop
     call: int
-    backward: bool
+    counter: Counter
 
 
 Reference = Same | Own | Previous | Counter | Other
@@ -73,10 +85,13 @@ class Loop:
         The calls of every step, in order; None in the last one for what is left out, as nobody reads it.
     reads : sequence of sequence
         For every call of a step what each leaf of its arguments is.
+    length : SymInt
+        What the number of its steps stands for.
     """
 
     steps: Sequence[Sequence[fx.Node | None]]
     reads: Sequence[Sequence[Reference]]
+    length: Any
 
     @property
     def body(self) -> list[fx.Node]:
@@ -90,70 +105,13 @@ def leaves(node: fx.Node) -> tuple[list[Any], Any]:
     return flat, tree
 
 
-def simplify(graph: fx.Graph) -> set[fx.Node]:
-    """Take out calls that give what they are given, or what one before made; return those that read no tensor.
-
-    Given back are slices of everything, and copies over a whole tensor. What reads no tensor is the same in and before
-    a loop: zeros to start from, made in its first step, are none of its calls.
-    """
-    made: dict[str, fx.Node] = {}
-    inputs: dict[Any, fx.Node] = {}
-    for node in list(graph.nodes):
-        if node.op == "placeholder" and isinstance(node.meta.get("val"), torch.Tensor):
-            inputs.setdefault(_dtype(node), node)
-        source = _given_back(node)
-        if isinstance(source, fx.Node):
-            node.replace_all_uses_with(source)
-        elif node.op == "call_function":
-            if node.target in NEW and isinstance(node.args[0], fx.Node) and _dtype(node.args[0]) in inputs:
-                node.update_arg(0, inputs[_dtype(node.args[0])])  # of which it takes the dtype alone
-            if _reads_no_tensor(node):
-                key = f"{node.target} {node.args} {node.kwargs}"
-                if made.setdefault(key, node) is not node:
-                    node.replace_all_uses_with(made[key])
-    return set(made.values())
-
-
-def _reads_no_tensor(node: fx.Node) -> bool:
-    if not isinstance(node.meta.get("val"), torch.Tensor):
-        return False
-    read = node.all_input_nodes[1 if node.target in NEW else 0 :]
-    return all(isinstance(n.meta.get("val"), torch.SymInt) for n in read)
-
-
-def _given_back(node: fx.Node) -> Any:
-    args = node.args
-    if node.target is ATEN.slice.Tensor and _is_whole(args, 2):
-        return args[0]
-    if node.target is ATEN.slice_scatter.default and _is_whole(args, 3):
-        return args[1] if _same_shape(args[0], args[1]) else None
-    if node.target is ATEN.copy.default:
-        return args[1] if _same_shape(args[0], args[1]) and _dtype(args[0]) == _dtype(args[1]) else None
-    return None
-
-
-def _is_whole(args: Sequence[Any], at: int) -> bool:
-    start, end, step = (args[i] if i < len(args) else None for i in range(at, at + 3))
-    return start in (None, 0) and step in (None, 1) and (end is None or (isinstance(end, int) and end >= LARGEST))
-
-
-def _same_shape(a: Any, b: Any) -> bool:
-    shapes = [getattr(v.meta.get("val"), "shape", None) if isinstance(v, fx.Node) else None for v in (a, b)]
-    return None not in shapes and str(shapes[0]) == str(shapes[1])
-
-
-def _dtype(value: Any) -> Any:
-    return value.meta["val"].dtype
-
-
-def find(calls: Sequence[fx.Node], lengths: Mapping[int, Any]) -> list[Loop]:
-    """The loops among calls, of as many steps as `lengths` has numbers, each with the exporter's size it stands for."""
+def find(calls: Sequence[fx.Node], counted: Counted) -> list[Loop]:
+    """The loops among calls, of as many steps as the module counts to, or a few less or more."""
     found: list[Loop] = []
     homes: dict[fx.Node, Home] = {}
-    at = 0
+    search, at = _Search(counted, homes), 0
     while at < len(calls):
-        searches = (_Search(n, lengths[n], homes) for n in sorted(lengths)[::-1])
-        loop = next((loop for search in searches if (loop := search.at(calls, at))), None)
+        loop = search.at(calls, at)
         if loop is None:
             at += 1
             continue
@@ -166,44 +124,75 @@ def find(calls: Sequence[fx.Node], lengths: Mapping[int, Any]) -> list[Loop]:
 
 @dataclass(frozen=True)
 class _Search:
-    """For a loop of `count` steps, which stands for `length`; `homes` are the places of calls in other loops."""
+    """For a loop; `homes` are the places of calls in those that were found."""
 
-    count: int
-    length: Any
+    counted: Counted
     homes: Mapping[fx.Node, Home]
 
     def at(self, calls: Sequence[fx.Node], at: int) -> Loop | None:
         """The loop that begins with a call."""
-        whole = self.count - 1  # of the last step the exporter leaves out what nobody reads
-        for size in range(1, (len(calls) - at) // whole + 1):
-            if all(calls[i].target is calls[i + size].target for i in range(at, at + size * (whole - 1))):
-                steps: list[Sequence[fx.Node]] = [calls[at + t * size : at + (t + 1) * size] for t in range(whole)]
-                reads = self.references(steps)
-                if reads and any(isinstance(each, Counter | Other) for row in reads for each in row):
-                    last = self.last(steps, reads, calls[at + size * whole : at + size * self.count])
-                    return Loop([*steps, last], reads)
+        fewest = self.counted.fewest() - 1  # of the last step the exporter leaves out what nobody reads
+        for size in range(1, (len(calls) - at) // fewest + 1):
+            if all(calls[i].target is calls[i + size].target for i in range(at, at + size * (fewest - 1))):
+                loop = self.of_size(calls[at:], size)
+                if loop is not None:
+                    return loop
         return None
 
+    def of_size(self, calls: Sequence[fx.Node], size: int) -> Loop | None:
+        """The loop whose steps are so many calls, from the first one on."""
+        reads = self.references([calls[t * size : (t + 1) * size] for t in range(ENOUGH)])
+        if reads is None:
+            return None
+        steps: list[list[fx.Node | None]] = []
+        while True:
+            step = self.matching(calls[len(steps) * size : (len(steps) + 1) * size], calls, reads, steps)
+            if None in step:
+                break
+            steps.append(step)
+        if any(node is not None for node in step):
+            if not _may_read(calls[:size], reads, len(steps)):
+                return None  # the loop begins with a later call
+            steps.append(step)
+            length = self.counted.length(len(steps))
+        else:
+            length = self.counted.lengths.get(len(steps))
+            more = self.counted.lengths.get(len(steps) + 1)  # with a last step of which nobody reads anything
+            if length is None and more is not None and _may_read(calls[:size], reads, len(steps)):
+                steps.append(step)
+                length = more
+            elif length is None:
+                length = self.counted.length(len(steps))
+        return None if length is None else Loop(steps, reads, length)
+
     def references(self, steps: Sequence[Sequence[fx.Node]]) -> list[list[Reference]] | None:
-        """Classify every argument of every call; None where steps differ otherwise than those of a loop."""
+        """Classify every argument of every call by the first steps; None where they differ otherwise than a loop's."""
         places = {node: (t, i) for t, step in enumerate(steps) for i, node in enumerate(step)}
         found: list[list[Reference]] = []
         for calls in zip(*steps, strict=True):
             flat = [leaves(node) for node in calls]
             if any(tree != flat[0][1] for _, tree in flat):
                 return None
-            row = [self.reference(values, places) for values in zip(*(each for each, _ in flat), strict=True)]
-            known = [each for each in row if each is not None]
-            if len(known) < len(row):
+            rows = [list(each) for each, _ in flat]
+            row = self.row(rows, places)
+            if row is None and _may_turn(calls[0]):  # 0 + h, and then sum + h
+                row = self.row([rows[0][::-1], *rows[1:]], places)
+            if row is None:
                 return None
-            found.append(known)
+            found.append(row)
         return found
 
+    def row(self, rows: Sequence[Sequence[Any]], places: Mapping[fx.Node, tuple[int, int]]) -> list[Reference] | None:
+        """Classify every argument of a call."""
+        found = [self.reference(values, places) for values in zip(*rows, strict=True)]
+        known = [each for each in found if each is not None]
+        return known if len(known) == len(found) else None
+
     def reference(self, values: Sequence[Any], places: Mapping[fx.Node, tuple[int, int]]) -> Reference | None:
-        """Classify an argument by its values at all steps but the last."""
+        """Classify an argument by its values at the first steps."""
         numbers = [n for n in map(self.number, values) if n is not None]
         if len(numbers) == len(values) and numbers[0] != numbers[1]:
-            return self.counter(numbers)
+            return _counter(numbers, any(isinstance(v, fx.Node) for v in values))
         own = [places.get(v) if isinstance(v, fx.Node) else None for v in values]
         first = values[0]
         if all(v is first or (not isinstance(v, fx.Node) and v == first) for v in values):
@@ -216,68 +205,96 @@ class _Search:
                 return Previous(call, first)
             return None
         homes = [self.homes.get(v) if isinstance(v, fx.Node) else None for v in values]
-        return self.other([home for home in homes if home is not None]) if None not in homes else None
+        return _other([home for home in homes if home is not None]) if None not in homes else None
 
-    def number(self, value: Any) -> int | None:
-        """An integer, or what a size is where `count` stands for the length."""
-        if type(value) is int:
-            return value
+    def number(self, value: Any) -> float | None:
+        """A number, or what a size is in the example."""
+        if type(value) in (int, float):
+            return float(value) if type(value) is float else int(value)
         size = value.meta.get("val") if isinstance(value, fx.Node) else None
-        if not isinstance(size, torch.SymInt):
-            return None
-        ahead = size.node.expr - self.length.node.expr
-        return self.count + int(ahead) if ahead.is_Integer else None
+        return self.counted.number(size) if isinstance(size, torch.SymInt) else None
 
-    def counter(self, numbers: Sequence[int]) -> Counter | None:
-        """The number of the step."""
-        first, step = numbers[0], numbers[1] - numbers[0]
-        if abs(step) != 1 or any(n != first + step * t for t, n in enumerate(numbers)):
-            return None
-        return Counter(step < 0, first if step == 1 else first - (self.count - 1 if first >= 0 else -1))
-
-    def other(self, homes: Sequence[Home]) -> Other | None:
-        """A call of another loop."""
-        loop, _, call = homes[0]
-        for backward in (False, True):
-            order = [self.count - 1 - i if backward else i for i in range(len(homes))]
-            if len(loop.steps) == self.count and all(h == (loop, i, call) for i, h in zip(order, homes, strict=True)):
-                return Other(loop, call, backward)
-        return None
-
-    def last(
-        self, steps: Sequence[Sequence[fx.Node]], reads: Sequence[Sequence[Reference]], calls: Sequence[fx.Node]
-    ) -> list[fx.Node | None]:
-        """The calls of the last step, None for those that are left out."""
+    def matching(
+        self, block: Sequence[fx.Node], calls: Sequence[fx.Node], reads: Sequence[Sequence[Reference]],
+        steps: Sequence[Sequence[fx.Node | None]],
+    ) -> list[fx.Node | None]:  # fmt: skip
+        """The calls of the step behind `steps`, None for those that are left out."""
         found: list[fx.Node | None] = []
-        waiting = list(calls)
-        for node, row in zip(steps[0], reads, strict=True):
-            same = bool(waiting) and waiting[0].target is node.target and self.fits(waiting[0], node, row, steps, found)
+        waiting = list(block)
+        for first, row in zip(calls, reads, strict=False):
+            same = bool(waiting) and self.fits(waiting[0], first, row, steps, found)
             found.append(waiting.pop(0) if same else None)
         return found
 
     def fits(
-        self, node: fx.Node, first: fx.Node, row: Sequence[Reference], steps: Sequence[Sequence[fx.Node]],
-        last: Sequence[fx.Node | None],
+        self, node: fx.Node, first: fx.Node, row: Sequence[Reference], steps: Sequence[Sequence[fx.Node | None]],
+        step: Sequence[fx.Node | None],
     ) -> bool:  # fmt: skip
-        """Return True if a call reads what that of the last step would."""
+        """Return True if a call is that of the first step, and reads what it would behind `steps`."""
         flat, tree = leaves(node)
-        return bool(tree == leaves(first)[1]) and all(
-            self.expected(each, value, steps, last) for each, value in zip(row, flat, strict=True)
-        )
+        if node.target is not first.target or tree != leaves(first)[1]:
+            return False
+        orders = [flat, flat[::-1]] if not steps and _may_turn(node) else [flat]
+        return any(all(self.expected(*pair, steps, step) for pair in zip(row, own, strict=True)) for own in orders)
 
     def expected(
-        self, reference: Reference, value: Any, steps: Sequence[Sequence[fx.Node]], last: Sequence[fx.Node | None]
-    ) -> bool:
-        """Return True if a value is that of an argument in the last step."""
-        end = self.count - 1
-        if isinstance(reference, Same):
-            return value is reference.value or (not isinstance(value, fx.Node) and bool(value == reference.value))
+        self, reference: Reference, value: Any, steps: Sequence[Sequence[fx.Node | None]],
+        step: Sequence[fx.Node | None],
+    ) -> bool:  # fmt: skip
+        """Return True if a value is that of an argument in the step behind `steps`."""
+        t = len(steps)
+        if isinstance(reference, Same) or (isinstance(reference, Previous) and not steps):
+            first = reference.value if isinstance(reference, Same) else reference.initial
+            return value is first or (not isinstance(value, fx.Node) and bool(value == first))
         if isinstance(reference, Own):
-            return value is last[reference.call]
+            return value is step[reference.call]
         if isinstance(reference, Previous):
-            return value is steps[-1][reference.call]
+            return value is steps[-1][reference.call] and value is not None
         if isinstance(reference, Counter):
             number = self.number(value)
-            at = (0 if reference.backward else end) + reference.offset
-            return number is not None and number in (at, at - self.count)
-        return self.homes.get(value) == (reference.loop, 0 if reference.backward else end, reference.call)
+            return number is not None and _near(number, reference.at(t))
+        return self.homes.get(value) == (reference.loop, reference.counter.at(t), reference.call)
+
+
+def _may_turn(node: fx.Node) -> bool:
+    """Return True if the arguments of a call may change places."""
+    return node.target in COMMUTATIVE and len(node.args) == 2 and not node.kwargs
+
+
+def _counter(numbers: Sequence[float], symbolic: bool = False) -> Counter | None:
+    """Numbers that change by as much from each to the next."""
+    found = Counter(numbers[0], numbers[1] - numbers[0], symbolic)
+    return found if all(_near(n, found.at(t)) for t, n in enumerate(numbers)) else None
+
+
+def _near(a: float, b: float) -> bool:
+    return abs(a - b) <= ROUNDING * max(1.0, abs(b))
+
+
+def _other(homes: Sequence[Home]) -> Other | None:
+    """A call of another loop."""
+    loop, _, call = homes[0]
+    counter = _counter([t for _, t, _ in homes])
+    one = counter is not None and counter.is_index and all((home[0], home[2]) == (loop, call) for home in homes)
+    return Other(loop, call, counter) if one and counter is not None else None
+
+
+def _may_read(body: Sequence[fx.Node], reads: Sequence[Sequence[Reference]], t: int) -> bool:
+    """Return True if sequences have an element for one more step, also those that are written."""
+    for node, row in zip(body, reads, strict=True):
+        if any(isinstance(each, Other) and not 0 <= each.counter.at(t) < len(each.loop.steps) for each in row):
+            return False
+        counter: Any = row[-1]
+        if node.target not in (ATEN.select.int, ATEN.select_scatter.default) or not isinstance(counter, Counter):
+            continue
+        long: Any = row[0].value if isinstance(row[0], Same) else None
+        if node.target is ATEN.select_scatter.default:
+            long = node
+        if long is None:
+            continue
+        dim: Any = row[-2]
+        size = long.meta["val"].shape[dim.value]
+        size = int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
+        if not (0 if counter.first >= 0 else -size) <= counter.at(t) < (size if counter.first >= 0 else 0):
+            return False
+    return True

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 from ...errors import ConvertError
-from ...graph import Expand, Reverse, Tile
-from ..tensors.values import BATCH, Atom, Axis, Dim, Size, Tensor, describe, is_time, product
-from ..tensors.views import in_order, renumbered, reshaped, sliced, view, with_ones, without
+from ...graph import Framing, Reverse, Tile
+from ..program.padding import repeat
+from ..program.sizes import BATCH, Atom, Dim, Size, product
+from ..program.steps import Length
+from ..program.time import framed
+from ..program.values import Tensor
+from ..program.views import canonical, expanded, reshaped, sliced, with_ones, without
 from .call import Call, Handler
-from .time import unfolded
 
 
 def reshape(call: Call, x: Any, shape: Sequence[Size]) -> Tensor:
@@ -22,20 +24,22 @@ def reshape(call: Call, x: Any, shape: Sequence[Size]) -> Tensor:
 
 def _with_grouped_steps(call: Call, x: Tensor, shape: Sequence[Size]) -> Tensor:
     """`x` with every n steps as one of a frame with n of them, where the new shape has an n-th of the steps."""
-    own = [a for axis in x.axes for a in axis if is_time(a)]
-    new = [s for n in shape if isinstance(n, Dim) for s in n.symbols if is_time(s)]
-    count = call.session.sizes.parts(str(own[0]), new[0]) if own and new and own != new else None
-    if count is None:
+    own = [a for axis in x.axes for a in axis if isinstance(a, Length)]
+    new = [s for n in shape if isinstance(n, Dim) for s in n.symbols if isinstance(s, Length)]
+    if not own or not new or not new[0].rate:
+        return x
+    count = int(own[0].rate / new[0].rate)
+    if count < 2 or own[0] // count != new[0]:
         return x
     frame = call.shape(x.value)
-    value = unfolded(call, call.reshape(call.timed(x).value, (1, prod(frame))), count, count, 1, (0, 0))
+    value = framed(call, call.timed(x).value, Framing(count, count))
     parted: dict[Atom, tuple[Atom, ...]] = {
         own[0]: (new[0], 0),
         BATCH: (BATCH,),
         **{i: (i + 1,) for i in range(len(frame))},
     }
     axes = [tuple(part for atom in axis for part in parted[atom]) for axis in x.axes]
-    return call.result(call.reshape(value, (count, *frame)), axes)
+    return call.result(value, axes)
 
 
 def _flatten(call: Call, x: Any, start: int = 0, end: int = -1) -> Tensor:
@@ -88,33 +92,30 @@ def expand(call: Call, x: Any, sizes: Sequence[Size]) -> Tensor:
     """Axes of size 1 repeated; to batch or time they are relabelled, as a value may be the same at each."""
     x = call.tensor(x)
     new = len(sizes) - x.rank
-    x = with_ones(call, x, list(range(new))) if new else x
-    if any(len(axis) > 1 and x.size(i) == 1 for i, axis in enumerate(x.axes)):
-        x = canonical(call, x)
-    frame, axes, gone = list(x.spec.shape), list(x.axes), []
-    for i, size in enumerate(sizes):
-        if size == -1 or size == x.size(i):
-            continue
-        if x.size(i) != 1:
-            raise ConvertError(f"axis {i} must be of size 1 to be expanded, got {describe(x, i)} for {size}")
-        (own,) = axes[i]
-        if isinstance(size, Dim):
-            if size.factor != 1:
-                raise ConvertError(f"axis {i} must become batch, time or a fixed size, got {size}")
-            axes[i] = tuple(size.symbols)
-            gone.append(own)
-        else:
-            frame[own] = int(size)
-    value = x.value
-    if tuple(frame) != x.spec.shape:
-        value = call.add(Expand(tuple(frame)), value)
-    kept = [i for i in range(len(frame)) if i not in gone]
-    wide = call.result(value, x.axes)
-    return call.result(view(call, wide, kept), renumbered(axes, kept))
+    return expanded(call, x, [x.size(i - new) if n == -1 else n for i, n in enumerate(sizes)])
 
 
 def _expand_as(call: Call, x: Any, other: Any) -> Tensor:
     return expand(call, x, call.tensor(other).sizes())
+
+
+def _broadcast(call: Call, tensors: Sequence[Any]) -> list[Tensor]:
+    """Tensors of the shape that they broadcast to."""
+    shapes = [shape or call.tensor(x).sizes() for x, shape in zip(tensors, call.shapes, strict=True)]
+    return [expand(call, x, shape) for x, shape in zip(tensors, shapes, strict=True)]
+
+
+def _diagonal(call: Call, x: Any, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """Elements whose places along two axes differ by `offset`, as a last axis."""
+    own = call.tensor(x)
+    dim1, dim2 = call.axis(dim1, own.rank), call.axis(dim2, own.rank)
+    own = canonical(call, own.permuted([*(d for d in range(own.rank) if d not in (dim1, dim2)), dim1, dim2]))
+    last = own.rank - 1
+    rows, columns = (own.spec.shape[own.frame_axis(d)] for d in (last - 1, last))
+    first, count = (offset, min(rows, columns - offset)) if offset >= 0 else (0, min(rows + offset, columns))
+    start = first + max(0, -offset) * columns
+    flat = canonical(call, reshaped(call, own, (*own.sizes()[:-2], rows * columns)))
+    return sliced(call, flat, last - 1, start, start + (count - 1) * (columns + 1) + 1, columns + 1)
 
 
 def _repeat(call: Call, x: Any, repeats: Sequence[Size]) -> Tensor:
@@ -139,36 +140,14 @@ def repeat_interleave(call: Call, x: Any, repeats: Any, dim: int | None = None, 
     if not isinstance(repeats, int) or dim is None:
         raise ConvertError("repeats and dim must be numbers, got a tensor or none")
     x = call.tensor(x)
-    dim = call.axis(dim, x.rank)
-    wide = unsqueeze(call, x, dim + 1)
-    wide = expand(call, wide, [repeats if i == dim + 1 else -1 for i in range(wide.rank)])
-    return _flatten(call, wide, dim, dim + 1)
+    return repeat(call, x, call.axis(dim, x.rank), repeats)
 
 
 def _single(call: Call, x: Tensor, axis: int) -> Tensor:
     """`x` with one frame axis for an axis of several."""
-    if x.is_frame(axis) or any(isinstance(a, str) for a in x.axes[axis]):
+    if x.is_frame(axis) or any(not isinstance(a, int) for a in x.axes[axis]):
         return x
     return canonical(call, x)
-
-
-def canonical(call: Call, x: Tensor) -> Tensor:
-    """`x` with its frame axes in the order of its axes, and no two of them side by side within one axis."""
-    x = in_order(call, x)
-    shape: list[int] = []
-    axes: list[Axis] = []
-    for axis in x.axes:
-        merged: list[Any] = []
-        for atom in axis:
-            if isinstance(atom, int) and merged and isinstance(merged[-1], int):
-                shape[-1] *= x.spec.shape[atom]
-            elif isinstance(atom, int):
-                shape.append(x.spec.shape[atom])
-                merged.append(len(shape) - 1)
-            else:
-                merged.append(atom)
-        axes.append(tuple(merged))
-    return call.result(call.reshape(x.value, shape), axes)
 
 
 def flip(call: Call, x: Any, dims: Sequence[int]) -> Tensor:
@@ -181,14 +160,6 @@ def flip(call: Call, x: Any, dims: Sequence[int]) -> Tensor:
             own = _single(call, own, dim)
             own = sliced(call, own, dim, None, None, -1)
     return own
-
-
-def halves(call: Call, x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Both halves of an axis."""
-    dim = call.axis(dim, x.rank)
-    x = _single(call, x, dim)
-    size = x.spec.shape[x.frame_axis(dim)]
-    return sliced(call, x, dim, 0, size // 2), sliced(call, x, dim, size // 2, None)
 
 
 def drop_axis(call: Call, x: Tensor, axis: int, index: int) -> Tensor:
@@ -205,6 +176,7 @@ TABLE: dict[str, Handler] = {
     **dict.fromkeys(("transpose.int", "swapaxes", "swapdims"), transpose), "t": _transpose_last, "mT": _transpose_last,
     "view_as": lambda call, x, other: reshape(call, x, call.tensor(other).sizes()),
     "flatten.using_ints": _flatten, "unflatten.int": _unflatten, "permute": permute, "permute_copy": permute,
+    "diagonal": _diagonal, "diagonal_copy": _diagonal, "broadcast_tensors": _broadcast,
     "numpy_T": lambda call, x: permute(call, x, range(call.tensor(x).rank)[::-1]),
     "squeeze": squeeze, "squeeze_copy": squeeze, "unsqueeze": unsqueeze, "unsqueeze_copy": unsqueeze, "expand": expand,
     "expand_copy": expand, "expand_as": _expand_as, "broadcast_to": expand, "repeat": _repeat, "tile": _repeat,

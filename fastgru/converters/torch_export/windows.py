@@ -1,50 +1,21 @@
-"""ATen's convolutions: over fixed axes, over time, or both."""
+"""ATen's convolutions, pools and windows: over fixed axes, over time, or both."""
 
 from __future__ import annotations
 
 from math import prod
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from ...errors import ConvertError
-from ...graph import Add, Conv, ConvTranspose, Framing, Gather, TimeConv
-from ...graph.convolution import extent
-from ..tensors.steps import overlapped
-from ..tensors.transposed import Along, over_time
-from ..tensors.values import Array, Axis, Tensor, describe, frames_of
-from ..tensors.views import renumbered, view
+from ..program import convolutions
+from ..program.resizing import Resizing, resized
+from ..program.sizes import Size, quotient
+from ..program.values import Tensor, describe
+from ..program.views import canonical
+from ..program.windows import Window, pool, same
+from ..program.windows import unfold as unfolded
 from .call import Call, Handler
-from .time import pad_of, unfolded
-from .views import canonical, squeeze, unsqueeze
-
-Pair = tuple[int, int]
-
-
-class Windows(NamedTuple):
-    """What windows along each axis behind the channels are."""
-
-    size: list[int]
-    stride: list[int]
-    dilation: list[int]
-    sides: list[Pair]
-
-    def without(self, axis: int) -> Windows:
-        """Of the other axes."""
-        return Windows(*([n for i, n in enumerate(field) if i != axis] for field in self))  # type: ignore[arg-type]
-
-    def at(self, axis: int) -> tuple[int, int, int, Pair]:
-        """Of one axis."""
-        return self.size[axis], self.stride[axis], self.dilation[axis], self.sides[axis]
-
-
-class Layout(NamedTuple):
-    """An input (N, C, \\*spatial) as ops want it: frame (C, \\*rows, \\*fixed spatial axes), rows being part of N."""
-
-    value: str
-    rows: int  # frame axes between channels and spatial ones
-    time: int | None  # which spatial axis is time
-    axes: tuple[Axis, ...]  # of the input, for a frame of that order
+from .elementwise import divide
+from .reductions import reduce
 
 
 def wide(value: Any, count: int, default: int = 0) -> list[int]:
@@ -55,178 +26,177 @@ def wide(value: Any, count: int, default: int = 0) -> list[int]:
     return numbers * count if len(numbers) == 1 else numbers
 
 
-def laid_out(call: Call, x: Tensor) -> Layout:
-    """An input, turned as ops want it."""
-    x = canonical(call, x)
-    if not x.is_frame(1):
-        raise ConvertError(f"axis 1 (channels) must be of fixed size, got {describe(x, 1)}")
-    time = [i - 2 for i in range(2, x.rank) if x.is_time(i)]
-    fixed = [x.frame_axis(i) for i in range(2, x.rank) if i - 2 not in time]
-    if len(time) > 1:
-        raise ConvertError(f"at most one axis must be time, got {len(time)}")
-    rows = frames_of(x.axes[:1])
-    order = [x.frame_axis(1), *rows, *fixed]
-    value = view(call, x, order)
-    return Layout(call.cast(value, "float"), len(rows), time[0] if time else None, renumbered(x.axes, order))
+def windows(size: Any, stride: Any, padding: Any, dilation: Any, extra: Any = 0) -> list[Window]:
+    """One for each entry of `size`."""
+    n = len(size)
+    sides, fields = wide(padding, n), [wide(stride, n, 1), wide(dilation, n, 1)]
+    return [Window(*each) for each in zip(size, *fields, sides, sides, wide(extra, n), strict=True)]
 
 
-def placed(call: Call, value: str, layout: Layout, steps: str | None) -> Tensor:
-    """What an op made of it, with the axes of the module."""
-    axes = list(layout.axes)
-    if steps is not None and layout.time is not None:
-        axes[2 + layout.time] = (steps,)
-    return call.result(value, axes)
-
-
-def steps_of(call: Call, layout: Layout, windows: Windows) -> str | None:
-    """The atom of the steps that windows over time leave."""
-    if layout.time is None:
-        return None
-    size, stride, dilation, sides = windows.at(layout.time)
-    own = str(layout.axes[2 + layout.time][0])
-    reach = dilation * (size - 1) + 1 - sum(sides)
-    if (reach, stride) == (1, 1):
-        return own
-    return call.steps(2 + layout.time, f"(({own}-{reach})//{stride}+1)")
+def last(x: Tensor, count: int) -> range:
+    """The last axes, which are the spatial ones behind the channels."""
+    return range(x.rank - count, x.rank)
 
 
 # Convolutions ------------------------------------------------------------------------------------
 
 
-def convolve(call: Call, x: Any, weight: Any, bias: Any, windows: Windows, groups: int) -> Tensor:
-    """A convolution with constant weights; one over time and fixed axes sees its steps as channels."""
-    x, weight = call.tensor(x), call.array(weight, "weight")
-    if x.rank == weight.ndim - 1:
-        return squeeze(call, convolve(call, unsqueeze(call, x, 0), weight, bias, windows, groups), 0)
-    bias = call.optional(bias, "bias")
-    layout = laid_out(call, x)
-    value, steps = layout.value, steps_of(call, layout, windows)
-    if layout.time is not None:
-        size, stride, dilation, sides = windows.at(layout.time)
-        value = call.timed(call.result(value, layout.axes)).value
-        if len(call.shape(value)) == 1:
-            inner, before, after = pad_of(call, value)
-            alone = TimeConv(weight, bias, stride, dilation, sides[0] + before, sides[1] + after, groups)
-            return placed(call, call.add(alone, inner), layout, steps)
-        if (size, stride, sides) != (1, 1, (0, 0)):
-            value = unfolded(call, value, size, stride, dilation, sides)
-        weight = np.moveaxis(weight, 2 + layout.time, 2)
-        weight = weight.reshape(weight.shape[0], -1, *weight.shape[3:])
-        windows = windows.without(layout.time)
-    weight = weight.reshape(*weight.shape[:2], *[1] * layout.rows, *weight.shape[2:])
-    ones, none = [1] * layout.rows, [(0, 0)] * layout.rows
-    window: dict[str, Any] = {
-        "strides": [*ones, *windows.stride], "dilations": [*ones, *windows.dilation],
-        "before": [s[0] for s in [*none, *windows.sides]], "after": [s[1] for s in [*none, *windows.sides]],
-    }  # fmt: skip
-    op = Conv(weight, bias, **window, groups=groups)
-    return placed(call, call.add(op, value), layout, steps)
-
-
 def _convolution(
     call: Call, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
-    groups: int = 1,
+    groups: int = 1, *, transposed: bool = False, extra: Any = 0,
 ) -> Tensor:  # fmt: skip
-    weight = call.array(weight, "weight")
-    size = list(weight.shape[2:])
-    count = len(size)
-    dilation = wide(dilation, count, 1)
-    sides: list[Pair]
-    if isinstance(padding, str):
-        reach = [d * (k - 1) for d, k in zip(dilation, size, strict=True)]
-        sides = [(r // 2, r - r // 2) for r in reach] if padding == "same" else [(0, 0)] * count
-    else:
-        sides = [(p, p) for p in wide(padding, count)]
-    return convolve(call, x, weight, bias, Windows(size, wide(stride, count, 1), dilation, sides), groups)
+    x, weight, bias = call.tensor(x), call.array(weight, "weight"), call.optional(bias, "bias")
+    found = windows(weight.shape[2:], stride, 0 if isinstance(padding, str) else padding, dilation, extra)
+    if padding == "same":  # of stride 1 alone
+        found = [same(w, None) for w in found]
+    axes = last(x, len(found))
+    run = convolutions.transposed if transposed else convolutions.convolve
+    return run(call, x, weight, bias, found, axes, channels=axes[0] - 1, groups=groups)
 
 
-def transposed(
-    call: Call, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0,
+def _transposed(
+    call: Call, x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, extra: Any = 0,
     groups: int = 1, dilation: Any = 1,
 ) -> Tensor:  # fmt: skip
-    """The transpose of a convolution, over time, fixed axes, or both."""
-    x, weight = call.tensor(x), call.array(weight, "weight")
-    count = weight.ndim - 2
-    if x.rank == count + 1:
-        batch = unsqueeze(call, x, 0)
-        return squeeze(
-            call, transposed(call, batch, weight, bias, stride, padding, output_padding, groups, dilation), 0
-        )
-    alongs = [
-        Along(*fields)
-        for fields in zip(
-            wide(stride, count, 1), wide(dilation, count, 1), *[wide(padding, count)] * 2, wide(output_padding, count),
-            strict=True,
-        )
-    ]  # fmt: skip
-    layout = laid_out(call, x)
-    value, bias, time = layout.value, call.optional(bias, "bias"), layout.time
-    if time is not None and (weight.shape[2 + time], alongs[time]._replace(dilation=1)) != (1, Along(1)):
-        return _overlapping(call, layout, weight, bias, alongs, groups)
-    if time is not None:
-        weight, alongs = weight.squeeze(2 + time), alongs[:time] + alongs[time + 1 :]
-    flat = not alongs and not layout.rows  # nothing is left but channels
-    rows = layout.rows + flat
-    weight = weight.reshape(*weight.shape[:2], *[1] * rows, *weight.shape[2:])
-    value = call.reshape(value, (*call.shape(value), 1)) if flat else value
-    strides, dilations, before, after, extra = zip(*[Along(1)] * rows, *alongs, strict=True)
-    value = call.add(ConvTranspose(weight, bias, strides, dilations, before, after, extra, groups), value)
-    return placed(call, call.reshape(value, call.shape(value)[:1]) if flat else value, layout, None)
-
-
-def _overlapping(
-    call: Call, layout: Layout, weight: Array, bias: Array | None, alongs: list[Along], groups: int
-) -> Tensor:
-    """A transposed convolution over time, and over fixed axes besides."""
-    time = layout.time
-    assert time is not None
-    along, rest = alongs[time], [*[Along(1)] * layout.rows, *alongs[:time], *alongs[time + 1 :]]
-    weight = np.moveaxis(weight, 2 + time, 2)
-    more = extent(weight.shape[2], along.dilation) - along.stride - along.before - along.after + along.extra
-    weight = weight.reshape(*weight.shape[:3], *[1] * layout.rows, *weight.shape[3:])
-    value = call.timed(call.result(layout.value, layout.axes)).value
-    for op in over_time(weight, along, rest, groups, call.shape(value)):
-        value = call.add(op, value)
-    if bias is not None:
-        value = call.add(Add(), value, call.constant(bias.reshape(-1, *[1] * len(rest))))
-    steps = overlapped(str(layout.axes[2 + time][0]), along.stride, more)
-    return placed(call, value, layout, call.steps(2 + time, steps))
+    return _convolution(call, x, weight, bias, stride, padding, dilation, groups, transposed=True, extra=extra)
 
 
 def _general(
-    call: Call, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, is_transposed: bool,
-    output_padding: Any, groups: int, *_: Any,
+    call: Call, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, transposed: bool,
+    extra: Any, groups: int, *_: Any,
 ) -> Tensor:  # fmt: skip
-    if is_transposed:
-        return transposed(call, x, weight, bias, stride, padding, output_padding, groups, dilation)
-    return _convolution(call, x, weight, bias, stride, padding, dilation, groups)
+    return _convolution(
+        call,
+        x,
+        weight,
+        bias,
+        stride,
+        padding,
+        dilation,
+        groups,
+        transposed=transposed,
+        extra=extra if transposed else 0,
+    )
+
+
+# Pools -------------------------------------------------------------------------------------------
+
+
+def _max_pool(count: int, *, pair: bool = False) -> Handler:
+    def run(
+        call: Call, x: Any, size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+    ) -> Any:
+        x, size = call.tensor(x), wide(size, count)
+        found = windows(size, stride or size, padding, dilation)
+        y = pool(call, x, "max", found, last(x, count), ceil=ceil_mode)
+        return (y, None) if pair else y
+
+    return run
+
+
+def _average_pool(count: int) -> Handler:
+    def run(
+        call: Call, x: Any, size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True, divisor_override: Any = None,
+    ) -> Tensor:  # fmt: skip
+        x, size = call.tensor(x), wide(size, count)
+        found = windows(size, stride or size, padding, 1)
+        if divisor_override is None:
+            return pool(call, x, "average", found, last(x, count), count_padding=count_include_pad, ceil=ceil_mode)
+        found = [w.reaching() for w in found] if ceil_mode else found  # zeros beyond the padding add nothing
+        return divide(call, pool(call, x, "average", found, last(x, count)), divisor_override / prod(size))
+
+    return run
+
+
+def _adaptive(mode: str, count: int, pair: bool = False) -> Handler:
+    """Windows that divide the axis; over time only the whole of it, or none."""
+
+    def run(call: Call, x: Any, sizes: Any) -> Any:
+        own = canonical(call, call.tensor(x))
+        wanted = [sizes] * count if isinstance(sizes, int) else list(sizes)
+        dims = last(own, count)
+        whole = [d for d, n in zip(dims, wanted, strict=True) if n == 1]
+        y = reduce(call, own, "max" if mode == "max" else "mean", whole, True)
+        size = [
+            1 if d in whole or n in (None, own.size(d)) else _share(own, d, n)
+            for d, n in zip(dims, wanted, strict=True)
+        ]
+        y = pool(call, y, mode, windows(size, size, 0, 1), dims)
+        return (y, None) if pair else y
+
+    return run
+
+
+def _share(x: Tensor, axis: int, count: Any) -> int:
+    """How many elements of an axis each of `count` windows has."""
+    length = x.size(axis)
+    if not isinstance(length, int) or not isinstance(count, int) or length % count:
+        raise ConvertError(
+            f"axis {axis} must be a multiple of the {count} elements it is pooled to, got {describe(x, axis)}"
+        )
+    return length // count
 
 
 def unfold(call: Call, x: Any, dim: int, size: int, step: int) -> Tensor:
     """Windows of an axis, their elements on a last axis of their own."""
-    own = canonical(call, call.tensor(x))
-    dim = call.axis(dim, own.rank)
-    frame = own.spec.shape
-    if not own.is_time(dim):
-        axis = own.frame_axis(dim)
-        starts = np.arange(0, frame[axis] - size + 1, step)
-        ids = call.constant(starts[:, None] + np.arange(size), "int")
-        value = call.add(Gather(axis), own.value, ids)
-        order = [i for i in range(len(frame) + 1) if i != axis + 1]
-        return call.result(call.transpose(value, [*order, axis + 1]), [*own.axes, (len(frame),)])
-    steps = call.steps(dim, f"(({own.axes[dim][0]}-{size})//{step}+1)")
-    value = call.timed(own).value
-    if prod(frame) == 1:
-        value = call.add(Framing(size, step), call.reshape(value, ()))
-    else:
-        rows = unfolded(call, call.reshape(value, (prod(frame),)), size, step, 1, (0, 0))
-        value = call.reshape(rows, (*frame, size))
-    axes = [(steps,) if i == dim else axis for i, axis in enumerate(own.axes)]
-    return call.result(call.reshape(value, (*frame, size)), [*axes, (len(frame),)])
+    own = call.tensor(x)
+    return unfolded(call, own, call.axis(dim, own.rank), size, step)
 
 
+# Resizing ----------------------------------------------------------------------------------------
+
+
+def _upsample(how: Resizing, *, corners: bool = False) -> Handler:
+    """A handler of (input, sizes or none, align_corners if `corners`, scale factors or none)."""
+
+    def run(call: Call, x: Any, sizes: Any, *options: Any) -> Tensor:
+        y, own = call.tensor(x), how
+        if corners and options[0]:
+            own = how._replace(coordinates="align_corners")
+        factors: Any = options[corners] if len(options) > corners else None
+        count = len(factors if sizes is None else sizes)
+        for i, dim in enumerate(last(y, count)):
+            n, m = y.size(dim), None if sizes is None else sizes[i]
+            if m == n or (m is None and factors[i] == 1):
+                continue
+            factor = factors[i] if m is None or (factors and factors[i]) else _factor(n, m)
+            if isinstance(n, int) and own.coordinates == "align_corners":
+                factor = int(n * factor) / n
+            y = resized(call, y, dim, m if isinstance(m, int) else None, float(factor), own)
+        return y
+
+    return run
+
+
+def _factor(n: Size, m: Size) -> float:
+    """By what a size is multiplied to be another one."""
+    if isinstance(n, int) and isinstance(m, int):
+        return m / n
+    try:
+        return float(int(quotient(m, n)))
+    except ConvertError as error:
+        raise ConvertError(f"time must be resized by a factor, got from {n} to {m}") from error
+
+
+LINEAR, CUBIC = Resizing("linear"), Resizing("cubic")
+UPSAMPLE = {
+    **{f"upsample_nearest{n}d": _upsample(Resizing("nearest", "asymmetric", "floor")) for n in (1, 2, 3)},
+    **{f"_upsample_nearest_exact{n}d": _upsample(Resizing("nearest", "half_pixel", "round_prefer_ceil"))
+       for n in (1, 2, 3)},
+    **{f"upsample_{name}": _upsample(LINEAR, corners=True) for name in ("linear1d", "bilinear2d", "trilinear3d")},
+    "upsample_bicubic2d": _upsample(CUBIC, corners=True),
+    "_upsample_bilinear2d_aa": _upsample(Resizing("linear", exclude_outside=True, antialias=True), corners=True),
+    "_upsample_bicubic2d_aa": _upsample(
+        Resizing("cubic", cubic=-0.5, exclude_outside=True, antialias=True), corners=True),
+}  # fmt: skip
 TABLE: dict[str, Handler] = {
-    "unfold": unfold,
     **{f"conv{n}d": _convolution for n in (1, 2, 3)}, "convolution": _general, "_convolution": _general,
-    "conv_transpose1d": transposed, "conv_transpose2d.input": transposed, "conv_transpose3d.input": transposed,
+    "conv_transpose1d": _transposed, "conv_transpose2d.input": _transposed, "conv_transpose3d.input": _transposed,
+    **{f"max_pool{n}d": _max_pool(n) for n in (1, 2, 3)}, **{f"avg_pool{n}d": _average_pool(n) for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices": _max_pool(n, pair=True) for n in (1, 2, 3)},
+    **{f"adaptive_avg_pool{n}d": _adaptive("average", n) for n in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{n}d": _adaptive("average", n) for n in (2, 3)},
+    **{f"adaptive_max_pool{n}d": _adaptive("max", n, pair=True) for n in (1, 2, 3)},
+    **{f"{name}.vec": handler for name, handler in UPSAMPLE.items()}, "unfold": unfold,
 }  # fmt: skip

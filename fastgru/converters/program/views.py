@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import gcd
-from typing import Protocol
 
-from ..._hints import option
 from ...errors import ConvertError
-from ...graph import Concat, Op
-from .steps import may_agree, parted
-from .values import Atom, Axis, Dim, Size, Tensor, describe, elements, frames_of, is_time, product, quotient
-
-
-class Builder(Protocol):
-    """What adds to a graph: the call that is being translated."""
-
-    def add(self, op: Op, *values: str) -> str:
-        """Add a node with one output."""
-
-    def shape(self, value: str) -> tuple[int, ...]:
-        """The frame of a value."""
-
-    def reshape(self, value: str, shape: Sequence[int]) -> str:
-        """Another frame of the same elements."""
-
-    def transpose(self, value: str, perm: Sequence[int]) -> str:
-        """The frame's axes in another order."""
-
-    def cut(self, value: str, axis: int, start: int | None, stop: int | None, step: int = 1) -> str:
-        """A slice of one frame axis."""
-
-    def result(self, value: str, axes: Sequence[Axis], elem: int) -> Tensor:
-        """A value of the graph with labels."""
+from ...graph import Op
+from .builder import Builder
+from .sizes import BATCH, Atom, Dim, Size, product, quotient
+from .steps import Length
+from .values import Axis, NeedsSequenceLength, Tensor, describe, frames_of, is_time
 
 
 def view(call: Builder, x: Tensor, slots: Sequence[int | None]) -> str:
@@ -56,6 +34,25 @@ def in_order(call: Builder, x: Tensor) -> Tensor:
     """The same tensor with its frame axes in the order of its ONNX axes."""
     order = frames_of(x.axes)
     return call.result(call.transpose(x.value, order), renumbered(x.axes, order), x.elem)
+
+
+def canonical(b: Builder, x: Tensor) -> Tensor:
+    """`x` with its frame axes in the order of its axes, and no two of them side by side within one axis."""
+    x = in_order(b, x)
+    shape: list[int] = []
+    axes: list[Axis] = []
+    for axis in x.axes:
+        merged: list[Atom] = []
+        for atom in axis:
+            if isinstance(atom, int) and merged and isinstance(merged[-1], int):
+                shape[-1] *= x.spec.shape[atom]
+            elif isinstance(atom, int):
+                shape.append(x.spec.shape[atom])
+                merged.append(len(shape) - 1)
+            else:
+                merged.append(atom)
+        axes.append(tuple(merged))
+    return b.result(b.reshape(x.value, shape), axes, x.elem)
 
 
 def renumbered(axes: Sequence[Axis], kept: Sequence[int]) -> tuple[Axis, ...]:
@@ -103,7 +100,9 @@ def align(call: Builder, tensors: Sequence[Tensor], *, tail: int = 0) -> tuple[l
     """
     rank = max(x.rank for x in tensors) - tail
     padded = [[()] * (rank + tail - x.rank) + list(x.axes) for x in tensors]
-    layouts = [_joint(i, tensors, [axes[i] for axes in padded], rank + tail) for i in range(rank)]
+    own_axes = [[(x, axes[i]) for x, axes in zip(tensors, padded, strict=True) if i >= len(axes) - x.rank]
+                for i in range(rank)]  # fmt: skip
+    layouts = [agreed(f"axis {i}", axes) for i, axes in enumerate(own_axes)]
     count = sum(isinstance(a, int) for layout in layouts for a in layout)
     # For each tensor and each frame axis of the result, its own frame axis; None where it has one element.
     slots: list[list[int | None]] = [[] for _ in tensors]
@@ -125,25 +124,32 @@ def align(call: Builder, tensors: Sequence[Tensor], *, tail: int = 0) -> tuple[l
     return values, tuple(tuple(place[next(numbers)] if isinstance(a, int) else a for a in layout) for layout in layouts)
 
 
-def _joint(index: int, tensors: Sequence[Tensor], axes: Sequence[Axis], rank: int) -> Axis:
-    """The atoms of one axis of the result; those of size 1 give way."""
+def joint(call: Builder, op: Op, *tensors: Tensor) -> Tensor:
+    """An op of tensors that broadcast."""
+    values, axes = align(call, tensors)
+    return call.result(call.add(op, *values), axes, tensors[0].elem)
+
+
+def agreed(what: str, axes: Sequence[tuple[Tensor, Axis]]) -> Axis:
+    """Return the atoms that axes which broadcast have in common; those of size 1 give way."""
     kinds: dict[tuple[object, ...], Axis] = {}
-    for x, axis in zip(tensors, axes, strict=True):
+    for x, axis in axes:
         sizes = tuple(x.spec.shape[a] if isinstance(a, int) else a for a in axis)
-        if index >= rank - x.rank and sizes != (1,):
+        if sizes != (1,):
             kinds[sizes] = axis
     kinds = _one_time(kinds)
     if len(kinds) > 1:
-        raise ConvertError(f"inputs must agree in axis {index}, got {' and '.join(_shown(k) for k in kinds)}")
+        kind = NeedsSequenceLength if any(is_time(a) for axis in kinds.values() for a in axis) else ConvertError
+        raise kind(f"inputs must agree in {what}, got {' and '.join(_shown(k) for k in kinds)}")
     return next(iter(kinds.values()), (0,))
 
 
 def _one_time(kinds: dict[tuple[object, ...], Axis]) -> dict[tuple[object, ...], Axis]:
-    """The shortest of several names of a number of steps, which are those of values that meet: they must be equal."""
-    names = [str(sizes[0]) for sizes, axis in kinds.items() if len(axis) == 1 and is_time(axis[0])]
-    if 1 < len(names) == len(kinds) and all(may_agree(names[0], name) for name in names[1:]):
-        shortest = min(names, key=len)
-        return {(shortest,): (shortest,)}
+    """The simplest of several numbers of steps, which are those of values that meet: they must be equal."""
+    steps = [axis[0] for axis in kinds.values() if len(axis) == 1 and isinstance(axis[0], Length)]
+    if 1 < len(steps) == len(kinds) and all(steps[0].may_be(other) for other in steps[1:]):
+        simplest = min(steps, key=lambda length: len(str(length)))
+        return {(simplest,): (simplest,)}
     return kinds
 
 
@@ -151,35 +157,38 @@ def _shown(atoms: tuple[object, ...]) -> str:
     return "*".join(map(str, atoms)) or "1"
 
 
-# Rows ----------------------------------------------------------------------------------------------
+def expanded(call: Builder, x: Tensor, target: Sequence[Size]) -> Tensor:
+    """Return `x` broadcast with a shape; along batch and time an axis of size 1 only takes their label."""
+    x = with_ones(call, x, range(max(0, len(target) - x.rank)))
+    wanted: list[Size] = [*[1] * (x.rank - len(target)), *target]
+    slots: list[int | None] = []
+    frame: list[int] = []
+    axes: list[Axis] = []
+    for i, n in enumerate(wanted):
+        own = x.size(i)
+        if n in (1, own):
+            slots += [a for a in x.axes[i] if isinstance(a, int)]
+            axes.append(tuple(len(frame) if isinstance(a, int) else a for a in x.axes[i]))
+            frame += [x.spec.shape[a] for a in x.axes[i] if isinstance(a, int)]
+        elif own != 1:
+            raise ConvertError(f"shape must be one that {x} broadcasts with, got ({', '.join(map(str, target))})")
+        elif isinstance(n, Dim):
+            axes.append(_labels(n, len(frame)))
+            slots += [None] * (n.factor != 1)
+            frame += [n.factor] * (n.factor != 1)
+        else:
+            slots.append(None)
+            axes.append((len(frame),))
+            frame.append(n)
+    return call.result(call.expand(view(call, x, slots), frame), axes, x.elem)
 
-MOST_ROWS = 64  # of a fixed batch, for each of which an op is there once
 
-
-def over_rows(call: Builder, x: Tensor, axes: Sequence[int], apply: Callable[[str], str]) -> Tensor:
-    """`apply` for values whose frame is these ONNX axes of `x`, in this order; it must keep their number.
-
-    The other axes are rows: batch and time go through, and of a fixed batch each row is taken by itself.
-    """
-    rows = [a for i, axis in enumerate(x.axes) if i not in axes for a in axis if isinstance(a, int)]
-    sizes = [x.spec.shape[a] for a in rows]
-    value = view(call, x, [*rows, *(x.frame_axis(a) for a in axes)])
-    frame, count = call.shape(value)[len(rows) :], elements(sizes)
-    if count > MOST_ROWS:
-        raise ConvertError(
-            f"rows of a fixed batch must be at most {MOST_ROWS}, got {count}: tell it by {option('axes')} as 'B'"
-        )
-    value = call.reshape(value, (count, *frame))
-    parts = [apply(call.reshape(call.cut(value, 0, i, i + 1), frame)) for i in range(count)]
-    parts = [call.reshape(part, (1, *call.shape(part))) for part in parts]
-    y = call.add(Concat(axis=0), *parts) if count > 1 else parts[0]
-    y = call.reshape(y, (*sizes, *call.shape(y)[1:]))
-    place = {a: i for i, a in enumerate(rows)}
-    labels = [
-        (len(rows) + list(axes).index(i),) if i in axes else tuple(place[a] if isinstance(a, int) else a for a in axis)
-        for i, axis in enumerate(x.axes)
-    ]
-    return call.result(y, labels, x.elem)
+def _labels(size: Dim, frame: int) -> Axis:
+    """The axis of a symbolic size: batch before time, and both before a fixed factor."""
+    symbols = sorted(size.symbols, key=lambda s: s != BATCH)
+    if sum(map(is_time, symbols)) > 1 or symbols.count(BATCH) > 1:
+        raise ConvertError(f"size must have batch and time once at most, got {size}")
+    return (*symbols, *([frame] if size.factor != 1 else []))
 
 
 # Reshaping ---------------------------------------------------------------------------------------
@@ -195,9 +204,9 @@ def reshaped(call: Builder, x: Tensor, target: Sequence[Size]) -> Tensor:
         raise ConvertError(f"shape must have as many elements as {x}, got ({', '.join(map(str, wanted))})")
     x = in_order(call, x)
     # What is left of x: runs of frame axes as one size each, and symbols between them.
-    source: list[int | str] = []
+    source: list[Atom] = []
     for atom in (a for axis in x.axes for a in axis):
-        if isinstance(atom, str):
+        if not isinstance(atom, int):
             source.append(atom)
         elif source and isinstance(source[-1], int):
             source[-1] *= x.spec.shape[atom]
@@ -208,25 +217,24 @@ def reshaped(call: Builder, x: Tensor, target: Sequence[Size]) -> Tensor:
     return call.result(call.reshape(x.value, frame), axes, x.elem)
 
 
-def _consume(size: Size, source: list[int | str], frame: list[int], shape: str, x: Tensor) -> Axis:
+def _consume(size: Size, source: list[Atom], frame: list[int], shape: str, x: Tensor) -> Axis:
     """The atoms of one target axis, taken from the front of `source`; its fixed sizes are appended to `frame`."""
-    left = size if isinstance(size, Dim) else Dim(size, ())
-    factor, symbols = left.factor, list(left.symbols)
+    factor, symbols = (size.factor, list(size.symbols)) if isinstance(size, Dim) else (size, [])
     atoms: list[Atom] = []
     while factor != 1 or symbols:
         while source and source[0] == 1:
             source.pop(0)
         head = source[0] if source else 1
-        part = 1 if isinstance(head, str) else gcd(head, factor)
-        if isinstance(head, str):
-            times, symbol = parted(head)
+        part = gcd(head, factor) if isinstance(head, int) else 1
+        if not isinstance(head, int):
+            times, symbol = head.parted() if isinstance(head, Length) else (1, head)
             if symbol in symbols and factor % times == 0:
                 factor //= times
                 symbols.remove(symbol)
                 atoms.append(head)
                 source.pop(0)
                 continue
-        if isinstance(head, str) or part == 1:
+        if not isinstance(head, int) or part == 1:
             raise ConvertError(f"reshape of {x} to {shape} must keep batch and time whole")
         factor //= part
         source[0] = head // part

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import prod
 from typing import Any, NamedTuple
 
-from ..._hints import named
-from ...errors import ConvertError, GraphError, listed
-from ...graph import (
+from .._hints import named
+from .._names import nearest
+from ..errors import ConvertError, GraphError, listed
+from ..graph import (
     IRFFT,
     RFFT,
     Activate,
@@ -17,6 +19,7 @@ from ...graph import (
     Framing,
     Graph,
     GraphBuilder,
+    Reshape,
     Reverse,
     Spec,
     TimePad,
@@ -29,12 +32,30 @@ INPUT = "x"
 KEEP = (Activate, Dropout, Reverse, TimePad, TimePool, TimeSoftmax, Unary)  # ops whose output has their input's frame
 
 
+class Fitted(NamedTuple):
+    """A layer that comes with moves of axes where the frame that it reads is another than it takes.
+
+    Attributes
+    ----------
+    layer : layer
+    moved : callable
+        For a frame's shape: what comes before the layer and what after, or None where it takes the frame as it is.
+    """
+
+    layer: Any
+    moved: Callable[[tuple[int, ...]], tuple[Any, Any] | None]
+
+
 class Part(NamedTuple):
-    """A layer, its name, and the names of what it reads; None for the layer before."""
+    """A layer, its name, and the names of what it reads; None for the layer before.
+
+    `title` is a further name that others may read it by: that of the stack which it ends.
+    """
 
     layer: Any
     name: str | None
     inputs: tuple[str, ...] | None
+    title: str | None = None
 
 
 def assemble(parts: Sequence[Part]) -> Graph:
@@ -57,19 +78,28 @@ def assemble(parts: Sequence[Part]) -> Graph:
     Graph([fc: Dense, add: Add, time_reduce: TimeReduce])
     """
     _check_names(parts)
+    _check_inputs(parts)
     builder = GraphBuilder()
     before: tuple[str, ...] = (builder.input(INPUT, _input_spec(parts)),)
     known = {INPUT: before}
     for part in parts:
-        unknown = [name for name in part.inputs or () if name not in known]
-        if unknown:
-            what = f"inputs of {part.name or type(part.layer).__name__!r} in {named('like')}"
-            raise ConvertError(f"{what} must be layers before it, got {', '.join(unknown)}")
         inputs = before if part.inputs is None else tuple(v for name in part.inputs for v in known[name])
-        before = builder.add_layer(part.layer, *inputs, name=part.name)
-        if part.name is not None:
-            known[part.name] = before
+        before = _added(builder, part, inputs)
+        known.update((name, before) for name in (part.name, part.title) if name is not None)
     return builder.build(*before)
+
+
+def _added(builder: GraphBuilder, part: Part, inputs: tuple[str, ...]) -> tuple[str, ...]:
+    """The values of a part, with the moves of axes that it needs."""
+    if not isinstance(part.layer, Fitted):
+        return builder.add_layer(part.layer, *inputs, name=part.name)
+    layer, moves = part.layer.layer, None
+    if len(inputs) == 1:
+        moves = part.layer.moved(builder.build(*inputs).specs[inputs[0]].shape)
+    if moves is None:
+        return builder.add_layer(layer, *inputs, name=part.name)
+    inner = builder.add_layer(layer, builder.add(moves[0], *inputs), name=part.name)
+    return (builder.add(moves[1], *inner, name=f"{part.name}.out" if part.name else None),)
 
 
 def _check_names(parts: Sequence[Part]) -> None:
@@ -83,6 +113,18 @@ def _check_names(parts: Sequence[Part]) -> None:
         raise ConvertError(listed(problems))
 
 
+def _check_inputs(parts: Sequence[Part]) -> None:
+    known = {INPUT}
+    for part in parts:
+        unknown = [name for name in part.inputs or () if name not in known]
+        if unknown:
+            what = f"inputs of {part.name or type(part.layer).__name__!r} in {named('like')}"
+            raise ConvertError(
+                f"{what} must be layers before it ({nearest(unknown[0], sorted(known))}), got {', '.join(unknown)}"
+            )
+        known.update(name for name in (part.name, part.title) if name is not None)
+
+
 def _input_spec(parts: Sequence[Part]) -> Spec:
     """The spec of the input, from the first layers."""
     for part in parts:
@@ -93,10 +135,17 @@ def _input_spec(parts: Sequence[Part]) -> Spec:
             return spec
         if not isinstance(part.layer, KEEP):
             break
-    raise GraphError("layers must have a first that determines the input size, got none that does")
+    raise GraphError(
+        "layers must have a first that determines the input size, got none that does: begin with a Reshape, which "
+        "takes as many features as its shape has elements"
+    )
 
 
 def _own_spec(layer: Any) -> Spec | None:
+    if isinstance(layer, Fitted):
+        layer = layer.layer
+    if isinstance(layer, Reshape):
+        return Spec((prod(layer.shape),))
     if isinstance(layer, Framing):
         return Spec(())
     if isinstance(layer, RFFT):

@@ -6,14 +6,12 @@ whose cell state is asked for, becomes one step of a scan, fed back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from math import prod
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from ...errors import ConvertError
-from ...graph import RNN, Activate, Activation, Cast, Op, Recurrent, Reverse, Spec, State, Where
+from ...graph import Activate, Activation, Cast, Constant, Node, Op, Recurrent, Reverse, Spec, State, TimeStep, Where
 from .values import Array
 
 
@@ -22,7 +20,6 @@ class Growing(Protocol):
 
     specs: dict[str, Spec]
     feedback: dict[str, str]  # values of State nodes: what they hold one step later
-    lasts: set[str]  # last steps of values
 
     def add(self, op: Op, *inputs: str, name: str) -> tuple[str, ...]:
         """Add a node; returns the names of its outputs."""
@@ -45,7 +42,8 @@ def starting(emit: Growing, start: Array | str, shape: Sequence[int], name: str)
     Parameters
     ----------
     start : array or str
-        Numbers that broadcast to `shape`, or a value of that frame without time.
+        Numbers that broadcast to `shape`, or a value of that frame: without time, or over time, where the first step
+        counts.
     """
     fixed = np.broadcast_to(start, shape) if isinstance(start, np.ndarray) else np.zeros(shape)
     (held,) = emit.add(State(fixed.astype(np.float32)), name=name)
@@ -54,7 +52,9 @@ def starting(emit: Growing, start: Array | str, shape: Sequence[int], name: str)
     return held, emit.add(Where(), started(emit, name), held, start, name=f"{name}.read")[0]
 
 
-def looped(emit: Growing, op: Recurrent, rows: str, starts: Sequence[Array | str], name: str) -> tuple[str, list[str]]:
+def looped(
+    emit: Growing, op: Recurrent, rows: str, starts: Sequence[Array | str], name: str, mask: str | None = None
+) -> tuple[str, list[str]]:
     """A layer over time for several rows of each frame.
 
     Parameters
@@ -65,6 +65,9 @@ def looped(emit: Growing, op: Recurrent, rows: str, starts: Sequence[Array | str
     starts : sequence of array or str
         The initial states: one row (R,) for all, or the name of a value (N, R) without time.
     name : str
+    mask : str, optional
+        Value with time of truth values: the steps that count. Others change no state and give what
+        ``op.mask_output`` says.
 
     Returns
     -------
@@ -74,7 +77,10 @@ def looped(emit: Growing, op: Recurrent, rows: str, starts: Sequence[Array | str
         Values (N, R) without time.
     """
     many = emit.specs[rows].shape[0]
-    x = emit.add(Reverse(), rows, name=f"{name}.reversed")[0] if op.reverse else rows
+    x = rows
+    if op.reverse:
+        x = emit.add(Reverse(), rows, name=f"{name}.reversed")[0]
+        mask = None if mask is None else reversed_mask(emit, mask, f"{name}.reversed")
     pairs = [
         starting(emit, start, (many, size), f"{name}.{kind}")
         for (kind, size), start in zip(op.carried().items(), starts, strict=True)
@@ -83,19 +89,62 @@ def looped(emit: Growing, op: Recurrent, rows: str, starts: Sequence[Array | str
     step = op.replace(scan=True, reverse=False, return_sequences=True, mask_output="zero", operands=operands)
     single = emit.reshape(x, (1, *emit.specs[x].shape), name=f"{name}.step")
     y, *ends = emit.add(step, single, *(read for _, read in pairs), name=name)
+    if mask is not None:
+        ends = [
+            emit.add(Where(), mask, end, read, name=f"{name}.kept")[0]
+            for end, (_, read) in zip(ends, pairs, strict=True)
+        ]
     emit.feedback.update((held, end) for (held, _), end in zip(pairs, ends, strict=True))
     y = emit.reshape(y, emit.specs[y].shape[1:], name=name)
+    if mask is not None:
+        y = _masked_output(emit, y, mask, op, name)
     finals = [last_of(emit, end, name=name) for end in ends]
     return (emit.add(Reverse(), y, name=name)[0] if op.reverse else y), finals
 
 
+def reversed_mask(emit: Growing, mask: str, name: str) -> str:
+    """Return a mask of steps in the order of the steps from the last to the first."""
+    value = mask
+    for op in (Cast("float"), Reverse(), Cast("bool")):
+        (value,) = emit.add(op, value, name=name)
+    return value
+
+
+def _masked_output(emit: Growing, y: str, mask: str, op: Recurrent, name: str) -> str:
+    """Return the output of steps that count, and for others zeros or the last one that counts."""
+    shape = emit.specs[y].shape
+    if op.mask_output == "zero":
+        zeros = emit.add(Constant(np.zeros(shape, np.float32)), name=name)[0]
+        return emit.add(Where(), mask, y, zeros, name=name)[0]
+    held, before = starting(emit, np.zeros(op.output_size, np.float32), shape, f"{name}.output")
+    (found,) = emit.add(Where(), mask, y, before, name=name)
+    emit.feedback[held] = found
+    return found
+
+
+def told_otherwise(producers: Mapping[str, Node], ends: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return those of `ends`, final states of layers, that may be left out: `others` show every layer they are of.
+
+    Layers are known by their weights: the converters add one for the sequence and one for its end.
+    """
+    shown = _layers(producers, others)
+    return [end for end in ends if _layers(producers, [end]) <= shown]
+
+
+def _layers(producers: Mapping[str, Node], values: Iterable[str]) -> set[bytes]:
+    """The recurrent weights of all layers that values follow from."""
+    waiting, seen, found = list(values), set[str](), set[bytes]()
+    while waiting:
+        node = producers.get(name := waiting.pop())
+        if name in seen or node is None:
+            continue
+        seen.add(name)
+        if isinstance(node.op, Recurrent):
+            found.add(node.op.weight_h.tobytes())
+        waiting += node.inputs
+    return found
+
+
 def last_of(emit: Growing, value: str, *, name: str, reverse: bool = False) -> str:
-    """The last step of a value, with `reverse` the first, by a recurrence that keeps nothing: h = x."""
-    spec = emit.specs[value]
-    n = prod(spec.shape)
-    op = RNN(np.eye(n), np.zeros((n, n)), activation=Activation("linear"), return_sequences=False, reverse=reverse)
-    if spec.dtype != "float":
-        raise ConvertError(f"step must be of a float value, got {spec}")
-    (last,) = emit.add(op, emit.reshape(value, (n,), name=f"{name}.step"), name=f"{name}.step")
-    emit.lasts.add(last)
-    return emit.reshape(last, spec.shape, name=name)
+    """Return the last step of a value, with `reverse` the first."""
+    return emit.add(TimeStep(0 if reverse else -1), value, name=name)[0]

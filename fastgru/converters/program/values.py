@@ -1,6 +1,6 @@
 """What a tensor of the source is while its model is translated: an array, or a value of the graph with labelled axes.
 
-Every axis of such a tensor is a row-major product of atoms: ``"B"`` the batch, ``"T"`` the steps of time, or a
+Every axis of such a tensor is a row-major product of atoms: ``"B"`` the batch, a `Length` the steps of time, or a
 number, an axis of the frame. Transposes that only move batch and time, and reshapes that only merge or part them,
 are then relabellings that cost nothing.
 """
@@ -15,67 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._hints import option
 from ...errors import ConvertError
 from ...graph import Spec
-from .steps import parted
+from .sizes import BATCH, Atom, Dim, Size, Symbol, product, size_of
+from .steps import STEPS, Length
 
-BATCH, TIME = "B", "T"
 MOST_MADE = 2**25  # elements of an array that is made from sizes alone
-Atom = str | int
 Axis = tuple[Atom, ...]
 Array = NDArray[Any]
 
 
-@dataclass(frozen=True)
-class Dim:
-    """A size that is only known when the model runs: `factor` times the sizes named by `symbols`."""
-
-    factor: int
-    symbols: tuple[str, ...]
-
-    def __index__(self) -> int:
-        raise ConvertError(f"size must be fixed here, got {self}: fix it by {option('shapes')}")
-
-    __int__ = __float__ = __index__
-
-    def __str__(self) -> str:
-        symbols = [s if s.isalnum() or self.factor == 1 else f"({s})" for s in self.symbols]
-        return "*".join([str(self.factor)] * (self.factor != 1) + symbols)
-
-
-Size = int | Dim
-
-
-def product(sizes: Iterable[Size]) -> Size:
-    """The product of sizes, some of which may be symbolic."""
-    factor = 1
-    symbols: list[str] = []
-    for size in sizes:
-        factor *= size.factor if isinstance(size, Dim) else int(size)
-        for times, symbol in map(parted, size.symbols if isinstance(size, Dim) else ()):
-            factor *= times
-            symbols.append(symbol)
-    return Dim(factor, tuple(sorted(symbols))) if symbols and factor else factor
-
-
-def quotient(a: Size, b: Size) -> Size:
-    """a / b, where that is a whole product again.
-
-    Raises
-    ------
-    ConvertError
-        When it is not.
-    """
-    top, bottom = (x if isinstance(x, Dim) else Dim(int(x), ()) for x in (a, b))
-    symbols = list(top.symbols)
-    for symbol in bottom.symbols:
-        if symbol not in symbols:
-            raise ConvertError(f"size {a} must be a multiple of {b}")
-        symbols.remove(symbol)
-    if bottom.factor == 0 or top.factor % bottom.factor:
-        raise ConvertError(f"size {a} must be a multiple of {b}")
-    return product([top.factor // bottom.factor, Dim(1, tuple(symbols))])
+class NeedsSequenceLength(ConvertError):
+    """An op needs the number of steps. With time as an axis of the frame, the model may be expressible."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +57,7 @@ class Tensor:
 
     def size(self, axis: int) -> Size:
         """The length of an axis."""
-        return product(self.spec.shape[a] if isinstance(a, int) else Dim(1, (a,)) for a in self.axes[axis])
+        return product(self.spec.shape[a] if isinstance(a, int) else size_of(a) for a in self.axes[axis])
 
     def sizes(self) -> tuple[Size, ...]:
         """The shape of the ONNX tensor."""
@@ -117,12 +68,15 @@ class Tensor:
 
         Raises
         ------
+        NeedsSequenceLength
+            When it is time, or merged with it.
         ConvertError
-            When it is the batch, time, or merged with one of them.
+            When it is the batch, or merged with another axis.
         """
         atoms = self.axes[axis]
         if len(atoms) != 1 or not isinstance(atoms[0], int):
-            raise ConvertError(f"axis {axis} must be one of fixed size, got {describe(self, axis)}")
+            kind = NeedsSequenceLength if any(map(is_time, atoms)) else ConvertError
+            raise kind(f"axis {axis} must be one of fixed size, got {describe(self, axis)}")
         return atoms[0]
 
     def is_frame(self, axis: int) -> bool:
@@ -132,6 +86,12 @@ class Tensor:
     def is_time(self, axis: int) -> bool:
         """Whether an ONNX axis is time and nothing else."""
         return len(self.axes[axis]) == 1 and is_time(self.axes[axis][0])
+
+    def steps(self, axis: int) -> Length:
+        """Return the number of steps of an axis of time."""
+        (atom,) = self.axes[axis]
+        assert isinstance(atom, Length)
+        return atom
 
     def permuted(self, perm: Sequence[int]) -> Tensor:
         """With its ONNX axes in another order: nothing is moved."""
@@ -156,8 +116,8 @@ Value = Array | Tensor | Unavailable | None
 
 
 def is_time(atom: Atom) -> bool:
-    """Whether an atom is time: ``"T"``, or the steps that a layer made of it (``"T-4"``)."""
-    return isinstance(atom, str) and atom != BATCH
+    """Return True of time: the steps of the input, or those that a layer made of them."""
+    return isinstance(atom, Length)
 
 
 def over_time(x: Tensor) -> bool:
@@ -170,19 +130,19 @@ def frames_of(axes: Iterable[Axis]) -> list[int]:
     return [atom for axis in axes for atom in axis if isinstance(atom, int)]
 
 
-def symbols_of(axes: Iterable[Axis]) -> list[str]:
+def symbols_of(axes: Iterable[Axis]) -> list[Symbol]:
     """Batch and time in the order in which ONNX axes name them."""
-    return [atom for axis in axes for atom in axis if isinstance(atom, str)]
+    return [atom for axis in axes for atom in axis if not isinstance(atom, int)]
 
 
 def describe(x: Tensor, axis: int) -> str:
     """An axis for a message."""
-    names = {BATCH: "the batch", TIME: "time"}
+    names: dict[Atom, str] = {BATCH: "the batch", STEPS: "time"}
     atoms = x.axes[axis]
     if not symbols_of([atoms]):
         return f"size {x.size(axis)}"
     if len(atoms) == 1:
-        return names.get(str(atoms[0]), f"time ({atoms[0]})")
+        return names.get(atoms[0], f"time ({atoms[0]})")
     return f"{x.size(axis)} (batch or time merged with others)"
 
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from ..._names import FreeNames
 from ...errors import ConvertError
 from ...graph import Concat, Constant, Expand, Graph, Node, Op, Reshape, Slice, Spec, State, Transpose
+from ...graph.sharing import Sharing
 from .values import Array, elements
 
 MOVES = (Concat, Constant, Expand, Reshape, Slice, Transpose)
@@ -31,7 +33,7 @@ class Emitter:
     Parameters
     ----------
     budget : int, optional
-        Bytes that the weights of all nodes may take.
+        Bytes that the weights of all nodes may take, as `Sharing` counts them.
     """
 
     def __init__(self, budget: int | None = None) -> None:
@@ -40,14 +42,19 @@ class Emitter:
         self.specs: dict[str, Spec] = {}
         self.producers: dict[str, Node] = {}
         self.order: list[Node] = []
-        self._names = _Names()
+        self._names = FreeNames()
+        self._sharing = Sharing()
         self.stems: dict[str, str] = {}  # what a node was to be called
         self.starts: list[Start] = []  # of layers over time that start from a value
         self.feedback: dict[str, str] = {}  # values of State nodes: what they hold one step later
         self.memo: dict[Any, str] = {}  # values made once
         self.apart = False  # whether layers over time keep a start or end that is a value in State nodes
-        self.lasts: set[str] = set()  # last steps of values, which no layer holds
+        self.alike = False  # whether equal rows of a start stand for those of a batch that the source fixes
+        self.unrolled: set[str] = set()  # loops of the source whose body is there once for every step
+        self.notes: dict[str, None] = {}  # what a user should know, each once
         self.lengths: set[str] = set()  # inputs that only say how long sequences are
+        self.masked = False  # whether these are values like others
+        self.unpaced: set[str] = set()  # layers over time that run over all steps, whatever such an input says
         self.names: dict[str, str] = {}  # once it is built: values to what they are called in the graph
 
     def unique(self, stem: str) -> str:
@@ -71,7 +78,11 @@ class Emitter:
         ConvertError
             When a value is too large, or weights are beyond the budget.
         """
-        self._spend(op)
+        op = self._sharing.op(op)
+        if self.budget is not None and self._sharing.spent > self.budget:
+            raise ConvertError(
+                "weights must not multiply beyond what the file holds, got nodes that make or repeat more"
+            )
         specs = op.infer(tuple(self.specs[v] for v in inputs))
         stem, name = name, self.unique(name)
         self.stems[name] = stem
@@ -83,16 +94,6 @@ class Emitter:
         self.producers.update(dict.fromkeys(outputs, node))
         self.order.append(node)
         return outputs
-
-    def _spend(self, op: Op) -> None:
-        """Count the weights of an op, which may be made from sizes, or be the same ones again."""
-        if self.budget is None:
-            return
-        self.budget -= sum(array.nbytes for array in op.weights().values())
-        if self.budget < 0:
-            raise ConvertError(
-                "weights must not multiply beyond what the file holds, got nodes that make or repeat more"
-            )
 
     @staticmethod
     def _bounded(name: str, spec: Spec) -> None:
@@ -241,7 +242,7 @@ class Emitter:
     def _renamed(self, nodes: Sequence[Node], outputs: Mapping[str, str]) -> dict[str, tuple[str, str]]:
         """For every value that is left the names of its node and its own: the shortest go to what is no mere move."""
         found = {name: ("", name) for name in self.inputs}
-        names = _Names([*self.inputs, *outputs.values()])
+        names = FreeNames([*self.inputs, *outputs.values()])
 
         def rank(node: Node) -> int:
             if isinstance(node.op, State):
@@ -253,22 +254,5 @@ class Emitter:
             own = outputs.get(node.outputs[0]) == stem
             name = stem if own else names.free(stem)
             for i, value in enumerate(node.outputs):
-                found[value] = (name, outputs.get(value) or (f"{name}.{i}" if i else name))
+                found[value] = (name, outputs.get(value) or (names.free(f"{name}.{i}") if i else name))
         return found
-
-
-class _Names:
-    """Names that are taken."""
-
-    def __init__(self, taken: Iterable[str] = ()) -> None:
-        self.taken = set(taken)
-        self.counts: dict[str, int] = {}  # of a stem: the last number given
-
-    def free(self, stem: str) -> str:
-        """`stem`, or `stem` with the first free number behind it, which then is taken."""
-        name = stem
-        while name in self.taken:
-            self.counts[stem] = self.counts.get(stem, 0) + 1
-            name = f"{stem}_{self.counts[stem]}"
-        self.taken.add(name)
-        return name

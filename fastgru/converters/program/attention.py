@@ -1,0 +1,95 @@
+"""Attention: how much each query asks for each key, and the mean of the values by that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+
+from ...errors import ConvertError
+from ...graph import Add, Binary, Where
+from .builder import Builder
+from .formulas import softmax
+from .products import Operand, matmul
+from .reductions import FINITE, reduced
+from .sizes import Size
+from .values import Array, NeedsSequenceLength, Tensor, room
+from .views import joint, reshaped, with_ones
+
+
+def dot_scores(b: Builder, query: Tensor, key: Tensor, scale: float) -> Tensor:
+    """Return scale * query key', of (..., Q, D) and (..., S, D): (..., Q, S)."""
+    order = [*range(key.rank - 2), key.rank - 1, key.rank - 2]
+    y = matmul(b, query, key.permuted(order))
+    return b.like(y, b.affine(y.value, scale))
+
+
+def added(b: Builder, query: Tensor, key: Tensor) -> Tensor:
+    """Return the sum of every query with every key: (..., Q, S, D)."""
+    return joint(b, Add(), with_ones(b, query, [query.rank - 1]), with_ones(b, key, [key.rank - 2]))
+
+
+def near(queries: Size, keys: Size, before: int | None = None, after: int | None = None) -> Array:
+    """Return the mask (Q, S) of keys at most so many places before a query and after it; None for any number.
+
+    Raises
+    ------
+    NeedsSequenceLength
+        When a number of queries or keys is open.
+    """
+    if not isinstance(queries, int) or not isinstance(keys, int):
+        raise NeedsSequenceLength(f"mask of attention must be of fixed numbers of steps, got {queries} and {keys}")
+    room(queries, keys)
+    distance = np.arange(keys) - np.arange(queries)[:, None]
+    within = np.ones((queries, keys), bool)
+    within &= distance >= -before if before is not None else True
+    within &= distance <= after if after is not None else True
+    return within
+
+
+def every(b: Builder, masks: Sequence[Operand]) -> Operand | None:
+    """Return where all of some masks hold; None for none."""
+    found: Operand | None = None
+    for mask in masks:
+        if found is None:
+            found = mask
+        elif isinstance(found, np.ndarray) and isinstance(mask, np.ndarray):
+            found = found & mask
+        else:
+            found = joint(b, Binary("and"), b.lift(found), b.lift(mask))
+    return found
+
+
+def attend(
+    b: Builder, scores: Tensor, value: Tensor, mask: Operand | None = None, *, least: float = -inf
+) -> tuple[Tensor, Tensor]:
+    """Return the mean of values (..., S, V) by the softmax of scores (..., Q, S), and that softmax.
+
+    Parameters
+    ----------
+    mask : array or Tensor, optional
+        Booleans, False where a key is not to be seen, or numbers that are added to the scores.
+    least : float
+        What is added where a key is not to be seen; a query that sees none gets zeros if it is infinite.
+    """
+    if isinstance(mask, np.ndarray) and mask.dtype == bool:
+        mask = np.where(mask, np.float32(0), np.float32(least))
+    elif isinstance(mask, Tensor) and mask.spec.dtype == "bool":
+        mask = b.like(mask, b.where(mask.value, b.constant(0.0), least))
+    scores = scores if mask is None else joint(b, Add(), scores, b.lift(mask))
+    weights = softmax(b, scores, scores.rank - 1)
+    seen = isinstance(mask, np.ndarray) and np.isfinite(mask).any(axis=-1).all()
+    if mask is not None and not seen and least == -inf:
+        largest = reduced(b, scores, [scores.rank - 1], "max", True)
+        some = b.like(largest, b.binary("greater", largest.value, -FINITE))
+        weights = joint(b, Where(), some, weights, b.lift(np.zeros((), np.float32)))
+    return matmul(b, weights, value), weights
+
+
+def grouped(b: Builder, x: Tensor, groups: int) -> Tensor:
+    """Return heads (..., N, S, D) as groups of them, (..., groups, N / groups, S, D)."""
+    *lead, heads, steps, features = x.sizes()
+    if not isinstance(heads, int) or heads % groups:
+        raise ConvertError(f"heads of queries must be a multiple of the {groups} of keys, got {heads}")
+    return reshaped(b, x, (*lead, groups, heads // groups, steps, features))
