@@ -55,6 +55,7 @@ def convert(
     dtype: str = "float32",
     isa: str | None = None,
     gemm: str | None = None,
+    check: bool = True,
     **options: Any,
 ) -> Model:
     """Import a trained network.
@@ -62,24 +63,31 @@ def convert(
     Parameters
     ----------
     source : path or live model
-        ``.keras .h5 .hdf5 .pt .pth .safetensors .onnx .jit``, a ``torch.nn.Module`` or a ``keras.Model``.
+        ``.keras .h5 .hdf5 .pt .pth .ckpt .bin .npz .safetensors .pt2 .jit .onnx``; ``.json .aidax .nam`` of audio
+        plugins; a ``torch.nn.Module``, a ``torch.export.ExportedProgram``, a ``keras.Model``, or a dict of arrays such
+        as a state_dict.
     like : list, optional
         For files that hold weights only: the layers they belong to, made with `fastgru.layers.like`.
-    precision : {"float16", "bfloat16", "int8"} or mapping, optional
+    precision : {"float16", "bfloat16", "int8", "int8_affine"} or mapping, optional
         Of the weights, as for `Model.quantize`, which is called when the import is known to be right.
     activations : {"fast", "exact"}, optional
         Of the gates, as for `Model.quantize`.
     dtype, isa, gemm
         As for `Model`.
+    check : bool
+        False keeps an import that does not compute what its source does; ``provenance["differs"]`` then says by how
+        much. Everything else that is refused still is.
     **options
         More facts about the source:
 
         - ONNX: ``fix``, values of inputs that are settings, ``{"sr": 16000}``; ``shapes``, sizes that the file leaves
           open; ``axes``, which axis of an input is the batch ``"B"`` and which is time ``"T"``; ``states``, which
           input carries on which output.
-        - PyTorch modules: ``example_inputs``, arguments of forward, for modules that are no chain of known layers;
-          with them ``axes`` and ``states`` as for ONNX.
+        - PyTorch modules: ``example_inputs``, arguments of forward, for modules that are no chain of known layers and
+          take several arguments, or what their layers do not say; ``axes`` and ``states`` as for ONNX.
         - TorchScript: the same, and ``fix``.
+        - PyTorch weights: ``key``, under which a checkpoint of several networks has them; ``ignore``, names of arrays
+          or layers to leave out.
         - Keras: ``custom``, functions for layers of your own, by the name of their class.
 
         The importers' docstrings say more, e.g. `fastgru.converters.onnx.files.import_onnx`.
@@ -89,7 +97,8 @@ def convert(
     Model
         With a self-test: the source framework's own output where it is at hand, else the float64
         reference's, and then ``provenance["unchecked"]`` says why. For files of PyTorch weights without `like`,
-        ``provenance["assumed"]`` says what was assumed of steps and activations. Files of Keras are read without it;
+        ``provenance["assumed"]`` says what was assumed of steps and activations, and ``provenance["unused"]`` with
+        `like` which arrays no layer took. Files of Keras are read without it;
         where it is installed, it is imported to check what came of them.
 
     Raises
@@ -105,6 +114,8 @@ def convert(
     from .model import Model, check_dtype
     from .passes import canonical
 
+    if not isinstance(check, bool):
+        raise TypeError(f"check must be True or False, got {check!r}")
     check_dtype(dtype)  # typing mistakes end here, not behind a long import
     quantization.check_names(precision, activations)
     imported = to_graph(source, like=like, **options)
@@ -113,28 +124,44 @@ def convert(
     try:
         if imported.oracle is None:
             raise OracleError(imported.missing)
-        test = selftest.make(graph, imported.oracle, provenance, dtype=dtype)
-        if imported.longer:
-            selftest.check_longer(graph, imported.oracle, provenance, imported.longer)
+        test = selftest.make(graph, imported.oracle, provenance, dtype=dtype, steps=imported.steps)
+        selftest.check_others(graph, imported.oracle, provenance, imported.others)
+    except selftest.Disagreement as why:
+        if check:
+            raise ConvertError(str(why)) from why
+        test = selftest.make(graph, None, provenance, dtype=dtype)
+        provenance = {**provenance, "differs": str(why)}
     except OracleError as why:
         test = selftest.make(graph, None, provenance, dtype=dtype)
         provenance = {**provenance, "unchecked": str(why)}
     model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=provenance, self_test=test)
     selftest.check_engine(model)
+    if precision is None and imported.precisions and (dtype, gemm or "packed") == ("float32", "packed"):
+        kept = {node.name for node in graph.nodes if node.op.matrices}
+        model = model.quantize({name: own for name, own in imported.precisions.items() if name in kept})
     if precision is None and activations is None:
         return model
     return model.quantize(precision, activations=activations)
 
 
 def load(
-    path: str | os.PathLike[str], *, verify: bool = False, isa: str | None = None, gemm: str | None = None
+    path: str | os.PathLike[str],
+    *,
+    verify: bool = False,
+    isa: str | None = None,
+    gemm: str | None = None,
+    embed: bool = False,
 ) -> Model:
     """Read a ``.fgru`` file.
+
+    A pickle of the model names the file, which must be there when it is read, as for processes of one machine.
 
     Parameters
     ----------
     verify : bool
         Replay the stored self-test first.
+    embed : bool
+        Pickle the model with all its weights instead.
 
     Raises
     ------
@@ -143,10 +170,13 @@ def load(
     VerificationError
         When the replay does not reproduce the stored output.
     """
+    from pathlib import Path
+
     from . import fileformat, selftest
+    from ._origin import Origin
     from .model import Model
 
-    contents = fileformat.read(path)
+    contents, checksum = fileformat.read_with_checksum(path)
     try:
         model = Model(
             contents.graph, dtype=contents.dtype, isa=isa, gemm=gemm, provenance=contents.provenance,
@@ -156,6 +186,9 @@ def load(
         raise FileFormatError(f"{os.fspath(path)}: the engine does not run this graph: {error}") from error
     if verify:
         selftest.verify(model)
+    if not embed:
+        # Not os.path.abspath, which takes "link/.." for the folder of the link.
+        model._origin = Origin(str(Path(os.fsdecode(path)).absolute()), checksum)
     return model
 
 

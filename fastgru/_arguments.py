@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import as_array
+from .graph import Reverse, TimeReduce, TimeSoftmax
 
 if TYPE_CHECKING:
     from ._engine import Plan
+    from .graph import Graph
 
 RAGGED = (
     "give model.predict(x) sequences of unequal length, or pad them to one length and give the steps of each as lengths"
@@ -19,7 +21,7 @@ RAGGED = (
 
 
 def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | None]:
-    """Return the rows and steps of the inputs; None for an axis that is not there.
+    """Return the rows and steps of the first input with time; None for an axis that is not there.
 
     Parameters
     ----------
@@ -50,9 +52,9 @@ def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | No
     shape, value = x.shape if isinstance(x, np.ndarray) else as_array(x, name, ragged=RAGGED).shape, plan.inputs[first]
     rank = 0 if plan.sizes[value][0] == 0 else len(plan.shapes[value])
     ranks = [rank] * only_rows + [rank + 1, rank + 2]
-    if len(shape) not in ranks:
-        frame = plan.shapes[value][:rank]
-        axes = [("B", "T", *frame)[rank + 2 - n :] for n in ranks]
+    frame = tuple(plan.shapes[value][:rank])
+    if len(shape) not in ranks or (only_rows and len(shape) == rank + 1 and shape[1:] != frame):
+        axes = [frame, ("B", *frame)] if only_rows else [("T", *frame), ("B", "T", *frame)]
         expected = " or ".join(f"({', '.join(map(str, each))})" for each in axes)
         raise ValueError(f"{name} must have shape {expected}, got {shape}{_axes_told(expected)}")
     if len(shape) == rank + 2 and shape[:2] == (0, 0):
@@ -60,6 +62,35 @@ def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | No
     if len(shape) == rank:
         return None, None
     return (None, shape[0]) if len(shape) == rank + 1 else (shape[0], shape[1])
+
+
+def longest(plan: Plan, x: Any, batch: int | None, steps: int, *, counts: bool) -> int:
+    """Return the most steps of any input, where inputs may have numbers of their own; `steps` is that of the first.
+
+    Parameters
+    ----------
+    counts : bool
+        Whether lengths or a mask were given, which count the steps of all inputs alike.
+
+    Raises
+    ------
+    ValueError
+        When they were, and the inputs differ.
+    """
+    names = [plan.names[v] for v in plan.inputs]
+    given = x if isinstance(x, Mapping) else dict(zip(names, x, strict=False))
+    axis = 0 if batch is None else 1
+    found = {
+        name: np.shape(given[name])[axis]
+        for name, v in zip(names, plan.inputs, strict=True)
+        if plan.sizes[v][1] and name in given and np.ndim(given[name]) > axis
+    }
+    if counts and len(set(found.values())) > 1:
+        raise ValueError(
+            f"lengths and mask must be omitted where inputs have different numbers of steps, got {found}: call the "
+            "model with rows of one length"
+        )
+    return max(found.values(), default=steps)
 
 
 def _axes_told(expected: str) -> str:
@@ -99,6 +130,29 @@ def as_state(state: Any) -> dict[str, Any]:
     return dict(state)
 
 
+def lengths_apart(x: Any, lengths: Any, name: str, inputs: Collection[str]) -> tuple[Any, Any]:
+    """Part inputs from the lengths beside them: those of that name in a mapping, or the last of a tuple.
+
+    Raises
+    ------
+    ValueError
+        When a mapping has other names, or lengths are given twice.
+    """
+    if isinstance(x, Mapping):
+        if not set(inputs) <= set(x) <= {*inputs, name}:
+            expected = ", ".join(map(repr, inputs))
+            raise ValueError(f"x must have the inputs {expected}, and {name!r} for lengths if any, got {list(x)}")
+        given = x.get(name)
+        x = {key: value for key, value in x.items() if key != name}
+    elif isinstance(x, tuple) and len(x) == len(inputs) + 1 and np.ndim(x[0]) > 1 and np.ndim(x[-1]) < 2:
+        x, given = (x[:-1] if len(inputs) > 1 else x[0]), x[-1]
+    else:
+        return x, lengths
+    if lengths is not None and given is not None:
+        raise ValueError(f"lengths must be given once, got them as {name!r} in x, too")
+    return x, lengths if given is None else given
+
+
 def counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> Any:
     """`lengths` or `mask` as a (B, T) bool array, or None where every step counts."""
     if lengths is None and mask is None:
@@ -113,6 +167,21 @@ def counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> Any
     if array.shape != expected or array.dtype != bool:
         raise ValueError(f"mask must be bool of shape {expected}, got {array.dtype} of shape {array.shape}")
     return array.reshape(rows, steps)
+
+
+def check_counted(graph: Graph) -> None:
+    """Raise ValueError where steps that do not count would have a part in others, or in the whole.
+
+    Layers that look at some steps around each see what stands behind a row's length, as they do in the frameworks; a
+    sequence that is turned round or folded is another one.
+    """
+    wrong = [(n.name, type(n.op).__name__) for n in graph.nodes if isinstance(n.op, Reverse | TimeReduce | TimeSoftmax)]
+    if wrong:
+        name, kind = wrong[0]
+        raise ValueError(
+            f"lengths and mask must be omitted where all steps of a row are turned round or folded, as by {name!r} "
+            f"({kind}): give model.predict a list of sequences, or call the model with rows of one length"
+        )
 
 
 def checked_lengths(lengths: Any, batch: int | None, steps: int) -> NDArray[Any]:

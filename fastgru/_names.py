@@ -1,4 +1,4 @@
-"""Names and numbers in messages: the few names nearest to the one that was given, and counts of things."""
+"""Names and numbers in messages: the few names nearest to the one that was given, counts of things; and free names."""
 
 from __future__ import annotations
 
@@ -34,6 +34,30 @@ def nearest(word: object, names: Iterable[object], most: int = MOST) -> str:
     shown = [*_like(word, known, most), *known]
     more = f", ... ({len(known)} in all)" if len(known) > most else ""
     return ", ".join(name[:SHOWN] or "''" for name in list(dict.fromkeys(shown))[:most]) + more or "none"
+
+
+class FreeNames:
+    """Give names that are not taken, and take them.
+
+    Examples
+    --------
+    >>> names = FreeNames(["gru"])
+    >>> names.free("gru"), names.free("gru"), names.free("lstm")
+    ('gru_1', 'gru_2', 'lstm')
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self.taken = set(taken)
+        self._counts: dict[str, int] = {}  # of each stem: the last number that was tried
+
+    def free(self, stem: str) -> str:
+        """Return `stem`, or `stem` with the first free number behind it."""
+        name = stem
+        while name in self.taken:
+            self._counts[stem] = self._counts.get(stem, 0) + 1
+            name = f"{stem}_{self._counts[stem]}"
+        self.taken.add(name)
+        return name
 
 
 def counted(count: int, what: str) -> str:

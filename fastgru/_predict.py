@@ -23,7 +23,7 @@ from . import _engine
 from ._arguments import checked_lengths
 from ._arrays import as_array
 from ._progress import counting
-from .graph import Graph, Recurrent
+from .graph import Graph, Recurrent, TimeStep
 
 if TYPE_CHECKING:
     from .model import Model
@@ -41,10 +41,10 @@ PADDED = 1.25  # how many times as long as its shortest a sequence of a larger b
 
 
 class Sequences(NamedTuple):
-    """One sequence, converted: an array for each input, and its steps (None where no input has time)."""
+    """One sequence, converted: an array for each input, and the steps of each base that its inputs have."""
 
     arrays: tuple[Array, ...]
-    steps: int | None
+    steps: tuple[int, ...]
 
 
 def predict(
@@ -91,7 +91,7 @@ def pads(graph: Graph) -> bool:
     >>> pads(chain([Dense(np.ones((2, 3)))])), pads(chain([TimeConv(np.ones((2, 3, 5)), before=2, after=2)]))
     (True, False)
     """
-    return all(node.op.stepwise or isinstance(node.op, Recurrent) for node in graph.nodes)
+    return all(node.op.stepwise or isinstance(node.op, Recurrent | TimeStep) for node in graph.nodes)
 
 
 class _Runner:
@@ -104,7 +104,10 @@ class _Runner:
         self.specs = specs = [model.graph.inputs[name] for name in self.names]
         self.timed = [spec.time for spec in specs]
         self.axes = [spec.time + len(spec.shape) for spec in specs]  # of one sequence
-        self.pads = any(self.timed) and pads(model.graph)
+        bases = model.graph.bases
+        first = {bases[name]: i for i, name in reversed(list(enumerate(self.names))) if specs[i].time}
+        self.counted = [first[base] for base in sorted(first)]  # an input of each base
+        self.pads = len(first) == 1 and pads(model.graph)
 
     def rows(self, steps: int) -> int:
         """Rows of a batch of so many steps: those asked for, else as many as run well and fit in `SLICE_BYTES`."""
@@ -188,11 +191,11 @@ class _Runner:
                 first = [convert(item, len(results)) for item in islice(items, 1)]
                 if not first:
                     return results
-                rows = self.rows(first[0].steps or 1)
+                rows = self.rows(max(first[0].steps, default=1))
                 rest = islice(items, rows * BATCHES - 1)
                 window = first + [convert(item, i) for i, item in enumerate(rest, len(results) + 1)]
                 done: list[Result] = [None] * len(window)
-                for batch in self.batches([s.steps or 0 for s in window]):
+                for batch in self.batches([s.steps for s in window]):
                     for i, y in zip(batch, self.together([window[i] for i in batch]), strict=True):
                         done[i] = y
                     finished(len(batch))
@@ -237,32 +240,32 @@ class _Runner:
             arrays = stream._convert(item, timed, f"x[{i}]")
             if copy:
                 arrays = tuple(a.copy() for a in arrays)
-            steps = [len(a) for a, has_time in zip(arrays, self.timed, strict=True) if has_time]
-            return Sequences(arrays, steps[0] if steps else None)
+            return Sequences(arrays, tuple(len(arrays[k]) for k in self.counted))
 
         return convert
 
-    def batches(self, steps: Sequence[int]) -> Iterator[list[int]]:
+    def batches(self, steps: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
         """Yield the places of sequences that run together: of equal lengths, or of similar ones where that is safe."""
         batch: list[int] = []
         for i in sorted(range(len(steps)), key=steps.__getitem__):
-            if batch and (len(batch) >= self.rows(steps[i]) or self.apart(steps[batch[0]], steps[i], len(batch))):
+            rows = self.rows(max(steps[i], default=0))
+            if batch and (len(batch) >= rows or self.apart(steps[batch[0]], steps[i], len(batch))):
                 yield batch
                 batch = []
             batch.append(i)
         yield batch
 
-    def apart(self, shortest: int, steps: int, count: int) -> bool:
+    def apart(self, shortest: tuple[int, ...], steps: tuple[int, ...], count: int) -> bool:
         """True if a sequence should not join a batch of so many."""
         if not self.pads:
             return steps != shortest
-        return count >= FEW and steps > PADDED * shortest
+        return count >= FEW and steps[0] > PADDED * shortest[0]
 
     def together(self, batch: Sequence[Sequences]) -> list[Result]:
         """Run sequences as one batch, padded to the longest; the results of each without its padding."""
-        steps = [s.steps for s in batch]
+        steps = [max(s.steps, default=0) for s in batch]  # the one number where they differ
         padded = [self.stacked([s.arrays[k] for s in batch], timed) for k, timed in enumerate(self.timed)]
-        ragged = len(set(steps)) > 1
+        ragged = self.pads and len(set(steps)) > 1
         y = self.run(padded, np.array(steps) if ragged else None)
         outputs = [self.model.graph.specs[name].time for name in self.model.graph.outputs]
         several = y if isinstance(y, tuple) else (y,)

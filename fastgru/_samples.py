@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .errors import ConvertError, GraphError
 from .graph import (
+    Binary,
     Concat,
     Dropout,
     Embedding,
@@ -24,11 +25,13 @@ from .graph import (
     OverlapAdd,
     Recurrent,
     Reshape,
+    Reverse,
     Slice,
     Spec,
     Tile,
     TimeConv,
     TimePool,
+    TimeSlice,
     Transpose,
 )
 from .reference import check_memory
@@ -47,6 +50,7 @@ RECURRENT_SECONDS, STEP_SECONDS, OVERLAP_SECONDS = 8e-5, 3e-5, 3e-6
 NUMBER_SECONDS, MAC_SECONDS = 1e-8, 3e-10
 MOST_SECONDS = 0.7  # that one evaluation of more than `STEPS` steps may take, by these; a self-test takes three
 MOST_ID = 1 << 31
+COMPARISONS = ("less", "less_equal", "greater", "greater_equal")
 PASSED_ON = (Dropout, Reshape, Transpose, Slice, Expand, Tile, Concat)  # ops whose output holds the numbers they read
 
 
@@ -55,12 +59,27 @@ def each(x: Input, change: Callable[[str, Array], Array]) -> Input:
     return {name: change(name, a) for name, a in x.items()} if isinstance(x, dict) else change("", x)
 
 
-def draw(graph: Graph, rng: np.random.Generator, least: int = 0) -> Input:
-    """The input of `selftest.make_input`, of at least so many steps."""
-    steps = max(least, _steps(graph)) if any(spec.time for spec in graph.inputs.values()) else 0
+def draw(graph: Graph, rng: np.random.Generator, least: int = 0, exact: int = 0, *, apart: bool = False) -> Input:
+    """The input of `selftest.make_input`, of at least so many steps, or of exactly as many.
+
+    With `apart` of other steps for each base.
+    """
+    steps = exact or max(least, _steps(graph)) if any(spec.time for spec in graph.inputs.values()) else 0
     check_memory(graph, BATCH, steps, RUNS)
-    arrays = {name: _draw(graph, name, spec, steps, rng) for name, spec in graph.inputs.items()}
+    own = _own_steps(graph, steps) if apart else {}
+    arrays = {name: _draw(graph, name, spec, own.get(name, steps), rng) for name, spec in graph.inputs.items()}
     return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+
+
+def _own_steps(graph: Graph, steps: int) -> dict[str, int]:
+    """The steps of every input with time: fewer for each further base, where every value still has some."""
+    timed = [name for name, spec in graph.inputs.items() if spec.time]
+    own = {name: steps - min(graph.bases[name], steps - FEWEST) for name in timed}
+    try:
+        fits = min(graph.lengths(own).values(), default=FEWEST) >= FEWEST
+    except GraphError:
+        fits = False
+    return own if fits else dict.fromkeys(timed, steps)
 
 
 def _draw(graph: Graph, name: str, spec: Spec, steps: int, rng: np.random.Generator) -> Array:
@@ -69,7 +88,8 @@ def _draw(graph: Graph, name: str, spec: Spec, steps: int, rng: np.random.Genera
     if spec.dtype == "float":
         x = rng.standard_normal(shape).astype(np.float32)
     else:
-        x = rng.integers(0, id_bound(graph, name, 2), size=shape, dtype=np.int64)
+        bound = steps + 1 if counts_steps(graph, name) else 2
+        x = rng.integers(0, id_bound(graph, name, bound), size=shape, dtype=np.int64)
         x = x.astype(bool) if spec.dtype == "bool" else x
     for node in readers(graph, name):
         if isinstance(node.op, Mask) and (spec.dtype == "float" or _is_id(node.op.value, graph, name)):
@@ -84,35 +104,45 @@ def _is_id(value: float, graph: Graph, name: str) -> bool:
 
 
 def _steps(graph: Graph) -> int:
-    """The fewest steps, doubled as often as it takes, that leave every value with time some."""
+    """The fewest steps, doubled as often as it takes, that leave every value with time some: `FEWEST`, if they can."""
+    try:
+        return _steps_for(graph, FEWEST)
+    except ConvertError:
+        if not any(isinstance(node.op, TimeSlice) for node in graph.nodes):  # of which some have less in any sequence
+            raise
+        return _steps_for(graph, 1)
+
+
+def _steps_for(graph: Graph, fewest: int) -> int:
+    """The fewest steps, doubled as often as it takes, that leave every value with time so many."""
     strides = [
-        op.hop if isinstance(op, Framing) else op.stride
+        op.hop if isinstance(op, Framing) else op.step if isinstance(op, TimeSlice) else op.stride
         for op in (node.op for node in graph.nodes)
-        if isinstance(op, Framing | TimeConv | TimePool)
+        if isinstance(op, Framing | TimeConv | TimePool | TimeSlice)
     ]
     unit = math.lcm(*strides)
     steps, problem = unit * -(-STEPS // unit), "too few steps for an output"
     while steps <= MOST:
         try:
-            fits = min(graph.lengths(steps).values()) >= FEWEST
+            fits = min(graph.lengths(steps).values()) >= fewest
         except GraphError as error:
             fits, problem = False, str(error)
         if fits:
-            steps = _fewer(graph, unit, steps)
+            steps = _fewer(graph, unit, steps, fewest)
             _check_work(graph, steps)
             return steps
         steps *= 2
     raise ConvertError(f"graph must have a number of steps that fits it, got none up to {MOST}: {problem}")
 
 
-def _fewer(graph: Graph, unit: int, steps: int) -> int:
+def _fewer(graph: Graph, unit: int, steps: int, fewest: int) -> int:
     """Fewer steps than `steps` where that are many: a window of as many would otherwise be run as often."""
     below = steps // 2
     many = steps > LONG or (steps > STEPS and sum(seconds(graph, steps).values()) > MOST_SECONDS)
     while many and steps - below > unit:
         middle = below + (steps - below) // 2 // unit * unit
         try:
-            fits = min(graph.lengths(middle).values()) >= FEWEST
+            fits = min(graph.lengths(middle).values()) >= fewest
         except GraphError:
             fits = False
         below, steps = (below, middle) if fits else (middle, steps)
@@ -148,6 +178,20 @@ def seconds(graph: Graph, steps: int) -> dict[str, float]:
 def readers(graph: Graph, name: str) -> list[Node]:
     """The nodes that read the input `name`, itself or passed on by ops that only move numbers."""
     return [node for node, _ in _reads(graph, name)]
+
+
+def counts_steps(graph: Graph, name: str) -> bool:
+    """True if an input says how many steps of each row count: compared with what has steps, or where to turn round."""
+    if graph.inputs[name].time:
+        return False
+    for node, places in _reads(graph, name):
+        if isinstance(node.op, Reverse):
+            return True
+        if isinstance(node.op, Binary) and node.op.function in COMPARISONS:
+            (other,) = (v for i, v in enumerate(node.inputs) if i != places[0])
+            if graph.specs[other] == Spec((), True, "int"):
+                return True
+    return False
 
 
 def id_bound(graph: Graph, name: str, otherwise: int) -> int:

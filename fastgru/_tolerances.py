@@ -7,10 +7,10 @@ Tolerances are absolute, one per output, the largest of four:
 - `RESPONSE` times the change of the output when every weight and input is moved by half a unit in its last
   place. A dot product in floating point is the exact product of data perturbed about so much, so this
   follows a network that amplifies rounding (large weights, relu recurrences) without loosening the others;
-- `ROUNDING` times the change of the output when the activations that int8 and bfloat16 weights meet are not
-  rounded. One that lies between two codes may be rounded up in float32 and down in float64; both runs are then as
-  far from the unrounded one as rounding moves it, and at most twice that from each other. Zero without such
-  weights;
+- `ROUNDING` times the change of the output when the activations that int8 and bfloat16 weights meet, and those that
+  fake_quantize rounds, are not rounded. One that lies between two codes may be rounded up in float32 and down in
+  float64; both runs are then as far from the unrounded one as rounding moves it, and at most twice that from each
+  other. Zero without either;
 - twice the stored output's own error against the float64 reference, which `fastgru.selftest.make` bounds.
 """
 
@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from . import reference
 from ._samples import Input, each
-from .graph import Constant, Graph, Mask, Node, precision_of
+from .graph import Activation, Constant, Graph, Mask, Node, precision_of
+from .graph.op import held
 
 Array = NDArray[Any]
 
@@ -31,12 +32,15 @@ SEED = 0  # of the directions in which weights are moved
 FLOORS = {"float32": 2e-6, "float64": 1e-12}
 RESPONSE = 16.0
 ROUNDING = 2.0
+# Of sources that compute in less: two units in the last place, and the unit by which weights and inputs are moved.
+NARROW: dict[str, tuple[float, float]] = {"float16": (2.0**-9, 2.0**-11), "bfloat16": (2.0**-6, 2.0**-8)}
+NARROW_RESPONSE = 4.0  # in place of RESPONSE; layers of 8 to 512 units in float16 are off by up to half of the change
 IMPORT_SLACK = 4.0  # a framework's own kernels may round worse than ours; a wrong import is off by far more
 
 
-def outputs_of(graph: Graph, x: Input) -> tuple[Array, ...]:
-    """The reference's outputs, in float64."""
-    return tuple(np.asarray(y, dtype=np.float64) for y in reference.run(graph, x)[0])
+def outputs_of(graph: Graph, x: Input, *, together: bool = False) -> tuple[Array, ...]:
+    """The reference's outputs, in float64; `together` as `reference.run` has it."""
+    return tuple(np.asarray(y, dtype=np.float64) for y in reference.run(graph, x, together=together)[0])
 
 
 def _moved(array: Array, unit: float, rng: np.random.Generator) -> Array:
@@ -50,11 +54,17 @@ def _response(graph: Graph, x: Input, expected: tuple[Array, ...], unit: float) 
     Of a graph that rounds nothing, so that what was moved stays so.
     """
     rng = np.random.default_rng(SEED)
+    known: dict[int, Array] = {}  # of weights that nodes share: moved once
+
+    def once(weight: Array) -> Array:
+        if id(weight) not in known:
+            known[id(weight)] = held(_moved(weight, unit, rng))
+        return known[id(weight)]
 
     def moved(node: Node) -> Any:
         if isinstance(node.op, Constant) and node.op.dtype != "float":
             return node.op
-        return node.op.replace(**{f: _moved(w, unit, rng) for f, w in node.op.weights().items()})
+        return node.op.replace(**{f: once(w) for f, w in node.op.weights().items()})
 
     moved_graph = graph.with_ops(moved)
     masked = any(isinstance(node.op, Mask) for node in graph.nodes)  # moved values would no longer match the mask's
@@ -64,7 +74,18 @@ def _response(graph: Graph, x: Input, expected: tuple[Array, ...], unit: float) 
 
 def _unrounded(graph: Graph) -> Graph:
     """`graph` with the values of its weights as they are, and activations that are not rounded."""
-    return graph.with_ops(lambda node: node.op.replace(precision="float32") if node.op.matrices else node.op)
+
+    def unrounded(node: Node) -> Any:
+        op = node.op
+        changes = op.in_precision("float32") if op.matrices else {}
+        changes |= {name: "linear" for name, value in vars(op).items() if _rounds(value)}
+        return op.replace(**changes) if changes else op
+
+    return graph.with_ops(unrounded)
+
+
+def _rounds(attribute: Any) -> bool:
+    return isinstance(attribute, Activation) and attribute.name == "fake_quantize"
 
 
 def _largest_differences(some: tuple[Array, ...], others: tuple[Array, ...]) -> list[float]:
@@ -72,17 +93,25 @@ def _largest_differences(some: tuple[Array, ...], others: tuple[Array, ...]) -> 
         return [float(np.abs(a - b).max()) for a, b in zip(some, others, strict=True)]
 
 
-def tolerances(graph: Graph, x: Input, expected: tuple[Array, ...], floors: list[float]) -> list[tuple[float, float]]:
-    """Of every output what arithmetic (the floor or the response, the larger) and rounding are allowed."""
-    unit = max(floors)
-    eps = np.finfo("float32" if unit == FLOORS["float32"] else "float64").eps / 2
+def tolerances(
+    graph: Graph, x: Input, expected: tuple[Array, ...], floors: list[float], precision: str = "float32"
+) -> list[tuple[float, float]]:
+    """Of every output what arithmetic (the floor or the response, the larger) and rounding are allowed.
+
+    `precision` is that of a source that computes in one of `NARROW`.
+    """
+    unit, factor = max(floors), RESPONSE
+    eps = float(np.finfo("float32" if unit == FLOORS["float32"] else "float64").eps) / 2
+    if precision in NARROW:
+        floor, eps = NARROW[precision]
+        floors, factor = [max(floor, own) for own in floors], NARROW_RESPONSE
     smooth, unrounded = graph, expected
-    if any(precision_of(node.op) != "float32" for node in graph.nodes):
+    if any(precision_of(node.op) != "float32" or any(map(_rounds, vars(node.op).values())) for node in graph.nodes):
         smooth = _unrounded(graph)
         unrounded = outputs_of(smooth, x)
-    response = _response(smooth, x, unrounded, float(eps))
+    response = _response(smooth, x, unrounded, eps)
     rounding = _largest_differences(expected, unrounded)
     return [
-        (max(floor * max(1.0, float(np.abs(y).max())), RESPONSE * moved), ROUNDING * rounded)
+        (max(floor * max(1.0, float(np.abs(y).max())), factor * moved), ROUNDING * rounded)
         for y, floor, moved, rounded in zip(expected, floors, response, rounding, strict=True)
     ]

@@ -138,7 +138,7 @@ def compare(
     """
     imported = to_graph(source, like=like, **options)
     graph = canonical(imported.graph)
-    x = selftest.finite_input(graph)[0]
+    x = selftest.finite_input(graph, steps=imported.steps)[0]
     try:
         seen = _told(imported, x)
     except OracleError as why:

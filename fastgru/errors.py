@@ -73,7 +73,8 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 
 
 def listed(problems: list[str]) -> str:
-    """Return one message for all problems: a single line, or a numbered list of the first."""
+    """Return one message for all problems: a single line, or a numbered list of the first, each once."""
+    problems = list(dict.fromkeys(problems))
     if len(problems) == 1:
         return problems[0]
     rows = [f"  {i}. {p}" for i, p in enumerate(problems[:MOST_LISTED], 1)]

@@ -52,7 +52,9 @@ from .graph import (
     TimePad,
     TimePool,
     TimeReduce,
+    TimeSlice,
     TimeSoftmax,
+    TimeStep,
     Transpose,
     Unary,
     like,
@@ -63,5 +65,5 @@ __all__ = [
     "BatchNorm", "Bidirectional", "Cast", "Concat", "Conv", "ConvTranspose", "CumSum", "Dense", "Dropout",
     "Embedding", "Expand", "Framing", "LayerNorm", "Mask", "Multiply", "OneHot", "OverlapAdd", "Pad", "Pool",
     "Reduce", "Reshape", "Reverse", "Scaler", "Slice", "Softmax", "Tile", "TimeConv", "TimePad", "TimePool",
-    "TimeReduce", "TimeSoftmax", "Transpose", "Unary", "like",
+    "TimeReduce", "TimeSlice", "TimeSoftmax", "TimeStep", "Transpose", "Unary", "like",
 ]  # fmt: skip

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import _engine, memory
-from ._arguments import as_state, check_alike, counted_steps, extent, one_row
+from ._arguments import as_state, check_alike, check_counted, counted_steps, extent, lengths_apart, longest, one_row
 from ._arrays import as_array
+from ._origin import Origin, reopened
 from .errors import require
 from .graph import Graph, Spec, chain, precision_of, tier_of
 from .isa import select_isa
 from .lowering import Lowered, lower
 from .passes import fused
+from .passes.integers import multiply_floats
 from .summary import Memory, Summary, summarise
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class Model:
             allowed = GEMMS if dtype == "float32" else ("blas",)
             raise ValueError(f"gemm must be one of {', '.join(allowed)} for dtype {dtype!r}, got {gemm!r}")
         self._graph = layers if isinstance(layers, Graph) else chain(layers)
+        if gemm != "packed":
+            self._graph = multiply_floats(self._graph)
         precisions = {n.name: p for n in self._graph.nodes if (p := precision_of(n.op)) != "float32"}
         reduced = [f"{name!r} is {precision}" for name, precision in precisions.items()]
         if reduced and gemm != "packed":
@@ -89,7 +93,9 @@ class Model:
         self._gemm = gemm
         self._provenance = _checked_provenance(provenance)
         self._self_test = _checked_self_test(self_test)
+        self._origin: Origin | None = None  # what `fastgru.load` read it from
         self._idle: deque[Stream] = deque(maxlen=1)
+        self._lengths = self._provenance.get("lengths")  # what the source called those of a call
         self._only_rows = not any(spec.time for spec in self._graph.inputs.values())
         blas = _blas_functions(f"dtype {dtype!r}" if dtype != "float32" else "gemm 'blas'") if gemm == "blas" else None
         check_items(self._graph, dtype)
@@ -165,14 +171,18 @@ class Model:
         Parameters
         ----------
         x : (T, I) or (B, T, I) array; ids: (T,) or (B, T)
-            float32 and C-contiguous arrays are read in place; others are converted.
+            float32 and C-contiguous arrays are read in place; others are converted. Of a model with several inputs a
+            tuple of arrays in the order of `inputs`, or a mapping of their names to arrays. All have one batch, and
+            those with time one number of steps.
         state : mapping, optional
             ``"<layer>.<h or c>"`` to (H,) or (B, H): where to start from, as `Stream.state` returns it.
         lengths : (B,) int array, optional
             Number of steps of each row that count; one number for (T, I). At the others, recurrent layers keep
             their state and output zeros, or their last valid output (``mask_output="carry"``). Layers after them
             run at every step: a Dense layer turns those zeros into its activation of the bias. Ignore the output
-            of a row behind its length.
+            of a row behind its length. An import whose source takes them as an input also finds them in `x`, by its
+            name (``provenance["lengths"]``) or as the last of a tuple. Refused where all steps are turned round or
+            folded (`Reverse`, `TimeReduce`, `TimeSoftmax`): `predict` takes a list of such sequences.
         mask : (B, T) or (T,) bool array, optional
             The same, step by step. Not together with `lengths`.
         return_state : bool
@@ -193,6 +203,8 @@ class Model:
         ValueError, TypeError
             Naming the argument, what was expected and what was given.
         """
+        if self._lengths is not None:
+            x, lengths = lengths_apart(x, lengths, self._lengths, self._graph.inputs)
         if state is None and lengths is None and mask is None and threads is None and not return_state and self._idle:
             y = self._again(x, out)
             if y is not NotImplemented:
@@ -202,9 +214,13 @@ class Model:
             counted_steps(lengths, mask, batch, steps or 0)
             return self._empty(x, state, return_state, out)
         length = 1 if steps is None else steps
+        if self._plan.bases > 1:
+            length = longest(self._plan, x, batch, length, counts=lengths is not None or mask is not None)
         whole = length if self._plan.blockers else min(length, self._plan.block(batch or 1))
         stream = self._borrow(batch, max(1, whole), None if threads is None else _engine.checked_threads(threads))
         counted = counted_steps(lengths, mask, batch, length)
+        if counted is not None:
+            check_counted(self._graph)
         arrays = stream._convert(x, steps is not None)
         if state is not None:
             stream.state = {**stream.state, **as_state(state)}
@@ -312,6 +328,8 @@ class Model:
         """
         from . import _predict
 
+        if self._lengths is not None:
+            x, lengths = lengths_apart(x, lengths, self._lengths, self._graph.inputs)
         return _predict.predict(
             self, self._plan, x, batch_size=batch_size, lengths=lengths, threads=threads, progress=progress
         )
@@ -355,7 +373,7 @@ class Model:
 
         Parameters
         ----------
-        precision : {"float16", "bfloat16", "int8", "float32"} or mapping, optional
+        precision : {"float16", "bfloat16", "int8", "int8_affine", "float32"} or mapping, optional
             float16: halves, arithmetic in float32. bfloat16: both operands of every product rounded to
             bfloat16, sums in float32. int8: one scale per output row, activations rounded per row and step,
             exact int32 sums. A mapping gives a precision per layer name. float32 rounds nothing any more; what
@@ -511,19 +529,35 @@ class Model:
 
     def summary(self) -> Summary:
         """Layers, shapes, parameters, bytes and MACs per step; print it."""
-        return summarise(self._graph, self.dtype, self._memory)
+        layout, differs = (self._provenance.get(key, "") for key in ("layout", "differs"))
+        return summarise(self._graph, self.dtype, self._memory, layout, differs)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a ``.fgru`` file, whole or not at all.
 
         A model made by hand gets a self-test from the float64 reference.
+
+        Raises
+        ------
+        FileFormatError
+            When `path` ends like a file of another framework (``.onnx``, ``.pt``, ``.keras`` and so on).
+        OSError
+            When the file cannot be written.
         """
         from . import fileformat, selftest
 
         test = self._self_test or selftest.make(self._graph, None, self._provenance, dtype=self.dtype)
         fileformat.write(path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=test)
 
+    def __copy__(self) -> Model:
+        return self  # nothing of it changes
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
+        if self._origin is not None:
+            return reopened, (*self._origin, self._forced_isa, self._gemm)
         options = {
             "dtype": self.dtype, "isa": self._forced_isa, "gemm": self._gemm, "provenance": self._provenance,
             "self_test": self._self_test,
@@ -549,9 +583,15 @@ def check_items(graph: Graph, dtype: str) -> None:
 
 def memory_of(graph: Graph, dtype: str) -> Memory:
     """Return what a model of `graph` would need, without making it."""
+    return _needs(measured(graph, dtype)[1])
+
+
+def measured(graph: Graph, dtype: str) -> tuple[Lowered, _engine.Plan]:
+    """Return `graph` lowered, and a plan of it that only counts the bytes of its weights."""
     check_items(graph, dtype)
     blas = _blas_functions(f"dtype {dtype!r}") if dtype != "float32" else None
-    return _needs(_plan(lower(fused(graph)), select_isa(None), dtype, blas, measure=True))
+    lowered = lower(fused(graph))
+    return lowered, _plan(lowered, select_isa(None), dtype, blas, measure=True)
 
 
 def check_dtype(dtype: str) -> None:
@@ -571,8 +611,8 @@ def _blas_functions(purpose: str) -> Any:
 def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> _engine.Plan:
     return _engine.Plan(
         lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
-        isa=isa, dtype=dtype, macs=lowered.macs, id_bound=lowered.id_bound, loops=lowered.loops,
-        clocks=lowered.clocks, loop_clock=lowered.loop_clock, latency=math.ceil(lowered.latency), gemm=gemm,
+        isa=isa, dtype=dtype, macs=lowered.macs, loops=lowered.loops,
+        clocks=lowered.clocks, bases=lowered.bases, latency=math.ceil(lowered.latency), gemm=gemm,
         measure=measure,
     )  # fmt: skip
 

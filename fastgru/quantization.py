@@ -21,7 +21,7 @@ from ._samples import Input, id_bound
 from .errors import CalibrationWarning, GraphError, listed
 from .graph import PRECISIONS, TIERS, Graph, Node, Recurrent, Spec, precision_of, tier_of
 from .graph.fields import short
-from .summary import plain_table
+from .summary import plain_table, weight_bytes
 
 Array = NDArray[Any]
 HEADINGS = (
@@ -120,7 +120,7 @@ def changes(graph: Graph, precisions: Mapping[str, str], activations: str | None
     for node in graph.nodes:
         if node.name in precisions:
             precision = precisions[node.name]
-            fields: dict[str, Any] = {} if precision == precision_of(node.op) else {"precision": precision}
+            fields: dict[str, Any] = {} if precision == precision_of(node.op) else node.op.in_precision(precision)
             if activations and isinstance(node.op, Recurrent):
                 fields |= node.op.in_tier(activations)
             if fields:
@@ -159,7 +159,7 @@ def check_tier(graph: Graph, names: Iterable[str], activations: str | None) -> N
 def calibration_input(graph: Graph, x: Any = None) -> Input:
     """`x` with a batch axis, checked: (B, T, *frame) float64, or int64 ids; a seeded one when None.
 
-    A mapping of names to arrays where the graph has several inputs.
+    A mapping of names to arrays, or a tuple of them, where the graph has several inputs.
 
     Raises
     ------
@@ -172,13 +172,19 @@ def calibration_input(graph: Graph, x: Any = None) -> Input:
     if len(graph.inputs) == 1:
         ((name, spec),) = graph.inputs.items()
         return _calibration(graph, name, spec, x, "calibration")
+    if isinstance(x, tuple) and len(x) == len(graph.inputs):
+        x = dict(zip(graph.inputs, x, strict=True))
     if not isinstance(x, Mapping) or set(x) != set(graph.inputs):
         got = sorted(map(str, x)) if isinstance(x, Mapping) else type(x).__name__
         raise ValueError(f"calibration must be a mapping of the inputs {', '.join(graph.inputs)}, got {got}")
     arrays = {n: _calibration(graph, n, spec, x[n], f"calibration {n!r}") for n, spec in graph.inputs.items()}
-    leads = {array.shape[: 1 + graph.inputs[n].time] for n, array in arrays.items()}
-    if len({lead[0] for lead in leads}) > 1 or len({lead for lead in leads if len(lead) > 1}) > 1:
-        raise ValueError(f"calibration must have one batch and one number of steps, got {sorted(leads)}")
+    if len({len(array) for array in arrays.values()}) > 1:
+        raise ValueError(f"calibration must have one batch, got {sorted(len(a) for a in arrays.values())} rows")
+    steps: dict[int, set[int]] = {}  # of each base
+    for n, base in ((n, graph.bases[n]) for n, spec in graph.inputs.items() if spec.time):
+        steps.setdefault(base, set()).add(arrays[n].shape[1])
+    if wrong := next((sorted(found) for found in steps.values() if len(found) > 1), None):
+        raise ValueError(f"calibration must have one number of steps for inputs that meet, got {wrong}")
     return arrays
 
 
@@ -339,7 +345,7 @@ class Report(NamedTuple):
     errors : dict of str to float
         Largest absolute error of each output with all layers changed.
     bytes_before, bytes_after : int
-        Of all weights.
+        Of all weights, those that layers share counted once.
     measured_on : str
         The input of which all errors are.
     """
@@ -425,7 +431,7 @@ def report(before: Graph, after: Graph, x: Any = None) -> Report:
         if old.op.weights()
     ]
     errors = dict(zip(before.outputs, _errors(after, array, exact), strict=True))
-    sizes = sum(r.bytes_before for r in rows), sum(r.bytes_after for r in rows)
+    sizes = weight_bytes(before), weight_bytes(after)
     return Report(tuple(rows), errors, *sizes, measured_on(array, given=x is not None))
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from ._hints import either
 from ._samples import Input, draw, each
-from ._tolerances import FLOORS, IMPORT_SLACK, outputs_of, tolerances
-from .errors import ConvertError, VerificationError
+from ._tolerances import FLOORS, IMPORT_SLACK, NARROW, outputs_of, tolerances
+from .errors import ConvertError, GraphError, OracleError, VerificationError
 from .graph import Graph, Spec
 
 Array = NDArray[Any]
@@ -29,6 +29,10 @@ REFERENCE_SOURCE = "fastgru float64 reference"
 CHANGES: tuple[Callable[[Array], Array], ...] = (
     lambda x: x, np.abs, lambda x: x / 2, lambda x: np.abs(x) / 8, lambda x: x / 64,
 )  # fmt: skip
+
+
+class Disagreement(ConvertError):
+    """An import does not compute what its source does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +120,9 @@ class Runnable(Protocol):
 # Making ------------------------------------------------------------------------------------------
 
 
-def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, dtype: str = "float32") -> SelfTest:
+def make(
+    graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, dtype: str = "float32", steps: int = 0
+) -> SelfTest:
     """Make the self-test of a graph, checking the import on the way.
 
     Parameters
@@ -124,17 +130,24 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, 
     graph : Graph
     oracle : callable or None
         The source framework's forward pass: input, a dict by name where there are several, to a tuple of arrays in
-        the order of the outputs. Its attribute `source`, where it has one, is then `SelfTest.source`.
+        the order of the outputs. Its attribute `source`, where it has one, is then `SelfTest.source`; where its
+        attribute `apart` is true, it takes inputs with numbers of steps of their own; its attribute `precision`, where
+        it has one, says in what it computes: the self-test then holds the reference's outputs;
+        where `together` is true, it rounds operands of products with one scale for all steps of a row.
     provenance : mapping
         ``"framework"`` is that of an oracle without.
     dtype : {"float32", "float64"}
         What the model computes in: its outputs must be finite in that.
+    steps : int, optional
+        The only number of steps that the oracle takes.
 
     Raises
     ------
-    ConvertError
+    Disagreement
         When the oracle and the float64 reference disagree: the import would be wrong. Also when an oracle's
-        outputs have other shapes, or an output is not finite.
+        outputs have other shapes.
+    ConvertError
+        When an output is not finite.
 
     Examples
     --------
@@ -143,7 +156,7 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, 
     >>> test.input.shape, test.outputs[0].shape, test.source
     ((2, 16, 3), (2, 16, 2), 'fastgru float64 reference')
     """
-    x, expected = finite_input(graph, dtype)
+    x, expected = finite_input(graph, dtype, steps, apart=oracle is None or _takes_apart(oracle))
     for name, y in zip(graph.outputs, expected, strict=True):
         _check_finite(name, y, graph.specs[name], REFERENCE_SOURCE, dtype)
     if oracle is None:
@@ -151,44 +164,87 @@ def make(graph: Graph, oracle: Oracle | None, provenance: Mapping[str, str], *, 
     return SelfTest(SEED, x, *_checked(graph, oracle, provenance, x, expected))
 
 
-def check_longer(graph: Graph, oracle: Oracle, provenance: Mapping[str, str], steps: int) -> None:
-    """Raise ConvertError unless an import is right for a sequence of so many steps, too.
+def check_others(graph: Graph, oracle: Oracle, provenance: Mapping[str, str], others: Mapping[int, str]) -> None:
+    """Raise ConvertError unless an import is right for sequences of other numbers of steps, too.
 
-    For sources that were looked at for a few steps: what they do differently later is found by running them.
+    For sources that were looked at for some of them: what they do differently for others is found by running them.
+    Numbers that the graph or the source itself refuses are left out.
+
+    Parameters
+    ----------
+    others : mapping of int to str
+        What the source must do, by the steps for which that is tried.
     """
-    x = draw(graph, np.random.default_rng(SEED), steps)
+    for steps, rule in others.items():
+        if not _runs(graph, steps):
+            continue
+        x = draw(graph, np.random.default_rng(SEED), exact=steps, apart=_takes_apart(oracle))
+        try:
+            _checked(graph, oracle, provenance, x, outputs_of(graph, x))
+        except ConvertError as error:
+            raise type(error)(f"{rule}, but with {steps} steps {error}") from error
+        except OracleError:
+            continue
+
+
+def _runs(graph: Graph, steps: int) -> bool:
+    """Return True if a graph gives a step of every value for so many."""
     try:
-        _checked(graph, oracle, provenance, x, outputs_of(graph, x))
-    except ConvertError as error:
-        raise ConvertError(f"loop must do the same at every step, but with {steps} steps {error}") from error
+        return min(graph.lengths(steps).values(), default=1) > 0
+    except GraphError:
+        return False
 
 
 def _checked(
     graph: Graph, oracle: Oracle, provenance: Mapping[str, str], x: Input, expected: tuple[Array, ...]
 ) -> tuple[tuple[Array, ...], str]:
-    """The outputs of an oracle and its name, if they are those of the reference."""
+    """The outputs of an oracle and its name, if they are those of the reference.
+
+    Where the oracle rounds operands by one scale for all steps, as the reference can do it, too, the outputs of the
+    reference that rounds as the engine does are those to be expected.
+    """
     outputs = tuple(_as_float(y) for y in oracle(copied(x)))
     source = source_of(oracle, provenance)
     _check_oracle(graph, outputs, expected, source)
     floors = [FLOORS[str(y.dtype)] for y in outputs]
-    allowed = [max(IMPORT_SLACK * t, r) for t, r in tolerances(graph, x, expected, floors)]
-    for name, got, wanted, limit in zip(graph.outputs, outputs, expected, allowed, strict=True):
+    precision = str(getattr(oracle, "precision", "float32"))
+    slack = 1.0 if precision in NARROW else IMPORT_SLACK
+    allowed = [max(slack * t, r) for t, r in tolerances(graph, x, expected, floors, precision)]
+    together = _together(graph, x) if getattr(oracle, "together", False) else expected
+    for i, (name, got, limit) in enumerate(zip(graph.outputs, outputs, allowed, strict=True)):
+        wanted = min(expected[i], together[i], key=lambda y: float(np.abs(got - y).max()))
         error = np.abs(got - wanted)
         if not error.max() <= limit:
             where = np.unravel_index(int(error.argmax()), error.shape)
             place = _place(where, graph.specs[name])
-            raise ConvertError(
+            raise Disagreement(
                 f"output {name!r} of the import must equal {source} within {limit:.2g}, got an error of "
                 f"{error.max():.3g} at {place}: {float(wanted[where]):.7g} for {float(got[where]):.7g} "
-                f"({either(*WHERE)} shows in which layer)"
+                f"({either(*WHERE)} shows in which layer; {either('check=False', '--no-check')} imports it as it is)"
             )
-    return outputs, source
+    own = precision in NARROW or together is not expected
+    return (expected, REFERENCE_SOURCE) if own else (outputs, source)
 
 
-def make_input(graph: Graph) -> Input:
+def _together(graph: Graph, x: Input) -> tuple[Array, ...]:
+    """The reference's outputs row by row, where all steps of a row share one scale."""
+    batch = len(next(iter(x.values())) if isinstance(x, dict) else x)
+    rows = [each(x, lambda _, a, i=i: a[i : i + 1]) for i in range(batch)]  # type: ignore[misc]
+    parts = [outputs_of(graph, row, together=True) for row in rows]
+    return tuple(np.concatenate(y) for y in zip(*parts, strict=True))
+
+
+def _takes_apart(oracle: Oracle) -> bool:
+    return bool(getattr(oracle, "apart", False))
+
+
+def make_input(graph: Graph, steps: int = 0, *, apart: bool = False) -> Input:
     """The seeded input (2, T, *frame) of normal numbers or of ids within the vocabulary they index; 16 steps or more.
 
-    A dict by name where the graph has several inputs. Where the graph masks its input by value, the last steps of
+    With `steps` of just as many.
+
+    A dict by name where the graph has several inputs; with `apart`, those that need not have one number of steps have
+    several. Where the graph masks its input by value, the last steps of
     the last row hold that value.
 
     Raises
@@ -196,16 +252,18 @@ def make_input(graph: Graph) -> Input:
     ConvertError
         When no number of steps fits the graph.
     """
-    return draw(graph, np.random.default_rng(SEED))
+    return draw(graph, np.random.default_rng(SEED), exact=steps, apart=apart)
 
 
-def finite_input(graph: Graph, dtype: str = "float32") -> tuple[Input, tuple[Array, ...]]:
+def finite_input(
+    graph: Graph, dtype: str = "float32", steps: int = 0, *, apart: bool = False
+) -> tuple[Input, tuple[Array, ...]]:
     """The input of the self-test and the reference's float64 outputs for it.
 
     That of `make_input`, or its magnitudes where outputs would not be finite (of a root or a logarithm, perhaps), or
     smaller numbers where outputs would be too large for `dtype`.
     """
-    drawn = make_input(graph)
+    drawn = make_input(graph, steps, apart=apart)
     for change in CHANGES:
         x = each(drawn, lambda _, array, change=change: change(array) if array.dtype.kind == "f" else array)  # type: ignore[misc]
         expected = outputs_of(graph, x)
@@ -232,10 +290,10 @@ def copied(x: Input) -> Input:
 def _check_oracle(graph: Graph, outputs: tuple[Array, ...], expected: tuple[Array, ...], source: str) -> None:
     """Raise ConvertError unless the oracle's outputs are as many, as large and as finite as expected."""
     if len(outputs) != len(expected):
-        raise ConvertError(f"number of outputs of {source} must be {len(expected)}, got {len(outputs)}")
+        raise Disagreement(f"number of outputs of {source} must be {len(expected)}, got {len(outputs)}")
     for name, got, wanted in zip(graph.outputs, outputs, expected, strict=True):
         if got.shape != wanted.shape:
-            raise ConvertError(f"output {name!r} of {source} must have shape {wanted.shape}, got {got.shape}")
+            raise Disagreement(f"output {name!r} of {source} must have shape {wanted.shape}, got {got.shape}")
         _check_finite(name, got, graph.specs[name], source, str(got.dtype))
 
 

@@ -15,11 +15,12 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import VerificationError
-from ..summary import HEADINGS, WORDS, Summary
+from ..summary import WORDS, Summary
 from ._ending import escaped
 
 if TYPE_CHECKING:
     from ..comparison import Comparison
+    from ..listing import Row
     from ..model import Model
     from ..quantization import Report
 
@@ -74,7 +75,15 @@ def is_utf(encoding: str | None) -> bool:
 
 def layers(summary: Summary) -> Table:
     """The layers as a rich table with the totals in its footer."""
-    return table(HEADINGS, summary.cells(), summary.total(), WORDS)
+    return table(summary.headings, summary.cells(), summary.total(), WORDS)
+
+
+def planned(rows: Sequence[Row]) -> Table:
+    """The instructions of a plan as a rich table."""
+    from .. import listing
+
+    total = [""] * (len(listing.HEADINGS) - 1) + [f"{sum(row.weights for row in rows):,}"]
+    return table(listing.HEADINGS, [row.cells() for row in rows], total, listing.WORDS)
 
 
 def report(found: Report) -> Table:

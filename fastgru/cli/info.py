@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import drawing, fileformat
+from ..listing import plan_of
 from ..model import memory_of
 from ..summary import Summary, summarise
 from . import _show
@@ -17,19 +18,28 @@ from . import _show
 def info(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
     graph: Annotated[Path | None, typer.Option(help="Draw the graph into this .svg, .png, .pdf or .dot file.")] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show the instructions that run, with shapes and bytes of weights.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the layers, origin and self-test of a .fgru file."""
     contents = fileformat.read(model)
     if graph is not None:
         drawing.draw(contents.graph, graph)
-    summary = summarise(contents.graph, contents.dtype, memory_of(contents.graph, contents.dtype))
+    memory = memory_of(contents.graph, contents.dtype)
+    summary = summarise(contents.graph, contents.dtype, memory, contents.provenance.get("layout", ""))
     if as_json:
-        print(json.dumps(_as_dict(contents, summary), indent=2))
+        found = _as_dict(contents, summary)
+        if plan:
+            found["plan"] = [row._asdict() for row in plan_of(contents.graph, contents.dtype)]
+        print(json.dumps(found, indent=2))
         return
     console = _show.stdout()
     console.say(f"{model}: input {', '.join(summary.inputs)}, computes in {contents.dtype}")
     console.print(_show.layers(summary))
+    if plan:
+        console.print(_show.planned(plan_of(contents.graph, contents.dtype)))
     whole = contents.graph.not_streamable()
     streams = f"no: {', '.join(whole)} need the whole sequence" if whole else "yes"
     console.say(f"streams: {streams}; {summary.sizes()}")

@@ -24,8 +24,8 @@ def quantize(
     precision: Annotated[
         str | None,
         typer.Option(
-            help="Type to store weights in: float32, float16, bfloat16, int8. int8 when neither this nor --activations"
-            " is given, else unchanged.",
+            help="Type to store weights in: float32, float16, bfloat16, int8, int8_affine. int8 when neither this nor "
+            "--activations is given, else unchanged.",
         ),
     ] = None,
     activations: Annotated[
