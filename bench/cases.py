@@ -26,7 +26,7 @@ else:
 FILE = Path(__file__).with_name("cases.toml")
 F32 = NDArray[np.float32]
 CELLS: dict[str, tuple[Any, int]] = {"gru": (GRU, 3), "lstm": (LSTM, 4)}
-PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+PRECISIONS = ("float32", "float16", "bfloat16", "int8", "int8_affine")
 CHECKED_STEPS = 4  # a carried state is checked over as many steps, all with the same frame
 
 

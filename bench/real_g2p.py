@@ -14,7 +14,7 @@ from .network import MODELS, Array, Call, Network, Real, arrays
 PATH = MODELS / "g2p_en" / "checkpoint20.npz"
 MOST = g2p.MOST_STEPS
 # Rounded to int8, the decoder's GRU pronounces one word of fifteen in another way: it stays in float32.
-LAYERS = {"int8": ["embedding", "dense"]}
+LAYERS = {"int8": ["embedding", "dense"], "int8_affine": ["embedding", "dense"]}
 
 
 @dataclass

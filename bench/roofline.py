@@ -36,8 +36,9 @@ from .machine import pinned
 SOURCE = Path(__file__).with_name("roofline.c")
 INCLUDE = SOURCE.parents[1] / "include"
 FLAGS = ["-O3", "-march=native", "-ffp-contract=fast", "-pthread"]
-BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1}
-PEAKS = {"float32": "flops", "float16": "flops", "int8": "dots"}  # what `measure` calls the arithmetic of each
+BYTES = {"float32": 4, "float16": 2, "bfloat16": 2, "int8": 1, "int8_affine": 1}
+# What `measure` calls the arithmetic of each.
+PEAKS = {"float32": "flops", "float16": "flops", "int8": "dots", "int8_affine": "dots"}
 Roofline = dict[str, Any]
 
 

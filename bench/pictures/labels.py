@@ -7,7 +7,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ..lookup import OURS
-from .style import SMALL
+from .style import SMALL, Theme, patch
 
 
 def spread(places: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -70,7 +70,7 @@ def _line(ends: Sequence[Any], colour: str) -> Any:
     return Line2D(*zip(*ends, strict=True), color=colour, linewidth=0.8)
 
 
-def near_points(axes: Any, labels: Sequence[Label]) -> None:
+def near_points(axes: Any, labels: Sequence[Label], theme: Theme) -> None:
     """Write labels next to points of a scatter, each at the nearest place where it touches no point and no label."""
     from matplotlib.transforms import Bbox
 
@@ -80,8 +80,9 @@ def near_points(axes: Any, labels: Sequence[Label]) -> None:
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in spots]
     for (x, y), label in zip(spots, labels, strict=True):
         text = axes.text(
-            0, 0, label.text, color=label.colour, fontsize=SMALL, va="center", fontweight=weight(label.text)
-        )
+            0, 0, label.text, color=label.colour, fontsize=SMALL, va="center", fontweight=weight(label.text),
+            bbox=patch(theme),
+        )  # fmt: skip
         size = text.get_window_extent()
         for reach, (dx, dy) in product((9, 20, 34, 50, 70, 95), DIRECTIONS):
             left = x + dx * reach - (0 if dx > 0 else size.width if dx < 0 else size.width / 2)

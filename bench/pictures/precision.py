@@ -30,5 +30,5 @@ def draw(results: Results, theme: Theme) -> Any:
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
     axes.set(xlim=(left / 1.3, right * 1.8), ylim=(low / 3, high * 3))
     plain_numbers(axes.xaxis)
-    near_points(axes, [Label(us, error, shown(name), colour(name, theme)) for us, error, name in points])
+    near_points(axes, [Label(us, error, shown(name), colour(name, theme)) for us, error, name in points], theme)
     return figure

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..lookup import OURS, case_named, number, timed
 from ..records import Results
-from .style import PLAIN, SMALL, Theme, colour, key, panel, plain_numbers, sheet
+from .style import PLAIN, SMALL, Theme, colour, key, panel, patch, plain_numbers, sheet
 
 SIZES = (16, 64, 128, 256, 512)
 ENGINES = (OURS, "onnxruntime", "torch", "keras")
@@ -33,8 +33,8 @@ def draw(results: Results, theme: Theme) -> Any:
                 axes.bar(x, us, wide * 0.92, color=colour(engine, theme))
                 tint, weight = (theme.ink, "bold") if engine == OURS else (theme.muted, "normal")
                 axes.annotate(
-                    number(us), (x, us), (0, 2), textcoords="offset points", ha="center", fontsize=SMALL - 0.7,
-                    color=tint, fontweight=weight,
+                    number(us), (x, us), (0, 3), textcoords="offset points", ha="center", fontsize=SMALL - 0.7,
+                    color=tint, fontweight=weight, bbox=patch(theme),
                 )  # fmt: skip
     plain_numbers(axes.yaxis)
     _sizes(axes, theme, found)

@@ -57,6 +57,11 @@ def colour(engine: str, theme: Theme) -> str:
     return look.light if theme is LIGHT else look.dark
 
 
+def patch(theme: Theme) -> dict[str, Any]:
+    """Return the box of paper behind a text that gridlines would strike through."""
+    return {"facecolor": theme.paper, "edgecolor": "none", "pad": 0.4}
+
+
 def marker(engine: str) -> str:
     """Return the marker of an engine, whatever its precision."""
     return LOOKS[engine.partition(" ")[0]].marker
