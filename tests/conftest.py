@@ -11,6 +11,7 @@ from cells import ISAS
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for bench and tests; what is installed goes first
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
+os.environ.pop("COLUMNS", None)  # pytest-xdist tells its workers a width, which tables of commands then keep to
 os.environ.setdefault("KERAS_BACKEND", "torch")  # for tests/live, before anything imports Keras
 
 

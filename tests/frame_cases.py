@@ -140,6 +140,14 @@ TEMPORAL = [
     ("time-pad-reflect-front", g.TimePad(6, 0, outside="reflect"), [F(3)]),
     ("time-pad-edge", g.TimePad(4, 3, outside="edge"), [F(3)]),
     ("framing", g.Framing(8, 3), [F()]),
+    ("framing-of-frames", g.Framing(3, 2), [F(2, 3)]),
+    ("framing-causal", g.Framing(3, 1, dilation=2, before=4), [F(2, 3)]),
+    ("framing-padded", g.Framing(4, 3, before=2, after=3), [F(5)]),
+    ("framing-of-integers", g.Framing(2, 5), [I(3)]),
+    ("time-slice-from", g.TimeSlice(start=3), [F(2, 3)]),
+    ("time-slice-to", g.TimeSlice(stop=-2), [F(3)]),
+    ("time-slice-between", g.TimeSlice(start=2, stop=-3, step=2), [F(2, 3)]),
+    ("time-slice-every", g.TimeSlice(step=4), [I(2)]),
     ("overlap-add", g.OverlapAdd(8, 3), [F(8)]),
     ("overlap-add-frames", g.OverlapAdd(4, 2, tail=2), [F(4, 3)]),
     ("overlap-add-cut", g.OverlapAdd(5, 2, skip=3, tail=1), [F(5, 2, 3)]),
@@ -149,4 +157,19 @@ TEMPORAL = [
     ("overlap-add-longer", g.OverlapAdd(3, 2, tail=4), [F(3)]),
 ]
 WHOLE = [(f"time-{f}", g.TimeReduce(f), [F(2, 3)]) for f in g.TIME_REDUCTIONS]
+WHOLE += [
+    ("time-slice-last", g.TimeSlice(start=-4), [F(2, 3)]),
+    ("time-slice-before-last", g.TimeSlice(start=-7, stop=-2, step=2), [F(3)]),
+    ("time-slice-first", g.TimeSlice(stop=5, step=3), [F(2, 3)]),
+    ("time-slice-inner", g.TimeSlice(start=-9, stop=20), [I(2)]),
+]
 WHOLE += [("time-softmax", g.TimeSoftmax(), [F(2, 3)]), ("reverse", g.Reverse(), [F(4)])]
+WHOLE += [("reverse-by-lengths", g.Reverse(), [F(2, 3), I(time=False)])]
+# Whose output, which has no time, is that of the steps so far.
+LATEST = [
+    ("time-step-last", g.TimeStep(), [F(2, 3)]),
+    ("time-step-first", g.TimeStep(0), [F(3)]),
+    ("time-step-before-last", g.TimeStep(-4), [F(3)]),
+    ("time-step-from-front", g.TimeStep(5), [F(2, 3)]),
+    ("time-step-of-ids", g.TimeStep(), [I()]),
+]

@@ -186,6 +186,12 @@ def _time_conv(r: Random) -> None:
         r.add(g.TimeConv(r.normal(3, r.shape(x)[0], 2), before=1), x)
 
 
+def _step(r: Random) -> None:
+    x = r.value(lambda spec: spec.time)
+    if x is not None:
+        r.add(g.TimeStep(-r.below(2)), x)
+
+
 def _recur(r: Random) -> None:
     x = r.value(lambda spec: len(spec.shape) == 1 and spec.time)
     if x is not None:
@@ -201,8 +207,8 @@ def _nothing(r: Random) -> None:
 
 
 STEPS = (
-    _view, _view, _join, _spread, _scale, _scale, _activate, _merge, _dense, _stack, _stack, _conv, _time_conv, _recur,
-    _nothing,
+    _view, _view, _join, _spread, _scale, _scale, _activate, _merge, _dense, _stack, _stack, _conv, _time_conv, _step,
+    _recur, _nothing,
 )  # fmt: skip
 
 

@@ -61,13 +61,14 @@ def recurring(b: GraphBuilder, x: str, lengths: str) -> tuple[str, ...]:
 
 def over_time(b: GraphBuilder, samples: str) -> tuple[str, ...]:
     """Of samples (): steps at another rate, the samples again, and two without time."""
-    spectrum = b.add(g.RFFT(8), b.add(g.Framing(8, 2), samples))
+    spectrum = b.add(g.RFFT(8), b.add(g.Framing(8, 2, 1, 0, 0), samples))
     frames = b.add(g.IRFFT(8), spectrum)
     pooled = b.add(g.TimePool("average", 3, 2, 1, 1, True), frames)
     x = b.add(g.TimeConv(normal(4, 4, 3), normal(4), 2, 2, 3, 1, 2, "tanh"), b.add(g.TimePad(2, 1, -0.5), pooled))
     again = b.add(g.OverlapAdd(8, 2), frames)
     share = b.add(g.TimeReduce("l2"), b.add(g.TimeSoftmax(), b.add(g.Dense(normal(1, 4)), x)))
-    return x, again, share
+    seen = b.add(g.Framing(2, 1, 2, 1, 1), b.add(g.TimeSlice(1, -1, 2), frames))
+    return x, again, share, b.add(g.TimeStep(-2), seen)
 
 
 def every_frame_op() -> Graph:

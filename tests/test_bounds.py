@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from frame_cases import CASES, TEMPORAL
+from frame_cases import CASES, LATEST, TEMPORAL
 
 from fastgru import FastGruError, GraphError, Model
 from fastgru import graph as g
+from fastgru.errors import listed
 from fastgru.graph import GraphBuilder, Spec
 from fastgru.graph.fields import MAX_ENTRIES, MAX_INT, MAX_STEPS
 from fastgru.graph.spec import MAX_AXES
 
 HUGE = (2**31, 2**32 + 1, 2**52, 2**63, 2**64, 10**40)
 LARGE = (MAX_INT, MAX_STEPS, 2**16, -1, -MAX_STEPS, -MAX_INT)
-OPS = {type(op): (op, specs) for _, op, specs in [*CASES, *TEMPORAL]}
+OPS = {type(op): (op, specs) for _, op, specs in [*CASES, *TEMPORAL, *LATEST]}
 
 
 def ones(*shape: int) -> np.ndarray:
@@ -70,6 +71,9 @@ BOUNDED = [
     (lambda: g.OverlapAdd(8, 3, tail=-(2**40)), "tail must be at least -16777216, got -1099511627776"),
     (lambda: g.OverlapAdd(8, 3, skip=2**24 + 1), "skip must be at most 16777216"),
     (lambda: g.Framing(2**24 + 1, 1), "size must be at most 16777216"),
+    (lambda: g.Framing(3, 1, dilation=2**24), "window must reach over at most 16777216 steps, got 33554433"),
+    (lambda: g.TimeSlice(stop=-(2**24) - 1), "stop must be at least -16777216, got -16777217"),
+    (lambda: g.TimeStep(2**24), "index must be at most 16777215, got 16777216"),
     (lambda: g.TimePool("max", 2, 2**31), "stride must be at most 16777216"),
     (lambda: g.TimeConv(ones(1, 1, 3), dilation=2**24), "window must reach over at most 16777216 steps, got 33554433"),
     (lambda: g.Conv(ones(2, 3, 4), strides=(2**31,)), r"strides must be at most 2147483647, got \(2147483648,\)"),
@@ -107,7 +111,9 @@ def test_specs_hold_plain_integers():
     assert Spec([2, 3]).shape == (2, 3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("name", "op", "specs"), [*CASES, *TEMPORAL], ids=lambda x: x if isinstance(x, str) else "")
+@pytest.mark.parametrize(
+    ("name", "op", "specs"), [*CASES, *TEMPORAL, *LATEST], ids=lambda x: x if isinstance(x, str) else ""
+)
 def test_models_with_large_integers_end_in_a_model_or_an_error_of_ours(name, op, specs):
     for field, value in integers(op):
         for number in (MAX_STEPS, MAX_INT, -MAX_STEPS):
@@ -126,3 +132,8 @@ def test_a_list_of_problems_is_of_bounded_length():
     nodes = [g.Node(f"n{i}", g.Add(), (f"missing{i}",), (f"n{i}",)) for i in range(1_000)]
     with pytest.raises(GraphError, match=r"(?s)^1000 problems:\n  1\. node 'n0' .*\n  50\. .*\n  and 950 more$"):
         g.Graph({"x": Spec((2,))}, nodes, ["n0"])
+
+
+def test_a_list_of_problems_says_each_once():
+    assert listed(["a", "b", "a"]) == "2 problems:\n  1. a\n  2. b"
+    assert listed(["a", "a"]) == "a"

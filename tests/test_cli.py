@@ -104,7 +104,10 @@ def test_convert_says_where_errors_are_and_what_was_not_asked(cli, tmp_path):
         (["a.pt", "--like", "GRU colour=1"], "attribute of like.GRU. must be one of"),
         (["a.pt", "--like", "GRU name='x"], "quotes of --like must be closed"),
         (["a.pt", "--dtype", "int8"], "--dtype must be one of float32, float64, got 'int8'"),
-        (["a.pt", "--precision", "int4"], "--precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
+        (
+            ["a.pt", "--precision", "int4"],
+            "--precision must be one of float32, float16, bfloat16, int8, int8_affine, got 'int4'",
+        ),
         (["a.pt", "--precision", "int8", "--dtype", "float64"], "--dtype must be float32 for --precision int8, got"),
     ],
 )
@@ -398,7 +401,7 @@ def test_fast_gates(cli, saved, tmp_path):
     [
         (["--activations", "quick"], "activations must be one of exact, fast, got 'quick'"),
         (["--activations", "fast", "--layers", "dense"], "must include one with sigmoid or tanh gates, got dense"),
-        (["--precision", "int4"], "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
+        (["--precision", "int4"], "precision must be one of float32, float16, bfloat16, int8, int8_affine, got 'int4'"),
         (["--layers", "gru,head"], "layer must be one with weight matrices .gru, dense., got 'head'"),
         (["--max-error", "0"], "--max-error must be a positive number, got 0"),
         (["--calibration", "nan.csv"], "nan.csv: line 1, column 2 must be a number, got 'nan': fill in missing values"),

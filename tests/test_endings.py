@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import io
 import itertools
 import json
@@ -9,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import time
 import warnings
 from pathlib import Path
@@ -291,10 +294,28 @@ def interrupted(folder, words, after):
         return process.returncode, error
 
 
+def asleep(process, pipe):
+    """
+    Wait until the process has read all of the pipe and sleeps, at most 10 s.
+
+    A signal that comes between two reads of Python's own reader is answered only when the second one returns.
+    """
+    deadline = time.monotonic() + 10
+    unread = array.array("i", [1])
+    while time.monotonic() < deadline:
+        time.sleep(0.05)
+        fcntl.ioctl(pipe, termios.FIONREAD, unread)
+        status = Path(f"/proc/{process.pid}/stat")  # where there is none, it has had 50 ms to fall asleep
+        state = status.read_text().rpartition(")")[2].split()[0] if status.exists() else "S"
+        if unread[0] == 0 and state == "S":
+            return
+
+
 def first_line(process):
     process.stdin.write(b"1,2\n")
     process.stdin.flush()
     assert process.stdout.readline().count(b",") == 0
+    asleep(process, process.stdin)
 
 
 def test_an_interrupt_ends_a_stream(folder):
@@ -309,6 +330,7 @@ def test_an_interrupt_while_waiting_for_a_fifo_leaves_nothing(folder):
         with open(folder / "pipe.csv", "wb") as pipe:  # the command has opened it
             pipe.write(b"1,2\n")
             pipe.flush()
+            asleep(process, pipe)
             process.send_signal(signal.SIGINT)
             process.wait(10)
 

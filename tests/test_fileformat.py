@@ -91,7 +91,7 @@ def small() -> Graph:
     return chain([GRU(normal(6, 3), normal(6, 2), normal(6)), Dense(normal(1, 2))])
 
 
-REDUCED = ("float16", "bfloat16", "int8")
+REDUCED = ("float16", "bfloat16", "int8", "int8_affine")
 
 
 def every_op_in(precision: str) -> Graph:
@@ -481,8 +481,9 @@ def attribute(name: str, value: Any) -> Any:
 
 
 EDITS = [
-    (lambda h: h.update(format_version=2), "format_version must be 1, got 2"),
-    (lambda h: h.update(format_version=True), "format_version must be 1, got True"),
+    (lambda h: h.update(format_version=2), "format_version must be 1, got 2: no nodes share a tensor"),
+    (lambda h: h.update(format_version=3), "format_version must be 1 or 2, got 3"),
+    (lambda h: h.update(format_version=True), "format_version must be 1 or 2, got True"),
     (lambda h: h.update(extra=1), "header must have the entries"),
     (lambda h: h.pop("graph"), "header must have the entries"),
     (lambda h: h.update(options={"dtype": "int8"}), "dtype in options must be one of float32, float64, got 'int8'"),
@@ -500,7 +501,10 @@ EDITS = [
     (node(1, weights={"weight": 1}), "tensor name of weight of node 'dense' must be str"),
     (node(1, weights={}), "weights of node 'dense' must be of weight, bias"),
     (node(0, weights={"weight_x": "gru.weight_x", "weight_h": "gru.weight_h"}), "every tensor must be used.*gru.bias"),
-    (node(1, attributes={"colour": 1}), "attribute of node 'dense' must be one of activation, precision, got 'colour'"),
+    (
+        node(1, attributes={"colour": 1}),
+        "attribute of node 'dense' must be one of activation, precision, input_scale, input_zero, got 'colour'",
+    ),
     (attribute("reset_after", 1), "reset_after of node 'gru' must be a boolean, got 1"),
     (attribute("clip", -1.0), "node 'gru': .*clip must be positive"),
     (attribute("clip", "1"), "clip of node 'gru' must be a finite number or null"),
@@ -533,6 +537,115 @@ def test_an_inconsistent_header_is_named(tmp_path, change, message):
     with pytest.raises(FileFormatError, match=message) as caught:
         fileformat.read(path)
     assert str(path) in str(caught.value)
+
+
+# Shared weights --------------------------------------------------------------------------------------
+
+
+def sharing(precision: str = "float32", count: int = 3) -> Graph:
+    """Nodes that hold one matrix, and one vector beside it."""
+    weight, bias = normal(32, 32), np.zeros(32)
+    return chain([Dense(weight, bias, "tanh", precision=precision) for _ in range(count)])
+
+
+def unshare(path: Any) -> None:
+    """Turn a file into what was written before nodes could share tensors: a copy for each of them."""
+    from safetensors.numpy import load, save
+
+    data = path.read_bytes()
+    header, tensors, copies = parts(data)[1], load(data), {}
+    for item in header["graph"]["nodes"]:
+        for key, name in item["weights"].items():
+            item["weights"][key] = f"{item['name']}.{key}"
+            copies[item["weights"][key]] = tensors[name]
+    copies |= {name: array for name, array in tensors.items() if name.startswith("self_test.")}
+    header["format_version"] = 1
+    header["crc32"] = fileformat._checksum(header, copies)
+    path.write_bytes(save(copies, {"fastgru": json.dumps(header)}))
+
+
+@pytest.mark.parametrize("precision", ["float32", *REDUCED])
+def test_nodes_that_share_weights_name_one_tensor(tmp_path, precision):
+    sizes = {}
+    for count in (1, 20):
+        graph = sharing(precision, count)
+        write(tmp_path / "m", graph, self_test=None)
+        got = fileformat.read(tmp_path / "m")
+        assert_same_graph(graph, got.graph)
+        assert len({id(array) for node in got.graph.nodes for array in node.op.weights().values()}) == 2
+        fileformat.write(tmp_path / "again", **got._asdict())
+        assert (tmp_path / "m").read_bytes() == (tmp_path / "again").read_bytes()
+        outer, header, body = parts((tmp_path / "m").read_bytes())
+        assert header["format_version"] == (1 if count == 1 else 2)
+        sizes[count] = len(body), len(outer)
+    assert sizes[1] == sizes[20]
+
+
+def test_a_tensor_for_each_precision_that_stores_a_matrix(tmp_path):
+    weight = normal(4, 4).astype(np.float16)
+    graph = chain([Dense(weight, precision=p) for p in ("float16", "float32", "float16", "float32")])
+    write(tmp_path / "m", graph, self_test=None)
+    outer = parts((tmp_path / "m").read_bytes())[0]
+    assert {name: entry["dtype"] for name, entry in outer.items() if name != "__metadata__"} == {
+        "dense.weight": "F16", "dense_1.weight": "F32",
+    }  # fmt: skip
+    got = fileformat.read(tmp_path / "m").graph
+    assert_same_graph(graph, got)
+    assert len({id(node.op.weight) for node in got.nodes}) == 1
+
+
+@pytest.mark.parametrize("precision", ["float32", *REDUCED])
+def test_files_from_before_weights_were_shared_load(tmp_path, precision):
+    graph = sharing(precision)
+    write(tmp_path / "new", graph)
+    write(tmp_path / "old", graph)
+    unshare(tmp_path / "old")
+    assert (tmp_path / "old").stat().st_size > (tmp_path / "new").stat().st_size + 2 * 32 * 32
+    got = fileformat.read(tmp_path / "old")
+    assert_same_graph(graph, got.graph)
+    assert len({id(node.op.weight) for node in got.graph.nodes}) == 1
+    fileformat.write(tmp_path / "old", **got._asdict())
+    assert (tmp_path / "old").read_bytes() == (tmp_path / "new").read_bytes()
+
+
+def weight_of(i: int, name: str) -> Any:
+    return lambda h: h["graph"]["nodes"][i]["weights"].update(weight=name)
+
+
+SHARED_EDITS = [
+    (weight_of(1, "nowhere"), "weight of node 'dense_1' must name a tensor of the file, got 'nowhere'"),
+    (weight_of(1, "dense.bias"), r"Dense weight must be a real array of shape .*got float64 of shape \(32,\)"),
+    (weight_of(1, "self_test.input"), "Dense weight must be a real array of shape"),
+    (
+        lambda h: h["self_test"].update(input="dense.weight"),
+        "input 'x' of self_test must name a tensor not used before",
+    ),
+    (lambda h: h.update(format_version=1), "weight of node 'dense_1' must name a tensor not used before"),
+    (lambda h: h.update(self_test=None), "every tensor must be used by a node or the self-test, got"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), SHARED_EDITS)
+def test_a_wrong_reference_to_a_shared_tensor_is_named(tmp_path, change, message):
+    write(tmp_path / "m", sharing())
+    edit(tmp_path / "m", change)
+    with pytest.raises(FileFormatError, match=message):
+        fileformat.read(tmp_path / "m")
+
+
+def test_codes_are_of_one_type_and_each_has_its_scale(tmp_path):
+    write(tmp_path / "m", chain([Dense(normal(3, 3), precision=p) for p in ("int8", "int8", "int8", "float32")]))
+    for i, key, name, message in (
+        (1, "weight.scale", "dense_2.weight.scale", "every tensor must be used .*dense_1.weight.scale"),
+        (3, "weight", "dense.weight", "weight of node 'dense_3' must be a tensor of float32 or float64, got int8"),
+        (1, "weight", "dense_3.weight", "weight of node 'dense_1' must be a tensor of int8, got float32"),
+    ):
+        data = (tmp_path / "m").read_bytes()
+        edit(tmp_path / "m", lambda h, i=i, k=key, n=name: (
+            h.update(format_version=2), h["graph"]["nodes"][i]["weights"].update({k: n})))  # fmt: skip
+        with pytest.raises(FileFormatError, match=message):
+            fileformat.read(tmp_path / "m")
+        (tmp_path / "m").write_bytes(data)
 
 
 def several(**changes: Any) -> Any:
@@ -644,6 +757,12 @@ def test_what_is_no_container_is_named(tmp_path, data, message):
         fileformat.read(tmp_path / "m")
 
 
+def test_a_command_shows_no_bytes_of_a_foreign_file(tmp_path):
+    (tmp_path / "m").write_bytes(b"x,y\n1,2\n" * 9)
+    with command_line(), pytest.raises(FileFormatError, match=r"must be a .fgru model, got another file$"):
+        fileformat.read(tmp_path / "m")
+
+
 def test_a_model_of_another_framework_is_told_how_to_import(tmp_path):
     assert set(fileformat.FOREIGN) == {suffix for row in SOURCES for suffix in row.suffixes}
     path = tmp_path / "a model.keras"
@@ -653,6 +772,16 @@ def test_a_model_of_another_framework_is_told_how_to_import(tmp_path):
     assert str(caught.value).endswith(f"fastgru.convert({str(path)!r})")
     with command_line(), pytest.raises(FileFormatError, match=r"fastgru convert '.*a model.keras' -o 'a model.fgru'$"):
         fileformat.read(path)
+
+
+@pytest.mark.parametrize("suffix", [*fileformat.FOREIGN, ".ONNX"])
+def test_no_model_is_written_under_a_name_of_another_framework(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"theirs")
+    with pytest.raises(FileFormatError, match=r"must not be named like one of another framework") as caught:
+        fastgru.Model([Dense(np.eye(2))]).save(path)
+    assert str(caught.value).endswith(f"write {str(tmp_path / 'a.fgru')!r}")
+    assert path.read_bytes() == b"theirs"
 
 
 def test_a_huge_sparse_file_is_refused_without_reading_it(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cells import CELLS, ISAS, make_cell
-from frame_cases import CASES, TEMPORAL, WHOLE, w
+from frame_cases import CASES, LATEST, TEMPORAL, WHOLE, w
 
 from fastgru import Model, reference
 from fastgru import graph as g
@@ -17,7 +17,7 @@ from fastgru.lowering import lower
 TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
 ROWS, STEPS = 3, 13
 NAMED = pytest.mark.parametrize(
-    ("name", "op", "specs"), [*CASES, *TEMPORAL, *WHOLE], ids=lambda v: v if isinstance(v, str) else ""
+    ("name", "op", "specs"), [*CASES, *TEMPORAL, *WHOLE, *LATEST], ids=lambda v: v if isinstance(v, str) else ""
 )
 
 
@@ -111,7 +111,7 @@ def one_loop_behind_another():
             read = b.add(g.Where(), b.add(g.Cast("bool"), begun), held, start)
         mixed = b.add(g.Add(), x, b.add(g.Dense(w(4, 4)), read))
         value = feedback[held] = b.add(g.Activate("tanh"), mixed, name=f"{name}.y")
-        start = b.add(g.RNN(np.eye(4), np.zeros((4, 4)), activation="linear", return_sequences=False), value)
+        start = b.add(g.TimeStep(), value)
         x = b.add(g.Multiply(), x, value)
     return b.build(value, start, feedback=feedback)
 
@@ -139,7 +139,7 @@ def loops_in_a_row(count: int):
             feedback[begun] = b.add(g.Activate(g.Activation("affine", alpha=0.0, beta=1.0)), begun)
             read = b.add(g.Where(), b.add(g.Cast("bool"), begun), held, last)
         value = feedback[held] = b.add(g.Activate("tanh"), b.add(g.Add(), x, read))
-        last = b.add(g.RNN(np.eye(2), np.zeros((2, 2)), activation="linear", return_sequences=False), value)
+        last = b.add(g.TimeStep(), value)
     delays = [b.add(g.State(np.zeros(2))) for _ in range(400)]
     feedback.update(zip(delays, [*delays[1:], b.add(g.Add(), x, last)], strict=True))
     return b.build(value, delays[0], feedback=feedback)
@@ -154,7 +154,7 @@ def test_loops_one_behind_another_have_a_limit():
 
 
 def loops_at_random(seed: int):
-    """States, delays and last steps that meet in any way; None where a loop would start at its own end."""
+    """States, delays, last steps and reversals that meet in any way; None where a loop would start at its own end."""
     rng, b, feedback = np.random.default_rng(seed), GraphBuilder(), {}
     timed, ends = [b.input("x", Spec((3,)))], []
     states = [b.add(g.State(rng.normal(size=3))) for _ in range(rng.integers(1, 5))]
@@ -165,9 +165,9 @@ def loops_at_random(seed: int):
             continue
         value = b.add(g.Add() if rng.random() < 0.7 else g.Multiply(), first, second)
         value = b.add(g.Activate("tanh"), b.add(g.Dense(w(3, 3) / 2), value) if rng.random() < 0.4 else value)
-        timed.append(value)
+        timed.append(b.add(g.Reverse(), value) if rng.random() < 0.15 else value)
         if rng.random() < 0.35:
-            last = g.RNN(np.eye(3), np.zeros((3, 3)), activation="linear", return_sequences=False)
+            last = g.TimeStep(rng.choice((-1, -1, -2, 0, 1)))
             ends.append(b.add(last, value))
     feedback = {state: str(rng.choice([*timed, *states])) for state in states}
     try:
@@ -190,10 +190,27 @@ def test_a_state_is_read_behind_its_loop():
     b = GraphBuilder()
     x, h, late = b.input("x", Spec((4,))), b.add(g.State(np.zeros(4))), b.add(g.State(np.ones(4)))
     value = b.add(g.Activate("tanh"), b.add(g.Add(), x, h, late))
-    last = b.add(g.RNN(np.eye(4), np.zeros((4, 4)), activation="linear", return_sequences=False), value)
+    last = b.add(g.TimeStep(), value)
     graph = b.build(
         b.add(g.Add(), late, last), b.add(g.Dense(w(2, 4)), b.add(g.Multiply(), h, last)), feedback={h: value, late: x}
     )
+    given = feeds([Spec((4,))])["x0"]
+    for got, wanted in zip(Model(graph)(given), reference.run(graph, given)[0], strict=True):
+        assert np.abs(got - wanted).max() <= TOLERANCE["float32"]
+
+
+def test_a_loop_follows_another_one_turned_round():
+    """The two directions of a layer whose states lie in State nodes, and a layer over both."""
+    b, feedback = GraphBuilder(), {}
+
+    def cell(x, size):
+        held = b.add(g.State(np.zeros(3)))
+        feedback[held] = b.add(g.Dense(w(3, 3 + size) / 2, activation="tanh"), b.add(g.Concat(), x, held))
+        return feedback[held]
+
+    x = b.input("x", Spec((4,)))
+    both = b.add(g.Concat(), cell(x, 4), b.add(g.Reverse(), cell(b.add(g.Reverse(), x), 4)))
+    graph = b.build(b.add(g.Reverse(), cell(b.add(g.Reverse(), both), 6)), cell(both, 6), feedback=feedback)
     given = feeds([Spec((4,))])["x0"]
     for got, wanted in zip(Model(graph)(given), reference.run(graph, given)[0], strict=True):
         assert np.abs(got - wanted).max() <= TOLERANCE["float32"]
@@ -203,7 +220,7 @@ def test_a_state_must_not_start_from_its_own_end():
     b = GraphBuilder()
     x, held = b.input("x", Spec((4,))), b.add(g.State(np.zeros(4)), name="held")
     value = b.add(g.Add(), x, held)
-    last = b.add(g.RNN(np.eye(4), np.zeros((4, 4)), activation="linear", return_sequences=False), value)
+    last = b.add(g.TimeStep(), value)
     with pytest.raises(GraphError):
         Model(b.build(value, feedback={held: b.add(g.Add(), value, last)}))
 

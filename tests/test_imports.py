@@ -77,7 +77,7 @@ def test_ops_are_frozen():
     [
         (Dense, "Dense: missing a required argument: 'weight'"),
         (lambda: Dense(np.ones((2, 3)), activatoin="tanh"), "Dense: got an unexpected keyword argument 'activatoin'"),
-        (lambda: Dense(np.ones((2, 3)), None, "tanh", "float32", 1), "Dense: too many positional arguments"),
+        (lambda: Dense(np.ones((2, 3)), None, "tanh", "float32", None, 0, 1), "Dense: too many positional arguments"),
         (lambda: Dense(np.ones((2, 3)), weight=1), "Dense: multiple values for argument 'weight'"),
     ],
 )

@@ -183,9 +183,25 @@ def test_unknown_layers_name_the_hook(tmp_path):
     assert str(error.value).splitlines()[-1].endswith("in all).")  # the nearest few, last
 
 
+def test_a_mistyped_name_beside_an_unknown_layer_is_named(tmp_path):
+    with pytest.raises(ConvertError) as error:
+        to_graph(squeeze_file(tmp_path), custom={"SqeezeLayer": squeeze})
+    assert "class of layer 'squeeze' must be a supported one, got SqueezeLayer" in str(error.value)
+    assert str(error.value).endswith("No layer or class is called 'SqeezeLayer', for which there is a function.")
+
+
+def test_functions_for_what_the_model_does_not_have_are_refused(tmp_path):
+    known = {"SqueezeLayer": squeeze, "squeeze": squeeze}
+    with pytest.raises(ConvertError) as error:
+        to_graph(squeeze_file(tmp_path), custom={**known, "gru_l": squeeze, "tanh": squeeze})
+    assert "names in custom must be of classes, layers or activations of the model (gru_1, " in str(error.value)
+    assert str(error.value).endswith("got 'gru_l', 'tanh', which it does not have")
+    assert to_graph(squeeze_file(tmp_path), custom=known).graph.nodes
+
+
 def test_custom_is_for_keras(tmp_path):
     (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(ConvertError, match="options for PyTorch checkpoint must be omitted, got custom"):
+    with pytest.raises(ConvertError, match="options for PyTorch checkpoint must be among key, ignore, got custom"):
         to_graph(tmp_path / "model.pt", custom={"SqueezeLayer": squeeze})
 
 

@@ -53,7 +53,8 @@ def test_golden_file(name, forward):
 
 def test_names_and_versions():
     imported = to_graph(FILES / "keras2.h5")
-    assert imported.provenance == {"framework": "Keras 2.2.4", "source": "keras2.h5"}
+    assert [*imported.provenance] == ["framework", "source", "axes", "layout"]
+    assert (imported.provenance["framework"], imported.provenance["source"]) == ("Keras 2.2.4", "keras2.h5")
     assert [n.name for n in imported.graph.nodes] == ["gru_1", "dense_1"]
     assert imported.graph.nodes[0].op.gate_activation.alpha == 0.2
     (gru,) = [n.op for n in to_graph(FILES / "branches.h5").graph.nodes if n.name == "a"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from keras_cases import FILES, FORWARDS, PLAIN, assert_close, golden
 
+from fastgru import convert
 from fastgru.converters import to_graph
 from fastgru.errors import ConvertError
 from fastgru.layers import (
@@ -112,7 +114,61 @@ def test_skips_by_name(forward):
     assert_close([joined[..., :3]], [x], 1e-12)
 
 
-def test_inputs_are_for_keras_files(tmp_path):
-    (tmp_path / "model.pt").write_bytes(b"")
-    with pytest.raises(ConvertError, match="inputs in like must be omitted for a PyTorch checkpoint, got some for GRU"):
-        to_graph(tmp_path / "model.pt", like=[like(GRU, inputs=["x"])])
+def lstm_weights(path, version, cells=1):
+    """A file as Keras 2 writes weights: the arrays of `cells` directions of one layer."""
+    rng = np.random.default_rng(4)
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"], file.attrs["backend"] = [b"layer"], b"tensorflow"
+        if version is not None:
+            file.attrs["keras_version"] = version
+        group, names = file.create_group("layer"), []
+        for way in range(cells):
+            for name, shape in (("kernel", (3, 16)), ("recurrent_kernel", (4, 16)), ("bias", (16,))):
+                names.append(f"layer/way_{way}/{name}:0".encode())
+                group.create_dataset(names[-1], data=rng.normal(size=shape).astype(np.float32))
+        group.attrs["weight_names"] = names
+    return path
+
+
+GATES = {
+    "2.1.6": "hard_sigmoid", "2.2.5": "hard_sigmoid", "2.1.6-tf": "hard_sigmoid", "2.2.4-tf": "sigmoid",
+    "2.3.0": "sigmoid", "2.3.0-tf": "sigmoid", "2.10.0": "sigmoid", "3.5.0": "sigmoid", None: "sigmoid",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:gates of")
+@pytest.mark.parametrize("version", GATES)
+def test_gates_are_those_that_the_keras_of_the_file_took_by_default(version, tmp_path):
+    one = to_graph(lstm_weights(tmp_path / "w.h5", version), like=[like(LSTM)]).graph
+    both = [like(Bidirectional, inner=like(LSTM))]
+    two = to_graph(lstm_weights(tmp_path / "b.h5", version, 2), like=both).graph
+    assert {n.op.gate_activation.name for g in (one, two) for n in g.nodes if isinstance(n.op, LSTM)} == {
+        GATES[version]
+    }
+
+
+def test_the_user_is_told_of_older_defaults(tmp_path):
+    path = lstm_weights(tmp_path / "w.h5", "2.2.4")
+    told = r"gates of LSTM are hard_sigmoid, the default of Keras 2.2.4: say like\(..., gate_activation='sigmoid'\)"
+    with pytest.warns(UserWarning, match=told) as seen:
+        model = convert(path, like=[like(LSTM)])
+    assert seen[0].filename == __file__
+    assert "hard_sigmoid" in model.provenance["notes"]
+    lstm_weights(path, "2.2.4-tf")
+    notes = convert(path, like=[like(LSTM)]).provenance["notes"]  # without a warning
+    assert "sigmoid, the default of Keras 2.2.4-tf in TensorFlow 2; in TensorFlow 1 it was hard_sigmoid" in notes
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_like_says_counts(tmp_path):
+    path = lstm_weights(tmp_path / "w.h5", "2.2.4")
+    for said in ("sigmoid", "hard_sigmoid", "relu"):
+        graph = to_graph(path, like=[like(LSTM, gate_activation=said)]).graph
+        assert graph.nodes[0].op.gate_activation.name == said
+
+
+def test_hard_sigmoid_has_the_slope_of_the_keras_of_the_file(tmp_path):
+    for version, slope in (("2.2.4", 0.2), ("2.9.0", 0.2), ("3.1.0", 1 / 6)):
+        path = lstm_weights(tmp_path / "w.h5", version)
+        op = to_graph(path, like=[like(LSTM, gate_activation="hard_sigmoid")]).graph.nodes[0].op
+        assert op.gate_activation.alpha == pytest.approx(slope)

@@ -46,7 +46,7 @@ CONFIG_ERRORS: list[tuple[str, dict[str, Any], str]] = [
     ("gru_1", {"units": 5}, r"kernel of layer 'gru_1' .* must have 15 columns, got shape \(3, 12\)"),
     ("gru_1", {"units": None}, "units of layer 'gru_1' .* must be a number, got None"),
     ("gru_1", {"return_sequences": 1}, "must be true or false, got 1"),
-    ("gru_1", {"activation": "softmax"}, "must be elementwise, got 'softmax'"),
+    ("gru_1", {"activation": "softmax"}, "must be one of linear.*, got 'softmax'"),
     ("gru_1", {"batch_input_shape": [None, None, None]}, "features of input .* must be a positive number, got None"),
     ("gru_1", {"batch_input_shape": None}, "shape of input 'gru_1_input' must be"),
     ("dense_1", {"dtype": {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}}}, "got .*Quantized"),

@@ -13,6 +13,7 @@ from fastgru import graph as g
 from fastgru import reference
 from fastgru.graph import Graph, GraphBuilder, Spec
 from fastgru.lowering import lower, schedule
+from fastgru.lowering.instructions import Add
 from fastgru.passes import fused
 
 NODES = 10_000
@@ -95,7 +96,7 @@ def test_many_states_in_loops_of_their_own():
 def test_slots_are_those_of_the_nearest_size():
     """Values 1 and 2 end before 4 and 5 begin: each takes the slot whose size is nearest."""
     spans = [([0], 1), ([1], 2), ([1, 2], 3), ([3], 4), ([3], 5), ([4, 5], 6)]
-    instructions = [{"op": "x", "inputs": inputs, "output": output} for inputs, output in spans]
+    instructions = [Add(inputs=tuple(inputs), output=output) for inputs, output in spans]
     found = schedule.slots(instructions, [1, 10, 100, 1, 90, 8, 1], [0, 6], [])
     assert found == [-1, 0, 1, 2, 1, 0, -1]
 
@@ -104,4 +105,4 @@ def test_lowering_keeps_no_more_slots_than_live_values():
     b = GraphBuilder()
     x = chain(b, b.input("x", Spec((2, 4))), g.Softmax(1), 500)
     lowered = lower(fused(b.build(x)))
-    assert len({value["slot"] for value in lowered.values}) <= 4
+    assert len({value.slot for value in lowered.values}) <= 4

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 import fastgru
 from fastgru import ConvertError, GraphError, quantization
+from fastgru.graph import GraphBuilder, Spec
 from fastgru.layers import GRU, Dense, like
 
 MODEL = fastgru.Model([Dense(np.ones((2, 3)))])
@@ -24,7 +27,7 @@ MISTAKES = [
     (lambda: MODEL(None), TypeError, "x must be an array of numbers, got None"),
     (lambda: quantization.report(MODEL, MODEL), TypeError, r"before must be a Graph \(model.graph\), got Model"),
     (lambda: fastgru.load(3), TypeError, "not int"),
-    (lambda: fastgru.convert({}), ConvertError, r"state_dict \(dict\): save it with torch.save"),
+    (lambda: fastgru.convert({}), ConvertError, "the dict must hold weights, arrays by name, got an empty one"),
     (lambda: fastgru.convert("m.fgru"), ConvertError, r"got 'm.fgru': open it with fastgru.load\('m.fgru'\)"),
     (lambda: MODEL.quantize("int8", calibration=np.ones((2, 3))), ValueError, "only measures errors: give max_error"),
     (lambda: fastgru.convert("m.onnx", shape={}), ConvertError, "among shapes, fix, axes, states, got shape"),
@@ -32,6 +35,16 @@ MISTAKES = [
     (lambda: fastgru.convert("m.onnx", precision="int4"), GraphError, "precision must be one of .*, got 'int4'"),
     (lambda: fastgru.convert("m.onnx", activations="quick"), GraphError, "activations must be one of .*, got 'quick'"),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(2, 20, 8), (8,), (2, 2, 2, 12, 8)])
+def test_rows_without_time_are_told_as_rows(shape):
+    b = GraphBuilder()
+    x = b.input("x", Spec((12, 8), time=False))
+    model = fastgru.Model(b.build(b.add(Dense(np.ones((2, 8))), x)))
+    told = re.escape(f"x must have shape (12, 8) or (B, 12, 8), got {shape} (B counts sequences)")
+    with pytest.raises(ValueError, match=told):
+        model(np.zeros(shape, np.float32))
 
 
 @pytest.mark.parametrize(("mistake", "error", "message"), MISTAKES)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from math import prod
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastgru.converters.tensors.emit import Emitter
-from fastgru.converters.tensors.steps import may_agree, overlapped, shifted, windowed
-from fastgru.converters.tensors.values import Dim, Tensor, is_time, product, quotient
-from fastgru.converters.tensors.views import MOST_ROWS, align, in_order, over_rows, reshaped, with_ones, without
+from fastgru.converters.program.emit import Emitter
+from fastgru.converters.program.sizes import product, size_of, symbol
+from fastgru.converters.program.steps import STEPS
+from fastgru.converters.program.values import Tensor
+from fastgru.converters.program.views import align, in_order, reshaped, with_ones, without
 from fastgru.errors import ConvertError
-from fastgru.graph import Add, Op, Spec, Unary
+from fastgru.graph import Add, Op, Spec
 from fastgru.reference import run
 
 B, T = 2, 3
@@ -50,7 +52,7 @@ class Adder:
         """An input with an axis for each letter or size of `layout`."""
         shape = tuple(n for n in layout if isinstance(n, int))
         frames = itertools.count()
-        axes = tuple((n,) if isinstance(n, str) else (next(frames),) for n in layout)
+        axes = tuple((symbol(n),) if isinstance(n, str) else (next(frames),) for n in layout)
         self.emit.input(name, Spec(shape, "T" in layout))
         return Tensor(name, axes, self.emit.specs[name], 1)
 
@@ -67,12 +69,12 @@ class Adder:
         atoms = [a for axis in y.axes for a in axis]
         if not y.spec.time:
             value = np.repeat(value[:, None], T, axis=1)
-        keep = [i for i, s in enumerate(("B", "T")) if s in atoms]
+        keep = [i for i, s in enumerate(("B", STEPS)) if s in atoms]
         value = value[tuple(slice(None) if i in keep else 0 for i in range(2))]
-        places = [["B", "T"].index(a) if isinstance(a, str) else 2 + a for a in atoms]
+        places = [2 + a if isinstance(a, int) else ["B", STEPS].index(a) for a in atoms]
         ranks = sorted(places)
         value = value.transpose([ranks.index(p) for p in places])
-        return value.reshape([int(np.prod([SIZES[a] if isinstance(a, str) else y.spec.shape[a] for a in axis]))
+        return value.reshape([int(np.prod([y.spec.shape[a] if isinstance(a, int) else SIZES[str(a)] for a in axis]))
                               for axis in y.axes])  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def numbers(layout: Any, seed: int = 0) -> Any:
 
 def real(sizes: Any) -> list[int]:
     """Sizes with those of batch and time put in."""
-    return [int(n.factor * np.prod([SIZES[s] for s in n.symbols])) if isinstance(n, Dim) else int(n) for n in sizes]
+    return [n if isinstance(n, int) else n.factor * prod(B if s == "B" else s.at(T) for s in n.symbols) for n in sizes]
 
 
 @st.composite
@@ -122,9 +124,9 @@ def test_reshape_merges_splits_and_keeps_batch_and_time(layout, data):
 @pytest.mark.parametrize(
     ("layout", "target"),
     [
-        (["B", "T", 4], [Dim(1, ("T",)), Dim(1, ("B",)), 4]),
-        ([4, "B"], [2, Dim(2, ("B",))]),
-        (["B", 6], [6, Dim(1, ("B",))]),
+        (["B", "T", 4], [size_of(STEPS), size_of("B"), 4]),
+        ([4, "B"], [2, size_of("B") * 2]),
+        (["B", 6], [6, size_of("B")]),
     ],
 )
 def test_reshape_across_batch_or_time_is_refused(layout, target):
@@ -180,50 +182,8 @@ def test_axes_of_one_come_and_go(layout, data):
     assert (back.value, back.axes) == ("x", x.axes)  # nothing was left in between
 
 
-@given(layout=layouts(), data=st.data())
-@settings(max_examples=100, deadline=None)
-def test_rows_pass_through_what_acts_on_other_axes(layout, data):
-    call, array = Adder(), numbers(layout)
-    x = call.input("x", layout)
-    frames = [i for i in range(x.rank) if x.is_frame(i)]
-    axes = data.draw(st.permutations(frames))[: data.draw(st.integers(0, len(frames)))]
-    assume(np.prod([x.size(i) for i in frames if i not in axes]) <= MOST_ROWS)
-    y = over_rows(call, x, axes, lambda value: call.add(Unary("neg"), value))
-    np.testing.assert_array_equal(call.evaluate(y, {"x": (layout, array)}), -array)
-
-
 def test_orders_are_restored_by_one_transpose():
     call = Adder()
     x = call.input("x", ["B", 2, 3, 4])
     y = in_order(call, in_order(call, x.permuted([0, 3, 1, 2])).permuted([0, 2, 3, 1]))
     assert y.value == "x"
-
-
-def test_sizes_multiply_and_divide():
-    b, t = Dim(1, ("B",)), Dim(1, ("T",))
-    assert product([b, 4, t]) == Dim(4, ("B", "T"))
-    assert quotient(product([b, 4, t]), product([2, t])) == Dim(2, ("B",))
-    assert quotient(product([b, 4]), b) == 4
-    assert product([b, 0]) == 0
-    for bottom in (3, t):
-        with pytest.raises(ConvertError, match="must be a multiple of"):
-            quotient(product([b, 4]), bottom)
-    with pytest.raises(ConvertError, match=r"size must be fixed here, got 4\*B"):
-        int(product([b, 4]))
-
-
-def test_numbers_of_steps_have_names():
-    assert shifted("T", -4) == "T-4"
-    assert shifted(shifted("T", -4), 4) == "T"
-    assert windowed("T", 3, 1, 2) == "T"
-    assert windowed("T", 3, 1, 0) == shifted("T", -2)
-    assert windowed("T", 4, 2, 0) == "(T-2)/2"
-    assert windowed("(T-2)/2", 3, 1, 0) == "(T-2)/2-2"
-    assert overlapped("T-1", 3, 2) == "3*(T-1)+2"
-    assert overlapped(windowed("T", 4, 2, 2), 2, 0) == "2*((T)/2)"
-    assert may_agree("((T-2)/2)*2+2", "T")
-    assert not may_agree("((T-2)/2)*2", "T-1")  # for even T one less, for odd T two less
-    assert not may_agree("T*2", "T")
-    assert not may_agree("steps of another input", "T")
-    assert all(map(is_time, ("T", "T-4", "(T-2)/2")))
-    assert not is_time("B")

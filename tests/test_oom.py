@@ -19,7 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 COMPILER = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
 # The ones that allocate most first: two children of about the same length.
 OPERATIONS = {
-    "made": ["load", "convert", "convert to int8", "model", "model with clocks", "model unpickled", "quantize"],
+    "made": ["load", "convert", "convert to int8", "model", "model with clocks", "model unpickled", "quantize",
+             "model of shared weights"],
     "run": [
         "call", "call with lengths", "call with clocks", "stream", "stream with clocks", "step", "step converted",
         "process", "process converted", "process of a batch", "process with clocks", "flush", "state", "state set",

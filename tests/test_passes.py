@@ -145,7 +145,7 @@ IDENTITIES = {
     "dropout": g.Dropout(), "linear": g.Activate(), "add": g.Add(), "multiply": g.Multiply(), "average": g.Average(),
     "concat": g.Concat(), "cast": g.Cast("float"), "reshape": g.Reshape((2, 3)), "expand": g.Expand((2, 3)),
     "transpose": g.Transpose((0, 1)), "slice": g.Slice((0, 0), (2, 3), (1, 1)), "pad": g.Pad((0, 0), (0, 0)),
-    "tile": g.Tile((1, 1)), "time_pad": g.TimePad(),
+    "tile": g.Tile((1, 1)), "time_pad": g.TimePad(), "time_slice": g.TimeSlice(),
 }  # fmt: skip
 
 
@@ -164,6 +164,7 @@ def test_what_returns_what_it_is_given_is_gone(op, passes):
 NOT_IDENTITIES = {
     "two": (g.Add(), 2), "expand": (g.Expand((1, 2, 3)), 1), "slice": (g.Slice((1, 2), (-3, -4), (-1, -1)), 1),
     "pad": (g.Pad((0, 0), (0, 1)), 1), "tanh": (g.Activate("tanh"), 1), "time_pad": (g.TimePad(1), 1),
+    "time_slice": (g.TimeSlice(step=2), 1),
 }  # fmt: skip
 
 
@@ -277,3 +278,51 @@ def test_proof_refuses_what_gives_no_number():
 
     assert not proven(graph(g.Unary("log")), graph(g.Unary("log")))
     assert not proven(graph(g.Unary("abs")), graph(g.Unary("neg")))
+
+
+# Single steps --------------------------------------------------------------------------------------------
+
+
+def ending(op: g.Recurrent, *moves: g.Op, index: int = -1, keep: bool = False) -> Graph:
+    b = GraphBuilder()
+    y = first = b.add(op, b.input("x", Spec((3,))), name="cell")
+    for move in moves:
+        y = b.add(move, y)
+    return b.build(b.add(g.TimeStep(index), y, name="y"), *[first] * keep)
+
+
+MOVED = (g.Reshape((2, 2)), g.Transpose((1, 0)), g.Slice((0, 0), (2, 1), (1, 1)))
+
+
+@pytest.mark.parametrize("moves", [(), MOVED], ids=["alone", "moved"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("cell", [g.RNN, g.GRU, g.LSTM])
+def test_a_recurrence_returns_the_one_step_that_is_read(cell, reverse, moves):
+    n = len(g.dialects.CANONICAL[cell.kind]) * 4
+    op = cell(normal(n, 3), normal(n, 4), normal(n), reverse=reverse)
+    old = ending(op, *moves, index=0 if reverse else -1)
+    new = canonical(old)
+    assert not new.nodes[0].op.return_sequences
+    assert [type(node.op) for node in new.nodes] == [cell, *map(type, moves)]
+    assert [s.key for s in new.states()] == [s.key for s in old.states()]
+    same(old, new)
+    mask = np.array([[True, False, True, False], [False] * 4])
+    x = RNG.normal(size=(2, 4, 3))
+    for y, wanted in zip(*(reference.run(graph, {"x": x}, mask=mask)[0] for graph in (new, old)), strict=True):
+        np.testing.assert_array_equal(y, wanted)
+
+
+@pytest.mark.parametrize(
+    ("old", "kept"),
+    [
+        (ending(g.RNN(normal(4, 3), normal(4, 4)), index=0), "another step"),
+        (ending(g.RNN(normal(4, 3), normal(4, 4)), index=-2), "another step"),
+        (ending(g.RNN(normal(4, 3), normal(4, 4), reverse=True)), "another step"),
+        (ending(g.RNN(normal(4, 3), normal(4, 4)), keep=True), "all steps are read"),
+        (ending(g.RNN(normal(4, 3), normal(4, 4)), g.Activate("sigmoid")), "no move: gives 0.5 for zeros"),
+    ],
+)
+def test_a_recurrence_of_which_more_is_read_returns_all_steps(old, kept):
+    new = canonical(old)
+    assert new.nodes[0].op.return_sequences, kept
+    assert [type(node.op) for node in new.nodes] == [type(node.op) for node in old.nodes]

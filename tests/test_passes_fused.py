@@ -164,7 +164,7 @@ STAYS = {
     "each_element": build(Spec((3, 6)), g.Conv(normal(4, 3, 2)), (g.Multiply(), nonzero(4, 5)), g.Unary("abs")),
     "along_space": build(Spec((3, 6)), g.Conv(normal(4, 3, 2)), (g.Multiply(), nonzero(5)), g.Unary("abs")),
     "behind_activation": build(Spec((3,)), g.Dense(normal(4, 3), activation="tanh"), (g.Add(), normal(4))),
-    "int8": build(Spec((3,)), (g.Add(), normal(3)), g.Dense(normal(4, 3), precision="int8"), (g.Add(), normal(4))),
+    "int8": build(Spec((3,)), (g.Add(), normal(3)), g.Dense(normal(4, 3), precision="int8"), (g.Multiply(), normal(4))),
     "growing_frame": build(Spec((3,)), g.Dense(normal(4, 3)), (g.Multiply(), nonzero(2, 4))),
     "divided_by_zero": build(Spec((3,)), g.Dense(normal(4, 3)), (g.Binary("div"), np.zeros(4))),
     "reciprocal": build(Spec((3,)), g.Dense(normal(4, 3)), (g.Binary("pow"), np.ones(4))),
@@ -176,6 +176,15 @@ STAYS = {
 @pytest.mark.parametrize("old", STAYS.values(), ids=STAYS)
 def test_what_is_not_of_a_channel_stays(old):
     assert fused(old) is old
+
+
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_a_bias_is_added_to_products_of_any_precision(precision):
+    shift = normal(4)
+    old = build(Spec((3,)), g.Dense(normal(4, 3), precision=precision), (g.Add(), shift))
+    (node,) = fused(old).nodes
+    np.testing.assert_allclose(node.op.bias, shift, atol=1e-12)
+    assert node.op.precision == precision
 
 
 @pytest.mark.parametrize("twice", ["read", "output", "fed"])
@@ -251,3 +260,86 @@ def test_a_table_is_not_made_larger_than_it_may_be(monkeypatch):
     assert fused(old) is old
     monkeypatch.setattr(products, "LARGEST_TABLE", 35)
     assert kinds(fused(old)) == {"Embedding": 1}
+
+
+# Shared weights -------------------------------------------------------------------------------------
+
+
+def calls(weight: Any, *behind: g.Op) -> Graph:
+    """A layer called once for each op behind it, each call with a copy of its weights."""
+    b = GraphBuilder()
+    x = b.input("x", Spec((weight.shape[1],)))
+    for op in behind:
+        x = b.add(op, b.add(g.Dense(weight.copy(), np.ones(len(weight))), x))
+        x = b.add(g.Activate("tanh"), x)
+    return b.build(x)
+
+
+def matrices(graph: Graph) -> int:
+    """Different matrices that a graph holds."""
+    return len({id(a) for node in graph.nodes for a in node.op.weights().values() if a.ndim > 1})
+
+
+def test_scales_that_are_alike_leave_a_shared_matrix_one():
+    weight, behind = normal(4, 4), norm(4)
+    graph = calls(weight, *[behind] * 3)
+    assert kinds(fused(graph)) == {"Dense": 3}
+    assert matrices(fused(graph)) == 1
+    same(graph, fused(graph))
+
+
+def test_scales_that_differ_are_not_folded_into_a_shared_matrix():
+    weight = normal(4, 4)
+    graph = calls(weight, norm(4), norm(4), norm(4))
+    assert matrices(fused(graph)) == 1
+    assert kinds(fused(graph))["BatchNorm"] == 3
+    same(graph, fused(graph))
+
+
+def test_a_scale_at_one_of_the_nodes_that_share_a_matrix():
+    b, weight = GraphBuilder(), normal(4, 4)
+    x = b.input("x", Spec((4,)))
+    y = b.add(g.Activate("tanh"), b.add(norm(4), b.add(g.Dense(weight), x)))
+    graph = b.build(b.add(g.Dense(weight.copy(), activation="tanh"), y))
+    assert matrices(fused(graph)) == 1
+    same(graph, fused(graph))
+
+
+def test_matrices_apart_are_scaled_beside_those_that_nodes_share():
+    b, weight = GraphBuilder(), normal(4, 4)
+    x = b.input("x", Spec((4,)))
+    for w in (weight, weight.copy(), normal(4, 4)):
+        x = b.add(g.Activate("tanh"), b.add(norm(4), b.add(g.Dense(w), x)))
+    graph = b.build(x)
+    assert matrices(fused(graph)) == 2
+    assert kinds(fused(graph))["BatchNorm"] == 2
+    same(graph, fused(graph))
+
+
+def test_room_for_matrices_that_are_scaled_apart_is_bounded(monkeypatch):
+    from fastgru.passes import scales
+
+    monkeypatch.setattr(scales, "ROOM", 40)
+    graph = calls(normal(4, 4), *[norm(4) for _ in range(6)])
+    assert matrices(fused(graph)) == 1
+    same(graph, fused(graph))
+
+
+def test_products_of_shared_matrices_are_made_once():
+    first, second = normal(3, 8), normal(4, 3)
+    b = GraphBuilder()
+    x = b.input("x", Spec((8,)))
+    pairs = [b.add(g.Dense(second.copy(), activation="tanh"), b.add(g.Dense(first.copy()), x)) for _ in range(3)]
+    graph = b.build(b.add(g.Add(), *pairs))
+    assert matrices(fused(graph)) == 1
+    same(graph, fused(graph))
+
+
+def test_products_that_would_repeat_a_shared_matrix_are_not_made():
+    shared = normal(20, 24)
+    b = GraphBuilder()
+    x = b.input("x", Spec((24,)))
+    ends = [b.add(g.Dense(normal(40, 20), activation="tanh"), b.add(g.Dense(shared.copy()), x)) for _ in range(4)]
+    graph = b.build(b.add(g.Add(), *ends))
+    assert kinds(fused(graph))["Dense"] == 8  # 480 + 4 * 800 numbers, which are fewer than 4 * 960
+    same(graph, fused(graph))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -194,7 +195,7 @@ def test_texts_do_not_touch_where_every_engine_runs_every_case(kept):
             assert_legible(figure)
 
 
-@pytest.mark.parametrize("place", [at_ends, near_points])
+@pytest.mark.parametrize("place", [at_ends, partial(near_points, theme=style.LIGHT)])
 def test_labels_of_points_on_top_of_each_other_do_not_touch(place):
     pytest.importorskip("matplotlib")
     figure = style.sheet(style.LIGHT, (6, 4), "Nothing, more is better", "below")
@@ -206,6 +207,16 @@ def test_labels_of_points_on_top_of_each_other_do_not_touch(place):
 
 
 # Contents -------------------------------------------------------------------------------------------
+
+
+def test_gridlines_strike_through_no_label(drawn):
+    for theme in style.THEMES:
+        for name in ("step-time", "precision"):
+            (axes,) = drawn[theme.name][name].axes
+            inside = [text for text in axes.texts if "as fast" not in text.get_text()]
+            assert len(inside) >= 5
+            for text in inside:
+                assert text.get_bbox_patch().get_facecolor()[:3] == rgb(theme.paper)
 
 
 def test_labels_have_the_colour_of_their_engine(kept, drawn):

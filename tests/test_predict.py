@@ -226,7 +226,7 @@ def test_long_sequences_make_small_batches():
 @pytest.mark.parametrize("lengths", [[1], [7] * 9, list(range(1, 60)), [1, 1000, 2, 999, 3] * 5])
 def test_batches_hold_each_sequence_once_and_pad_little(lengths):
     runner = _predict._Runner(model := Model([gru()]), model._plan, 8, 1)
-    batches = list(runner.batches(lengths))
+    batches = list(runner.batches([(n,) for n in lengths]))
     assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
     for batch in batches:
         steps = [lengths[i] for i in batch]

@@ -61,7 +61,8 @@ def test_rounding_is_idempotent_and_its_codes_are_exact(name, weight):
 
 
 # Largest error over the largest weight of a row: half a unit in the last place, or half a scale.
-BOUNDS = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": (1 + 2.0**-16) / 254}
+BOUNDS = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": (1 + 2.0**-16) / 254,
+          "int8_affine": (1 + 2.0**-14) / 254}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PRECISIONS)
@@ -70,7 +71,7 @@ BOUNDS = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8, "int8": (1 +
 def test_rounding_errors_are_bounded(name, weight):
     error = np.abs(precision.rounded(weight, name).astype(np.float64) - weight)
     largest = np.abs(weight).max(axis=1, keepdims=True)
-    smallest = {"float16": 2.0**-25, "bfloat16": 2.0**-126, "int8": 2.0**-101}.get(name, 0.0)
+    smallest = {"float16": 2.0**-25, "bfloat16": 2.0**-126, "int8": 2.0**-101, "int8_affine": 2.0**-101}.get(name, 0.0)
     assert (error <= np.maximum(BOUNDS[name] * largest.astype(np.float64), smallest)).all()
 
 
@@ -96,7 +97,7 @@ def test_rounded_values(name, weight, expected):
         ("int8", 3.4028235e38, "weight: weights must be finite when rounded to int8"),
         ("int8", np.nan, "weight: weights must be finite for int8, got nan"),
         ("bfloat16", -np.inf, "weight: weights must be finite for bfloat16, got -inf"),
-        ("int4", 1.0, "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
+        ("int4", 1.0, "precision must be one of float32, float16, bfloat16, int8, int8_affine, got 'int4'"),
     ],
 )
 def test_what_a_precision_cannot_hold_is_named(name, value, message):
@@ -118,7 +119,7 @@ def test_choose():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("int4",), "precision must be one of float32, float16, bfloat16, int8, got 'int4'"),
+        (("int4",), "precision must be one of float32, float16, bfloat16, int8, int8_affine, got 'int4'"),
         (("int8", ["gru"]), r"layer must be one with weight matrices \(one, two\), got 'gru'"),
         (("int8", []), r"layers must name at least one \(or be omitted: then all change\), got none"),
         (("int8", "one"), "layers must be a sequence of names, got the string 'one'"),

@@ -124,8 +124,10 @@ def test_every_input_of_several_is_drawn():
     assert kinds == {"x": "float32", "samples": "float32", "ids": "int64", "lengths": "int64", "switch": "bool"}
     assert (test.input["ids"].max(), test.input["lengths"].max()) == (3, 5)
     assert test.shape["samples"] == (2, 32)  # the fewest that leave 4 steps after framing and two strides
-    again = selftest.make(graph, None, {})
+    again = selftest.make(graph, oracle, FRAMEWORK)
     assert all(np.array_equal(test.input[name], again.input[name]) for name in graph.inputs)
+    alone = selftest.make(graph, None, {})  # inputs that never meet then have numbers of steps of their own
+    assert {alone.shape[name][1] for name, spec in graph.inputs.items() if spec.time} == {31, 32}
 
 
 class Reference:
@@ -196,7 +198,7 @@ def reduced(precision):
     return chain([gru, Dense(np.full((2, 8), 0.3, np.float32), precision=precision)])
 
 
-@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8_affine"])
 def test_the_output_is_that_of_rounded_activations_and_rounding_them_otherwise_is_allowed(precision):
     graph = reduced(precision)
     test = selftest.make(graph, None, {})
@@ -218,7 +220,7 @@ def test_tolerances_without_rounded_activations_are_the_floors(precision):
     assert report.tolerances == (_tolerances.FLOORS["float32"],)
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8", "int8_affine"])
 def test_a_reduced_model_with_another_weight_fails(precision):
     graph = reduced(precision)
     changed = chain([graph.nodes[0].op, Dense(np.full((2, 8), 0.31, np.float32), precision=precision)])

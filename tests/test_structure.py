@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import pkgutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,16 @@ import pytest
 import fastgru
 
 PACKAGE = Path(fastgru.__file__).parent
-# module prefix -> what it may import of the package, relative to it (itself and ALWAYS).
+ROOT = "fastgru"  # the package's own names, as a user imports them
 ALWAYS = ("errors", "_arrays", "_hints", "_names")
-ALLOWED = {
+# Module or package, down to the packages of the converters -> what it may import of fastgru, beside itself and ALWAYS.
+ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
     "_arrays": (),
     "_files": (),
     "_hints": (),
     "_names": (),
+    "_progress": (),
     "graph": (),
     "isa": ("_engine",),
     "layers": ("graph",),
@@ -28,44 +31,99 @@ ALLOWED = {
     "reference": ("graph", "memory"),
     "fileformat": ("graph", "selftest", "_header", "_attributes", "_files", "memory"),
     "_matrices": ("graph",),
-    "converters": ("graph", "reference", "layers", "memory", "_files"),
+    "converters.damage": (),
+    "converters.program": ("graph", "reference"),
+    "converters": ("converters.damage", "converters.program", "graph", "memory", "_files"),
+    "converters.onnx": ("converters", "converters.damage", "converters.program", "graph", "memory", "reference"),
+    "converters.keras": ("converters", "converters.damage", "converters.program", "graph"),
+    "converters.torch": ("converters", "converters.damage", "converters.program", "graph", "memory"),
+    "converters.plugins": (
+        "converters", "converters.damage", "converters.program", "converters.torch", "graph", "reference",
+    ),
+    "converters.torch_export": (
+        "converters", "converters.damage", "converters.program", "converters.torch", "graph", "reference",
+    ),
     "lowering": ("graph", "reference"),
     "passes": ("graph", "reference"),
+    "data": (),
     "drawing": ("graph", "_files"),
     "tracing": ("graph", "reference", "_samples", "model"),
     "comparison": ("graph", "reference", "converters", "passes", "selftest", "tracing", "_samples", "model"),
     "summary": ("graph",),
+    "listing": ("graph", "lowering", "model"),
     "quantization": ("graph", "reference", "selftest", "summary", "_samples"),
     "selftest": ("graph", "model", "_samples", "_tolerances"),
     "_tolerances": ("graph", "reference", "_samples"),
     "_header": ("graph", "selftest", "_matrices", "_attributes", "_samples"),
     "_attributes": ("graph",),
     "_samples": ("graph", "reference"),
+    "_scaling": ("graph", "selftest", "_samples", "_tolerances"),
+    "_arguments": ("_engine", "graph"),
+    "_origin": (ROOT, "model"),
+    "_predict": ("graph", "model", "_arguments", "_engine", "_progress"),
+    "model": (
+        "graph", "isa", "lowering", "memory", "passes", "quantization", "fileformat", "selftest", "summary",
+        "_arguments", "_blas", "_engine", "_origin", "_predict", "_scaling",
+    ),
+    "onnx_backend": ("converters", "converters.onnx", "model"),
+    "recipes": (ROOT, "cli", "converters", "graph", "layers", "passes", "_files"),
+    "cli": (
+        ROOT, "graph", "layers", "model", "comparison", "drawing", "fileformat", "listing", "quantization", "selftest",
+        "summary", "tracing", "_files",
+    ),
+    "__main__": ("cli",),
+}  # fmt: skip
+# Arrows against the order, of imports within functions alone.
+LAZY = {
+    "converters": {"converters.onnx", "converters.keras", "converters.torch"},  # of frameworks that need not be there
+    "converters.torch": {"converters.torch_export"},  # takes a second to load, which chains of layers need not wait for
 }
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Names, relative to the package, of what a module imports from it at run time."""
+def area(name: str) -> str:
+    """The key of `ALLOWED` that a module is part of, or the module where none is."""
+    parts = name.split(".")
+    if ".".join(parts[:2]) in ALLOWED:
+        return ".".join(parts[:2])
+    source = PACKAGE / parts[0]
+    return parts[0] if source.is_dir() or [*PACKAGE.glob(f"{parts[0]}.*")] else ROOT
+
+
+def imported_modules(path: Path) -> Iterator[tuple[str, bool]]:
+    """Names, relative to the package, of what a module imports from it at run time, and whether as it is loaded."""
     package = list(path.relative_to(PACKAGE).parts[:-1])
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    inner = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            found |= {".".join([*base, name]) for name in names}
+            for name in [node.module] if node.module else [alias.name for alias in node.names]:
+                yield ".".join([*base, name]), id(node) not in inner
         elif isinstance(node, ast.Import):
-            found |= {a.name.partition(".")[2] for a in node.names if a.name.startswith("fastgru.")}
-    return found
+            for alias in node.names:
+                if alias.name.startswith("fastgru."):
+                    yield alias.name.partition(".")[2], id(node) not in inner
+
+
+FILES = {
+    path: ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path != PACKAGE / "__init__.py"
+}
+
+
+def test_every_module_has_its_arrows():
+    assert {area(name) for name in FILES.values()} == set(ALLOWED)
+    packages = {f"converters.{path.parent.name}" for path in PACKAGE.glob("converters/*/__init__.py")}
+    assert packages < set(ALLOWED)
 
 
 @pytest.mark.parametrize("prefix", ALLOWED)
 def test_imports_go_one_way(prefix):
-    files = [p for p in PACKAGE.rglob("*.py") if p.relative_to(PACKAGE).with_suffix("").parts[0] == prefix]
-    assert files
-    for path in files:
-        for name in imported_modules(path):
-            head = name.split(".")[0]
-            assert head in (prefix, *ALWAYS, *ALLOWED[prefix]), f"{path.name} imports {name}"
+    for path in [path for path, name in FILES.items() if area(name) == prefix]:
+        for name, loaded in imported_modules(path):
+            allowed = {prefix, *ALWAYS, *ALLOWED[prefix]} | (LAZY.get(prefix, set()) if not loaded else set())
+            assert area(name) in allowed, f"{path.relative_to(PACKAGE)} imports {name}"
 
 
 FRAMEWORKS = ("torch", "keras", "onnx")

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch_cases import FILES
-from torch_pickles import BODIES, GLOBAL_TENSOR, numbers, storage, tensor, text, write
+from torch_pickles import BODIES, GLOBAL_TENSOR, SKIPPED, numbers, storage, tensor, text, write
 
 from fastgru.converters.torch import archive
-from fastgru.converters.torch.pickle import read_checkpoint
+from fastgru.converters.torch.checkpoint import read_checkpoint
+from fastgru.converters.torch.rebuilt import Unknown
 from fastgru.errors import ConvertError
 
 BASE = np.arange(24.0).reshape(2, 3, 4)
@@ -101,18 +102,17 @@ def test_code_is_named_and_not_run(protocol: int, file: Path, monkeypatch: pytes
     monkeypatch.chdir(file.parent)
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"a": Evil()}, protocol))
-    message = refused(file)
-    assert f"{os.system.__module__}.system" in message or "got opcode" in message
+    found = read_checkpoint(file)["a"]
+    assert isinstance(found, Unknown)
+    assert found.name == f"{os.system.__module__}.system"
     assert not (file.parent / "hacked").exists()
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("whole_module.pt", "got the global torch.nn.modules.rnn.GRU: save model.state_dict() instead"),
-        ("legacy.pth", "got the format before PyTorch 1.6: re-save it with torch.save(torch.load(path), path)"),
         ("gru.npz", "must hold one data.pkl, got 0"),
-        ("bfloat16.safetensors", "must be a zip archive, got another format or a damaged file"),
+        ("bfloat16.safetensors", "must be one that torch.save wrote, got another format or a damaged file"),
     ],
 )
 def test_other_files_are_refused(name: str, message: str) -> None:
@@ -122,8 +122,8 @@ def test_other_files_are_refused(name: str, message: str) -> None:
 @pytest.mark.parametrize("name", BODIES)
 def test_hostile_pickle_is_refused(name: str, file: Path) -> None:
     body, message = BODIES[name]
-    if name == "huge memo":  # allowed: a memo is a dict, so the index costs nothing
-        assert read_checkpoint(write(file, body)) == {}
+    if message == SKIPPED:
+        assert set(map(type, read_checkpoint(write(file, b"(" + body + b"l"))[:1])) <= {Unknown, dict}
     else:
         assert message in refused(write(file, body))
 
@@ -139,10 +139,8 @@ def test_compressed_entries_are_refused(file: Path) -> None:
     assert "got it compressed" in refused(write(file, text("ab"), data=b"", compression=zipfile.ZIP_DEFLATED))
 
 
-def test_wrong_byteorder_and_torchscript_are_refused(file: Path) -> None:
+def test_wrong_byteorder_is_refused(file: Path) -> None:
     assert "byteorder of" in refused(write(file, b"}", byteorder=b"middle"))
-    script = {"constants.pkl": b"\x80\x02).", "code/x.py": b""}
-    assert "got TorchScript" in refused(write(file, b"}", **script))
 
 
 def test_two_checkpoints_in_one_are_refused(file: Path) -> None:
@@ -150,8 +148,8 @@ def test_two_checkpoints_in_one_are_refused(file: Path) -> None:
 
 
 def test_large_pickle_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fastgru.converters.torch.pickle.MAX_PICKLE", 100)
-    assert "must have at most 100 bytes" in refused(write(file, text("a" * 100)))
+    monkeypatch.setattr("fastgru.converters.torch.pickle.MAX_OPCODES", 100)
+    assert "must have at most 100 opcodes" in refused(write(file, b"(" + b"N" * 100 + b"t"))
 
 
 def test_nested_memo_does_not_multiply(file: Path) -> None:
@@ -159,7 +157,7 @@ def test_nested_memo_does_not_multiply(file: Path) -> None:
     for _ in range(60):  # a tuple of ten times the one before
         nested = b"(" + nested + b"h\x00" * 9 + b"tq\x00"
     assert len(read_checkpoint(write(file, b"}" + text("v") + nested + b"s"))["v"]) == 10
-    assert "a key that is a tuple" in refused(write(file, b"}" + nested + text("v") + b"s"))
+    assert read_checkpoint(write(file, b"}" + nested + text("v") + b"s")) == {}
 
 
 @pytest.mark.parametrize("size", [0, 1, 3, 4, 30, 200, 700, -1, -22, -60])

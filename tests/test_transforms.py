@@ -9,6 +9,7 @@ from fastgru import Model, reference
 from fastgru import graph as g
 from fastgru.graph import GraphBuilder, Spec
 from fastgru.lowering import lower
+from fastgru.lowering.instructions import Dense, FrameProduct
 from fastgru.lowering.transforms import transform_of
 
 rng = np.random.default_rng(0)
@@ -32,7 +33,7 @@ def basis(n, window, order="halves", sign=-1.0, count=None, width=None):
 
 def weights_of(graph):
     """Count the weights that the plan holds."""
-    return sum(i["w"].size for i in lower(graph).instructions if "w" in i)
+    return sum(i.w.size for i in lower(graph).instructions if isinstance(i, Dense | FrameProduct))
 
 
 def conv_of(weight, bias=None, activation="linear", hop=24, frames=3):

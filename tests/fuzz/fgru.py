@@ -143,8 +143,11 @@ def graft(d: Draft) -> None:
     node, names = json.loads(json.dumps(node)), d.values()
     tag = f"_{len(d.graph['nodes'])}{d.rng.randrange(100)}"
     node["name"] += tag
-    node["weights"] = {key: name + tag for key, name in node["weights"].items()}
-    d.tensors.update({name + tag: array for name, array in tensors.items()})
+    if d.rng.random() < 0.8 or not all(name in d.tensors for name in node["weights"].values()):
+        node["weights"] = {key: name + tag for key, name in node["weights"].items()}
+        d.tensors.update({name + tag: array for name, array in tensors.items()})
+    elif node["weights"]:  # the tensors of a node that is there
+        d.header["format_version"] = 2
     node["inputs"] = [d.rng.choice(names[-3:]) for _ in node["inputs"]]
     node["outputs"] = [name + tag for name in node["outputs"]]
     d.graph["nodes"].append(node)
@@ -227,6 +230,17 @@ def _spoil(d: Draft, name: str) -> None:
     d.tensors[name] = array
 
 
+def share(d: Draft) -> None:
+    """The tensor of one weight for another, most often in the version that allows it."""
+    weights, others = d.node["weights"], d.node["weights"]
+    if weights and others:
+        key = d.rng.choice(list(weights))
+        old, weights[key] = weights[key], d.rng.choice([*others.values(), d.rng.choice(list(d.tensors)), "nowhere"])
+        if d.rng.random() < 0.7:
+            d.tensors.pop(old, None)
+    d.header["format_version"] = d.rng.choice((1, 2, 2, 2, 3))
+
+
 def precision(d: Draft) -> None:
     """The dtype of the model."""
     d.header["options"]["dtype"] = d.rng.choice(("float64", "float32", "float16", 1))
@@ -240,7 +254,7 @@ Change = Callable[[Draft], None]
 CHANGES: tuple[tuple[int, Change], ...] = (
     (24, attribute), (3, hidden_attribute), (5, function), (2, kind), (6, rewire), (3, outputs), (4, order),
     (10, graft), (5, grafts), (2, feedback), (6, input_), (7, anything), (4, self_test), (10, tensor),
-    (1, precision), (1, nothing),
+    (5, share), (1, precision), (1, nothing),
 )  # fmt: skip
 WEIGHTS = tuple(weight for weight, _ in CHANGES)
 

@@ -62,6 +62,15 @@ def _skip() -> Graph:
     return b.build(b.add(g.Add(), z, y, x))
 
 
+def _shared(precision: str) -> Graph:
+    """Calls of one layer, and a table that is tied to the layer behind."""
+    b = GraphBuilder()
+    x = b.add(g.Embedding(_w(7, 4), precision=precision), b.input("ids", Spec((), dtype="int")))
+    for _ in range(3):
+        x = b.add(g.GRU(_w(12, 4), _w(12, 4), _w(12), precision=precision), x)
+    return b.build(b.add(g.Dense(_w(7, 4), np.zeros(7), precision=precision), x))
+
+
 def _audio() -> Graph:
     b = GraphBuilder()
     spectrum = b.add(g.RFFT(8), b.add(g.Framing(8, 4), b.input("samples", Spec(()))))
@@ -82,10 +91,11 @@ def _cells() -> list[Graph]:
 
 def graphs() -> list[tuple[Graph, str]]:
     """The graphs and the dtype that each computes in."""
-    cases = [*frame_cases.CASES, *frame_cases.TEMPORAL, *frame_cases.WHOLE]
+    cases = [*frame_cases.CASES, *frame_cases.TEMPORAL, *frame_cases.WHOLE, *frame_cases.LATEST]
     found = [single(op, specs) for _, op, specs in cases if _small(op, specs)]
     made = [_ids(), _loop(), _skip(), _audio(), *_cells(), single(g.Unary("isnan"), [Spec((3,))]),
-            single(g.Cast("int"), [Spec((3,))]), single(g.Binary("and"), [Spec((3,), dtype="bool")] * 2)]  # fmt: skip
+            single(g.Cast("int"), [Spec((3,))]), single(g.Binary("and"), [Spec((3,), dtype="bool")] * 2),
+            _shared("float32"), _shared("int8")]  # fmt: skip
     return [(graph, "float32") for graph in (*found, *made)] + [(graph, "float64") for graph in made[:5]]
 
 

@@ -60,7 +60,11 @@ def _skip(rng: random.Random, b: GraphBuilder, x: str) -> str:
     )
 
 
-STEPS = (_window, _window, _pool, _pad, _overlap, _cell, _skip, _skip)
+def _slice(rng: random.Random, b: GraphBuilder, x: str) -> str:
+    return b.add(g.TimeSlice(rng.randint(0, 5), rng.choice((None, -1, -3)), rng.choice((1, 1, 2))), x)
+
+
+STEPS = (_window, _window, _pool, _pad, _overlap, _cell, _skip, _skip, _slice)
 
 
 def chain(number: int) -> Graph | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import pickletools
 import random
 import struct
@@ -10,8 +11,10 @@ import zipfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 from torch_cases import CASES, FILES
 
+from fastgru.converters.torch.checkpoint import read_checkpoint
 from fastgru.layers import GRU, LSTM, Dense, LayerNorm, like
 
 from . import files, values
@@ -28,10 +31,11 @@ LIKES: tuple[Any, ...] = (None, [like(GRU), like(Dense)], [like(LSTM)], [like(De
 
 
 class Seed(NamedTuple):
-    """A checkpoint and the layers that it is converted with."""
+    """A checkpoint and the layers that it is converted with; a suffix where it is no zip of a pickle and storages."""
 
     data: bytes
     like: Any
+    suffix: str = ""
 
 
 class Draft:
@@ -168,7 +172,18 @@ WEIGHTS = tuple(weight for weight, _ in CHANGES)
 def seeds() -> list[Seed]:
     """The golden checkpoints, which torch wrote."""
     cases = [*((case, layers) for case, (layers, _) in CASES.items()), *((case, None) for case in PLAIN)]
-    return [Seed((FILES / f"{case}.pt").read_bytes(), layers) for case, layers in cases]
+    zipped = [Seed((FILES / f"{case}.pt").read_bytes(), layers) for case, layers in cases]
+    return [*zipped, *_others()]
+
+
+def _others() -> list[Seed]:
+    """The format before zip, a plain pickle of arrays, and an archive of NumPy."""
+    arrays = read_checkpoint(FILES / "gru.pt")
+    archive = io.BytesIO()
+    np.savez(archive, **arrays)
+    plain = pickle.dumps({"params": {name: np.array(a) for name, a in arrays.items()}}, protocol=4)
+    legacy = (FILES / "legacy.pth").read_bytes()
+    return [Seed(legacy, None, ".pth"), Seed(plain, None, ".pkl"), Seed(archive.getvalue(), None, ".npz")]
 
 
 def mutate(rng: random.Random, seed: Seed) -> Mutant:
@@ -176,6 +191,8 @@ def mutate(rng: random.Random, seed: Seed) -> Mutant:
     layers = seed.like if rng.random() < 0.9 else rng.choice(LIKES)
     options = {} if layers is None else {"like": layers}
     suffix = rng.choice((".pt", ".pth"))
+    if seed.suffix:
+        return Mutant(flipped(seed.data, rng), seed.suffix, options, damaged=True)
     if rng.random() < 0.08:
         return Mutant(flipped(seed.data, rng), suffix, options, damaged=True)
     draft = Draft(rng, seed)

@@ -72,6 +72,7 @@ def draw(imported: Imported, model: Any = None) -> Any:
         steps = TIME if known is None else known
         shape = (BATCH, *[steps] * spec.time, *spec.shape)
         x = rng.integers(1, 7, shape) if spec.dtype == "int" else 2.0 * rng.normal(size=shape)
+        x = x > 0 if spec.dtype == "bool" else x
         if spec.time and masked:
             x[0, 2:4] = x[1, :2] = x[2, 4:] = 0
         found[name] = x

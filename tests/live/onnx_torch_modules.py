@@ -222,7 +222,8 @@ CASES = [
     Case("unnamed", lambda: Tagger(nn.GRU, False, 1, False), (IDS.T,), {"x": {0: "p", 1: "q"}}, TAGS | {"GRU"}),
     *(
         Case(f"last by {read}", lambda read=read: Classifier(read), (ROWS,), {"x": BATCH_TIME}, {"GRU", "Dense"} | more)  # type: ignore[misc]
-        for read, more in (("index", set()), ("slice", set()), ("state", set()), ("activated", {"Activate"}),
+        for read, more in (("index", {"TimeStep"}), ("slice", {"TimeStep"}), ("state", set()),
+                           ("activated", {"Activate", "TimeStep"}),
                            ("mean", {"TimeReduce"}), ("max", {"TimeReduce"}))
     ),
     Case("both ends", BothEnds, (ROWS,), {"x": BATCH_TIME}, {"LSTM", "Concat", "Reshape", "Slice", "Dense"}),
@@ -233,7 +234,8 @@ CASES = [
          {"x": BATCH_TIME, "state": {2: "batch"}}, {"LSTM", "Dense", "Constant", "Add"}, ("y", "state_out")),
     Case("causal", Causal, (ROWS,), {"x": BATCH_TIME}, {"TimeConv", "Activate", "Dense", "Add", "GRU"}),
     Case("images", Images, (torch.randn(2, 7, 17),), {"x": BATCH_TIME},
-         {"TimePad", "TimeConv", "Reshape", "Transpose", "Conv", "ConvTranspose", "Activate", "GRU"}, ("y", "z")),
+         {"TimePad", "Framing", "Reshape", "Conv", "ConvTranspose", "OverlapAdd", "Constant", "Add", "Activate", "GRU"},
+         ("y", "z")),
     Case("attention", Attention, (ROWS,), {"x": BATCH_TIME},
          {"GRU", "Dense", "Constant", "Add", "TimeSoftmax", "Reshape", "Multiply", "TimeReduce"}, ("y", "z")),
     Case("samples", Samples, (torch.randn(2, 99),), {"x": {0: "batch", 1: "samples"}},

@@ -21,7 +21,11 @@ VERSION = f"Keras {keras.version()}"
 
 
 def shared() -> Any:
-    """A layer called twice, in the order in which Keras does not run it, models inside, and a mask."""
+    """A layer called twice, in the order in which Keras does not run it, models inside, and a mask.
+
+    Keras numbers the names that it gives itself from the first of the process, hence the new session.
+    """
+    keras.utils.clear_session()
     a, b = keras.Input((None, 3), name="a"), keras.Input((None, 3), name="b")
     inside = keras.Input((None, 3))
     inner = keras.Model(

@@ -44,6 +44,8 @@ def write_onnx(path: Path) -> None:
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
 
 
+@pytest.mark.filterwarnings("ignore:The tensor attributes self")  # which torch.export says of every GRU
+@pytest.mark.filterwarnings("ignore:.*treespec, LeafSpec:FutureWarning")  # of torch's own
 @pytest.mark.parametrize("name", LIVE)
 def test_code_blocks_run(name, tmp_path, monkeypatch):
     page = ROOT / name

@@ -12,7 +12,7 @@ from keras_live_cases import QUIET, L, check, dtype, float64, keras
 import fastgru
 from fastgru.errors import ConvertError
 from fastgru.graph import Constant
-from fastgru.layers import Activate, Add, Dense, Multiply
+from fastgru.layers import Activate, Activation, Add, Concat, Dense, Multiply
 
 pytestmark = QUIET
 __all__ = ["dtype", "float64"]  # fixtures
@@ -117,17 +117,84 @@ def test_an_unknown_cell_names_the_way_on():
         fastgru.convert(net)
 
 
-def test_a_cell_of_the_users_own_takes_no_mask():
+def same(net, *given):
+    """Convert a model with cells of the user's own, and compare all its outputs."""
+    known = {"IndependentCell": independent, "PairCell": pair}
+    cells = {type(layer.cell).__name__ for layer in net.layers if isinstance(layer, L.RNN)}
+    model = fastgru.convert(net, custom={name: known[name] for name in cells})
+    got, expected = model(given if len(given) > 1 else given[0]), net(list(given) if len(given) > 1 else given[0])
+    got = got if isinstance(got, tuple) else (got,)
+    for y, wanted in zip(got, keras.tree.flatten(expected), strict=True):
+        assert np.abs(y - keras.ops.convert_to_numpy(wanted)).max() <= 1e-5
+    return model
+
+
+class PairCell(L.Layer):
+    """Two states of unequal sizes."""
+
+    state_size = (4, 3)
+
+    def build(self, shape):
+        self.w, self.u = self.add_weight(shape=(shape[-1], 4)), self.add_weight(shape=(4, 3))
+
+    def call(self, x, states):
+        h, c = states
+        c = keras.ops.tanh(h @ self.u + 0.5 * c)
+        h = x @ self.w + 0.3 * h
+        return keras.ops.concatenate([h, c], -1), [h, c]
+
+
+def pair(config, weights):
+    w, u = weights
+
+    def build(builder, x):
+        h, c = builder.state(np.zeros(4)), builder.state(np.zeros(3))
+        half = builder.add(Activation("affine", 0.5, 0.0), c)
+        new_c = builder.add(Activate("tanh"), builder.add(Add(), builder.add(Dense(u.T), h), half))
+        kept = builder.add(Activation("affine", 0.3, 0.0), h)
+        new_h = builder.add(Add(), builder.add(Dense(w.T), x), kept)
+        builder.feed(h, new_h)
+        builder.feed(c, new_c)
+        return builder.add(Concat(), new_h, new_c)
+
+    return build
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("cell", [lambda: IndependentCell(4), PairCell])
+def test_a_cell_of_the_users_own_has_a_mask_a_direction_and_states(cell, sequences, backward):
     x = keras.Input((None, 3))
-    net = keras.Model(x, L.RNN(IndependentCell(4), return_sequences=True)(L.Masking()(x)))
-    with pytest.raises(ConvertError, match="with a cell of custom must have no mask on its input"):
-        fastgru.convert(net, custom={"IndependentCell": independent})
+    options = {"return_sequences": sequences, "go_backwards": backward}
+    ends = L.RNN(cell(), return_state=True, **options)(x)
+    masked = L.RNN(cell(), return_state=True, zero_output_for_mask=sequences, **options)(L.Masking()(x))
+    carried = L.RNN(cell(), **options)(L.Masking()(x))
+    given = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(np.float32)
+    given[0, 6:] = given[1, :3] = given[1, 5] = 0
+    same(keras.Model(x, [*ends, *masked, carried]), given)
 
 
-@pytest.mark.parametrize("key", ["return_state", "go_backwards", "stateful"])
-def test_a_cell_of_the_users_own_runs_forward_from_its_own_start(key):
+@pytest.mark.parametrize("steps", [None, 7])
+def test_a_cell_of_the_users_own_starts_from_values(steps):
+    x, c = keras.Input((steps, 3)), keras.Input((5,))
+    one = L.RNN(IndependentCell(4), return_sequences=True)(x, initial_state=L.Dense(4)(c))
+    two = L.RNN(PairCell(), return_state=True)(x, initial_state=[L.Dense(4)(c), L.Dense(3)(c)])
+    rng = np.random.default_rng(1)
+    given = rng.normal(size=(2, 7, 3)).astype(np.float32), rng.normal(size=(2, 5)).astype(np.float32)
+    same(keras.Model([x, c], [one, *two]), *given)
+
+
+def test_a_cell_of_the_users_own_may_be_stateful():
     x = keras.Input((None, 3), batch_size=2)
-    y = L.RNN(IndependentCell(4), return_sequences=True, **{key: True})(x)
-    net = keras.Model(x, y[0] if key == "return_state" else y)
-    with pytest.raises(ConvertError, match=f"{key} of layer 'rnn.*' .* must be False with a cell of custom, got True"):
-        fastgru.convert(net, custom={"IndependentCell": independent})
+    net = keras.Model(x, L.RNN(IndependentCell(4), stateful=True, name="rnn")(x))
+    model = fastgru.convert(net, custom={"IndependentCell": independent})
+    assert model.provenance["stateful"] == "rnn"
+
+
+def test_a_cell_that_is_given_too_many_states():
+    x, c = keras.Input((None, 3)), keras.Input((4,))
+    net = keras.Model([x, c], L.RNN(PairCell())(x, initial_state=[L.Dense(4)(c), L.Dense(3)(c)]))
+    with pytest.raises(ConvertError, match=r"initial_state of layer 'rnn.*' .* must have 1 values, got 2"):
+        fastgru.convert(
+            net, custom={"PairCell": lambda config, weights: independent({"units": 4}, (weights[0], np.ones(4)))}
+        )

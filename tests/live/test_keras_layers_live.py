@@ -57,6 +57,11 @@ ALONG_TIME: dict[str, Any] = {
         L.Reshape((-1, 2, 2)), L.Conv2DTranspose(3, (3, 2), strides=(2, 1), padding="same"),
         L.Conv2DTranspose(2, (2, 3), (1, 2), activation="relu"), L.Conv2DTranspose(2, (2, 2), strides=(3, 1)),
     ],
+    "images-pooled": lambda: [
+        L.Reshape((-1, 4, 1)), L.MaxPooling2D((2, 1)), L.ZeroPadding2D(((2, 0), (1, 1))), L.UpSampling2D((2, 2)),
+        L.UpSampling2D((2, 3), interpolation="bilinear"),
+        L.AveragePooling2D((3, 2), (1, 2), padding="same"), L.Cropping2D(((1, 0), (0, 2))),
+    ],
     "upsampling": lambda: [L.Conv1D(5, 2, strides=2), L.UpSampling1D(3), L.GRU(3, return_sequences=True)],
     "depthwise": lambda: [
         L.DepthwiseConv1D(3), L.DepthwiseConv1D(2, depth_multiplier=2, padding="same", activation="relu"),

@@ -9,6 +9,7 @@ import pytest
 from keras_cases import FORWARDS, assert_close
 from keras_live_cases import QUIET, TOLERANCE, L, check, draw, dtype, float64, keras, randomised
 
+import fastgru
 from fastgru.converters import to_graph
 
 pytestmark = [
@@ -194,6 +195,32 @@ def heads() -> Any:
     )  # fmt: skip
 
 
+def heads_over_pixels() -> Any:
+    x, y = Input((3, 4, 5)), Input((3, 2, 5))
+    return keras.Model(
+        [x, y],
+        [
+            L.MultiHeadAttention(2, 3)(x, x), L.MultiHeadAttention(2, 3, attention_axes=(2,))(x, y),
+            L.MultiHeadAttention(2, 3, attention_axes=-2, output_shape=(2, 3))(x, x),
+            L.MultiHeadAttention(2, 3)(x, y, return_attention_scores=True)[1],
+        ],
+    )  # fmt: skip
+
+
+def looking_over_time() -> Any:
+    """Keys and values of the model's time; what asks for them is a frame, or other steps."""
+    x, row, rows = Input((None, 4)), Input((1, 4)), Input((5, 4))
+    y = L.GRU(4, return_sequences=True)(x)
+    heads = L.MultiHeadAttention(2, 3, attention_axes=2)(L.Reshape((-1, 2, 2))(y), L.Reshape((-1, 2, 2))(y))
+    return keras.Model(
+        [x, row, rows],
+        [
+            L.Attention()([rows, y]), L.AdditiveAttention()([row, y]), L.MultiHeadAttention(2, 3)(rows, y), heads,
+            L.EinsumDense("abc,cde->adeb", (2, 3, 5))(rows), L.EinsumDense("btc,cd->bd", (3,), bias_axes="d")(y),
+        ],
+    )  # fmt: skip
+
+
 def classical_attention() -> Any:
     x = Input((6, 3))
     y = L.LSTM(4, return_sequences=True)(x)
@@ -212,7 +239,8 @@ def words_and_numbers() -> Any:
 MODELS = (
     two_inputs, row_beside_sequence, different_steps, merges, dots, nested, nested_called_by_name, nested_frozen,
     deeply_nested, time_distributed_model, hierarchical_ids, encoder_decoder, states, last_state, two_masks,
-    masked_whole, attention, attention_of_steps, heads, classical_attention, words_and_numbers,
+    masked_whole, attention, attention_of_steps, heads, heads_over_pixels,
+    looking_over_time, classical_attention, words_and_numbers,
 )  # fmt: skip
 
 
@@ -261,3 +289,14 @@ def test_other_steps_than_the_models(forward, float64):
     imported = to_graph(randomised(model))
     x = np.random.default_rng(0).normal(size=(2, 9, 3))
     assert_close(forward(imported.graph, x), imported.oracle(x), TOLERANCE["float64"])
+
+
+def test_a_mask_of_steps_that_a_layer_needs_at_once_is_compared_at_their_number():
+    x = Input((9, 3), name="x")
+    y = L.GRU(4, return_sequences=True)(L.Masking()(x))
+    model = keras.Model(x, L.Attention()([y, y]))
+    given = np.random.default_rng(0).normal(size=(2, 9, 3)).astype(np.float32)
+    given[1, 6:] = 0
+    made = fastgru.convert(model)
+    assert np.abs(made(given) - np.asarray(model(given).detach())).max() <= 1e-5
+    assert to_graph(model).steps == 9

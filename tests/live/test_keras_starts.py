@@ -98,3 +98,64 @@ def test_states_stay_inputs_where_one_is_not_given_back():
     model = fastgru.convert(decoder("LSTM", slice(1)))
     assert list(model.graph.inputs) == ["x", "s0", "s1"]
     assert "notes" not in model.provenance
+
+
+@pytest.mark.parametrize("decoder", [False, True], ids=["encoder", "both"])
+@pytest.mark.parametrize("name", CLASSES)
+def test_words_that_are_masked(name, decoder):
+    """An encoder whose ids end in zeros, and a decoder from its states, whose own mask Keras leaves out."""
+    a, b, layer = keras.Input((None,)), keras.Input((None,)), getattr(L, name)
+    _, *states = layer(4, return_state=True)(L.Embedding(20, 3, mask_zero=True)(a))
+    y = layer(4, return_sequences=True)(L.Embedding(30, 2, mask_zero=decoder)(b), initial_state=states)
+    net = keras.Model([a, b], L.Dense(5)(y))
+    for steps in ((9, 7), (4, 11), (1, 1)):
+        words, own = RNG.integers(1, 20, (3, steps[0])), RNG.integers(1, 30, (3, steps[1]))
+        words[1, 2:], own[1, 3:] = 0, 0
+        same(net, words, own)
+
+
+def test_the_cell_state_of_a_masked_layer():
+    a = keras.Input((None,))
+    y, _, c = L.LSTM(4, return_sequences=True, return_state=True)(L.Embedding(20, 3, mask_zero=True)(a))
+    words = RNG.integers(1, 20, (3, 9))
+    words[0, :2], words[1, 4:], words[2, 3] = 0, 0, 0
+    same(keras.Model(a, [y, c]), words)
+
+
+@pytest.mark.parametrize("sequences", [False, True])
+@pytest.mark.parametrize("steps", [None, 9])
+@pytest.mark.parametrize("name", CLASSES)
+def test_states_in_which_masked_layers_end_that_run_backwards(name, steps, sequences):
+    x = keras.Input((steps, 3))
+    masked = L.Masking()(x)
+    given = {"return_sequences": sequences, "return_state": True}
+    one = getattr(L, name)(4, go_backwards=True, **given)(masked)
+    both = L.Bidirectional(getattr(L, name)(4, **given))(masked)
+    rows = f(2, 9, 3)
+    rows[0, 6:] = rows[1, :3] = rows[1, 5] = 0
+    same(keras.Model(x, [*one, *both]), rows)
+
+
+@pytest.mark.parametrize("steps", [None, 9])
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_layer_that_starts_from_a_value_has_the_mask_that_it_is_given_by_name(name, steps):
+    x, m, c = keras.Input((steps, 3)), keras.Input((steps,), dtype="bool"), keras.Input((5,))
+    starts = [L.Dense(4)(c) for _ in range(CLASSES[name])]
+    starts = starts if len(starts) > 1 else starts[0]
+    layer, back = (
+        getattr(L, name)(4, return_sequences=True, return_state=True, go_backwards=way) for way in (False, True)
+    )
+    y = [*layer(x, initial_state=starts, mask=m), *back(x, initial_state=starts, mask=m)]
+    unmasked = getattr(L, name)(4)(L.Masking()(x), initial_state=starts)
+    rows = f(2, 9, 3)
+    rows[0, 6:] = rows[1, :3] = rows[1, 5] = 0
+    same(keras.Model([x, m, c], [*y, unmasked]), rows, RNG.random((2, 9)) > 0.4, f(2, 5))
+
+
+@pytest.mark.filterwarnings("ignore:Layer .flatten.* .of type Flatten. was passed an input with a mask")
+def test_a_masked_layer_before_one_that_needs_all_steps_at_once():
+    x = keras.Input((9, 3))
+    y = L.Bidirectional(L.LSTM(4, return_sequences=True))(L.Masking()(x))
+    rows = f(2, 9, 3)
+    rows[0, 6:] = rows[1, :3] = rows[1, 5] = 0
+    same(keras.Model(x, L.Dense(2)(L.Flatten()(y))), rows)

@@ -6,6 +6,7 @@ import pytest
 from onnx_models import agree, ops
 
 from fastgru.converters import to_graph
+from fastgru.passes import canonical
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -22,6 +23,14 @@ def test_exports_of_pytorch(tmp_path, case, opset):
     found = to_graph(path)
     assert set(ops(found.graph)) == case.ops, sorted(set(ops(found.graph)))
     agree(found, steps=case.steps, ids=20)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if "TimeStep" in c.ops], ids=lambda case: case.name)
+def test_a_layer_returns_the_last_step_alone_where_no_other_is_read(tmp_path, case):
+    graph = canonical(to_graph(case.export(tmp_path, 17)).graph)
+    layers = [node.op for node in graph.nodes if type(node.op).__name__ == "GRU"]
+    assert [op.return_sequences for op in layers] == [False]
+    assert "TimeStep" not in ops(graph)
 
 
 @pytest.mark.parametrize("opset", [11, 17])

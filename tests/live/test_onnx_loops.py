@@ -189,6 +189,51 @@ def test_other_conditions_that_last(kind, inputs):
     close(model(nodes, inputs, outputs, {**constants, "many": np.array(2**31 - 1)}), {"x": w(9, 2, I), "h0": w(2, H)})
 
 
+def counted(limit, compared="kn"):
+    """A Loop over the columns of x that goes on while a number is less than the limit."""
+    body = helper.make_graph(
+        [
+            node("Gather", ["x", "k"], ["xt"], axis=1), node("Add", ["h", "xt"], ["hn"]),
+            node("Identity", ["hn"], ["yt"]), node("Add", ["k", "one"], ["kn"]),
+            node("ReduceSum", ["hn"], ["total"], keepdims=0), node("Less", [compared, "end"], ["goes"]),
+        ],
+        "body",
+        [info("i", [], INT64), info("on", [], BOOL), info("k", [], INT64), info("h", ["B"])],
+        [info("goes", [], BOOL), info("kn", [], INT64), info("hn", ["B"]), info("yt", ["B"])],
+    )  # fmt: skip
+    constants = {"zero": np.array(0), "one": np.array(1), "true": np.array(True), "end": limit, "h0": w(1)}
+    return body, {**constants, "six": np.array(6)}
+
+
+@pytest.mark.parametrize("count", ["", "six"])
+def test_a_loop_over_a_fixed_size_that_a_counter_ends(count):
+    body, constants = counted(np.array(4))
+    nodes = [node("Expand", ["h0", "B"], ["start"]), node("Shape", ["x"], ["B"], end=1),
+             node("Loop", [count, "true", "zero", "start"], ["k_end", "last", "y"], body=body)]  # fmt: skip
+    proto = model([nodes[1], nodes[0], nodes[2]], [info("x", ["B", 6])], [info("last", ["B"]), info("y", [4, "B"])],
+                  constants)  # fmt: skip
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    x = w(3, 6)
+    last, y = converted(proto)(x)
+    wanted = session.run(None, {"x": x})
+    assert np.abs(last - wanted[0]).max() <= 1e-6
+    assert np.abs(y - wanted[1].T).max() <= 1e-6
+
+
+@pytest.mark.parametrize(("limit", "compared", "message"), [
+    (np.float32(3), "total", "condition of a loop must be known after each step"),
+    (np.array(5000), "zero", "loop that ends by a condition alone must have at most 16 steps"),
+])  # fmt: skip
+def test_a_loop_without_an_end_that_is_known_is_refused(limit, compared, message, monkeypatch):
+    monkeypatch.setattr("fastgru.converters.onnx.control.MOST_UNROLLED", 16)
+    body, constants = counted(limit, compared)
+    body.node[0].input[1] = "zero"
+    loop = node("Loop", ["", "true", "zero", "h0"], ["k_end", "last", "y"], body=body)
+    proto = model([loop], [info("x", [1, 6])], [info("last", ["B"])], constants)
+    with pytest.raises(ConvertError, match=message):
+        converted(proto)
+
+
 def test_a_loop_that_reads_ahead_is_refused():
     nodes, constants = looped("simple", "n")
     body = nodes[-1].attribute[0].g
@@ -276,3 +321,44 @@ def test_states_that_come_back_crossed_are_inputs():
     proto = model([scan], inputs, [info("y", ["T", "B", I]), info("hn", ["B", I]), info("cn", ["B", I])], {})
     made = close(proto, {"x": w(6, 2, I), "h0": w(2, I), "c0": w(2, I)})
     assert "no layer can hold state" in made.provenance["notes"]
+
+
+def two_states(starts, ends, steps, rows):
+    """A Scan that carries two states."""
+    body = helper.make_graph(
+        [
+            node("MatMul", ["xt", "W"], ["a"]), node("MatMul", ["hp", "R"], ["b"]), node("Add", ["a", "b"], ["s"]),
+            node("Tanh", ["s"], ["g"]), node("Mul", ["cp", "half"], ["ck"]), node("Add", ["ck", "g"], ["cn"]),
+            node("Tanh", ["cn"], ["hn"]), node("Identity", ["hn"], ["yt"]),
+        ],
+        "body",
+        [info("hp", [rows, H]), info("cp", [rows, H]), info("xt", [rows, I])],
+        [info("hn", [rows, H]), info("cn", [rows, H]), info("yt", [rows, H])],
+    )  # fmt: skip
+    scan = node("Scan", [*starts, "x"], [*ends, "y"], body=body, num_scan_inputs=1)
+    return model(
+        [scan], [info("x", [steps, rows, I]), *(info(n, [rows, H]) for n in starts)],
+        [info("y", [steps, rows, H]), *(info(n, [rows, H]) for n in ends)], {**WEIGHTS, "half": np.float32(0.5)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "rows"), [(6, 1), (6, 2), ("T", 1), ("T", "B")], ids=str)
+@pytest.mark.parametrize(
+    ("starts", "ends"), [(("h0", "c0"), ("hT", "cT")), (("h0", "m0"), ("hT", "mT")), (("h0", "x0"), ("hn", "end"))]
+)
+def test_both_states_of_a_scan_are_carried(starts, ends, steps, rows):
+    made = converted(two_states(starts, ends, steps, rows))
+    assert made.provenance["states"] == f"{starts[0]} <- {ends[0]}, {starts[1]} <- {ends[1]}"
+    assert list(made.graph.inputs) == ["x"]
+    assert made.graph.outputs == ("y",)
+
+
+@pytest.mark.parametrize("rows", [1, 2, "B"])
+def test_a_scan_of_fixed_length_runs_over_time(rows):
+    scan = node("Scan", ["h0", "x"], ["last", "y"], body=body_of("simple"), num_scan_inputs=1)
+    proto = model([scan], [info("x", [6, rows, I]), info("h0", [rows, H])],
+                  [info("last", [rows, H]), info("y", [6, rows, H])], WEIGHTS)  # fmt: skip
+    count = rows if isinstance(rows, int) else 3
+    made = close(proto, {"x": w(6, count, I), "h0": w(count, H)})
+    assert made.summary().totals.parameters < 2 * sum(a.size for a in WEIGHTS.values()) + H * H
+    assert made.provenance["axes"].startswith("x (T, B, ")

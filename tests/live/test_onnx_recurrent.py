@@ -250,3 +250,20 @@ def test_computed_initial_states_over_time(tmp_path):
     found = imported(proto, tmp_path)
     agree(found)
     assert list(found.graph.inputs) == ["x", "h"]
+
+
+@pytest.mark.parametrize("first", ["", "Y"])
+@pytest.mark.parametrize("states", [None, {}], ids=["guessed", "none"])
+@pytest.mark.parametrize("kind", ["GRU", "LSTM"])
+def test_final_states_are_outputs_where_they_are_all_or_no_states_are_told(tmp_path, kind, states, first):
+    """Beside the sequence, which shows their layer, they are left out by default."""
+    gates, names = {"GRU": (3, ["H"]), "LSTM": (4, ["H", "C"])}[kind]
+    rng = np.random.default_rng(0)
+    weights = {"W": rng.normal(size=(1, gates * H, I)), "R": rng.normal(size=(1, gates * H, H)) / 3}
+    weights = {name: array.astype(np.float32) for name, array in weights.items()}
+    outputs = [name for name in (first, *names) if name]
+    nodes = [make_node(kind, ["x", "W", "R"], [first, *names], hidden_size=H)]
+    options = {} if states is None else {"states": states}
+    found = imported(model(nodes, {"x": ["T", "B", I]}, outputs, weights), tmp_path, **options)
+    agree(found)
+    assert len(found.graph.outputs) == (1 if first and states is None else len(outputs))

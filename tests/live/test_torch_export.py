@@ -21,7 +21,10 @@ cases = pytest.importorskip("torch_export_cases")
 nn = torch.nn
 CASES, One, gru = cases.CASES, cases.One, cases.gru
 
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning"),
+    pytest.mark.filterwarnings("ignore:The reduce argument of torch.scatter:UserWarning"),
+]
 TOLERANCE = 1e-9  # of modules in float64; weights folded at import (batch norms, say) may round once more
 
 
@@ -92,7 +95,15 @@ def test_names_are_the_layers_paths() -> None:
 
 def test_chains_are_walked_all_the_same() -> None:
     chain = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
-    assert to_graph(chain, example_inputs=torch.zeros(2, 3)).provenance == to_graph(chain).provenance
+    assert to_graph(chain, example_inputs=torch.zeros(2, 5, 3)).provenance == to_graph(chain).provenance
+    rows = to_graph(chain, example_inputs=torch.zeros(2, 3))
+    assert str(rows.graph) == str(to_graph(chain).graph)
+    assert rows.provenance["layout"].startswith("input x (B, 3) in PyTorch, (B, T, 3) here; output 1 (B, 4)")
+
+
+def test_an_example_of_half_precision_is_taken_as_it_is() -> None:
+    chain = nn.Sequential(nn.Linear(3, 4), nn.Tanh()).bfloat16()
+    assert to_graph(chain, example_inputs=torch.zeros(2, 5, 3, dtype=torch.bfloat16)).graph.outputs == ("1",)
 
 
 def test_module_is_left_as_it_is() -> None:

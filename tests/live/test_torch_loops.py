@@ -27,6 +27,7 @@ class Parts(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.gru, self.second, self.lstm = nn.GRUCell(F, H), nn.GRUCell(H, H), nn.LSTMCell(F, H)
+        self.own = nn.GRUCell(2 * F, H)
         self.rnn, self.layer = nn.RNNCell(F, H, nonlinearity="relu"), nn.GRU(F, H, batch_first=True)
         self.cells = nn.ModuleList([nn.LSTMCell(F, H), nn.LSTMCell(H, H)])
         self.x, self.h, self.z, self.narrow = nn.Linear(F, H), nn.Linear(H, H), nn.Linear(F, H), nn.Linear(H, F)
@@ -235,14 +236,140 @@ def one_loop_behind_the_end_of_another(s, x):
     return torch.stack(out, 1)
 
 
+def while_there_are_steps(s, x):
+    h, out, t = s.zeros(x), [], 0
+    while t < x.shape[1]:
+        h = s.gru(x[:, t], h)
+        out.append(h)
+        t += 1
+    return torch.stack(out, 1)
+
+
+def down_to_the_first(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1] - 1, -1, -1):
+        h = s.gru(x[:, t], h)
+        out.append(h)
+    return torch.stack(out[::-1], 1)
+
+
+def first_step_outside(s, x):
+    h = torch.tanh(s.x(x[:, 0]))
+    out = [h]
+    for t in range(1, x.shape[1]):
+        h = s.gru(x[:, t] - x[:, t - 1], h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def first_two_steps_outside(s, x):
+    h, out = s.zeros(x), [s.x(x[:, 0]), s.x(x[:, 1])]
+    for t in range(2, x.shape[1]):
+        h = s.gru(x[:, t] - x[:, t - 2], h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def other_at_the_first_step(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        before = x[:, t - 1] if t > 0 else torch.zeros_like(x[:, 0])
+        h = s.gru(x[:, t] - before, h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def windows_of_a_padded_sequence(s, x):
+    h, out = s.zeros(x), []
+    longer = nn.functional.pad(x, (0, 0, 2, 0))
+    for t in range(x.shape[1]):
+        h = s.gru(longer[:, t : t + 3].mean(1), h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def mean_of_a_sum(s, x):
+    h, total, steps = s.zeros(x), 0, x.shape[1]
+    for t in range(steps):
+        h = s.gru(x[:, t], h)
+        total = total + h
+    return total / steps
+
+
+def decoder_of_a_code(s, x):
+    code, h, out = s.layer(x)[1][0], s.zeros(x), []
+    for _ in range(x.shape[1]):
+        h = s.second(code, h)
+        out.append(s.narrow(h))
+    return torch.stack(out, 1)
+
+
+def decoder_that_reads_its_output(s, x):
+    h, y, out = s.zeros(x), x[:, 0], []
+    for _ in range(x.shape[1]):
+        h = s.gru(y, h)
+        y = s.narrow(h)
+        out.append(y)
+    return torch.stack(out, 1)
+
+
+def computes_with_the_number(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t] + t * 0.01, h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def joined_flat(s, x):
+    h, out = s.zeros(x), []
+    for step in x.chunk(x.shape[1], 1):
+        h = s.gru(step[:, 0], h)
+        out.append(h)
+    return torch.cat(out, 1).view(x.shape[0], x.shape[1], H)
+
+
+def joined_step_by_step(s, x):
+    h, out = s.zeros(x), None
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t], h)
+        out = h.unsqueeze(1) if out is None else torch.cat([out, h.unsqueeze(1)], 1)
+    return out
+
+
+def items_within_a_step(s, x):
+    states, out = [x.new_zeros(x.shape[0], H) for _ in range(2)], []
+    for t in range(x.shape[1]):
+        for i in range(2):
+            states[i] = s.second(torch.relu(s.x(x[:, t] * (i + 1))), states[i])
+        out.append(torch.cat(states, -1))
+    return torch.stack(out, 1)
+
+
+def layers_around_the_loop(s, x):
+    for cell in (s.gru, s.second):
+        h, out = s.zeros(x), []
+        for t in range(x.shape[1]):
+            h = cell(x[:, t], h)
+            out.append(h)
+        x = torch.stack(out, 1)
+    return x
+
+
 FORWARDS = [
     stacked, with_cell_state, without_an_initial_state, time_first, layers_within_a_step, one_layer_behind_the_other,
     joined_by_cat, written_in_place, last_step_alone, backward, both_ways, whole_layer_on_each_step, learnt_start,
     its_last_output_read_again, own_cell, gate_of_the_input_alone, between_layers, of_fewer_steps, two_results,
-    the_state_before_each_step, a_window_of_steps, one_loop_behind_the_end_of_another,
+    the_state_before_each_step, a_window_of_steps, one_loop_behind_the_end_of_another, while_there_are_steps,
+    down_to_the_first, first_step_outside, first_two_steps_outside,
+    other_at_the_first_step, windows_of_a_padded_sequence, mean_of_a_sum, decoder_of_a_code,
+    decoder_that_reads_its_output, computes_with_the_number, joined_flat,
+    joined_step_by_step, items_within_a_step, layers_around_the_loop,
 ]  # fmt: skip
+EXTRA = 60  # numbers that move sequences along time
 WHOLE = (
     last_step_alone, backward, both_ways, between_layers, of_fewer_steps, one_loop_behind_the_end_of_another,
+    down_to_the_first, first_two_steps_outside, mean_of_a_sum, decoder_of_a_code,
 )  # fmt: skip
 
 
@@ -272,7 +399,8 @@ def close(y, expected, bar=1e-5):
 def test_a_loop_runs_over_any_number_of_steps(forward):
     net, model = imported(forward)
     own = sum(p.numel() for p in net.parameters())
-    assert model.summary().totals.parameters <= own
+    if forward is not items_within_a_step:  # which holds its cell once for each item
+        assert model.summary().totals.parameters <= own + EXTRA
     for rows, steps in ((1, 4), (3, 23), (2, 50)):
         x = torch.randn(rows, steps, F)
         close(model(x.numpy()), net(x))
@@ -376,6 +504,89 @@ def test_a_sequence_that_is_written_is_an_output_itself(new):
         close(y, expected)
 
 
+def up_to_the_last(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1] - 1):
+        h = s.own(torch.cat([x[:, t], x[:, t + 1]], 1), h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def from_the_second(s, x):
+    h, y, out = s.zeros(x), x[:, 0], []
+    for t in range(1, x.shape[1]):
+        h = s.gru(y, h)
+        out.append(s.narrow(h))
+        y = x[:, t]
+    return torch.stack(out, 1)
+
+
+def windows_of_three(s, x):
+    h, out = s.zeros(x), []
+    for t in range(2, x.shape[1]):
+        h = s.gru(x[:, t - 2 : t + 1].mean(1), h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+@pytest.mark.parametrize("forward", [up_to_the_last, from_the_second, windows_of_three], ids=lambda f: f.__name__)
+def test_a_loop_may_give_fewer_steps_than_it_is_given(forward):
+    net, model = imported(forward)
+    for rows, steps in ((1, 4), (3, 23)):
+        x = torch.randn(rows, steps, F)
+        close(model(x.numpy()), net(x))
+    close(model.stream(3).process(x.numpy()), net(x))
+
+
+@pytest.mark.parametrize("steps", [5, 100])
+def test_a_condition_on_the_steps_that_changes_the_outputs_is_refused(steps):
+    def forward(s, x):
+        y = s.layer(x)[0]
+        return y * 2 if x.shape[1] > steps else y
+
+    with pytest.raises(ConvertError, match=r"one way for every number of steps, which line \d+ of test_torch_loops.py"):
+        converted(module(forward), torch.randn(2, 10, F))
+
+
+def test_a_condition_on_the_steps_that_changes_nothing_is_none():
+    def forward(s, x):
+        assert x.shape[1] > 3
+        return s.layer(x)[0] if x.shape[1] % 2 else s.layer(x)[0] + 0
+
+    net, x = module(forward), torch.randn(2, 11, F)
+    close(converted(net, x)(x.numpy()), net(x))
+
+
+@pytest.mark.parametrize("kind", [torch.bool, torch.float32])
+def test_steps_that_a_mask_leaves_out(kind):
+    def forward(s, x, mask):
+        h, out = s.zeros(x), []
+        for t in range(x.shape[1]):
+            new = s.gru(x[:, t], h)
+            one = mask[:, t].unsqueeze(-1)
+            h = torch.where(one, new, h) if kind is torch.bool else one * new + (1 - one) * h
+            out.append(h)
+        return torch.stack(out, 1)
+
+    net = module(forward)
+    axes = {"x": ("B", "T", None), "mask": ("B", "T")}
+    model = fastgru.convert(net, example_inputs=(torch.randn(2, 10, F), torch.ones(2, 10).to(kind)), axes=axes)
+    x, mask = torch.randn(3, 17, F), (torch.rand(3, 17) > 0.4).to(kind)
+    close(model((x.numpy(), mask.numpy())), net(x, mask))
+    stream = model.stream(3)
+    parts = [stream.process((x[:, i].numpy(), mask[:, i].numpy())) for i in (slice(0, 5), slice(5, 17))]
+    close(np.concatenate(parts, 1), net(x, mask))
+
+
+def test_a_model_of_a_fixed_number_of_steps_says_why():
+    def forward(s, x):
+        y = s.layer(x)[0]
+        return torch.softmax(y @ y.transpose(1, 2), -1) @ y
+
+    model = converted(module(forward), torch.randn(2, 10, F))
+    assert "all sizes but the batch are those of the example" in model.provenance["notes"]
+
+
 def test_many_steps_are_traced_as_few():
     net, x = module(stacked), torch.randn(1, 2000, F)
     model = converted(net, x)
@@ -420,7 +631,7 @@ def test_a_step_in_the_middle_is_no_output():
             out.append(h)
         return torch.stack(out, 1), out[2]
 
-    message = "output '1' must be computed: step 2 of a loop must be the first or last one"
+    message = "output '1' must be computed: step of a loop that is read behind it must be the first or last"
     with pytest.raises(ConvertError, match=message):
         fastgru.convert(module(forward), example_inputs=torch.randn(2, 10, F), axes={"x": ("B", "T", None)})
 
@@ -429,7 +640,7 @@ def test_a_loop_over_the_steps_of_one_that_failed_is_refused():
     def forward(s, x):
         h, first = s.zeros(x), []
         for t in range(x.shape[1]):
-            h = s.gru(x[:, t] * t, h)
+            h = s.gru(x[:, t] * (x.shape[1] - t), h)
             first.append(h)
         second = []
         for t in range(x.shape[1]):
@@ -437,7 +648,7 @@ def test_a_loop_over_the_steps_of_one_that_failed_is_refused():
             second.append(h)
         return torch.stack(second, 1)
 
-    with pytest.raises(ConvertError, match="number of the step must be used as an index alone"):
+    with pytest.raises(ConvertError, match="number of the step must be counted from the first"):
         fastgru.convert(module(forward), example_inputs=torch.randn(2, 10, F), axes={"x": ("B", "T", None)})
 
 
@@ -449,10 +660,18 @@ def reads_ahead(s, x):
     return torch.stack(out, 1)
 
 
-def computes_with_the_number(s, x):
+def computes_with_the_steps_that_are_left(s, x):
     h, out = s.zeros(x), []
     for t in range(x.shape[1]):
-        h = s.gru(x[:, t] * t, h)
+        h = s.gru(x[:, t] * (x.shape[1] - t), h)
+        out.append(h)
+    return torch.stack(out, 1)
+
+
+def reads_the_last_step_before_the_first(s, x):
+    h, out = s.zeros(x), []
+    for t in range(x.shape[1]):
+        h = s.gru(x[:, t] - x[:, t - 1], h)
         out.append(h)
     return torch.stack(out, 1)
 
@@ -477,10 +696,11 @@ def grows(s, x):
 @pytest.mark.parametrize(
     ("forward", "message"),
     [
-        (computes_with_the_number, "loop at .*number of the step must be used as an index alone"),
+        (computes_with_the_steps_that_are_left, "loop at .*number of the step must be counted from the first"),
+        (reads_the_last_step_before_the_first, "loop over T must read steps within a sequence of T, got step t-1"),
         (attends_to_all_steps, "loop must read one step of a sequence at each step"),
         (grows, "loop at .* must"),
-        (reads_ahead, "index must be fixed"),
+        (reads_ahead, "loop over time must do the same at every step, got steps that differ"),
         (cut_short, "loop must do the same at every step, but with 131 steps output"),
         (a_part_of_its_steps, "loop must do the same at every step, but with 131 steps"),
     ],
@@ -493,9 +713,23 @@ def test_other_loops_are_refused_in_plain_words(forward, message):
 
 def test_a_loop_is_not_written_out_for_the_steps_of_an_example_unless_asked_for():
     net, x = module(attends_to_all_steps), torch.randn(2, 10, F)
-    with pytest.raises(ConvertError, match=r"loop must read .*; with x \(B, 10, 5\) the model would run over a fixed"):
+    with pytest.raises(ConvertError, match=r"loop must read .*; with x \(B, 10, 5\) the model would take a fixed"):
         fastgru.convert(net, example_inputs=x)
     close(fastgru.convert(net, example_inputs=x, axes={"x": ("B", None, None)})(x.numpy()), net(x))
+
+
+def test_a_loop_over_time_rules_out_other_axes_of_time():
+    """No weight is repeated here, which could tell that the loop is written out."""
+
+    def second_order(s, x):
+        y = torch.zeros_like(x)
+        for t in range(2, x.shape[1]):
+            y[:, t] = x[:, t] + 0.5 * y[:, t - 1] - 0.2 * y[:, t - 2]
+        return y
+
+    net, x = module(second_order), torch.randn(2, 8, F)
+    with pytest.raises(ConvertError, match=r"the same at every step.*; with x \(B, 8, T\) the model would take"):
+        fastgru.convert(net, example_inputs=x)
 
 
 def test_a_loop_of_a_fixed_number_of_steps_is_written_out():

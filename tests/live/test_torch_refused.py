@@ -1,4 +1,4 @@
-"""Live PyTorch modules that are refused: each error names the node and what is wrong with it."""
+"""PyTorch modules that are no chains of known layers: each error names the node and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fastgru.layers import GRU, like
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
+import_chain = pytest.importorskip("fastgru.converters.torch.live").import_chain
 Called = pytest.importorskip("torch_modules").Called
 
 
@@ -44,7 +45,7 @@ LAYERS_REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "two axes": (lambda: nn.LayerNorm((2, 3)), "normalized_shape must have one axis, got (2, 3)"),
     "no statistics": (lambda: nn.BatchNorm1d(3, track_running_stats=False), "track_running_stats must be True"),
     "softplus beta": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Softplus(beta=2)), "beta must be 1, got 2"),
-    "softplus threshold": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Softplus(threshold=5)), "threshold must be 20"),
+    "softplus threshold": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Softplus(threshold=5)), "must be at least 20"),
     "threshold value": (lambda: nn.Sequential(nn.Linear(3, 4), nn.Threshold(1, 2)), "value must be 0, got 2"),
     "softmax over time": (
         lambda: nn.Sequential(nn.Embedding(5, 3), nn.Softmax(1)), "Softmax must act on the features, got axis 1",
@@ -87,7 +88,10 @@ FORWARDS_REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "sum over layouts": (lambda m, x: m.gru(x)[0] + m.gru(x)[0][:, -1], "same axes"),
     "concatenated over time": (lambda m, x: torch.cat([m.gru(x)[0], m.gru(x)[0]], 1), "must act on the features"),
     "keyword": (lambda m, x: torch.softmax(m.gru(x)[0], -1, dtype=torch.float32), "arguments must be those of"),
-    "unknown keyword": (lambda m, x: torch.add(m.gru(x)[0], x, alpha=2), "node 'add' (add)"),
+    "unknown keyword": (
+        lambda m, x: torch.add(m.gru(x)[0], x, alpha=2),
+        "node 'add' (add): arguments must be those that fastgru imports, got 2 of them, alpha",
+    ),
     "cast": (lambda m, x: m.gru(x)[0].to(torch.float32), "only an initial state of zeros can be moved or cast"),
     "squeezed output": (lambda m, x: m.gru(x)[0].squeeze(-1), "only the state of a single layer can be squeezed"),
     "nothing": (lambda m, x: None, "node 'output' (output): input must be a tensor, got None"),
@@ -101,7 +105,7 @@ FORWARDS_REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 def test_layers_refused(name: str) -> None:
     build, message = LAYERS_REFUSED[name]
     with pytest.raises(ConvertError) as caught:
-        to_graph(build())
+        import_chain(build())
     assert message in str(caught.value)
 
 
@@ -109,7 +113,7 @@ def test_layers_refused(name: str) -> None:
 def test_forwards_refused(name: str) -> None:
     forward, message = FORWARDS_REFUSED[name]
     with pytest.raises(ConvertError) as caught:
-        to_graph(Called(forward))
+        import_chain(Called(forward))
     assert message in str(caught.value)
 
 
@@ -123,5 +127,9 @@ def test_two_inputs_are_refused() -> None:
         def forward(self, x: Any, y: Any) -> Any:
             return x + y
 
-    with pytest.raises(ConvertError, match="input must be a tensor, got an initial state"):
+    with pytest.raises(ConvertError, match="input must be a tensor, got an initial state") as caught:
         to_graph(Two())
+    assert str(caught.value).endswith(
+        "forward of Two takes x, y; give tensors of the sizes that it takes by example_inputs={'x': torch.zeros(...), "
+        "'y': torch.zeros(...)}, say torch.zeros(2, 50, 40) for 2 rows of 50 steps of 40 features"
+    )

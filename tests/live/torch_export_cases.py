@@ -133,6 +133,95 @@ def _attention_einsum(m: Any, x: Any) -> Any:
     return torch.einsum("btk,btf->bkf", torch.softmax(m.score(y), 1), y)
 
 
+def _products(m: Any, x: Any) -> Any:
+    y, _ = m.gru(x)
+    kernel, square = m.both.weight, m.wide.weight[:, :4]
+    return (
+        m.both(y, x), torch.einsum("bti,oij,btj->bto", y, kernel, x),
+        torch.einsum("bti,btj->bij", y, x), torch.einsum("...i,ki", x, square), torch.einsum("bt...,bt...->b", x, x),
+        torch.einsum("kk,btk->bt", square[:4], x), torch.tensordot(x, kernel, ([2], [2])), torch.inner(x, square),
+        torch.inner(y, kernel.transpose(1, 2)), torch.matmul(square, x.unsqueeze(-1)), x @ square[0],
+        torch.outer(square[0], square[1]) @ x.unsqueeze(-1), torch.addmm(square[:, 0], x[:, -1], square.T, beta=0.5),
+        torch.baddbmm(x[:, -1:, :1], x[:, -1:], x[:, -2:-1].transpose(1, 2), alpha=2.0),
+    )  # fmt: skip
+
+
+def _masked_attention(m: Any, x: Any) -> Any:
+    q, k, v = _heads(m.fc(x))
+    seen = (x[:, :, 0] > 0.5)[:, None, None]
+    return (
+        F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True),
+        F.scaled_dot_product_attention(q, k, v, seen, enable_gqa=True),
+        F.scaled_dot_product_attention(q, k, v, torch.where(seen, x[:, None, :, :6], -torch.inf), enable_gqa=True),
+        F.scaled_dot_product_attention(q[:, :2], k, v, torch.ones(6, 6, dtype=torch.bool).tril(-1), scale=0.3),
+        F.scaled_dot_product_attention(q, k, v, q @ q.transpose(2, 3), enable_gqa=True),
+    )
+
+
+def _heads(x: Any) -> Any:
+    """Four heads of queries, two of keys and values."""
+    q, k, v = x.unflatten(-1, (-1, 2)).transpose(1, 2).split([4, 1, 1], 1)
+    return q, torch.cat([k, k * 0.5], 1), torch.cat([v, -v], 1)
+
+
+def _indexed(m: Any, x: Any) -> Any:
+    y = m.fc(x)
+    wide = y.unsqueeze(-1) * x.unsqueeze(-2)
+    largest = y.argmax(-1)
+    return (
+        y[..., [2, 0]],
+        y[..., torch.tensor([[1, -1], [0, 0]])],
+        y.gather(-1, torch.stack([largest, 3 - largest], -1)),
+        wide[..., [0, 1, 3], [2, 0, 3]],
+        wide[:, :, torch.tensor([[0], [2]]), torch.tensor([3, 1])],
+        y[..., torch.tensor([True, False, True, False])],
+        m.fc.weight[largest],
+        wide.tril(1),
+        wide.triu(-1),
+        wide.gather(2, largest[..., None, None].expand(-1, -1, 1, 3)),
+        wide.gather(2, largest[..., None, None].expand(-1, -1, 1, 4)),
+        wide.gather(2, largest[..., None, None].expand(-1, -1, 2, 4)),
+    )
+
+
+def _scattered(m: Any, x: Any) -> Any:
+    y, places = m.fc(x), torch.tensor([3, 1])
+    z, w = y.clone(), y.clone()
+    z[..., places] = x[..., :2]
+    w[..., [0, 2]] = 0.5
+    w[w < 0] = 0.0
+    return (
+        z,
+        w,
+        y.index_add(2, torch.tensor([0, 1, 1, 3]), x),
+        y.index_add(2, places, x[..., 2:], alpha=2.0),
+        y.index_copy(2, places, x[..., :2]),
+        y.index_fill(2, places, -1.0),
+    )
+
+
+def _scattered_frames(m: Any, x: Any) -> Any:
+    y, places = m.fc(x), torch.tensor([[0, 4, 0], [2, 0, 0]])
+    return (
+        y.scatter(0, places, x),
+        y.scatter_add(0, places, x),
+        y.scatter(1, torch.tensor([[2, 1]] * 5), 0.5),
+        y.scatter(1, torch.tensor([[2, 1]] * 5), 1),
+        y.scatter(0, places, x, reduce="multiply"),
+        y.scatter(0, places, 0.5, reduce="add"),
+        y.scatter_reduce(0, places, x, "amax"),
+        y.scatter_reduce(1, places.T % 3, x[:3, :2], "sum"),
+        y.scatter(-1, torch.tensor([[0, 2, 1]] * 2), x),
+        x.take_along_dim(places[:, :1], 0),
+        x.take_along_dim(places, 0),
+        y[:, :1].take_along_dim(places, 0),
+        y.index_put((torch.tensor([1, 3, 1]),), x[:3], accumulate=True),
+        y.index_put((torch.tensor([1, -1]),), x[:2]),
+        x.gather(0, places),
+        x[places[0], places[1] % 3],
+    )
+
+
 def _translate(m: Any, x: Any, other: Any) -> Any:
     _, h = m.encoder(x)
     return m.fc(m.decoder(other, h)[0])
@@ -228,6 +317,72 @@ def _rows_up(m: Any, x: Any) -> Any:
 def _pools(m: Any, x: Any) -> Any:
     y = torch.cat([F.max_pool1d(x, 3, 2, 1), F.avg_pool1d(x, 3, 2, 1)], 1)
     return m.gru(y.transpose(1, 2))[0]
+
+
+def _more_pools(m: Any, x: Any) -> Any:
+    """Pools whose last window reaches beyond the padding, of spread elements, and of both axes at once."""
+    z = x[:, None]
+    return (
+        F.max_pool1d(x, 3, 2, 1, ceil_mode=True),
+        F.avg_pool1d(x, 3, 3, 1, ceil_mode=True),
+        F.max_pool1d(x, 2, 3, 1, 2),
+        F.avg_pool1d(x, 3, 2, 1, True, False),
+        F.avg_pool2d(z, 3, 2, 1, True),
+        F.avg_pool2d(z, (2, 3), 2, 1, False, False),
+        F.avg_pool2d(z, 2, 2, 1, True, True, 3),
+        F.max_pool2d(z, 3, (1, 2), 1, (2, 1), True),
+    )
+
+
+def _around(m: Any, x: Any) -> Any:
+    """Padding of time and of channels, cut off at one end, by a number that is infinite, and of integers."""
+    return (
+        F.pad(x, (-2, 3, 1, -1)),
+        F.pad(x, (1, -1), value=2.0),
+        F.pad(x, (2, 1), value=float("-inf")).exp(),
+        F.pad(x, (2, 1, 1, 2), value=float("inf")).neg().exp(),
+        F.pad((x * 3).long(), (1, 2), value=7),
+        F.pad(x[:, None], (1, 2, 1, 1), "reflect"),
+        F.pad(x[:, None], (2, -1, 1, 1), "replicate"),
+        F.pad(x[:, None], (0, 0, 1, 2), "circular"),
+        x[..., 1:-1:2],
+        x.flip(-1)[..., 2:],
+    )
+
+
+def _resized(m: Any, x: Any) -> Any:
+    """Time and bands made longer and shorter."""
+    z = x[:, None]
+    return (
+        F.interpolate(x, scale_factor=3),
+        F.interpolate(x, scale_factor=2, mode="linear"),
+        F.interpolate(z, scale_factor=(1.5, 2), mode="bilinear"),
+        F.interpolate(z, scale_factor=(2, 3), mode="bicubic"),
+        F.interpolate(x[..., None].permute(0, 3, 2, 1), scale_factor=(1, 2), mode="nearest-exact"),
+    )
+
+
+def _resized_bands(m: Any, x: Any) -> Any:
+    """Other ways to make them so, of axes of fixed size."""
+    z = x.unflatten(2, (3, 7))
+    return (
+        F.interpolate(z, (5, 4), mode="bilinear", align_corners=True),
+        F.interpolate(z, (2, 9), mode="bicubic"),
+        F.interpolate(z, (2, 3), mode="bilinear", antialias=True),
+        F.interpolate(z, (2, 3), mode="bicubic", antialias=True),
+        F.interpolate(z[:, :, None], (2, 2, 3), mode="trilinear"),
+        F.interpolate(z, (2, 10)),
+        F.interpolate(x, 11, mode="nearest-exact"),
+        F.interpolate(x, scale_factor=1.3, mode="linear", align_corners=True),
+        F.interpolate(x, scale_factor=0.4, mode="linear"),
+    )
+
+
+def _rows(m: Any, x: Any) -> Any:
+    """Convolutions of the rows of a fixed axis, of single elements, and of as many steps as before."""
+    b, _, t = x.shape
+    y = m.wide(x.reshape(b, 2, 2, t).flatten(0, 1)).reshape(b, 2, 3, t)
+    return y, m.one(x), F.conv1d(x, m.point, padding="same")
 
 
 def _parts(m: Any, x: Any) -> Any:
@@ -364,6 +519,21 @@ CASES: dict[str, Case] = {
         lambda: One(lambda m, x: m.attend(x, x, x, need_weights=False)[0],
                     attend=nn.MultiheadAttention(8, 2, batch_first=True)),
         _random(2, 6, 8), "x (B, 6, 8)", FIXED),
+    "products": Case(
+        lambda: One(_products, gru=gru(4, 6), both=nn.Bilinear(6, 4, 3), wide=nn.Linear(6, 5)),
+        _random(2, 7, 4), BTF, streams=False),
+    "attention with masks": Case(
+        lambda: One(_masked_attention, fc=nn.Linear(8, 12)), _random(2, 6, 8), "x (B, 6, 8)", FIXED),
+    "attention of steps to a memory": Case(
+        lambda: One(lambda m, x: F.scaled_dot_product_attention(m.gru(x)[0], m.key.weight, m.value.weight)[..., :2],
+                    gru=gru(4, 6), key=nn.Linear(6, 5), value=nn.Linear(3, 5)),
+        _random(2, 7, 4), BTF),
+    "elements by indices": Case(
+        lambda: One(_indexed, fc=nn.Linear(4, 4)), _random(2, 7, 4), BTF),
+    "elements that are written": Case(
+        lambda: One(_scattered, fc=nn.Linear(4, 4)), _random(2, 7, 4), BTF),
+    "written in a frame": Case(
+        lambda: One(_scattered_frames, fc=nn.Linear(3, 3)), _random(5, 3), "x (5, 3)", {"axes": {"x": (None, None)}}),
     "computed weights": Case(
         lambda: One(_recurrent_weights, fc=nn.Linear(4, 12), gru=gru(3, 5)), _random(2, 7, 4), BTF, streams=False),
     "skip": Case(lambda: One(_skip, gru=gru(4, 6), fc=nn.Linear(6, 6), norm=nn.LayerNorm(16)), _random(2, 7, 4), BTF),
@@ -375,7 +545,15 @@ CASES: dict[str, Case] = {
         _random(2, 7, 4), BTF, streams=False),
     "single steps": Case(
         lambda: One(lambda m, x: m.gru(x)[0][:, 0] - m.gru(x)[0][:, -3] + x[:, 2, :3], gru=gru(4, 3)),
-        _random(2, 7, 4), BTF, streams=False),
+        _random(2, 7, 4), BTF),
+    "a fixed number of steps": Case(
+        lambda: One(lambda m, x: m.gru(x[:, 1:])[0][:, -5:].flip(1) + x.narrow(1, 1, 5)[:, :, :3] - x[:, -6:-1, 1:],
+                    gru=gru(4, 3)), _random(2, 9, 4), BTF),
+    "every third of the first steps": Case(
+        lambda: One(lambda m, x: m.fc(x[:, 1:8:3].flatten(1)) + m.fc(x[:, -7::3].flatten(1)), fc=nn.Linear(12, 3)),
+        _random(2, 9, 4), BTF),
+    "differences between steps": Case(
+        lambda: One(lambda m, x: m.gru(x[:, 2:] - x[:, :-2])[0], gru=gru(4, 3)), _random(2, 9, 4), BTF),
     "some steps": Case(
         lambda: One(lambda m, x: m.gru(x[:, 1:-2])[0][:, ::2], gru=gru(4, 3)), _random(2, 9, 4), BTF),
     "loop of a GRU cell": Case(lambda: One(_gru_loop, cell=nn.GRUCell(4, 5)), _random(2, 6, 4), BTF),
@@ -466,6 +644,18 @@ CASES: dict[str, Case] = {
         _random(2, 4, 11), "x (B, 4, T)"),
     "pools over time": Case(
         lambda: One(_pools, gru=gru(8, 2)), _random(2, 4, 9), "x (B, 4, T)"),
+    "pools with a rest over time": Case(
+        lambda: One(_more_pools), _random(2, 4, 11), "x (B, 4, T)", {"axes": {"x": ("B", None, "T")}}),
+    "padded and cut": Case(
+        lambda: One(_around), _random(2, 4, 11), "x (B, 4, T)", {"axes": {"x": ("B", None, "T")}}, streams=False),
+    "longer and shorter": Case(
+        lambda: One(_resized), _random(2, 4, 11), "x (B, 4, T)", {"axes": {"x": ("B", None, "T")}}),
+    "longer and shorter bands": Case(
+        lambda: One(_resized_bands), _random(2, 6, 21), "x (B, T, 21)", {"axes": {"x": ("B", "T", None)}}),
+    "convolutions of rows": Case(
+        lambda: One(_rows, wide=nn.Conv1d(2, 3, 3, padding=1), one=nn.Conv1d(4, 5, 1),
+                    point=nn.Parameter(torch.rand(6, 4, 4))),
+        _random(2, 4, 9), "x (B, 4, T)"),
     "pools over both axes": Case(
         lambda: One(lambda m, x: m.gru(F.max_pool2d(m.conv(x), 2).transpose(1, 2).flatten(2))[0],
                     conv=nn.Conv2d(1, 3, 3, padding=1), gru=gru(12, 2)),
@@ -482,6 +672,14 @@ CASES: dict[str, Case] = {
         lambda: One(lambda m, x: m.gru(m.norm(m.conv(x)).transpose(1, 2))[0], conv=nn.Conv1d(4, 6, 3),
                     norm=nn.GroupNorm(2, 6), gru=gru(6, 3)),
         _random(2, 4, 9), "x (B, 4, T)", streams=False),
+    "norms": Case(
+        lambda: One(lambda m, x: (
+            m.rms(x), m.layer(x.unflatten(2, (3, 2))), m.groups(x.transpose(1, 2)[:, :, None]),
+            m.instance(x.transpose(1, 2)), F.layer_norm(x, (6,), torch.sigmoid(m.scale)),
+            F.normalize(x, dim=1)),
+            rms=nn.RMSNorm(6, eps=1e-6), layer=nn.LayerNorm((3, 2), bias=False), groups=nn.GroupNorm(3, 6),
+            instance=nn.InstanceNorm1d(6, affine=True), scale=nn.Parameter(torch.rand(6))),
+        _random(2, 7, 6), "x (B, T, 6)", streams=False),
     "squeeze and excite": Case(
         lambda: One(lambda m, x: m.gru((x * torch.sigmoid(m.fc(x.mean(2))).unsqueeze(2)).transpose(1, 2))[0],
                     fc=nn.Linear(4, 4), gru=gru(4, 2)),
@@ -524,9 +722,23 @@ CASES: dict[str, Case] = {
         _random(2, 6, 4), BTF),
     "activations": Case(
         lambda: One(_activations, fc=nn.Linear(4, 8), slope=nn.PReLU()), _random(2, 6, 4), BTF),
+    "functions": Case(
+        lambda: One(lambda m, x: (
+            torch.sinh(x), torch.cosh(x), torch.asinh(x), torch.acosh(x.abs() + 1.5), torch.atanh(torch.tanh(x)),
+            torch.expm1(x), torch.log1p(x.abs()), torch.fmod(x, 0.7), torch.remainder(x, -0.7), x**3, x.abs() ** -0.5,
+            F.elu(x, 0.7), F.threshold(x, 0.1, -2.0), F.hardshrink(x, 0.2), F.softshrink(x, 0.3),
+            F.gelu(x, approximate="tanh"), F.hardtanh(x, -0.3, 0.4), torch.frac(x * 3), F.softplus(x, 2, 1.5),
+            F.log_softmax(x, 1))),
+        _random(2, 6, 4), BTF, {"axes": {"x": ("B", "T", None)}}, streams=False),
     "reductions": Case(
         lambda: One(lambda m, x: (m.gru(x)[0].std(-1), x.amax(1), x.sum((1, 2)), x.cumsum(1), torch.logsumexp(x, -1)),
                     gru=gru(4, 3)),
+        _random(2, 6, 4), BTF, streams=False),
+    "reductions over time": Case(
+        lambda: One(lambda m, x: (
+            torch.logsumexp(x, 1), torch.logsumexp(x, (1, 2), keepdim=True), x.norm(1, 1), x.abs().norm(1, (1, 2)),
+            x.var((1, 2), unbiased=False), x.mean(1, keepdim=True) + x, (x > 0).sum(1), (x > 0).any(1), (x > 0).all(1),
+            x.flatten(2).mean((1, 2)), x.unsqueeze(2).amin((1, 2)), x.cumsum(2))),
         _random(2, 6, 4), BTF, streams=False),
     "turned round": Case(
         lambda: One(lambda m, x: torch.cat([m.ahead(x)[0], m.back(x.flip(1))[0].flip(1)], -1),

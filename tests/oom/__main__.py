@@ -23,7 +23,7 @@ from .operations import OPERATIONS, Operation, states
 # and so is what safetensors does (Rust, which ends the process).
 MODULES = b"fastgru/_,numpy/"
 REPEATS = 8  # runs of a batch: a leak is a block and more each time, batch after batch, than calls leave that succeed
-BATCHES = 12
+BATCHES = 48  # a leak shows in all of them; what fills caches fades, from 25 blocks a batch to 5 within the first 30
 # What CPython says where an extension ends without an error, or with one and a result: NumPy does in some places.
 NO_ERROR = ("without setting an exception", "without exception set", "a result with an exception set")
 

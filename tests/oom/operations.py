@@ -53,6 +53,7 @@ CLOCKED = fastgru.Model(GRAPH)
 ROWS = fastgru.Model([gru(64, 128)])
 SIDES = fastgru.Model([gru(64, 128), lstm(128, 128)])
 PANELS = fastgru.Model([gru(320, 320)])
+W, R = weights(18, 6), weights(18, 6)
 X, BATCH = frames(12, 6), frames(4, 12, 6)
 LONG, WIDE = frames(40, 64), frames(2, 320)
 OUT = np.empty((12, 6), np.float32)
@@ -120,6 +121,9 @@ OPERATIONS = {
     "convert to int8": Operation(lambda: CHECKPOINT, lambda p: fastgru.convert(p, precision="int8"), run_small),
     "model": Operation(lambda: LAYERS, fastgru.Model, run_small),
     "model with clocks": Operation(lambda: GRAPH, fastgru.Model, run_small),
+    "model of shared weights": Operation(
+        lambda: [GRU(W, R), GRU(W.copy(), R.copy(), precision="int8")] * 2, fastgru.Model, run_small
+    ),
     "model unpickled": Operation(lambda: PICKLED, pickle.loads, run_small),
     "quantize": Operation(lambda: SMALL, lambda m: m.quantize("int8"), run_small),
     "call": Operation(lambda: SMALL, lambda m: m(X)),
