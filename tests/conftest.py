@@ -8,10 +8,14 @@ from pathlib import Path
 
 import pytest
 from cells import ISAS
+from hypothesis import settings
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for bench and tests; what is installed goes first
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 os.environ.pop("COLUMNS", None)  # pytest-xdist tells its workers a width, which tables of commands then keep to
+# The same examples in every run, so that a failure is of what has changed; FASTGRU_EXAMPLES=random looks for others.
+settings.register_profile("fastgru", derandomize=os.environ.get("FASTGRU_EXAMPLES") != "random")
+settings.load_profile("fastgru")
 os.environ.setdefault("KERAS_BACKEND", "torch")  # for tests/live, before anything imports Keras
 
 

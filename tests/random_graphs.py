@@ -25,6 +25,8 @@ class Random:
         self.rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
         self.specs: dict[str, Spec] = {}
         self.fixed: set[str] = set()  # made of constants alone, whose folding rounds to float32
+        self.carried: set[str] = set()  # made of states
+        self.whole: set[str] = set()  # and of ops that need all steps, which no loop may have
         for name, spec in {"x": Spec((4,)), "y": Spec((2, 3)), "c": Spec((3,), False)}.items():
             self.specs[self.b.input(name, spec)] = spec
         for i in range(draw(st.integers(0, 2))):
@@ -39,6 +41,10 @@ class Random:
         self.specs[value] = op.infer(tuple(self.specs[v] for v in inputs))[0]
         if isinstance(op, g.Constant) or (inputs and self.fixed.issuperset(inputs)):
             self.fixed.add(value)
+        if isinstance(op, g.State) or not self.carried.isdisjoint(inputs):
+            self.carried.add(value)
+            if not (op.stepwise and self.whole.isdisjoint(inputs)):
+                self.whole.add(value)
         return value
 
     def constant(self, *shape: int) -> str:
@@ -58,7 +64,7 @@ class Random:
     def build(self) -> Graph:
         feedback = {}
         for state in self.states:
-            fed = [v for v, spec in self.specs.items() if spec == self.specs[state]]
+            fed = [v for v, spec in self.specs.items() if spec == self.specs[state] and v not in self.whole]
             feedback[state] = fed[-1 - self.below(min(len(fed), 3))]
         values = list(self.specs)
         outputs = {values[-1], *(values[self.below(len(values))] for _ in range(2))}
