@@ -97,14 +97,14 @@ def write_codes() -> None:
     cython = ["# Made by setup.py from fastgru/lowering/instructions.py.", ""]
     cython += ['cdef extern from "fastgru/codes.h" nogil:', "    enum:"]
     cython += [f'        {name.upper()} "{PREFIXES["fg_op"]}{name.upper()}"' for name in enums["fg_op"]]
-    for path, lines in (("include/fastgru/codes.h", [*header, "#endif"]), ("fastgru/_codes.pxi", cython)):
+    for path, lines in (("include/fastgru/codes.h", [*header, "#endif"]), ("fastgru/engine/codes.pxd", cython)):
         text = "\n".join(lines) + "\n"
         if not Path(path).exists() or Path(path).read_text() != text:
             Path(path).write_text(text)
 
 
 class BuildKernels(build_ext):
-    """Compiles kernels.c once per instruction set and element type, and links the objects into `_engine`."""
+    """Compiles kernels.c once per instruction set and element type, and links the objects into `engine.execute`."""
 
     def build_extensions(self) -> None:
         """Make all objects, then link; a second run, as of `build bdist_wheel`, has the objects of the first."""
@@ -115,22 +115,26 @@ class BuildKernels(build_ext):
     def make_objects(self) -> None:
         """Make all objects side by side, the extensions' own among them, and put them in place of the sources."""
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # a dozen objects of seconds each
-            translated = pool.submit(self.extension_objects)  # first, as it takes longest
+            translated = pool.submit(self.translated)  # first, as it takes long
             jobs = [pool.submit(self.compile, *each) for each in self.objects()]
-        objects = translated.result()
+            made = {ext.name: pool.submit(self.extension_objects, ext) for ext in translated.result()}
+        objects = {name: job.result() for name, job in made.items()}
         # Kernels come first in the binary: where they lie must not depend on the engine, as a step of GRU-8 takes 0.39
         # to 0.43 us by it (Zen 3).
-        objects["fastgru._engine"][:0] = [name for job in jobs for name in job.result()]
+        objects["fastgru.engine.execute"][:0] = [name for job in jobs for name in job.result()]
         for ext in self.extensions:
             ext.sources, ext.depends, ext.extra_objects = [], objects[ext.name], objects[ext.name]
 
-    def extension_objects(self) -> dict[str, list[str]]:
-        """Translate and compile the extensions."""
-        made, python = {}, sys.implementation.cache_tag + "-abi3" * ABI3
-        for ext in cythonize(self.extensions, quiet=True, compiler_directives=DIRECTIVES):
-            flags = (*ext.extra_compile_args, *(f"-I{name}" for name in ext.include_dirs))
-            made[ext.name] = self.compile(ext.sources[0], f"{ext.name}.{python}", flags, ext.define_macros, [])
-        return made
+    def translated(self) -> list[Extension]:
+        """Translate the extensions to C: in one thread, as Cython knows no other way."""
+        found: list[Extension] = cythonize(self.extensions, quiet=True, compiler_directives=DIRECTIVES)
+        return found
+
+    def extension_objects(self, ext: Extension) -> list[str]:
+        """Compile an extension that is translated."""
+        folder = f"{ext.name}.{sys.implementation.cache_tag}" + "-abi3" * ABI3
+        flags = (*ext.extra_compile_args, *(f"-I{name}" for name in ext.include_dirs))
+        return self.compile(ext.sources[0], folder, flags, ext.define_macros, [])
 
     def objects(self) -> list[tuple[str, str, tuple[str, ...], list]]:
         """Source, folder, flags and macros of every object."""
@@ -194,18 +198,22 @@ def link_flags() -> list[str]:
     return ["-pthread", *(SANITIZER or (["-Wl,-S,-x"] if SYSTEM == "macosx" else ["-s"]))]
 
 
-def extension(name: str) -> Extension:
+def extensions() -> list[Extension]:
+    """A module of its own for every file of `fastgru/engine`; `execute` alone links what is C."""
     limited = [("Py_LIMITED_API", "0x030c0000")] if ABI3 else []
-    return Extension(
-        f"fastgru.{name}",
-        [f"fastgru/{name}.pyx"],
-        include_dirs=["include", np.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *limited],
-        py_limited_api=ABI3,
-        extra_compile_args=["-O2", "-g0", *SANITIZER],
-        extra_link_args=link_flags(),
-        depends=[*glob("fastgru/_*.pxi"), *glob("fastgru/_native/*.[ch]"), *glob("include/**/*.h", recursive=True)],
-    )
+    return [
+        Extension(
+            f"fastgru.engine.{Path(source).stem}",
+            [source],
+            include_dirs=["include", np.get_include()],
+            define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *limited],
+            py_limited_api=ABI3,
+            extra_compile_args=["-O2", "-g0", *SANITIZER],
+            extra_link_args=link_flags(),
+            depends=[*glob("fastgru/_native/*.[ch]"), *glob("include/**/*.h", recursive=True)],
+        )
+        for source in sorted(glob("fastgru/engine/*.pyx"))
+    ]
 
 
 DIRECTIVES = {
@@ -214,7 +222,7 @@ DIRECTIVES = {
 
 write_codes()
 setup(
-    ext_modules=[extension("_engine"), extension("_blas")],
+    ext_modules=extensions(),
     cmdclass={"build_ext": BuildKernels, "kernels": CheckKernels},
     options={"bdist_wheel": {"py_limited_api": "cp312"}} if ABI3 else {},
 )

@@ -3,7 +3,7 @@
     python -m bench.sparse
 
 prints, for GRUs of several sizes, the time of the sparse product over the dense one's at each density, for one row and
-for 32. `SPARSE_DENSITY` and `SPARSE_INT8_DENSITY` in fastgru/_engine.pyx are the densities where it passes 1.
+for 32. `SPARSE_DENSITY` and `SPARSE_INT8_DENSITY` in fastgru/engine/weights.pyx are the densities where it passes 1.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastgru import Model, _engine
+from fastgru import Model
+from fastgru.engine import weights
 from fastgru.layers import GRU
 
 SIZES = (64, 128, 256, 512)
@@ -32,12 +33,12 @@ def model(hidden: int, density: float, precision: str, *, sparse: bool) -> Model
     """One GRU of pruned weights, packed one way or the other."""
     rng = np.random.default_rng(0)
     w, u = (pruned(rng, 3 * hidden, hidden, density) for _ in range(2))
-    measured = _engine.SPARSE_DENSITY
-    _engine.SPARSE_DENSITY = dict.fromkeys(measured, (1.0, 0.0) if sparse else (-1.0, 0.0))
+    measured = weights.SPARSE_DENSITY
+    weights.SPARSE_DENSITY = dict.fromkeys(measured, (1.0, 0.0) if sparse else (-1.0, 0.0))
     try:
         return Model([GRU.from_torch(w, u, precision=precision)])
     finally:
-        _engine.SPARSE_DENSITY = measured
+        weights.SPARSE_DENSITY = measured
 
 
 def fastest(calls: list[Callable[[], object]]) -> list[float]:
@@ -66,7 +67,7 @@ def ratio(hidden: int, batch: int, density: float, precision: str) -> float:
 def main() -> None:
     """Print the table."""
     print("time of sparse over dense     density " + "".join(f"{d:7.2f}" for d in DENSITIES))
-    for precision in _engine.SPARSE_DENSITY:
+    for precision in weights.SPARSE_DENSITY:
         for hidden in SIZES:
             for batch in BATCHES:
                 row = "".join(f"{ratio(hidden, batch, d, precision):7.2f}" for d in DENSITIES)

@@ -38,7 +38,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from ._engine import Stream, get_num_threads, set_num_threads
+    from .engine import Stream, get_num_threads, set_num_threads
     from .isa import cpu_info
     from .memory import get_memory_limit, set_memory_limit
     from .model import Model
@@ -202,7 +202,7 @@ _MODULES = ("comparison", "drawing", "errors", "graph", "layers", "onnx_backend"
 # Modules of the names that are imported when they are first used: NumPy and the engine take a tenth of a
 # second, in which the command line could not yet answer Ctrl-C.
 _HOMES = {
-    "_engine": ("Stream", "get_num_threads", "set_num_threads"),
+    "engine": ("Stream", "get_num_threads", "set_num_threads"),
     "isa": ("cpu_info",),
     "memory": ("get_memory_limit", "set_memory_limit"),
     "model": ("Model",),

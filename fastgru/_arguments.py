@@ -12,7 +12,7 @@ from ._arrays import as_array
 from .graph import Reverse, TimeReduce, TimeSoftmax
 
 if TYPE_CHECKING:
-    from ._engine import Plan
+    from .engine import Plan
     from .graph import Graph
 
 RAGGED = (

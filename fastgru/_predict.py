@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _engine
+from . import engine
 from ._arguments import checked_lengths
 from ._arrays import as_array
 from ._progress import counting
@@ -48,7 +48,7 @@ class Sequences(NamedTuple):
 
 
 def predict(
-    model: Model, plan: _engine.Plan, x: Any, *, batch_size: Any, lengths: Any, threads: int | None, progress: bool
+    model: Model, plan: engine.Plan, x: Any, *, batch_size: Any, lengths: Any, threads: int | None, progress: bool
 ) -> Any:
     """Run `Model.predict` on checked ground: see there."""
     if batch_size is not None:
@@ -56,7 +56,7 @@ def predict(
         if not whole or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer or None, got {batch_size!r}")
         batch_size = min(int(batch_size), MOST_ROWS)
-    threads = None if threads is None else _engine.checked_threads(threads)
+    threads = None if threads is None else engine.checked_threads(threads)
     runner = _Runner(model, plan, batch_size, threads)
     if isinstance(x, np.ndarray) and x.dtype.hasobject and x.ndim == 1:
         raise TypeError(f"x must be an array of numbers or a list of sequences, got {len(x)} objects: give list(x)")
@@ -97,7 +97,7 @@ def pads(graph: Graph) -> bool:
 class _Runner:
     """A model, and how many rows it runs together."""
 
-    def __init__(self, model: Model, plan: _engine.Plan, batch_size: int | None, threads: int | None) -> None:
+    def __init__(self, model: Model, plan: engine.Plan, batch_size: int | None, threads: int | None) -> None:
         self.model, self.plan, self.batch_size, self.threads = model, plan, batch_size, threads
         self.names = [plan.names[v] for v in plan.inputs]
         self.titles = [f"x[{name!r}]" if len(self.names) > 1 else "x" for name in self.names]
@@ -113,7 +113,7 @@ class _Runner:
         """Rows of a batch of so many steps: those asked for, else as many as run well and fit in `SLICE_BYTES`."""
         if self.batch_size is not None:
             return self.batch_size
-        graph, threads = self.model.graph, _engine.get_num_threads() if self.threads is None else self.threads
+        graph, threads = self.model.graph, engine.get_num_threads() if self.threads is None else self.threads
         specs = [graph.specs[name] for name in (*graph.inputs, *graph.outputs)]
         numbers = sum(prod(spec.shape) * (max(1, steps) if spec.time else 1) for spec in specs)
         return max(1, min(ROWS * threads, SLICE_BYTES // (numbers * np.dtype(self.plan.dtype).itemsize)))
@@ -233,7 +233,7 @@ class _Runner:
         copy : bool
             Whether its arrays must be apart from those given, which may change before they are run.
         """
-        stream = _engine.make_stream(self.plan, None, block=1)
+        stream = engine.make_stream(self.plan, None, block=1)
         timed = any(self.timed)
 
         def convert(item: Any, i: int) -> Sequences:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from . import _engine
+from . import engine
 from .errors import IsaError
 
 KNOWN_ISAS = ("avx512", "avx2", "neon", "portable")
@@ -27,7 +27,7 @@ def cpu_info() -> dict[str, Any]:
     >>> sorted(cpu_info())
     ['built', 'dot_products', 'lanes', 'selected', 'supported']
     """
-    rows = _engine.isas()
+    rows = engine.isas()
     return {
         "built": [name for name, *_ in rows],
         "supported": [name for name, supported, *_ in rows if supported],
@@ -45,7 +45,7 @@ def select_isa(isa: str | None) -> str:
     IsaError
         When the name is unknown, was not built, or is not supported here: three different errors.
     """
-    rows = {name: supported for name, supported, *_ in _engine.isas()}
+    rows = {name: supported for name, supported, *_ in engine.isas()}
     what = "isa"
     if isa is None and (isa := os.environ.get(ISA_VARIABLE) or None) is not None:
         what = ISA_VARIABLE

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import _engine, memory
+from . import engine, memory
 from ._arguments import as_state, check_alike, check_counted, counted_steps, extent, lengths_apart, longest, one_row
 from ._arrays import as_array
 from ._origin import Origin, reopened
@@ -25,7 +25,7 @@ from .passes.integers import multiply_floats
 from .summary import Memory, Summary, summarise
 
 if TYPE_CHECKING:
-    from ._engine import Stream
+    from .engine import Stream
     from .selftest import SelfTest
 
 DTYPES = ("float32", "float64")
@@ -217,7 +217,7 @@ class Model:
         if self._plan.bases > 1:
             length = longest(self._plan, x, batch, length, counts=lengths is not None or mask is not None)
         whole = length if self._plan.blockers else min(length, self._plan.block(batch or 1))
-        stream = self._borrow(batch, max(1, whole), None if threads is None else _engine.checked_threads(threads))
+        stream = self._borrow(batch, max(1, whole), None if threads is None else engine.checked_threads(threads))
         counted = counted_steps(lengths, mask, batch, length)
         if counted is not None:
             check_counted(self._graph)
@@ -272,7 +272,7 @@ class Model:
             if stream._serves(batch, block, threads):
                 stream.reset()
                 return stream
-        return _engine.make_stream(self._plan, batch, block=block, threads=threads)
+        return engine.make_stream(self._plan, batch, block=block, threads=threads)
 
     def predict(
         self,
@@ -355,8 +355,8 @@ class Model:
         whole = isinstance(batch, int | np.integer) and not isinstance(batch, bool)
         if batch is not None and not (whole and 1 <= batch <= MOST_ROWS):
             raise ValueError(f"batch must be None or an integer from 1 to {MOST_ROWS}, got {batch!r}")
-        threads = None if threads is None else _engine.checked_threads(threads)
-        return _engine.make_stream(self._plan, None if batch is None else int(batch), model=self, threads=threads)
+        threads = None if threads is None else engine.checked_threads(threads)
+        return engine.make_stream(self._plan, None if batch is None else int(batch), model=self, threads=threads)
 
     def quantize(
         self,
@@ -586,7 +586,7 @@ def memory_of(graph: Graph, dtype: str) -> Memory:
     return _needs(measured(graph, dtype)[1])
 
 
-def measured(graph: Graph, dtype: str) -> tuple[Lowered, _engine.Plan]:
+def measured(graph: Graph, dtype: str) -> tuple[Lowered, engine.Plan]:
     """Return `graph` lowered, and a plan of it that only counts the bytes of its weights."""
     check_items(graph, dtype)
     blas = _blas_functions(f"dtype {dtype!r}") if dtype != "float32" else None
@@ -603,13 +603,13 @@ def check_dtype(dtype: str) -> None:
 def _blas_functions(purpose: str) -> Any:
     """Return the products of SciPy's BLAS as the engine takes them; MissingExtraError without SciPy."""
     require("scipy.linalg.cython_blas", extra="blas", purpose=purpose)
-    from . import _blas  # links to SciPy, which a packed model does not need
+    from .engine import blas  # links to SciPy, which a packed model does not need
 
-    return _blas.functions()
+    return blas.functions()
 
 
-def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> _engine.Plan:
-    return _engine.Plan(
+def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> engine.Plan:
+    return engine.Plan(
         lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
         isa=isa, dtype=dtype, macs=lowered.macs, loops=lowered.loops,
         clocks=lowered.clocks, bases=lowered.bases, latency=math.ceil(lowered.latency), gemm=gemm,
@@ -617,8 +617,8 @@ def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = 
     )  # fmt: skip
 
 
-def _needs(plan: _engine.Plan) -> Memory:
-    return Memory(plan.bytes, *plan.stream_bytes())
+def _needs(plan: engine.Plan) -> Memory:
+    return Memory(plan.bytes, *engine.stream_bytes(plan))
 
 
 def _checked_provenance(provenance: Any) -> dict[str, str]:

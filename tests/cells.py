@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from fastgru import _engine
+from fastgru import engine
 from fastgru.graph import GRU, LSTM, RNN, Recurrent
 
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 64, 100)
-ISAS = [name for name, supported, *_ in _engine.isas() if supported]
+ISAS = [name for name, supported, *_ in engine.isas() if supported]
 
 # name -> (class, gates, attributes): every variant of every cell.
 CELLS: dict[str, tuple[type[Recurrent], int, dict[str, Any]]] = {

@@ -14,7 +14,7 @@ from test_frames import graph_of
 from test_sweep import OPS
 
 from fastgru import graph as g
-from fastgru._engine import Plan
+from fastgru.engine import Plan
 from fastgru.graph import Graph, GraphBuilder, Spec
 from fastgru.isa import select_isa
 from fastgru.lowering import instructions, lower

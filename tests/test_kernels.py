@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastgru import IsaError, Model, _engine, cpu_info
+from fastgru import IsaError, Model, cpu_info, engine
 from fastgru.graph import ACTIVATIONS, TIERS, Activation, chain
 from fastgru.layers import Activate, Dense
 from fastgru.lowering.program import MAX_LOOPS
@@ -77,7 +77,7 @@ def test_isa_errors(monkeypatch):
     absent = next(i for i in ("neon", "avx512") if i not in cpu_info()["built"])
     with pytest.raises(IsaError, match=f"got '{absent}', which was not built"):
         Model(layer, isa=absent)
-    monkeypatch.setattr(_engine, "isas", lambda: [("avx512", False, 16, "vnni"), ("portable", True, 4, "plain")])
+    monkeypatch.setattr(engine, "isas", lambda: [("avx512", False, 16, "vnni"), ("portable", True, 4, "plain")])
     with pytest.raises(IsaError, match="one this machine supports"):
         Model(layer, isa="avx512")
     monkeypatch.setenv("FASTGRU_ISA", "sse9")

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from cells import CELLS, ISAS, make_cell
 
-from fastgru import Model, _engine, reference
+from fastgru import Model, reference
+from fastgru.engine import weights
 from fastgru.errors import GraphError
 from fastgru.graph import PRECISIONS, Activation, Graph, chain
 from fastgru.layers import GRU, LSTM, Dense, Embedding
@@ -278,9 +279,9 @@ def test_pruned_weights_give_the_bits_of_the_dense_product(cell, gates, attribut
         bias = rng.normal(size=gates * hidden).astype(np.float32)
         layers = [cell.from_torch(w, u, bias, bias, precision=precision, **attributes)]
         x = rng.normal(size=(6, 9, inputs)).astype(np.float32)
-        monkeypatch.setattr(_engine, "SPARSE_DENSITY", dict.fromkeys(_engine.SPARSE_DENSITY, (1.0, 0.0)))
+        monkeypatch.setattr(weights, "SPARSE_DENSITY", dict.fromkeys(weights.SPARSE_DENSITY, (1.0, 0.0)))
         sparse = Model(layers, isa=isa)
-        monkeypatch.setattr(_engine, "SPARSE_DENSITY", dict.fromkeys(_engine.SPARSE_DENSITY, (-1.0, 0.0)))
+        monkeypatch.setattr(weights, "SPARSE_DENSITY", dict.fromkeys(weights.SPARSE_DENSITY, (-1.0, 0.0)))
         dense = Model(layers, isa=isa)(x)
         monkeypatch.undo()
         np.testing.assert_array_equal(sparse(x), dense)

@@ -212,7 +212,7 @@ def plan_bytes(model: fastgru.Model) -> int:
     return model._plan.bytes
 
 
-@pytest.mark.parametrize("isa", [name for name, supported, *_ in fastgru._engine.isas() if supported])
+@pytest.mark.parametrize("isa", [name for name, supported, *_ in fastgru.engine.isas() if supported])
 @pytest.mark.parametrize("precision", ["float32", *REDUCED])
 def test_a_plan_packs_a_matrix_once(precision, isa):
     one, many = (fastgru.Model(repeated(normal(40, 40), count, precision=precision), isa=isa) for count in (1, 20))

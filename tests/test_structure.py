@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_names": (),
     "_progress": (),
     "graph": (),
-    "isa": ("_engine",),
+    "engine": (),
+    "isa": ("engine",),
     "layers": ("graph",),
     "memory": (),
     "reference": ("graph", "memory"),
@@ -58,12 +60,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "_attributes": ("graph",),
     "_samples": ("graph", "reference"),
     "_scaling": ("graph", "selftest", "_samples", "_tolerances"),
-    "_arguments": ("_engine", "graph"),
+    "_arguments": ("engine", "graph"),
     "_origin": (ROOT, "model"),
-    "_predict": ("graph", "model", "_arguments", "_engine", "_progress"),
+    "_predict": ("graph", "model", "_arguments", "engine", "_progress"),
     "model": (
         "graph", "isa", "lowering", "memory", "passes", "quantization", "fileformat", "selftest", "summary",
-        "_arguments", "_blas", "_engine", "_origin", "_predict", "_scaling",
+        "_arguments", "engine", "_origin", "_predict", "_scaling",
     ),
     "onnx_backend": ("converters", "converters.onnx", "model"),
     "recipes": (ROOT, "cli", "converters", "graph", "layers", "passes", "_files"),
@@ -147,10 +149,30 @@ def public(names: object) -> set[str]:
     return {n for n in dir(names) if not n.startswith("_")}
 
 
-@pytest.mark.parametrize("module", ["_engine", "_blas"])
+# Modules of the engine -> each sees those before it alone.
+ENGINE = (
+    "c", "codes", "execute", "weights", "plan", "buffers", "clocks", "arguments", "state", "threads", "stream", "blas"
+)  # fmt: skip
+SEEN_BY_ENGINE = {"_arrays", "_names", "errors", "graph", "memory"}
+
+
+def test_modules_of_the_engine_see_those_before_them():
+    files = list(PACKAGE.glob("engine/*.p[yx][xd]"))
+    assert {path.stem for path in files} == set(ENGINE)
+    for path in files:
+        earlier = {*ENGINE[: ENGINE.index(path.stem)], path.stem}
+        text = path.read_text()
+        inside = set(re.findall(r"^from \.(\w+) cimport", text, re.MULTILINE))
+        outside = {*re.findall(r"^from \.\.(\w+) import", text, re.MULTILINE)}
+        outside |= {*re.findall(r"^from \.\. import (\w+)", text, re.MULTILINE)}
+        assert inside <= earlier, path.name
+        assert outside <= SEEN_BY_ENGINE, path.name
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in PACKAGE.glob("engine/*.pyi")))
 def test_stubs_name_what_the_binary_has(module):
-    binary = importlib.import_module(f"fastgru.{module}")
-    tree = ast.parse((PACKAGE / f"{module}.pyi").read_text())
+    binary = importlib.import_module(f"fastgru.engine.{module}")
+    tree = ast.parse((PACKAGE / "engine" / f"{module}.pyi").read_text())
     functions = {n.name for n in tree.body if isinstance(n, ast.FunctionDef)}
     classes = {n.name: n for n in tree.body if isinstance(n, ast.ClassDef)}
     assert functions | set(classes) <= public(binary)

@@ -91,15 +91,15 @@ def test_pruned_layers_run_on_threads():
 def test_no_thread_starts_before_it_is_asked_for():
     code = """
 import numpy as np, fastgru, threading
-from fastgru import _engine
+from fastgru import engine
 from fastgru.layers import GRU
 w = np.ones((3 * 64, 64), np.float32) / 64
 model = fastgru.Model([GRU(w, w)])
 x = np.ones((8, 50, 64), np.float32)
 model(x)
-assert _engine.worker_threads() == 0, "a thread runs that nobody asked for"
+assert engine.worker_threads() == 0, "a thread runs that nobody asked for"
 model(x, threads=2)
-assert _engine.worker_threads() == 1
+assert engine.worker_threads() == 1
 """
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
 
@@ -111,7 +111,7 @@ import os, numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 before, tasks = threadpool_info(), os.path.isdir("/proc/self/task") and len(os.listdir("/proc/self/task"))
 import fastgru
-from fastgru import _engine
+from fastgru import engine
 from fastgru.layers import GRU
 w = np.ones((3 * 64, 64), np.float32) / 64
 model = fastgru.Model([GRU(w, w)])
@@ -122,7 +122,7 @@ assert not tasks or len(os.listdir("/proc/self/task")) == tasks, "a call on one 
 with threadpool_limits(1):
     limited = threadpool_info()
     model(x, threads=3)
-    assert _engine.worker_threads() == 2
+    assert engine.worker_threads() == 2
     assert threadpool_info() == limited
 assert threadpool_info() == before
 """
@@ -144,7 +144,7 @@ def test_limits_on_blas_change_no_bits(name, threads):
 def test_a_forked_child_starts_threads_of_its_own():
     code = """
 import os, numpy as np, fastgru, warnings
-from fastgru import _engine
+from fastgru import engine
 from fastgru.layers import GRU
 warnings.simplefilter("ignore")  # Python warns of forking beside threads from 3.12 on: that is what is tested
 w = np.ones((3 * 64, 64), np.float32) / 64
@@ -153,7 +153,7 @@ x = np.ones((8, 50, 64), np.float32)
 y = model(x, threads=2)
 pid = os.fork()
 if pid == 0:
-    ok = _engine.worker_threads() == 0 and (model(x, threads=2) == y).all() and _engine.worker_threads() == 1
+    ok = engine.worker_threads() == 0 and (model(x, threads=2) == y).all() and engine.worker_threads() == 1
     os._exit(0 if ok else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 assert (model(x, threads=2) == y).all()

@@ -63,7 +63,7 @@ JOINING = (*ELEMENTWISE, g.Activate, g.Concat, g.Pad, g.Transpose, *CONVOLUTIONS
 
 
 class Lowered(NamedTuple):
-    """The arguments of `_engine.Plan`."""
+    """The arguments of `engine.Plan`."""
 
     values: list[Buffer]
     instructions: list[Instruction]

@@ -1,7 +1,7 @@
 """The engine's instruction set: every instruction declared once, with its fields.
 
 What else knows them follows from here: `setup.py` writes their codes, and those of the tables below, into
-``include/fastgru/codes.h`` and ``fastgru/_codes.pxi``; `_engine.Plan` reads the fields, and `listing` shows them.
+``include/fastgru/codes.h`` and ``fastgru/engine/codes.pxd``; `engine.Plan` reads the fields, and `listing` shows them.
 A build runs this file alone, so nothing of the package is imported here.
 
 A new instruction is a dataclass here, in `INSTRUCTIONS` too, what `Plan.load` reads of it, and a row of `fg_ops`.

@@ -52,7 +52,7 @@ typedef struct {
   int backward;         /* a matrix is read from its last panel to its first */
 } fg_span;
 
-/* How a matrix holds its weights; fastgru/_engine.pyx packs them. */
+/* How a matrix holds its weights; fastgru/engine/weights.pyx packs them. */
 enum fg_format {
   FG_NATIVE = 0,      /* float or double: data (panels, K, G, L) */
   FG_FLOAT16 = 1,     /* data (panels, K, G, L), converted as it is loaded */

@@ -18,7 +18,7 @@ PREAMBLE = """
 import os, sys, threading, time, warnings
 import numpy as np
 import fastgru
-from fastgru import _engine
+from fastgru import engine
 from fastgru.layers import GRU
 warnings.simplefilter("ignore")  # Python warns of forking beside threads from 3.12 on: that is what is tested
 w = np.random.default_rng(0).normal(size=(3 * 128, 128)).astype(np.float32) / 11
@@ -37,7 +37,7 @@ def forked(run):
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
 def works(threads):
-    return _engine.worker_threads() == 0 and (model(x, threads=threads) == y).all()
+    return engine.worker_threads() == 0 and (model(x, threads=threads) == y).all()
 
 def busy(threads, stop):
     while not stop.is_set():

@@ -24,7 +24,7 @@ typedef struct {
   int state; /* keeps its frames from call to call */
   int slot;  /* memory it shares with values that are not alive at the same time, or -1 */
   int given; /* lies in a buffer of the caller */
-  int node;  /* whose output it is, or NO_NODE of fastgru/_layout.pxi */
+  int node;  /* whose output it is, or NO_NODE of fastgru/engine/c.pxd */
   const void *initial;
 } fg_value;
 

@@ -1,7 +1,7 @@
 /* What an instruction's body sees of a call: the values of a block of T steps and B rows, and what is carried on.
  *
- * A body reads and writes memory that the stream has laid out (fastgru/_layout.pxi): it allocates none, and calls back
- * for two things alone, BLAS and signals. fastgru/_threads.pxi decides which bodies run, and over which steps. */
+ * A body reads and writes memory that the stream has laid out (fastgru/engine/buffers.pyx): it allocates none, and calls
+ * back for two things alone, BLAS and signals. fastgru/engine/execute.pyx decides which bodies run, over which steps. */
 #ifndef FASTGRU_OPS_RUN_H
 #define FASTGRU_OPS_RUN_H
 

@@ -1,40 +1,55 @@
-# A call on several threads: who runs what. Every element is computed by the same code in the same order as on one
-# thread, so the bits are the same.
+"""Which instructions run, over which steps, on which thread.
+
+Every element is computed by the same code in the same order on one thread as on several, so the bits are the same.
+"""
+
+from libc.stdint cimport int64_t
+
+from .c cimport (
+    LOOK_ELEMENTS, LOOK_STEPS, FG_LINES, fg_add, fg_barrier, fg_claim, fg_execute, fg_isa, fg_line, fg_publish,
+    fg_rows, fg_seen, idx, Instruction, is_line, look, Run, stopped, stopped_together)
+from .codes cimport RECURRENT
+
+ctypedef void (*work_t)(void *, int) noexcept nogil
+
+cdef extern from "fastgru/fastgru.h" nogil:
+    const fg_isa *fg_isas(int *count)
+
+cdef extern from "fastgru/pool.h" nogil:
+    int fg_pool_run(int parts, work_t fn, void *arg)
+    int fg_pool_threads()
+    void fg_barrier_init(fg_barrier *, int parts)
+    void fg_barrier_wait(fg_barrier *)
+    void fg_yield()
+    void fg_sleep(int64_t ns)
+    int64_t fg_now()
+
+cdef extern from "fastgru/ops/run.h" nogil:
+    const fg_execute *EXECUTE "fg_ops"
+    bint make_line "fg_make_line"(const Instruction *, const Run *, int clock, fg_line *)
+    void fg_fill_steps(const Instruction *, const Run *, char *to, idx steps)
 
 cdef enum:
-    # Below this work a thread costs more than it gives: waking it takes some 5 to 60 us.
-    SPLIT_MACS = 1000000
-    # One step of this work is worth a meeting after every phase (0.3 us each while both threads spin).
-    PANEL_MACS = 300000
-    TASK_BLOCKS = 16         # into how many blocks a sequence is cut that layers pass on to each other
-    MAX_THREADS = 64
-    PAUSE_NS = 100000        # of a thread that waits for the others, between two looks at signals
-
-cdef int default_threads = 1
+    PAUSE_NS = 100000  # of a thread that waits for the others, between two looks at signals
 
 
-def set_num_threads(n):
-    """The number of threads that calls use which are not told one. 1 until this is called.
-
-    Parameters
-    ----------
-    n : int
-        1 to 64. Threads start when a call first needs them.
-
-    Examples
-    --------
-    >>> set_num_threads(2)
-    >>> get_num_threads()
-    2
-    >>> set_num_threads(1)
-    """
-    global default_threads
-    default_threads = checked_threads(n)
+def isas():
+    """The instruction sets of this build, best first: a list of (name, supported, float32 lanes, dot products)."""
+    cdef int count, i
+    cdef const fg_isa *rows = fg_isas(&count)
+    return [
+        (rows[i].name.decode(), bool(rows[i].supported), rows[i].f32.lanes, rows[i].narrow.name.decode())
+        for i in range(count)
+    ]
 
 
-def get_num_threads():
-    """The number of threads that calls use which are not told one."""
-    return default_threads
+cdef const fg_isa *find_isa(str isa) except NULL:
+    cdef int count, i
+    cdef const fg_isa *rows = fg_isas(&count)
+    for i in range(count):
+        if rows[i].name.decode() == isa:
+            return &rows[i]
+    raise ValueError(f"isa must be one of {[row[0] for row in isas()]}, got {isa!r}")
 
 
 def worker_threads():
@@ -42,35 +57,14 @@ def worker_threads():
     return fg_pool_threads()
 
 
-def checked_threads(n):
-    """`n` as an int, or an error that says what it must be."""
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= MAX_THREADS:
-        raise ValueError(f"threads must be an integer from 1 to {MAX_THREADS}, got {n!r}")
-    return int(n)
+cdef int64_t now() noexcept nogil:
+    """Nanoseconds of a clock that only moves forward."""
+    return fg_now()
 
 
-# One thread's view of a call: rows of its own, or panels, or whatever task comes next.
-cdef struct Part:
-    Run run
-    fg_rows *rows
-    Recurrence *recurrences
-    Window *windows           # counts of its own, over its rows of each line
-    Arena arena               # scratch of its own
-
-cdef struct Tasks:
-    int progress[256]         # blocks that each instruction has finished
-    int claimed[256]
-
-cdef struct Job:
-    Part *parts
-    idx T
-    idx block
-    fg_barrier barrier
-    Tasks *tasks
-    const fg_rows *first      # of the caller and of even blocks
-    const fg_rows *second     # of odd blocks
-    const Run *whole
-    int running               # threads
+cdef void fill_line(const Instruction *ins, const Run *run, char *to, idx steps) noexcept nogil:
+    """Write the steps outside of the sequence that a line begins with."""
+    fg_fill_steps(ins, run, to, steps)
 
 
 cdef void run_range(Run *run, int begin, int end) noexcept nogil:
@@ -185,11 +179,6 @@ cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
             advance(run, steps)
 
 
-cdef inline bint inside(const Run *run, const fg_rows *rows) noexcept nogil:
-    """Whether a value lies in the stream's arena and not in a buffer of the caller."""
-    return <char *>rows.data >= run.arena and <char *>rows.data < run.arena + run.arena_bytes
-
-
 cdef void advance(Run *run, idx steps) noexcept nogil:
     """Move the caller's buffers on by one block."""
     cdef int i
@@ -201,6 +190,13 @@ cdef void advance(Run *run, idx steps) noexcept nogil:
                          * run.values[i].item)
     for i in range(run.clocks):
         run.done[i] += run.steps[i]
+
+
+cdef int run_together(Job *job, int parts) noexcept nogil:
+    """Run a call on so many threads; an errno where they could not be started, and then nothing ran."""
+    job.running = parts
+    fg_barrier_init(&job.barrier, parts)
+    return fg_pool_run(parts, run_part if job.tasks == NULL else run_tasks, job)
 
 
 cdef void run_part(void *arg, int part) noexcept nogil:

@@ -1,5 +1,6 @@
 """The C side as the engine sees it; what its fields mean stands in the headers under include/fastgru/."""
 
+from cpython.mem cimport PyMem_Calloc
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 ctypedef Py_ssize_t idx
@@ -113,24 +114,14 @@ cdef extern from "fastgru/fastgru.h" nogil:
         const fg_kernels *f64
         int supported
         const fg_narrow *narrow
-    const fg_isa *fg_isas(int *count)
-
-ctypedef void (*work_t)(void *, int) noexcept nogil
 
 cdef extern from "fastgru/pool.h" nogil:
     ctypedef struct fg_barrier:
         pass
-    int fg_pool_run(int parts, work_t fn, void *arg)
-    int fg_pool_threads()
-    void fg_barrier_init(fg_barrier *, int parts)
-    void fg_barrier_wait(fg_barrier *)
     int fg_seen(const int *)
     void fg_publish(int *, int)
     bint fg_claim(int *)
     int fg_add(int *counter, int n)
-    void fg_yield()
-    void fg_sleep(int64_t ns)
-    int64_t fg_now()
 
 ctypedef void (*gemm_t)(int, int, int, const void *, int, const void *, int, void *, int) noexcept nogil
 
@@ -278,9 +269,6 @@ cdef extern from "fastgru/ops/run.h" nogil:
     bint look "fg_look"(Run *)
     bint stopped "fg_stopped"(Run *)
     bint stopped_together "fg_stopped_together"(Run *)
-    const fg_execute *EXECUTE "fg_ops"
-    bint make_line "fg_make_line"(const Instruction *, const Run *, int clock, fg_line *)
-    void fill_steps "fg_fill_steps"(const Instruction *, const Run *, char *to, idx steps)
 
 cdef extern from "fastgru/ops/due.h" nogil:
     idx held_before "fg_held_before"(const Window *)
@@ -290,3 +278,24 @@ cdef extern from "fastgru/ops/due.h" nogil:
     idx meeting_due "fg_meeting_due"(const Frame *, const Window *, const idx *steps)
     idx mirror_due "fg_mirror_due"(const Frame *, const Window *, idx steps, bint ends)
     idx overlaps_due "fg_overlaps_due"(const Frame *, const Window *, idx frames, bint ends, bint rest)
+
+cdef enum:
+    ALIGN = 64
+    NO_NODE = -1
+
+
+cdef inline idx bytes_of(idx count, idx width, idx size) noexcept nogil:
+    return fg_times(fg_times(count, width), size)
+
+
+cdef inline idx product_width(const fg_phase *phase, idx lanes) noexcept nogil:
+    """Numbers of a row of the products of a phase."""
+    return phase.u.panels * phase.u.gates * lanes
+
+
+cdef inline void *allocate(idx count, size_t size) except NULL:
+    """Zeroed memory for an array, to be freed by PyMem_Free."""
+    cdef void *found = PyMem_Calloc(max(1, count), size)
+    if found == NULL:
+        raise MemoryError(f"{count * size} bytes could not be allocated")
+    return found

@@ -1,0 +1,16 @@
+"""The engine: plans, streams over them, and the threads of their calls. Every module here but this one is compiled.
+
+`blas` is not imported: it links to SciPy, which a model of packed weights does not need.
+"""
+
+from __future__ import annotations
+
+from .execute import isas, worker_threads
+from .plan import Plan
+from .stream import Stream, make_stream, stream_bytes
+from .threads import checked_threads, get_num_threads, set_num_threads
+
+__all__ = [
+    "Plan", "Stream", "checked_threads", "get_num_threads", "isas", "make_stream", "set_num_threads", "stream_bytes",
+    "worker_threads",
+]  # fmt: skip

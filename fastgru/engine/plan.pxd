@@ -1,0 +1,57 @@
+"""Packed weights and a flat list of instructions."""
+
+cimport numpy as cnp
+
+from .c cimport fg_kernels, fg_matrix, fg_narrow, Frame, Gemm, idx, Instruction, MAX_LOOPS, Value
+from .weights cimport Weights
+
+
+cdef class Plan:
+    cdef const fg_kernels *kernels
+    cdef const fg_narrow *narrow
+    cdef Gemm *blas
+    cdef Instruction *instructions
+    cdef Value *values
+    cdef int n_values, n_instructions, n_recurrences
+    cdef readonly dict blockers
+    cdef readonly list inputs, outputs, states, sizes, shapes, names
+    cdef readonly str isa, dtype
+    cdef readonly Py_ssize_t macs, latency, bytes
+    cdef readonly list packed_bytes
+    cdef readonly bint measure
+    cdef idx work              # of a step of one row, in multiply-adds
+    cdef str steps_key         # in a state that has counts: how many steps the inputs had
+    cdef list still            # inputs without time that a stream keeps, since flushing it needs them, and their keys
+    cdef list nodes            # names, of `Instruction.node`
+    cdef int typenum
+    cdef cnp.dtype descr       # of outputs
+    cdef idx widest
+    cdef idx largest           # elements of the largest frame
+    cdef int n_slots
+    cdef int[MAX_LOOPS] loop_begin, loop_end, loop_clock
+    cdef int[MAX_LOOPS + 1] loop_moved  # where in `moved` the values begin that a loop moves on by a step
+    cdef int *moved
+    cdef int n_loops, clocks, n_windows
+    cdef readonly int bases
+    cdef bint framed           # has ops over frames of any rank
+    cdef readonly dict dtypes  # of the outputs that are not floats
+    cdef bint typed
+    cdef bint scans            # and recurrences inside frames
+    cdef bint loose            # flushing a stream gives steps that a whole sequence has not
+    cdef bint picks            # takes single steps of a sequence, of which there must be enough
+    cdef bint looks_up         # computed ids, which can be refused while a call runs
+    cdef bint unfused          # some recurrent product is not made by `kernels.step`
+    cdef Weights weights
+    cdef int find_moved(self, list values, list instructions) except -1
+    cdef int count_work(self, Instruction *ins) noexcept
+    cdef idx row_work(self, const Instruction *ins) noexcept
+    cdef int load(self, Instruction *ins, d) except -1
+    cdef int load_operands(self, Frame *frame, d) except -1
+    cdef int check_room(self, d, what, count, most) except -1
+    cdef int load_nest(self, Instruction *ins, d) except -1
+    cdef int load_line(self, Instruction *ins, d) except -1
+    cdef int load_rows(self, Instruction *ins, d) except -1
+    cdef int load_program(self, Frame *frame, d) except -1
+    cdef int load_scan(self, Instruction *ins, d) except -1
+    cdef int load_dense(self, Instruction *ins, d) except -1
+    cdef int load_recurrent(self, Instruction *ins, layer) except -1

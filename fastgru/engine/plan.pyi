@@ -1,0 +1,45 @@
+"""What Python sees; tests/test_structure.py holds it against the binary."""
+
+from ..lowering.instructions import Buffer, Instruction
+
+MAX_INPUTS: int
+
+class Plan:
+    inputs: list[int]
+    outputs: list[int]
+    states: list[tuple[str, int, str, tuple[int, ...]]]
+    blockers: dict[str, str]
+    sizes: list[tuple[int, bool, str]]
+    shapes: list[tuple[int, ...]]
+    names: list[str]
+    dtypes: dict[int, str]
+    isa: str
+    dtype: str
+    macs: int
+    bases: int
+    latency: int
+    bytes: int
+    packed_bytes: list[int]
+    measure: bool
+    def __init__(
+        self,
+        values: list[Buffer],
+        instructions: list[Instruction],
+        inputs: list[int],
+        outputs: list[int],
+        states: list[tuple[str, int, str, tuple[int, ...]]],
+        blockers: dict[str, str],
+        *,
+        isa: str,
+        dtype: str,
+        macs: int,
+        loops: tuple[tuple[int, int, int], ...] = (),
+        clocks: int = 1,
+        bases: int = 1,
+        latency: int = 0,
+        gemm: object | None = None,
+        measure: bool = False,
+    ) -> None: ...
+    @property
+    def lanes(self) -> int: ...
+    def block(self, batch: int) -> int: ...

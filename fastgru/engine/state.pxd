@@ -1,0 +1,33 @@
+"""The state of a stream as arrays."""
+
+from .arguments cimport Arguments
+from .buffers cimport Buffers
+from .c cimport fg_rows, idx, Instruction, Recurrence, Window
+from .clocks cimport Clocks
+from .plan cimport Plan
+
+
+cdef class State:
+    cdef Plan plan
+    cdef Buffers buffers
+    cdef Clocks clocks
+    cdef Arguments arguments
+    cdef object batch
+    cdef idx B
+    cdef fg_rows *rows
+    cdef Recurrence *recurrences
+    cdef Window *windows
+    cdef view(self, int recurrence, str name, tuple shape)
+    cdef lines(self, int window, Py_ssize_t size)
+    cdef taken(self, int recurrence, str name, tuple shape)
+    cdef put(self, int recurrence, str name, tuple shape, array)
+    cdef dict get(self)
+    cdef int set(self, given) except -1
+    cdef dict checked_state(self, given)
+    cdef checked_input(self, int value, given, key, list problems)
+    cdef checked_count(self, key, array, list problems)
+    cdef int check_counts(self, dict arrays, list problems) except -1
+    cdef void initialise(self) noexcept
+    cdef int reset_rows(self, rows) except -1
+    cdef int check_rows_apart(self) except -1
+    cdef bint counts_apart(self, const Instruction *ins) noexcept

@@ -1,0 +1,235 @@
+"""The state of a stream as arrays: copies of it, and what may be set."""
+
+cimport cython
+cimport numpy as cnp
+
+import math
+
+import numpy as np
+
+from .._arrays import as_array
+from .._names import nearest
+from .arguments cimport Arguments
+from .buffers cimport Buffers
+from .c cimport held_before, idx, Instruction, is_line, Recurrence, Window
+from .clocks cimport Clocks, ENDED, MOST_STEPS
+from .codes cimport MIRROR, OVERLAP_ADD, RECURRENT
+
+cnp.import_array()
+
+
+@cython.final
+cdef class State:
+    """What a stream carries from call to call, by the keys of `Plan.states`."""
+
+    def __cinit__(self, Buffers buffers not None, Clocks clocks not None, Arguments arguments not None):
+        self.plan, self.buffers, self.clocks, self.arguments = buffers.plan, buffers, clocks, arguments
+        self.batch, self.B, self.rows = buffers.batch, buffers.B, buffers.rows
+        self.recurrences, self.windows = buffers.recurrences, buffers.windows
+
+    cdef view(self, int recurrence, str name, tuple shape):
+        """A state as an array (B, *shape) over the arena."""
+        cdef int i
+        cdef const Instruction *ins = NULL
+        cdef Recurrence *r
+        cdef cnp.npy_intp[2] dims
+        cdef void *data
+        dims[0] = self.B
+        if recurrence < 0:
+            i = -1 - recurrence
+            dims[1] = self.plan.values[i].size
+            data = self.rows[i].data
+            return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data).reshape((self.B, *shape))
+        r = &self.recurrences[recurrence]
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if ins.op == RECURRENT and ins.state == recurrence:
+                break
+        data = r.h[r.now]
+        dims[1] = ins.features_padded
+        if name == "c":
+            data, dims[1] = r.c, ins.units_padded
+        elif name == "y":
+            data, dims[1] = r.last, ins.features
+        return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)[:, :shape[0]]
+
+    cdef lines(self, int window, Py_ssize_t size):
+        """The line of a window op as an array (B, capacity, size) over the arena."""
+        cdef cnp.npy_intp[3] dims
+        dims[0], dims[1], dims[2] = self.B, self.windows[window].capacity, size
+        return cnp.PyArray_SimpleNewFromData(3, dims, self.plan.typenum, self.windows[window].line)
+
+    cdef taken(self, int recurrence, str name, tuple shape):
+        """A copy of a state, (B, *shape)."""
+        cdef Window *w = &self.windows[recurrence]
+        if name == "held":
+            return np.full(self.B, held_before(w), dtype=np.int64)
+        if name == "sums":
+            return self.lines(recurrence, math.prod(shape[1:]))[:, :shape[0]].copy().reshape((self.B, *shape))
+        if name != "history":
+            return self.view(recurrence, name, shape).copy()
+        array = np.zeros((self.B, *shape), dtype=self.plan.dtype)
+        if held_before(w) > 0:
+            flat = array.reshape(self.B, shape[0], math.prod(shape[1:]))
+            flat[:, :held_before(w)] = self.lines(recurrence, flat.shape[2])[:, w.drop:w.held]
+        return array
+
+    cdef put(self, int recurrence, str name, tuple shape, array):
+        """Set a state; of a window op first its history, then how many steps of that there are."""
+        cdef Window *w
+        cdef idx count
+        if name == "history" or name == "sums":
+            flat = np.reshape(array, (self.B, shape[0], math.prod(shape[1:])))
+            self.lines(recurrence, flat.shape[2])[:, :shape[0]] = flat
+        elif name == "held":
+            w = &self.windows[recurrence]
+            count = np.ravel(array)[0]
+            w.held, w.drop = max(0, count), max(0, -count)
+        else:
+            self.view(recurrence, name, shape)[...] = array
+
+    cdef dict get(self):
+        """A copy of the state."""
+        result = {}
+        for key, recurrence, name, shape in self.plan.states:
+            array = self.taken(recurrence, name, shape)
+            result[key] = array[0] if self.batch is None else array
+        if self.plan.n_windows:
+            steps = self.clocks.steps
+            result[self.plan.steps_key] = np.int64(steps) if self.batch is None else np.full(self.B, steps)
+        for v, key in self.plan.still:
+            result[key] = self.buffers.still[v].copy()
+        return result
+
+    cdef int set(self, given) except -1:
+        """Copy the arrays of a state, or raise an error that lists what does not fit, and change nothing."""
+        arrays = self.checked_state(given)
+        self.buffers.save()
+        try:
+            for key, recurrence, name, shape in self.plan.states:
+                self.put(recurrence, name, shape, arrays[key])
+            if self.plan.n_windows:
+                self.clocks.steps = np.ravel(arrays[self.plan.steps_key])[0]
+            for v, key in self.plan.still:
+                self.buffers.still[v][...] = arrays[key]
+        except BaseException:  # out of memory in the middle
+            self.buffers.restore()
+            raise
+        return 0
+
+    cdef dict checked_state(self, given):
+        """Copies of the arrays of a state, all of which fit."""
+        problems, arrays = [], {}
+        try:
+            given = dict(given)
+        except (TypeError, ValueError):
+            raise TypeError(f"state must be a dict of arrays, got {type(given).__name__}") from None
+        rows = {key: (shape, name == "held") for key, _, name, shape in self.plan.states}
+        inputs = {key: v for v, key in self.plan.still}
+        rows.update({key: ((), False) for key in inputs})
+        if self.plan.n_windows:
+            rows[self.plan.steps_key] = ((), True)
+        for key in rows.keys() - given.keys():
+            problems.append(f"state must have the key {key!r}, which is missing")
+        for key in given.keys() - rows.keys():
+            known = f"one of {nearest(key, rows)}" if rows else "none, as the model carries no state"
+            problems.append(f"key of state must be {known}, got {key!r}")
+        for key in rows.keys() & given.keys():
+            if key in inputs:
+                arrays[key] = self.checked_input(inputs[key], given[key], key, problems)
+                continue
+            shape = rows[key][0] if self.batch is None else (self.B, *rows[key][0])
+            array = as_array(given[key], f"state[{key!r}]")
+            if array.shape != shape or array.dtype.kind not in "fiu":
+                got = f"{array.dtype} of shape {array.shape}"
+                problems.append(f"state[{key!r}] must be real numbers of shape {shape}, got {got}")
+            elif rows[key][1]:
+                arrays[key] = self.checked_count(key, array, problems)
+            else:
+                with np.errstate(over="ignore"):
+                    arrays[key] = array.astype(self.plan.dtype)
+        if not problems and self.plan.n_windows:
+            self.check_counts(arrays, problems)
+        if problems:
+            raise ValueError("; ".join(sorted(problems)))
+        return arrays
+
+    cdef checked_input(self, int value, given, key, list problems):
+        """An input without time, converted."""
+        try:
+            return self.arguments.converted_input(value, given, False, f"state[{key!r}]")
+        except (TypeError, ValueError) as error:
+            problems.append(str(error))
+        return None
+
+    cdef checked_count(self, key, array, list problems):
+        """A number of steps as int64, the same for all rows."""
+        counts = np.unique(array).tolist()
+        if len(counts) == 1 and -MOST_STEPS <= counts[0] <= MOST_STEPS and counts[0] == int(counts[0]):
+            return array.astype(np.int64)
+        got = ", ".join(f"{n:g}" for n in counts[:4]) + (", ..." if len(counts) > 4 else "")
+        problems.append(f"state[{key!r}] must be one integer of at most 2**59, got {got}")
+        return None
+
+    cdef int check_counts(self, dict arrays, list problems) except -1:
+        """Append a problem for every number of steps held that can't be after so many steps of the inputs."""
+        cdef idx steps = np.ravel(arrays[self.plan.steps_key])[0]
+        if steps < 0:
+            got = "that of a sequence that has ended" if steps == ENDED else f"{steps}"
+            problems.append(f"state[{self.plan.steps_key!r}] must be the steps of a sequence that goes on, got {got}")
+            return 0
+        self.clocks.counts_at(steps, self.clocks.counts)
+        for key, window, name, _ in self.plan.states:
+            if name != "held":
+                continue
+            got, held = np.ravel(arrays[key])[0], self.clocks.counts[<int>window]
+            if got != held:
+                problems.append(f"state[{key!r}] must be {held} after {steps} steps, got {got}")
+        return 0
+
+    cdef void initialise(self) noexcept:
+        """Return to the beginning."""
+        self.clocks.steps = 0
+        self.buffers.initialise()
+
+    cdef int reset_rows(self, rows) except -1:
+        cdef cnp.ndarray numbers
+        cdef idx i
+        if rows is None:
+            self.initialise()
+            return 0
+        index = as_array(rows, "rows")
+        if index.dtype == bool and index.shape == (self.B,):
+            index = np.flatnonzero(index)
+        index = np.atleast_1d(index)
+        if index.size and (index.ndim != 1 or index.dtype.kind not in "iu" or index.min() < 0 or index.max() >= self.B):
+            raise ValueError(f"rows must be indices in 0..{self.B - 1} or a mask of shape ({self.B},), got {rows!r}")
+        if len(np.unique(index)) == self.B:
+            self.initialise()
+            return 0
+        numbers = np.ascontiguousarray(index, dtype=np.intp)
+        self.check_rows_apart()
+        self.buffers.settle()
+        for i in range(numbers.size):
+            self.buffers.initialise_row((<idx *>cnp.PyArray_DATA(numbers))[i])
+        return 0
+
+    cdef int check_rows_apart(self) except -1:
+        """Raise when a row that begins anew would have another number of steps in its windows than the others."""
+        cdef int i
+        cdef const Instruction *ins
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if is_line(ins) and self.counts_apart(ins):
+                raise ValueError(
+                    "single rows can be reset only if every layer holds as many steps as a new stream does, "
+                    "but one strides over steps or has no padding: reset all rows"
+                )
+        return 0
+
+    cdef bint counts_apart(self, const Instruction *ins) noexcept:
+        """Whether a window, an overlap-add or a wait counts other steps than at the beginning."""
+        cdef const Window *w = &self.windows[ins.frame.window]
+        if ins.op == OVERLAP_ADD:
+            return w.drop != ins.frame.before
+        return held_before(w) != (0 if ins.op == MIRROR else ins.frame.before)

@@ -1,0 +1,28 @@
+"""All that changes while a model runs."""
+
+from libc.stdint cimport uint8_t
+
+from .arguments cimport Arguments
+from .buffers cimport Buffers
+from .c cimport idx
+from .clocks cimport Clocks
+from .plan cimport Plan
+from .state cimport State
+from .threads cimport Team
+
+
+cdef class Stream:
+    cdef Plan plan
+    cdef readonly object batch, model, threads
+    cdef Buffers buffers
+    cdef Clocks clocks
+    cdef Arguments arguments
+    cdef State carried
+    cdef Team team
+    cdef int busy              # 1: a call uses the stream
+    cdef list raised           # what a handler of a signal raised during a call
+    cdef int claim(self) except -1
+    cdef void release(self) noexcept
+    cdef forward(self, inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b, bint ends=*,
+                 bint rest=*)
+    cdef int run_all(self, idx T) except -1

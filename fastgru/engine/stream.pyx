@@ -1,0 +1,402 @@
+"""Stream: all that changes while running.
+
+A sequence is a stream processed in one chunk: `Plan` never runs, `Stream.process` is the only way to run, and a step is
+a chunk of one.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals  # no-cython-lint
+from cpython.pythread cimport PyThread_get_thread_ident
+from libc.stdint cimport uint8_t  # no-cython-lint
+from libc.string cimport memset
+
+import os
+import threading
+
+import numpy as np
+
+from .arguments cimport Arguments
+from .buffers cimport Buffers
+from .c cimport fg_claim, fg_publish, fg_times, idx, Watch, WATCH_NS
+from .clocks cimport Clocks, MOST_STEPS
+from .execute cimport now, run_instructions
+from .plan cimport Plan
+from .state cimport State
+from .threads cimport default_threads, PANEL_MACS, Team
+
+cnp.import_array()
+
+cdef enum:
+    RELEASE_WORK = 500000    # about 20 us of work: below it, handing over the GIL costs more than it gives
+    WATCH_WORK = 1 << 30     # of a call that looks at signals at all: 10 ms and more
+    STREAM_FIELDS = 5        # that `make_stream` passes on
+
+cdef unsigned long main_thread = threading.main_thread().ident  # the one that handles signals
+
+
+def _follow_fork():
+    global main_thread
+    main_thread = threading.get_ident()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_follow_fork)
+
+
+@cython.final
+cdef class Stream:
+    """The mutable side of a model: feed it frames or chunks, it carries the state.
+
+    Made by `Model.stream`. Not shared between threads.
+
+    Attributes
+    ----------
+    batch : int or None
+        Rows stepped together; None for a single row without a batch axis.
+    model : object
+        What made the stream; keeps it picklable.
+    threads : int or None
+        How many threads a call may use; None: what `set_num_threads` says then.
+    """
+
+    def __cinit__(self, *fields, **named):
+        if named or len(fields) != STREAM_FIELDS or type(fields[0]) is not Plan:
+            raise TypeError("a stream is made by model.stream(), or model.stream(batch=n) for several rows")
+        self.plan, self.batch, self.model, block, self.threads = fields
+        self.raised = [None]
+        self.buffers = Buffers(self.plan, self.batch, block, False)
+        self.clocks = Clocks(self.buffers)
+        self.arguments = Arguments(self.buffers, self.clocks)
+        self.carried = State(self.buffers, self.clocks, self.arguments)
+        self.team = Team(self.buffers)
+
+    cdef int claim(self) except -1:
+        """Take the stream for a call, which ends with `release`."""
+        if not fg_claim(&self.busy):
+            raise RuntimeError("stream is in use: it can serve one call at a time, and another one is running")
+        return 0
+
+    cdef void release(self) noexcept:
+        fg_publish(&self.busy, 0)
+
+    def step(self, x, out=None):
+        """Run one time step.
+
+        Parameters
+        ----------
+        x : (I,) or (batch, I) array; ids: scalar or (batch,)
+            Of a model with several inputs a tuple of them or a mapping of input name to array; (*frame) or
+            (batch, *frame) where an input's frames have several axes.
+        out : array, optional
+            Where to write the output; must have its exact shape and dtype and be C-contiguous.
+
+        Returns
+        -------
+        array, or a tuple of arrays when the model has several outputs
+            (O,) or (batch, O) in the model's dtype; `out` when given.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an argument does not fit; the state is then untouched.
+        RuntimeError
+            When another call is running on this stream.
+        """
+        self.claim()
+        try:
+            if self.plan.n_windows:
+                self.clocks.check_stepwise()
+            if self.arguments.single and self.arguments.fits(self.arguments.in_value, x, False):
+                return self.forward(x, 1, out, False, NULL, 0, 0)
+            if self.arguments.single and self.arguments.takes(x):
+                return self.forward(self.arguments.own_frame, 1, out, False, NULL, 0, 0)
+            if type(x) is tuple and len(x) == len(self.plan.inputs) and self.arguments.all_fit(x):
+                return self.forward(x, 1, out, False, NULL, 0, 0)
+            return self.forward(self.arguments.converted(x, False, "x"), 1, out, False, NULL, 0, 0)
+        finally:
+            self.release()
+
+    def process(self, x, out=None):
+        """Run a chunk of any length: as many steps at once, with the same bits.
+
+        Parameters
+        ----------
+        x : (T, I) or (batch, T, I) array; ids: (T,) or (batch, T)
+            Of a model with several inputs a tuple of them or a mapping of input name to array.
+        out : array, optional
+            Where to write the output.
+
+        Returns
+        -------
+        array, or a tuple of arrays when the model has several outputs
+            (T, O) or (batch, T, O); (O,) or (batch, O) where the model returns its last step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an argument does not fit; the state is then untouched.
+        RuntimeError
+            When another call is running on this stream.
+        KeyboardInterrupt
+            On Ctrl-C. A call that takes 50 ms or more is ended, the stream is then as it was before it, and `out` may
+            hold anything. A shorter one comes to its end first: the stream has moved on, and its output is lost
+            where `out` does not hold it.
+        """
+        cdef idx steps
+        self.claim()
+        try:
+            steps = self.arguments.fits(self.arguments.in_value, x, True) if self.arguments.single else 0
+            if steps:
+                return self.forward(x, steps, out, True, NULL, 0, 0)
+            arrays = self.arguments.converted(x, True, "x", together=True)
+            return self.forward(arrays, self.arguments.steps_of(arrays), out, True, NULL, 0, 0)
+        finally:
+            self.release()
+
+    def flush(self):
+        """End the sequence and return the steps that layers which look ahead still owe, as `process` would.
+
+        The stream then is as new. A model of layers that look at past steps alone owes nothing: no steps. Inputs
+        without time are those of the last call.
+
+        Returns
+        -------
+        array, or a tuple of arrays when the model has several outputs
+        """
+        self.claim()
+        try:
+            lead = () if self.batch is None else (self.buffers.B,)
+            still = self.buffers.still
+            empty = tuple([
+                still[v] if v in still else np.zeros((*lead, 0, *self.plan.shapes[v]), self.plan.dtype)
+                for v in self.plan.inputs
+            ])
+            result = self.forward(empty, 0, None, True, NULL, 0, 0, True, True)
+            self.carried.initialise()
+            return result
+        finally:
+            self.release()
+
+    def _convert(self, x, bint chunk, str name="x"):
+        """Return the inputs as a tuple of C-contiguous arrays of the engine's types, or raise an error that names what
+        is wrong of `name`. For `Model.__call__` and `Model.predict`."""
+        return self.arguments.converted(x, chunk, name)
+
+    cdef forward(self, inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b,
+                 bint ends=False, bint rest=False):
+        """Check or make the outputs, then run T steps in blocks; `ends` closes the sequence, `rest` gives what lies
+        behind its end, too. The state is as it was when this raises."""
+        cdef Plan plan = self.plan
+        cdef list arrays = None
+        cdef cnp.ndarray y = None
+        if self.clocks.steps > MOST_STEPS - T:
+            raise ValueError("stream must be reset: it counts at most 2**59 steps")
+        cdef int i
+        self.clocks.due[0] = T
+        if plan.bases > 1:
+            self.clocks.count_inputs(inputs, T, chunk)
+        if plan.n_windows:
+            self.clocks.count_due(ends, rest)
+        if plan.picks and ends and T:
+            self.clocks.check_picked()
+        if self.arguments.several:
+            arrays = self.arguments.all_outputs(out, chunk)
+            for i in range(len(arrays)):
+                self.arguments.place_output(plan.outputs[i], <cnp.ndarray>arrays[i])
+        else:
+            y = self.arguments.output(self.arguments.out_value, out, chunk, "out")
+            self.arguments.place_output(self.arguments.out_value, y)
+        if type(inputs) is tuple:
+            for i in range(len(plan.inputs)):
+                self.arguments.place_input(plan.inputs[i], inputs[i], out is not None, y, arrays)
+        else:
+            self.arguments.place_input(self.arguments.in_value, inputs, out is not None, y, arrays)
+        self.buffers.run.ends, self.buffers.run.rest = ends, rest
+        self.buffers.run.mask, self.buffers.run.mask_t, self.buffers.run.mask_b = mask, mask_t, mask_b
+        memset(self.buffers.run.done, 0, plan.clocks * sizeof(idx))
+        if mask != NULL and plan.n_windows:
+            self.clocks.check_masked(T)
+        result = tuple(arrays) if self.arguments.several else y
+        self.run_all(T)
+        if out is not None and self.arguments.copies:
+            self.arguments.copies.clear()
+        if plan.typed:
+            try:
+                result = self.arguments.typed(arrays if self.arguments.several else [y])
+            except BaseException:  # out of memory
+                self.buffers.restore()
+                raise
+        self.clocks.count_steps(T, ends)
+        if type(inputs) is tuple and not ends and len(self.buffers.still) > 0:
+            for v, array in zip(plan.inputs, inputs):
+                if v in self.buffers.still:
+                    self.buffers.still[v][...] = array
+        return result
+
+    cdef int run_all(self, idx T) except -1:
+        """Run the instructions over T steps; restore the state where they can't come to their end."""
+        cdef Plan plan = self.plan
+        cdef int threads = default_threads if self.threads is None else self.threads
+        cdef idx work = fg_times(plan.work, fg_times(T, self.buffers.B))
+        cdef bint watched = work >= WATCH_WORK
+        cdef Watch watch
+        if watched or plan.looks_up or plan.typed:
+            self.buffers.save()
+        if watched:
+            watch.stop, watch.next = 0, now() + WATCH_NS
+            watch.signals, watch.caller = check_signals, <void *>self.raised
+            self.buffers.run.watch, self.buffers.run.listens = &watch, PyThread_get_thread_ident() == main_thread
+        try:
+            if threads > 1 and fg_times(plan.macs, fg_times(T, self.buffers.B)) >= PANEL_MACS:
+                self.team.run_threaded(T, threads)
+            elif work < RELEASE_WORK:
+                run_instructions(&self.buffers.run, T, self.buffers.block)
+            else:
+                with nogil:
+                    run_instructions(&self.buffers.run, T, self.buffers.block)
+        finally:
+            self.buffers.run.watch = NULL
+        if self.buffers.arena.guard:
+            self.team.check_guards()
+        if watched and watch.stop:
+            self.buffers.restore()
+            raised, self.raised[0] = self.raised[0], None
+            raise raised
+        if self.buffers.run.bad_id:
+            self.buffers.run.bad_id = 0
+            self.buffers.restore()
+            raise ValueError("ids that the model looks up must lie inside their table, got others")
+        return 0
+
+    def _run_again(self, x, out):
+        """A whole sequence from the initial state; NotImplemented unless `x` is an array that is read in place and a
+        stream made for it would be as this one. For `Model.__call__`."""
+        cdef int value = self.arguments.in_value
+        cdef idx steps = self.arguments.fits(value, x, True) if self.arguments.single else 0
+        cdef idx most = steps if self.plan.blockers else min(steps, self.plan.block(self.buffers.B))
+        if steps == 0 or most != self.buffers.block or self.threads is not None or not self.plan.values[value].time:
+            return NotImplemented
+        self.carried.initialise()
+        return self.forward(x, steps, out, True, NULL, 0, 0, True)
+
+    def _serves(self, batch, Py_ssize_t block, threads):
+        """True if a stream made with these arguments would be as this one. For `Model.__call__`."""
+        return self.batch == batch and self.buffers.block == block and self.threads == threads
+
+    def _run_converted(self, tuple inputs, Py_ssize_t T, out, mask, bint chunk=True):
+        """A whole sequence, or one step where `chunk` is false, of inputs already converted. For `Model.__call__`.
+
+        `mask` (B, T) bool says which steps count; None: all.
+        """
+        cdef cnp.ndarray m
+        if mask is None:
+            return self.forward(inputs, T, out, chunk, NULL, 0, 0, True)
+        m = np.ascontiguousarray(mask, dtype=np.uint8)
+        return self.forward(inputs, T, out, True, <uint8_t *>m.data, 1, T, True)
+
+    @property
+    def latency(self):
+        """Steps of the input by which the output is late: how far its layers look ahead."""
+        return self.plan.latency
+
+    @property
+    def state(self):
+        """A copy of the state: ``"<layer>.<h or c>"`` to an array (H,) or (batch, H).
+
+        Layers that look at several steps have ``"<layer>.history"``, the steps that they keep, and
+        ``"<layer>.held"``, how many of those there are: the same for all rows. Overlap-adds have ``"<layer>.sums"``,
+        the steps not yet complete, and in ``"<layer>.held"`` 1 once they gave any, or minus the steps still to be cut.
+        A model with such layers also has ``"steps"``: how many steps the inputs had since the stream was new, from
+        which every ``held`` follows; -1 once the sequence has ended. Inputs without time are ``"<input>.last"`` there,
+        as the last call had them: what is given when the sequence ends needs them.
+
+        Setting it copies the arrays. A state that does not fit is refused with a ValueError (a TypeError if it is no
+        mapping) that lists everything found, and the stream stays as it was.
+        """
+        self.claim()
+        try:
+            return self.carried.get()
+        finally:
+            self.release()
+
+    @state.setter
+    def state(self, given):
+        self.claim()
+        try:
+            self.carried.set(given)
+        finally:
+            self.release()
+
+    def reset(self, rows=None):
+        """Return to the initial state: all rows, or those of a list of indices or a boolean mask (batch,)."""
+        self.claim()
+        try:
+            self.carried.reset_rows(rows)
+        finally:
+            self.release()
+
+    def copy(self):
+        """A second stream in the same state, independent from here on."""
+        cdef Stream twin = make_stream(
+            self.plan, self.batch, model=self.model, block=self.buffers.block, threads=self.threads)
+        self.claim()
+        try:
+            twin.buffers.copy_state(self.buffers)
+            twin.clocks.steps = self.clocks.steps
+        finally:
+            self.release()
+        return twin
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo):
+        return self.copy()
+
+    def __reduce__(self):
+        if self.model is None:
+            raise TypeError("stream must come from Model.stream to be pickled")
+        return _restore, (self.model, self.batch, self.state, self.threads)
+
+    def __sizeof__(self):
+        """Bytes of the stream with its buffers, without what threads add."""
+        return object.__sizeof__(self) + self.buffers.bytes
+
+    def __repr__(self):
+        return f"<fastgru.Stream batch={self.batch} isa={self.plan.isa} dtype={self.plan.dtype}>"
+
+
+def make_stream(plan, batch=None, *, model=None, block=0, threads=None):
+    """Make a stream of a plan; for `Model.stream`, which checks the arguments.
+
+    Parameters
+    ----------
+    batch, model, threads
+        As the attributes of `Stream`.
+    block : int
+        Steps that run at once; the plan's choice for 0.
+    """
+    return Stream(plan, batch, model, block, threads)
+
+
+def stream_bytes(Plan plan, batch=None):
+    """Bytes that a stream of so many rows allocates, and the node that needs most of them (None if none does)."""
+    cdef Buffers measured = Buffers(plan, batch, 0, True)
+    return measured.bytes, measured.largest
+
+
+def _restore(model, batch, state, threads):
+    """Unpickle: the model's stream with the state it had."""
+    stream = model.stream(batch, threads=threads)
+    stream.state = state
+    return stream
+
+
+cdef int check_signals(void *raised) noexcept with gil:
+    """Run the handlers of pending signals; 1 if one raised, with what it raised in the list."""
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        (<list>raised)[0] = error
+        return 1
+    return 0
