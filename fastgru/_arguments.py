@@ -9,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._arrays import as_array
-from .graph import Reverse, TimeReduce, TimeSoftmax
 
 if TYPE_CHECKING:
     from .engine import Plan
-    from .graph import Graph
 
 RAGGED = (
     "give model.predict(x) sequences of unequal length, or pad them to one length and give the steps of each as lengths"
@@ -169,15 +167,14 @@ def counted_steps(lengths: Any, mask: Any, batch: int | None, steps: int) -> Any
     return array.reshape(rows, steps)
 
 
-def check_counted(graph: Graph) -> None:
-    """Raise ValueError where steps that do not count would have a part in others, or in the whole.
+def check_counted(whole: tuple[str, str] | None) -> None:
+    """Raise ValueError where steps that do not count would have a part in the whole: a node folds or turns round all.
 
     Layers that look at some steps around each see what stands behind a row's length, as they do in the frameworks; a
     sequence that is turned round or folded is another one.
     """
-    wrong = [(n.name, type(n.op).__name__) for n in graph.nodes if isinstance(n.op, Reverse | TimeReduce | TimeSoftmax)]
-    if wrong:
-        name, kind = wrong[0]
+    if whole is not None:
+        name, kind = whole
         raise ValueError(
             f"lengths and mask must be omitted where all steps of a row are turned round or folded, as by {name!r} "
             f"({kind}): give model.predict a list of sequences, or call the model with rows of one length"

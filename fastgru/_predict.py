@@ -23,10 +23,9 @@ from . import engine
 from ._arguments import checked_lengths
 from ._arrays import as_array
 from ._progress import counting
-from .graph import Graph, Recurrent, TimeStep
 
 if TYPE_CHECKING:
-    from .model import Model
+    from .running import Running
 
 Array = NDArray[Any]
 Result = Any  # an array, or a tuple of arrays
@@ -48,7 +47,7 @@ class Sequences(NamedTuple):
 
 
 def predict(
-    model: Model, plan: engine.Plan, x: Any, *, batch_size: Any, lengths: Any, threads: int | None, progress: bool
+    model: Running, plan: engine.Plan, x: Any, *, batch_size: Any, lengths: Any, threads: int | None, progress: bool
 ) -> Any:
     """Run `Model.predict` on checked ground: see there."""
     if batch_size is not None:
@@ -82,39 +81,27 @@ def _shape(x: Any) -> tuple[int, ...] | None:
         return None
 
 
-def pads(graph: Graph) -> bool:
-    """True if steps behind the length of a row change nothing before it.
-
-    Examples
-    --------
-    >>> from fastgru.graph import Dense, TimeConv, chain
-    >>> pads(chain([Dense(np.ones((2, 3)))])), pads(chain([TimeConv(np.ones((2, 3, 5)), before=2, after=2)]))
-    (True, False)
-    """
-    return all(node.op.stepwise or isinstance(node.op, Recurrent | TimeStep) for node in graph.nodes)
-
-
 class _Runner:
     """A model, and how many rows it runs together."""
 
-    def __init__(self, model: Model, plan: engine.Plan, batch_size: int | None, threads: int | None) -> None:
+    def __init__(self, model: Running, plan: engine.Plan, batch_size: int | None, threads: int | None) -> None:
         self.model, self.plan, self.batch_size, self.threads = model, plan, batch_size, threads
         self.names = [plan.names[v] for v in plan.inputs]
         self.titles = [f"x[{name!r}]" if len(self.names) > 1 else "x" for name in self.names]
-        self.specs = specs = [model.graph.inputs[name] for name in self.names]
+        signature = model._signature
+        self.specs = specs = [signature.inputs[name] for name in self.names]
         self.timed = [spec.time for spec in specs]
         self.axes = [spec.time + len(spec.shape) for spec in specs]  # of one sequence
-        bases = model.graph.bases
-        first = {bases[name]: i for i, name in reversed(list(enumerate(self.names))) if specs[i].time}
+        first = {signature.bases[name]: i for i, name in reversed(list(enumerate(self.names))) if specs[i].time}
         self.counted = [first[base] for base in sorted(first)]  # an input of each base
-        self.pads = len(first) == 1 and pads(model.graph)
+        self.pads = len(first) == 1 and signature.pads
 
     def rows(self, steps: int) -> int:
         """Rows of a batch of so many steps: those asked for, else as many as run well and fit in `SLICE_BYTES`."""
         if self.batch_size is not None:
             return self.batch_size
-        graph, threads = self.model.graph, engine.get_num_threads() if self.threads is None else self.threads
-        specs = [graph.specs[name] for name in (*graph.inputs, *graph.outputs)]
+        threads = engine.get_num_threads() if self.threads is None else self.threads
+        specs = [*self.specs, *self.model.outputs.values()]
         numbers = sum(prod(spec.shape) * (max(1, steps) if spec.time else 1) for spec in specs)
         return max(1, min(ROWS * threads, SLICE_BYTES // (numbers * np.dtype(self.plan.dtype).itemsize)))
 
@@ -267,7 +254,7 @@ class _Runner:
         padded = [self.stacked([s.arrays[k] for s in batch], timed) for k, timed in enumerate(self.timed)]
         ragged = self.pads and len(set(steps)) > 1
         y = self.run(padded, np.array(steps) if ragged else None)
-        outputs = [self.model.graph.specs[name].time for name in self.model.graph.outputs]
+        outputs = [spec.time for spec in self.model.outputs.values()]
         several = y if isinstance(y, tuple) else (y,)
         rows = [
             tuple(a[i, : steps[i] if ragged and timed else None].copy() if a.ndim > 1 else a[i]

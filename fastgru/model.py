@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,27 +12,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import engine, memory
-from ._arguments import as_state, check_alike, check_counted, counted_steps, extent, lengths_apart, longest, one_row
-from ._arrays import as_array
 from ._origin import Origin, reopened
 from .errors import require
-from .graph import Graph, Spec, chain, precision_of, tier_of
+from .graph import Graph, chain, precision_of, tier_of
 from .isa import select_isa
 from .lowering import Lowered, lower
 from .passes import fused
 from .passes.integers import multiply_floats
+from .running import Running, Signature
 from .summary import Memory, Summary, summarise
 
 if TYPE_CHECKING:
-    from .engine import Stream
     from .selftest import SelfTest
 
 DTYPES = ("float32", "float64")
 GEMMS = ("packed", "blas")
-MOST_ROWS = 2**31 - 1  # rows are numbered in 32 bits
 
 
-class Model:
+class Model(Running):
     """A network ready to run.
 
     Parameters
@@ -94,51 +90,17 @@ class Model:
         self._provenance = _checked_provenance(provenance)
         self._self_test = _checked_self_test(self_test)
         self._origin: Origin | None = None  # what `fastgru.load` read it from
-        self._idle: deque[Stream] = deque(maxlen=1)
-        self._lengths = self._provenance.get("lengths")  # what the source called those of a call
-        self._only_rows = not any(spec.time for spec in self._graph.inputs.values())
         blas = _blas_functions(f"dtype {dtype!r}" if dtype != "float32" else "gemm 'blas'") if gemm == "blas" else None
         check_items(self._graph, dtype)
         plan = partial(_plan, lower(fused(self._graph)), select_isa(isa), dtype, blas)
         self._memory = _needs(plan(measure=True))
         memory.check(self._memory.plan + self._memory.stream, "the model and a stream of one row", self._memory.node)
-        self._plan = plan()
+        self._begin(plan(), Signature.of(self._graph, self._provenance.get("lengths")))
 
     @property
     def graph(self) -> Graph:
         """What the network is."""
         return self._graph
-
-    @property
-    def inputs(self) -> dict[str, Spec]:
-        """The shape, time axis and type of each input, by name, in the order in which calls take them.
-
-        >>> from fastgru.layers import Dense
-        >>> model = Model([Dense(np.ones((2, 3)))])
-        >>> {name: str(spec) for name, spec in model.inputs.items()}
-        {'x': '(B, T, 3) float'}
-        """
-        return dict(self._graph.inputs)
-
-    @property
-    def outputs(self) -> dict[str, Spec]:
-        """The same of each output, in the order in which calls return them.
-
-        >>> from fastgru.layers import Dense
-        >>> {name: str(spec) for name, spec in Model([Dense(np.ones((2, 3)))]).outputs.items()}
-        {'dense': '(B, T, 2) float'}
-        """
-        return {name: self._graph.specs[name] for name in self._graph.outputs}
-
-    @property
-    def dtype(self) -> str:
-        """ "float32" or "float64"."""
-        return str(self._plan.dtype)
-
-    @property
-    def isa(self) -> str:
-        """The instruction set the model was packed for."""
-        return str(self._plan.isa)
 
     @property
     def gemm(self) -> str:
@@ -154,209 +116,6 @@ class Model:
     def self_test(self) -> SelfTest | None:
         """The stored input and expected output, if there are any."""
         return self._self_test
-
-    def __call__(
-        self,
-        x: Any,
-        *,
-        state: Mapping[str, Any] | None = None,
-        lengths: Any = None,
-        mask: Any = None,
-        return_state: bool = False,
-        out: Any = None,
-        threads: int | None = None,
-    ) -> Any:
-        """Run whole sequences.
-
-        Parameters
-        ----------
-        x : (T, I) or (B, T, I) array; ids: (T,) or (B, T)
-            float32 and C-contiguous arrays are read in place; others are converted. Of a model with several inputs a
-            tuple of arrays in the order of `inputs`, or a mapping of their names to arrays. All have one batch, and
-            those with time one number of steps.
-        state : mapping, optional
-            ``"<layer>.<h or c>"`` to (H,) or (B, H): where to start from, as `Stream.state` returns it.
-        lengths : (B,) int array, optional
-            Number of steps of each row that count; one number for (T, I). At the others, recurrent layers keep
-            their state and output zeros, or their last valid output (``mask_output="carry"``). Layers after them
-            run at every step: a Dense layer turns those zeros into its activation of the bias. Ignore the output
-            of a row behind its length. An import whose source takes them as an input also finds them in `x`, by its
-            name (``provenance["lengths"]``) or as the last of a tuple. Refused where all steps are turned round or
-            folded (`Reverse`, `TimeReduce`, `TimeSoftmax`): `predict` takes a list of such sequences.
-        mask : (B, T) or (T,) bool array, optional
-            The same, step by step. Not together with `lengths`.
-        return_state : bool
-            Also return the final state.
-        out : array or tuple of arrays, optional
-            Where to write the output.
-        threads : int, optional
-            How many threads may work on this call, with the same bits as one: rows of the batch apart, else layers
-            and directions side by side, else the units of large layers. `set_num_threads` when omitted.
-
-        Returns
-        -------
-        (T, O) or (B, T, O) array; (O,) or (B, O) where the model returns its last step; a tuple of
-        arrays where it has several outputs. With `return_state`, a pair of that and the state.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Naming the argument, what was expected and what was given.
-        """
-        if self._lengths is not None:
-            x, lengths = lengths_apart(x, lengths, self._lengths, self._graph.inputs)
-        if state is None and lengths is None and mask is None and threads is None and not return_state and self._idle:
-            y = self._again(x, out)
-            if y is not NotImplemented:
-                return y
-        batch, steps = extent(self._plan, x, only_rows=self._only_rows)
-        if batch == 0 or (steps == 0 and self._only_rows):
-            counted_steps(lengths, mask, batch, steps or 0)
-            return self._empty(x, state, return_state, out)
-        length = 1 if steps is None else steps
-        if self._plan.bases > 1:
-            length = longest(self._plan, x, batch, length, counts=lengths is not None or mask is not None)
-        whole = length if self._plan.blockers else min(length, self._plan.block(batch or 1))
-        stream = self._borrow(batch, max(1, whole), None if threads is None else engine.checked_threads(threads))
-        counted = counted_steps(lengths, mask, batch, length)
-        if counted is not None:
-            check_counted(self._graph)
-        arrays = stream._convert(x, steps is not None)
-        if state is not None:
-            stream.state = {**stream.state, **as_state(state)}
-        y = stream._run_converted(arrays, length, out, counted, steps is not None)
-        result = (y, stream.state) if return_state else y
-        self._idle.append(stream)
-        return result
-
-    def _again(self, x: Any, out: Any) -> Any:
-        """A call like the last one, in half its time; NotImplemented where it is another."""
-        try:
-            stream = self._idle.pop()
-        except IndexError:
-            return NotImplemented
-        y = stream._run_again(x, out)
-        self._idle.append(stream)
-        return y
-
-    def _empty(self, x: Any, state: Any, return_state: bool, out: Any) -> Any:
-        """A call without rows: what a row of zeros gives, without that row."""
-        try:
-            y, final = self(one_row(x), return_state=True)
-        except ValueError as error:
-            raise ValueError(f"{error} (of one row of zeros, tried in the place of none)") from error
-        several = tuple(a[:0] for a in (y if isinstance(y, tuple) else (y,)))
-        y = several if isinstance(y, tuple) else several[0]
-        none = {key: array[:0] for key, array in final.items()}
-        if state is not None:
-            check_alike(
-                {key: as_array(array, f"state[{key!r}]") for key, array in as_state(state).items()}, none, "state"
-            )
-        if out is not None:
-            given = out if isinstance(out, tuple | list) else (out,)
-            check_alike(dict(enumerate(given)), dict(enumerate(several)), "out")
-            y = out
-        return (y, none) if return_state else y
-
-    def _borrow(self, batch: int | None, block: int, threads: int | None) -> Stream:
-        """A stream in its initial state: the one the last call left, where it fits, else a new one.
-
-        Its buffers are then warm: a fresh arena costs a page fault every 4 KiB. Taking it off the list is
-        one atomic operation, so threads share the model without locks.
-        """
-        try:
-            stream = self._idle.pop()
-        except IndexError:
-            pass
-        else:
-            if stream._serves(batch, block, threads):
-                stream.reset()
-                return stream
-        return engine.make_stream(self._plan, batch, block=block, threads=threads)
-
-    def predict(
-        self,
-        x: Any,
-        *,
-        batch_size: int | None = None,
-        lengths: Any = None,
-        threads: int | None = None,
-        progress: bool = False,
-    ) -> Any:
-        """Run many sequences: slices of a large array, or a list of sequences of any length.
-
-        The results have the bits of a call of the model on each sequence alone. With ``gemm="blas"`` (float64 among
-        it) they may differ from those by rounding, since BLAS sums in an order that depends on the batch.
-
-        Parameters
-        ----------
-        x : array, or collection of sequences
-            (B, T, I), or (B, T) of ids; of a model with several inputs a tuple of arrays or a mapping of names to
-            arrays. Only a slice of it is read at a time, so `np.memmap` and datasets of HDF5 may be larger than
-            memory. A list, a generator or any other iterable holds a sequence (T, I) or (T,) in each item, of several
-            inputs a tuple or mapping of them; its items are taken as they are needed.
-        batch_size : int, optional
-            Most sequences that run together, and with it how much memory a call needs beside its results. When
-            omitted: 32 a thread, fewer where they would take more than 64 MiB.
-        lengths : (B,) int array, optional
-            For an array: the steps of each row that count, as for a call of the model.
-        threads : int, optional
-            As for a call of the model.
-        progress : bool
-            Show a bar on stderr, if that is a terminal, once the work has taken a second (needs rich).
-
-        Returns
-        -------
-        array, or list of arrays
-            Of an array, the output (B, T, O) or (B, O). Of a collection, a list in its order: (T, O) or (O,) for each
-            sequence. Tuples in the place of arrays where the model has several outputs.
-
-        Raises
-        ------
-        ValueError, TypeError
-            Naming the argument or the sequence, what was expected and what was given.
-
-        Examples
-        --------
-        >>> from fastgru.layers import GRU
-        >>> rng = np.random.default_rng(0)
-        >>> model = Model([GRU.from_torch(rng.normal(size=(12, 3)), rng.normal(size=(12, 4)))])
-        >>> model.predict(np.zeros((1000, 5, 3), np.float32), batch_size=100).shape
-        (1000, 5, 4)
-        >>> [y.shape for y in model.predict([np.zeros((5, 3)), np.zeros((2, 3))])]
-        [(5, 4), (2, 4)]
-        """
-        from . import _predict
-
-        if self._lengths is not None:
-            x, lengths = lengths_apart(x, lengths, self._lengths, self._graph.inputs)
-        return _predict.predict(
-            self, self._plan, x, batch_size=batch_size, lengths=lengths, threads=threads, progress=progress
-        )
-
-    def stream(self, batch: int | None = None, *, threads: int | None = None) -> Stream:
-        """A fresh stream, to be fed frame by frame or in chunks.
-
-        Parameters
-        ----------
-        batch : int, optional
-            Rows stepped together: frames are (batch, I) instead of (I,).
-        threads : int, optional
-            How many threads a call may use; what `set_num_threads` says at the time when omitted.
-
-        Raises
-        ------
-        ValueError
-            When a layer needs the whole sequence (bidirectional, reversed, over all steps), naming it and saying why.
-        """
-        if self._plan.blockers:
-            why = ", ".join(f"{name!r}, which {reason}" for name, reason in self._plan.blockers.items())
-            raise ValueError(f"layers of a streaming model must all work step by step, got {why}")
-        whole = isinstance(batch, int | np.integer) and not isinstance(batch, bool)
-        if batch is not None and not (whole and 1 <= batch <= MOST_ROWS):
-            raise ValueError(f"batch must be None or an integer from 1 to {MOST_ROWS}, got {batch!r}")
-        threads = None if threads is None else engine.checked_threads(threads)
-        return engine.make_stream(self._plan, None if batch is None else int(batch), model=self, threads=threads)
 
     def quantize(
         self,

@@ -82,7 +82,7 @@ def test_sequences_of_any_length_have_the_bits_of_calls_alone(name):
 
 
 def test_only_models_that_look_back_or_are_recurrent_pad():
-    padding = {name for name, layers in LAYERS.items() if _predict.pads(Model(layers).graph)}
+    padding = {name for name, layers in LAYERS.items() if Model(layers)._signature.pads}
     assert set(LAYERS) - padding == {"a convolution that looks ahead", "a mean over time", "a stride"}
 
 
@@ -92,7 +92,7 @@ def test_slices_of_an_array_have_the_bits_of_one_call(name):
     whole = model(x)
     for batch_size in (None, 1, 7, 23, 1000):
         same(model.predict(x, batch_size=batch_size), whole)
-    if _predict.pads(model.graph):
+    if model._signature.pads:
         lengths = RNG.integers(0, 17, size=23)
         same(model.predict(x, lengths=lengths, batch_size=4), model(x, lengths=lengths))
 
