@@ -43,6 +43,7 @@ typedef struct {
   fg_rows rows[VALUES];
   fg_window lines[LINES];
   fg_recurrence recurrence;
+  fg_idx room[FG_MAX_CLOCKS], due[FG_MAX_CLOCKS]; /* steps of a block and of a call that there is room for */
   fg_frame frame;
   fg_instruction ins;
   fg_run run;
@@ -59,7 +60,8 @@ static void begin(bench *b, const char *of, int op, fg_idx item, fg_idx B) {
   b->values[1].clock = 1;
   b->run.kernels = &b->kernels, b->run.values = b->values, b->run.rows = b->rows, b->run.windows = b->lines;
   b->run.recurrences = &b->recurrence, b->run.instructions = &b->ins, b->run.n_instructions = 1;
-  b->run.B = B, b->run.parts = 1, b->run.mixed = 1;
+  b->run.B = B, b->run.parts = 1, b->run.mixed = 1, b->run.room = b->room, b->run.due = b->due;
+  for (int i = 0; i < FG_MAX_CLOCKS; i++) b->room[i] = b->due[i] = 1 << 20;
 }
 
 /* Value v: for each row `steps` frames of `size` elements of `bytes`; steps 0: one frame without time. */
@@ -219,7 +221,7 @@ static void check_wait(fg_idx item) {
   bench b;
   begin(&b, "wait", FG_OP_WAIT, item, 1 + draw(3));
   const fg_idx size = 1 + draw(4), T = 1 + draw(25), most = 5, late = draw(6), B = b.B;
-  b.ins.size = size, b.frame.n_meeting = 2;
+  b.ins.size = size, b.frame.n_meeting = 2, b.frame.kept = late;
   b.frame.meeting[1] = 1, b.frame.meeting_clocks[1] = 2;
   give_line(&b, 0, size, late + most);
   char *x = sequence(&b, T, size);
@@ -238,6 +240,34 @@ static void check_wait(fg_idx item) {
     seen = come, meets = shown;
   }
   free(x), end(&b);
+}
+
+/* Steps that do not fit into the line, its values or the caller's arrays: none is written, and none counted. */
+static void check_misfits(fg_idx item) {
+  static const int ops[] = {FG_OP_WINDOW, FG_OP_WAIT, FG_OP_MIRROR, FG_OP_OVERLAP_ADD};
+  for (int op = 0; op < 4; op++)
+    for (int wrong = 0; wrong < 5; wrong++) { /* nothing, the line, the block, the call, what the line holds */
+      bench b;
+      begin(&b, "misfit", ops[op], item, 1);
+      const int lines = ops[op] == FG_OP_WINDOW || ops[op] == FG_OP_WAIT; /* show their line, which can be too short */
+      const fg_idx T = 3;
+      b.ins.size = 1, b.frame.reach = b.frame.stride_in_time = b.frame.kept = 1;
+      b.run.T = b.run.steps[0] = b.run.steps[1] = T;
+      if ((wrong == 1 && !lines) || (wrong == 4 && ops[op] != FG_OP_WAIT)) continue;
+      give_numbers(&b, 0, 1, T), give(&b, 1, 1, item, T);
+      give_line(&b, 0, 1, ops[op] == FG_OP_OVERLAP_ADD ? 2 : ops[op] == FG_OP_MIRROR ? 1 : wrong == 1 ? T - 1 : T + 1);
+      b.frame.n_meeting = ops[op] == FG_OP_WAIT && wrong != 4;
+      if (wrong == 2) b.room[1] = T - 1;
+      if (wrong == 3) b.due[1] = T + 1, b.run.done[1] = 2;
+      if (wrong == 4) b.lines[0].drop = 1; /* one step fewer than the other clock counts */
+      const fg_window before = b.lines[0];
+      execute(&b);
+      expect((b.run.misfit != 0) == (wrong != 0), "flag", wrong);
+      expect(b.run.steps[1] == (wrong ? 0 : T), "steps", wrong);
+      expect(wrong == 0 || memcmp(&before, &b.lines[0], sizeof before) == 0, "line", wrong);
+      b.rows[1].b_stride = 0;
+      end(&b);
+    }
 }
 
 /* The `count`th step that counts, or the first of the last `kept`, where a mask leaves some out. */
@@ -527,8 +557,8 @@ static void check_signals(fg_idx item) {
 
 int main(int argc, char **argv) {
   static void (*const CHECKS[])(fg_idx) = {
-      check_windows, check_overlap_add, check_mirror, check_wait,   check_time_step, check_masks,  check_reverse,
-      check_concat,  check_top_k,       check_scan,   check_recurrent, check_signals,
+      check_windows,   check_overlap_add, check_mirror, check_wait,   check_misfits, check_time_step, check_masks,
+      check_reverse,   check_concat,      check_top_k,  check_scan,   check_recurrent, check_signals,
   };
   const int rounds = argc > 1 ? atoi(argv[1]) : 200;
   for (int op = 0; op <= FG_OP_TIME_STEP; op++) expect(fg_ops[op] != NULL, "body of an instruction", op);

@@ -4,6 +4,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from collections.abc import Mapping
 
@@ -225,7 +226,10 @@ cdef class Arguments:
             self.check_output(value)
         if given is None:
             Py_INCREF(self.plan.descr)  # the array takes it over; by type number, NumPy would look it up
-            return PyArray_NewFromDescr(cnp.ndarray, self.plan.descr, n, dims, NULL, NULL, 0, None)
+            y = PyArray_NewFromDescr(cnp.ndarray, self.plan.descr, n, dims, NULL, NULL, 0, None)
+            if self.plan.framed and not self.plan.values[value].time:
+                memset(y.data, 0, cnp.PyArray_NBYTES(y))  # a call whose layers have no step yet may leave it
+            return y
         cdef bint fits = isinstance(given, cnp.ndarray) and (type(given) is cnp.ndarray or not is_masked(given))
         if fits:
             y = <cnp.ndarray>given

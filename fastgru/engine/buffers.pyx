@@ -122,7 +122,7 @@ cdef class Buffers:
         run.values, run.n_values = plan.values, plan.n_values
         run.rows, run.recurrences, run.windows = self.rows, self.recurrences, self.windows
         run.B, run.arena, run.arena_bytes = self.B, self.arena.base, self.arena.at
-        run.part, run.parts, run.bad_id, run.watch = 0, 1, 0, NULL
+        run.part, run.parts, run.bad_id, run.misfit, run.watch, run.room = 0, 1, 0, 0, NULL, self.layout.max_steps
         run.loop_begin, run.loop_end, run.loop_clock = plan.loop_begin, plan.loop_end, plan.loop_clock
         run.loop_moved, run.moved, run.n_loops = plan.loop_moved, plan.moved, plan.n_loops
         run.clocks, run.bases = plan.clocks, plan.bases

@@ -254,11 +254,12 @@ cdef extern from "fastgru/ops/run.h" nogil:
         int n_loops
         const idx *due
         idx steps[32]
+        const idx *room
         int clocks, bases
         Window *windows
         bint ends, rest, flush, mixed
         uint8_t *scan_mask
-        int bad_id
+        int bad_id, misfit
         Watch *watch
         bint listens
         int part, parts

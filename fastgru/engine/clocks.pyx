@@ -72,6 +72,9 @@ cdef class Clocks:
                 continue
             if frame.n_meeting:
                 self.due[clock] = meeting_due(frame, self.windows, self.due)
+                if self.due[clock] < 0:
+                    raise RuntimeError(f"plan is not consistent: node {self.plan.nodes[ins.node]!r} holds fewer steps "
+                                       "than none; make the plan anew from its model")
             if ends and kept != self.due[clock] and not (rest and self.plan.loose):
                 raise ValueError(self.wrong_meeting(frame.window, kept - self.due[clock]))
         return 0

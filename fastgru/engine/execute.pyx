@@ -173,10 +173,25 @@ cdef void run_instructions(Run *run, idx T, idx block) noexcept nogil:
             at = run.loop_end[loop]
         run_range(run, at, run.n_instructions)
         done += steps
-        if T == 0 or stopped_together(run):
+        if run.misfit or stopped_together(run):
             return
         if done < T:
             advance(run, steps)
+            continue
+        if run.clocks > run.bases:
+            find_missing(run)
+        return
+
+
+cdef void find_missing(Run *run) noexcept nogil:
+    """Note where the blocks of a call gave fewer steps than the call: of a plan that is not consistent."""
+    cdef int i, clock
+    cdef const Instruction *ins
+    for i in range(run.n_instructions):
+        ins = &run.instructions[i]
+        clock = run.values[ins.output].clock
+        if is_line(ins) and run.done[clock] + run.steps[clock] != run.due[clock]:
+            run.misfit = ins.node + 1
 
 
 cdef void advance(Run *run, idx steps) noexcept nogil:

@@ -239,9 +239,9 @@ cdef class Stream:
         cdef Plan plan = self.plan
         cdef int threads = default_threads if self.threads is None else self.threads
         cdef idx work = fg_times(plan.work, fg_times(T, self.buffers.B))
-        cdef bint watched = work >= WATCH_WORK
+        cdef bint watched = work >= WATCH_WORK, saved = watched or plan.looks_up or plan.typed
         cdef Watch watch
-        if watched or plan.looks_up or plan.typed:
+        if saved:
             self.buffers.save()
         if watched:
             watch.stop, watch.next = 0, now() + WATCH_NS
@@ -267,7 +267,23 @@ cdef class Stream:
             self.buffers.run.bad_id = 0
             self.buffers.restore()
             raise ValueError("ids that the model looks up must lie inside their table, got others")
+        if self.buffers.run.misfit:
+            self.end_misfit(saved)
         return 0
+
+    cdef int end_misfit(self, bint saved) except -1:
+        """Raise of a plan whose lines held other steps than it says; the stream is as it was, or as new."""
+        node = self.plan.nodes[self.buffers.run.misfit - 1]
+        self.buffers.run.misfit = 0
+        if saved:
+            self.buffers.restore()
+        else:
+            self.carried.initialise()
+            self.buffers.place_rows()
+        raise RuntimeError(
+            f"plan is not consistent: steps of node {node!r} do not fit, and the stream is "
+            f"{'as it was before the call' if saved else 'as new'}; make the plan anew from its model"
+        )
 
     def _run_again(self, x, out):
         """A whole sequence from the initial state; NotImplemented unless `x` is an array that is read in place and a

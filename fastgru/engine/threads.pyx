@@ -106,6 +106,7 @@ cdef class Team:
             raise RuntimeError(f"threads could not be started: error {error} on starting {parts - 1}")
         for i in range(parts):
             own.run.bad_id = own.run.bad_id or self.parts[i].run.bad_id
+            own.run.misfit = own.run.misfit or self.parts[i].run.misfit
         if not wave:
             for i in range(plan.n_recurrences):
                 own.recurrences[i].now = self.parts[0].recurrences[i].now

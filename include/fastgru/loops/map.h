@@ -417,8 +417,8 @@ static void map(const fg_nest *given, const fg_micro *program, int n, void *cons
 /* Element `id` of an axis of `count`; sets *outside if there is none. */
 FG_INLINE fg_idx element_of(real id, fg_idx count, int *outside) {
   if (id >= (real)-count && id < (real)count) {
-    const fg_idx i = (fg_idx)id; /* -0.5 is element 0 */
-    return i < 0 ? i + count : i;
+    const fg_idx i = (fg_idx)id, at = i < 0 ? i + count : i; /* -0.5 is element 0 */
+    if (at >= 0) return at; /* of more than 2**24 elements, -count may have been rounded down */
   }
   *outside = 1;
   return id >= 0 ? count - 1 : 0;

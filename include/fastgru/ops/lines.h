@@ -13,6 +13,18 @@ static inline void drop_steps(const fg_window *w, char *line, fg_idx kept, fg_id
   if (w->drop > 0 && kept > 0) memmove(line, line + w->drop * width, (size_t)(kept * width));
 }
 
+/* Let the clock of a line's output count `due` steps of this block. False where the line has no room for the steps it
+ * then holds, or the values of that clock and the arrays of the caller have none for `due`: the plan is not consistent,
+ * and the clock counts no step. Only what stays in a line is not known before; see fastgru/lowering/validation. */
+static inline int count_steps(const fg_instruction *ins, fg_run *run, const fg_window *w, fg_idx held, fg_idx due) {
+  const int clock = run->values[ins->output].clock;
+  const fg_idx room = fg_min(run->room[clock], run->due[clock] - run->done[clock]);
+  const int fits = held <= w->capacity && due >= 0 && due <= room;
+  run->steps[clock] = fits ? due : 0;
+  if (!fits) run->misfit = ins->node + 1;
+  return fits;
+}
+
 /* Steps outside of the sequence. */
 static void fill_steps(const fg_instruction *ins, const fg_run *run, char *to, fg_idx steps) {
   for (fg_idx i = 0; i < steps * ins->size; i++) set_number(to, i, run->kernels->item, ins->frame->fill);
@@ -27,6 +39,8 @@ static void execute_window(const fg_instruction *ins, fg_run *run) {
   const fg_idx extra = run->flush ? fg_max(0, frame->after - fg_max(0, skip - run->T)) : 0;
   fg_idx taken = fg_max(0, run->T - skip), first = run->T - taken;
   if (frame->sliced) first = place_of(frame->first, run->T), taken = fg_sliced_steps(frame, run->T);
+  const fg_idx due = fg_windows_due(frame, kept + taken + extra);
+  if (!count_steps(ins, run, w, kept + taken + extra, due)) return;
   for (fg_idx b = 0; b < run->B; b++) {
     char *line = line_of(w, b, width);
     drop_steps(w, line, kept, width);
@@ -35,8 +49,6 @@ static void execute_window(const fg_instruction *ins, fg_run *run) {
     fill_steps(ins, run, line + (kept + taken) * width, extra);
   }
   w->held = kept + taken + extra;
-  const fg_idx due = fg_windows_due(frame, w->held);
-  run->steps[run->values[ins->output].clock] = due;
   w->drop = due * frame->stride_in_time;
   if (skip > run->T) w->drop = w->held + skip - run->T; /* the whole block was skipped */
 }
@@ -45,8 +57,11 @@ static void execute_window(const fg_instruction *ins, fg_run *run) {
 static void execute_wait(const fg_instruction *ins, fg_run *run) {
   fg_window *w = &run->windows[ins->frame->window];
   const fg_idx item = run->kernels->item, width = ins->size * item, kept = fg_held_before(w);
-  fg_idx *due = &run->steps[run->values[ins->output].clock];
-  if (ins->frame->n_meeting) *due = fg_meeting_due(ins->frame, run->windows, run->steps);
+  fg_idx due = run->steps[run->values[ins->output].clock];
+  if (ins->frame->n_meeting) due = fg_meeting_due(ins->frame, run->windows, run->steps);
+  const fg_idx stay = kept + run->T - due; /* at the end of a sequence, others may give more than this line will see */
+  const int wrong = kept < 0 || stay < 0 || (stay > ins->frame->kept && !run->flush);
+  if (!count_steps(ins, run, w, kept + run->T, wrong ? -1 : due)) return;
   for (fg_idx b = 0; b < run->B; b++) {
     char *line = line_of(w, b, width);
     drop_steps(w, line, kept, width);
@@ -54,7 +69,7 @@ static void execute_wait(const fg_instruction *ins, fg_run *run) {
       memcpy(line + (kept + t) * width, fg_row(&run->rows[ins->inputs[0]], item, t, b), (size_t)width);
   }
   w->held = kept + run->T;
-  w->drop = *due;
+  w->drop = due;
 }
 
 /* Step t of those in the line and those of this block behind them. */
@@ -72,6 +87,7 @@ static void execute_mirror(const fg_instruction *ins, fg_run *run) {
   const fg_idx item = run->kernels->item, width = ins->size * item, held = w->held, all = held + run->T;
   const fg_idx due = fg_mirror_due(frame, w, run->T, run->flush), kept = fg_min(all, frame->reach);
   const int begins = due > 0 && held < frame->reach, edge = frame->reach == 1;
+  if (!count_steps(ins, run, w, kept, due)) return;
   for (fg_idx b = 0; b < run->B; b++) {
     char *line = line_of(w, b, width);
     fg_idx at = 0;
@@ -85,7 +101,6 @@ static void execute_mirror(const fg_instruction *ins, fg_run *run) {
       memmove(line + t * width, step_of(ins, run, line, held, all - kept + t, b), (size_t)width);
   }
   w->held = kept;
-  run->steps[run->values[ins->output].clock] = due;
 }
 
 /* Add n numbers. */
@@ -111,6 +126,7 @@ static void execute_overlap_add(const fg_instruction *ins, fg_run *run) {
   const fg_idx item = run->kernels->item, width = ins->size * item, hop = frame->stride_in_time;
   const fg_idx due = fg_overlaps_due(frame, w, run->T, run->flush, run->rest);
   const fg_idx end = (w->capacity - frame->kept) * width;
+  if (!count_steps(ins, run, w, frame->kept, due)) return;
   for (fg_idx b = 0; b < run->B; b++) {
     char *line = line_of(w, b, width), *sums = line;
     fg_idx at = -w->drop;
@@ -122,11 +138,10 @@ static void execute_overlap_add(const fg_instruction *ins, fg_run *run) {
         if (at >= 0) memcpy(fg_row(y, item, at, b), sums + i * width, (size_t)width);
       sums += hop * width;
     }
-    for (fg_idx i = 0; at < due; i++, at++) /* of the end of the sequence */
+    for (fg_idx i = 0; due > 0 && at < due; i++, at++) /* of the end of the sequence */
       if (at >= 0) memcpy(fg_row(y, item, at, b), sums + i * width, (size_t)width);
     to_beginning(line, sums, frame->kept * width);
   }
-  run->steps[run->values[ins->output].clock] = due;
   w->drop = fg_max(0, w->drop - run->T * hop);
   w->held = w->drop == 0 && (w->held || run->T > 0);
 }

@@ -66,7 +66,8 @@ typedef struct {
   const int *moved;
   int n_loops;
   const fg_idx *due; /* steps of each clock in this call: of the first, which count inputs, before it begins */
-  fg_idx steps[FG_MAX_CLOCKS]; /* of each clock in this block */
+  fg_idx steps[FG_MAX_CLOCKS]; /* of each clock in this block, */
+  const fg_idx *room;          /* and the most that the memory of its values has room for */
   int clocks, bases;
   fg_window *windows;
   int ends;           /* the sequence ends with this call, */
@@ -75,6 +76,7 @@ typedef struct {
   int mixed;          /* values without time may meet values with it, or some have other steps than others */
   uint8_t *scan_mask; /* (S, N) steps of a scan that count */
   int bad_id;         /* 1 + the value for which an id was out of range */
+  int misfit;         /* 1 + the node of a line whose steps did not fit: the plan is not consistent */
   fg_watch *watch;    /* of a long call: for signals; NULL: none */
   int listens;        /* this thread is the one that handles them */
   int part, parts;    /* which panels of every recurrence are this thread's; parts 1: all */
