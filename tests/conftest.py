@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cells import ISAS
 from hypothesis import settings
+
+from fastgru.lowering import lower, validation
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for bench and tests; what is installed goes first
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
@@ -17,6 +21,23 @@ os.environ.pop("COLUMNS", None)  # pytest-xdist tells its workers a width, which
 settings.register_profile("fastgru", derandomize=os.environ.get("FASTGRU_EXAMPLES") != "random")
 settings.load_profile("fastgru")
 os.environ.setdefault("KERAS_BACKEND", "torch")  # for tests/live, before anything imports Keras
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _plans_are_checked() -> Iterator[None]:
+    """Check the plan of every model that a test makes as if it came from a file."""
+
+    def checked(graph: Any) -> Any:
+        made = lower(graph)
+        validation.check(
+            made.values, made.instructions, inputs=made.inputs, outputs=made.outputs, states=made.states,
+            loops=made.loops, clocks=made.clocks, bases=made.bases,
+        )  # fmt: skip
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fastgru.model.lower", checked)
+        yield
 
 
 @pytest.fixture(params=ISAS)
