@@ -78,8 +78,9 @@ def check(path):
         problems.append(f"wheel must be at most {MOST} bytes, got {size}")
     with zipfile.ZipFile(wheel) as archive:
         objects = [name for name in archive.namelist() if name.endswith(".so")]
-        if len(objects) != 2:
-            problems.append(f"shared objects must be the engine and BLAS, got {objects}")
+        modules = sorted(f"fastgru/engine/{path.stem}" for path in Path("fastgru/engine").glob("*.pyx"))
+        if sorted(name.partition(".")[0] for name in objects) != modules:
+            problems.append(f"shared objects must be {modules}, got {objects}")
         if sources := [name for name in archive.namelist() if name.endswith((".c", ".h", ".pyx", ".pxd"))]:
             problems.append(f"wheel must hold no sources, got {sources}")
         for name in objects:

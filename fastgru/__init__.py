@@ -38,6 +38,7 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from .compiled import CompiledModel
     from .engine import Stream, get_num_threads, set_num_threads
     from .isa import cpu_info
     from .memory import get_memory_limit, set_memory_limit
@@ -151,31 +152,48 @@ def load(
     isa: str | None = None,
     gemm: str | None = None,
     embed: bool = False,
-) -> Model:
-    """Read a ``.fgru`` file.
+) -> Model | CompiledModel:
+    """Read a ``.fgru`` file, or map a plan that `Model.compile` wrote.
 
     A pickle of the model names the file, which must be there when it is read, as for processes of one machine.
 
     Parameters
     ----------
     verify : bool
-        Replay the stored self-test first.
+        Replay the stored self-test first; of a plan, compare the checksum of all weights, too.
+    isa : str, optional
+        Instruction set; see `fastgru.cpu_info`.
+    gemm : {"packed", "blas"}, optional
+        As for `Model`.
     embed : bool
         Pickle the model with all its weights instead.
+
+    Returns
+    -------
+    Model, or CompiledModel for a plan
 
     Raises
     ------
     FileFormatError
-        When the file is not a whole and consistent ``.fgru`` file.
+        When the file is not a whole and consistent one of these.
+    IsaError
+        When the machine does not run the instruction set, or the plan has none for it.
     VerificationError
         When the replay does not reproduce the stored output.
     """
     from pathlib import Path
 
-    from . import fileformat, selftest
+    from . import compiled, fileformat, selftest
     from ._origin import Origin
+    from .files.compiled import is_compiled
     from .model import Model
 
+    # Not os.path.abspath, which takes "link/.." for the folder of the link.
+    absolute = str(Path(os.fsdecode(path)).absolute())
+    if is_compiled(path):
+        if gemm not in (None, "packed"):
+            raise ValueError(f"gemm of a compiled plan must be 'packed', got {gemm!r}")
+        return compiled.load(absolute, isa, verify=verify, embed=embed)
     contents, checksum = fileformat.read_with_checksum(path)
     try:
         model = Model(
@@ -187,13 +205,12 @@ def load(
     if verify:
         selftest.verify(model)
     if not embed:
-        # Not os.path.abspath, which takes "link/.." for the folder of the link.
-        model._origin = Origin(str(Path(os.fsdecode(path)).absolute()), checksum)
+        model._origin = Origin(absolute, checksum)
     return model
 
 
 __all__ = [
-    "CalibrationWarning", "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError",
+    "CalibrationWarning", "CompiledModel", "ConvertError", "FastGruError", "FileFormatError", "GraphError", "IsaError",
     "MemoryLimitError", "MissingExtraError", "Model", "OracleError", "Stream", "VerificationError", "convert",
     "cpu_info", "get_memory_limit", "get_num_threads", "load", "set_memory_limit", "set_num_threads",
 ]  # fmt: skip
@@ -202,6 +219,7 @@ _MODULES = ("comparison", "drawing", "errors", "graph", "layers", "onnx_backend"
 # Modules of the names that are imported when they are first used: NumPy and the engine take a tenth of a
 # second, in which the command line could not yet answer Ctrl-C.
 _HOMES = {
+    "compiled": ("CompiledModel",),
     "engine": ("Stream", "get_num_threads", "set_num_threads"),
     "isa": ("cpu_info",),
     "memory": ("get_memory_limit", "set_memory_limit"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .errors import FileFormatError
 
 if TYPE_CHECKING:
+    from .compiled import CompiledModel
     from .model import Model
 
 
@@ -27,7 +28,7 @@ class Origin(NamedTuple):
     fingerprint: int
 
 
-def reopened(path: str, fingerprint: int, isa: str | None, gemm: str | None) -> Model:
+def reopened(path: str, fingerprint: int, isa: str | None, gemm: str | None) -> Model | CompiledModel:
     """Unpickle a model: load the file again.
 
     Raises

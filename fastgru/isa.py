@@ -8,7 +8,8 @@ from typing import Any
 from . import engine
 from .errors import IsaError
 
-KNOWN_ISAS = ("avx512", "avx2", "neon", "portable")
+LANES = {"avx512": 16, "avx2": 8, "neon": 4, "portable": 4}  # float32 numbers of a vector
+KNOWN_ISAS = tuple(LANES)
 ISA_VARIABLE = "FASTGRU_ISA"
 
 

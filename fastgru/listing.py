@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from .graph import Graph
 from .graph.activations import ACTIVATIONS
+from .lowering import Lowered
 from .lowering.instructions import FOLDS, FUNCTIONS, PHASES, Buffer, Instruction, Layer, Phase, Reduce
 from .model import measured
 
@@ -52,9 +54,14 @@ class Row(NamedTuple):
 def plan_of(graph: Graph, dtype: str) -> list[Row]:
     """Return the instructions that a model of `graph` would run, without making it."""
     lowered, plan = measured(graph, dtype)
+    return rows_of(lowered, plan.packed_bytes)
+
+
+def rows_of(lowered: Lowered, packed_bytes: Sequence[int]) -> list[Row]:
+    """Return instructions and the bytes that each packs as rows."""
     shown = [_buffer(i, value) for i, value in enumerate(lowered.values)]
     rows = []
-    for i, (ins, size) in enumerate(zip(lowered.instructions, plan.packed_bytes, strict=True)):
+    for i, (ins, size) in enumerate(zip(lowered.instructions, packed_bytes, strict=True)):
         loop = next((n for n, (begin, end, _) in enumerate(lowered.loops, 1) if begin <= i < end), 0)
         reads, writes = (tuple(shown[v] for v in buffers) for buffers in (ins.inputs, (*ins.written, *ins.held)))
         rows.append(Row(i, loop, ins.mnemonic, ins.node, reads, writes, _own(ins), size))

@@ -308,6 +308,43 @@ class Model(Running):
         test = self._self_test or selftest.make(self._graph, None, self._provenance, dtype=self.dtype)
         fileformat.write(path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=test)
 
+    def compile(self, path: str | os.PathLike[str], isa: str | Sequence[str] | None = None) -> None:
+        """Write the plan of this model: instructions and packed weights, which `fastgru.load` maps instead of packing.
+
+        A process is ready in the time that it takes to read the instructions, and processes share one copy of the
+        weights. Outputs have the bits of this model. Keep the ``.fgru`` file: a plan runs with the fastgru that made
+        it, on machines of its instruction sets, and can't be changed.
+
+        Parameters
+        ----------
+        path : path
+            Of a file named ``.plan``, as a rule; it is written whole or not at all.
+        isa : str or sequence of str, optional
+            Instruction sets, also of other machines: ``"avx2,avx512"``. That of this model when omitted.
+
+        Raises
+        ------
+        IsaError
+            When an instruction set is unknown.
+        ValueError
+            When the model computes in float64 or through BLAS.
+        OSError
+            When the file cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from fastgru import load
+        >>> from fastgru.layers import Dense
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Model([Dense(np.ones((2, 3)))]).compile(f"{folder}/sum.plan")
+        ...     load(f"{folder}/sum.plan")(np.ones((1, 3)))
+        array([[3., 3.]], dtype=float32)
+        """
+        from .compiled import compile_model
+
+        compile_model(self, path, isa)
+
     def __copy__(self) -> Model:
         return self  # nothing of it changes
 

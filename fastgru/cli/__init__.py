@@ -10,7 +10,16 @@ from typing import Any
 
 from ._ending import one_line, open_standard
 
-COMMANDS = ("convert", "info", "verify", "run", "bench", "quantize", "demo")  # module and function of that name
+COMMANDS = (
+    "convert",
+    "info",
+    "verify",
+    "run",
+    "bench",
+    "quantize",
+    "compile",
+    "demo",
+)  # module and function of that name
 
 
 def build() -> Any:

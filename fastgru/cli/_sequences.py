@@ -13,7 +13,7 @@ from .._names import counted
 from ..errors import DataError
 
 if TYPE_CHECKING:
-    from .. import Model
+    from ..running import Running
 
 Array = NDArray[Any]
 STEPS_AT_ONCE = 1 << 15  # time steps of a batch: their values stay in the cache, and progress shows
@@ -97,7 +97,7 @@ def check_rows(short: int, groups: int, most: int, window: int) -> None:
         warnings.warn(f"{what} {verb} fewer rows than --window {window}, and no output: {hint}", stacklevel=2)
 
 
-def outputs(model: Model, x: Array, found: Plan, advance: Callable[[int], object]) -> tuple[dict[str, Array], Array]:
+def outputs(model: Running, x: Array, found: Plan, advance: Callable[[int], object]) -> tuple[dict[str, Array], Array]:
     """Run the model over every sequence: each row has the bits of one call with that sequence alone.
 
     Parameters
@@ -119,7 +119,7 @@ def outputs(model: Model, x: Array, found: Plan, advance: Callable[[int], object
     DataError
         When an output has another number of steps than the sequence.
     """
-    specs = [model.graph.specs[name] for name in model.graph.outputs]
+    specs = [*model.outputs.values()]
     timed = not found.windows and all(spec.time for spec in specs)
     made: list[Array | None] = [None] * len(specs)
     for batch in _batches(found.lengths):
@@ -140,7 +140,7 @@ def outputs(model: Model, x: Array, found: Plan, advance: Callable[[int], object
             into[found.order[places] if timed else batch] = y
         advance(len(batch))
     rows = np.arange(len(x)) if timed else found.ends
-    return {name: y for name, y in zip(model.graph.outputs, made, strict=True) if y is not None}, rows
+    return {name: y for name, y in zip(model.outputs, made, strict=True) if y is not None}, rows
 
 
 def _last(y: Array, length: int) -> Array:

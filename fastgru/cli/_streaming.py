@@ -15,8 +15,8 @@ from . import _arrays, _sequences, _tables
 from ._columns import Wanted
 
 if TYPE_CHECKING:
-    from .. import Model
     from ..graph import Spec
+    from ..running import Running
 
 Array = NDArray[Any]
 Step = Callable[[Array], "Array | None"]
@@ -29,7 +29,7 @@ class Output(NamedTuple):
     values: Array
 
 
-def lines(model: Model, source: str, want: Wanted, window: int | None = None, partial: bool = False) -> Iterator[str]:
+def lines(model: Running, source: str, want: Wanted, window: int | None = None, partial: bool = False) -> Iterator[str]:
     """Yield a line of CSV for every line of `source`, before the next line is read.
 
     Raises
@@ -42,18 +42,18 @@ def lines(model: Model, source: str, want: Wanted, window: int | None = None, pa
         table, rows = steps(model, source, text, want, window, partial)
         for i, row in enumerate(rows):
             if i == 0 and table.has_header:
-                yield _tables.header(table.kept, model.graph.outputs[0], np.size(row.values), want.separator)
+                yield _tables.header(table.kept, next(iter(model.outputs)), np.size(row.values), want.separator)
             yield _tables.line(row.values, row.kept, want)
 
 
 def steps(
-    model: Model, source: str, text: Iterator[bytes], want: Wanted, window: int | None, partial: bool
+    model: Running, source: str, text: Iterator[bytes], want: Wanted, window: int | None, partial: bool
 ) -> tuple[_tables.Table, Iterator[Output]]:
     """Return the table of the lines `text`, and an output for each of its rows that has one."""
-    for what, names in (("input", list(model.graph.inputs)), ("output", model.graph.outputs)):
+    for what, names in (("input", list(model.inputs)), ("output", model.outputs)):
         if len(names) > 1:
             raise DataError(f"model of --stream must have one {what}, got {nearest(None, names)}")
-    (spec,) = model.graph.inputs.values()
+    (spec,) = model.inputs.values()
     make = _maker(model, spec, window, partial)
     with _arrays.naming(source):
         only = make()  # a model that cannot stream is refused before a line is read
@@ -93,7 +93,7 @@ def _outputs(
             _sequences.check_rows(len(silent), len(groups), max(silent.values()), window)
 
 
-def _maker(model: Model, spec: Spec, window: int | None, partial: bool) -> Callable[[], Step]:
+def _maker(model: Running, spec: Spec, window: int | None, partial: bool) -> Callable[[], Step]:
     """Return what makes the step of a new group."""
     dtype = np.int64 if spec.dtype == "int" else np.dtype(model.dtype)
 
@@ -110,7 +110,7 @@ def _maker(model: Model, spec: Spec, window: int | None, partial: bool) -> Calla
             if len(last) < window and not partial:
                 return None
             y = np.asarray(model(np.stack(last)))
-            if not model.graph.specs[model.graph.outputs[0]].time:
+            if not next(iter(model.outputs.values())).time:
                 return y
             if not len(y):
                 raise DataError(f"output must have a step for each window, got none for {len(last)} rows")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .._names import counted
 from ..errors import DataError
 from ..selftest import make_input
-from . import _progress, _show
+from . import _models, _progress, _show
 from ._collection import no_collection
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Time single steps with the state carried on, one call at a time."""
-    import fastgru
-
-    loaded = fastgru.load(model)
+    loaded = _models.whole(model, "bench")
     timing = measure(loaded, batch=batch, calls=steps, warmup=warmup)
     what = "step" if timing.steps == 1 else f"sequence of {timing.steps} steps"
     if as_json:

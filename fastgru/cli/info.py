@@ -9,14 +9,16 @@ from typing import Annotated
 import typer
 
 from .. import drawing, fileformat
-from ..listing import plan_of
+from ..errors import DataError
+from ..files import compiled
+from ..listing import plan_of, rows_of
 from ..model import memory_of
 from ..summary import Summary, summarise
 from . import _show
 
 
 def info(
-    model: Annotated[Path, typer.Argument(help="A .fgru file.")],
+    model: Annotated[Path, typer.Argument(help="A .fgru file, or a compiled plan.")],
     graph: Annotated[Path | None, typer.Option(help="Draw the graph into this .svg, .png, .pdf or .dot file.")] = None,
     plan: Annotated[
         bool, typer.Option("--plan", help="Show the instructions that run, with shapes and bytes of weights.")
@@ -24,6 +26,9 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the layers, origin and self-test of a .fgru file."""
+    if compiled.is_compiled(model):
+        _compiled(model, graph, plan, as_json)
+        return
     contents = fileformat.read(model)
     if graph is not None:
         drawing.draw(contents.graph, graph)
@@ -59,3 +64,32 @@ def _as_dict(contents: fileformat.Contents, summary: Summary) -> dict[str, objec
         "provenance": contents.provenance,
         "self_test": {"seed": test.seed, "source": test.source, "shape": test.shape} if test else None,
     }
+
+
+def _compiled(path: Path, graph: Path | None, plan: bool, as_json: bool) -> None:
+    """Show what a compiled plan holds."""
+    if graph is not None:
+        raise DataError(f"{path}: --graph must be of a .fgru file, got a compiled plan")
+    contents = compiled.read(path)
+    signature, sections = contents.signature, contents.sections
+    rows = rows_of(contents.lowered, [0] * len(contents.lowered.instructions))
+    if as_json:
+        found: dict[str, object] = {
+            "inputs": {name: str(spec) for name, spec in signature.inputs.items()},
+            "outputs": {name: str(spec) for name, spec in signature.outputs.items()},
+            "streamable": not contents.lowered.blockers,
+            "isas": {isa: section.bytes for isa, section in sections.items()},
+            "provenance": contents.provenance,
+        }
+        print(json.dumps({**found, **({"plan": [row._asdict() for row in rows]} if plan else {})}, indent=2))
+        return
+    console = _show.stdout()
+    for what, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        console.say(f"{what}: {', '.join(f'{name} {spec}' for name, spec in specs.items())}")
+    if plan:
+        console.print(_show.planned(rows))
+    console.say(f"streams: {'no' if contents.lowered.blockers else 'yes'}; {len(rows)} instructions")
+    for isa, section in sections.items():
+        console.say(f"weights for {isa}: {section.bytes:,} bytes")
+    for key, value in contents.provenance.items():
+        console.say(f"{key}: {value}")

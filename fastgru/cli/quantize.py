@@ -10,7 +10,7 @@ import typer
 from .. import quantization, selftest
 from ..errors import DataError
 from ..graph import PRECISIONS, TIERS
-from . import _arrays, _columns, _progress, _show, bench
+from . import _arrays, _columns, _models, _progress, _show, bench
 from ._columns import EVERYTHING, Wanted
 from ._options import model_target, one_of, positive
 
@@ -45,8 +45,6 @@ def quantize(
     ] = None,
 ) -> None:
     """Make the weights of a model smaller, or its gates faster; print errors, bytes and speed before and after."""
-    import fastgru
-
     if precision is None and activations is None:
         precision = "int8"
     one_of("--precision", precision, PRECISIONS)
@@ -56,7 +54,7 @@ def quantize(
     want = _columns.wanted(columns, separator=separator, decimal=decimal)
     if want != EVERYTHING and calibration is None:
         raise DataError("--calibration must be given with --columns, --separator and --decimal, got none")
-    console, before = _show.stdout(), fastgru.load(model)
+    console, before = _show.stdout(), _models.whole(model, "quantize")
     with _progress.Shown("measuring") as status:
         x = _input(before, calibration, want)
         with _arrays.naming(str(model)):

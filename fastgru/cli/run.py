@@ -13,8 +13,8 @@ from . import _arrays, _progress, _sequences, _streaming
 from ._columns import Wanted, wanted
 
 if TYPE_CHECKING:
-    from .. import Model
     from ..graph import Spec
+    from ..running import Running
 
 MOST_STEPS = 1 << 24  # of a window
 
@@ -94,7 +94,7 @@ def run(
         outputs, kept = _whole(loaded, source, want, window, partial)
     if encode in (_arrays.as_csv, _arrays.as_parquet):
         listed = stream or window is not None or bool(want.group)
-        outputs = {name: _in_rows(loaded.graph.specs[name], y, listed) for name, y in outputs.items()}
+        outputs = {name: _in_rows(loaded.outputs[name], y, listed) for name, y in outputs.items()}
         carried = kept if want.carried or kept.header else None
         data = _arrays.as_csv(outputs, carried, want) if encode is _arrays.as_csv else encode(outputs, carried)
     else:
@@ -103,10 +103,10 @@ def run(
 
 
 def _whole(
-    model: Model, source: str, want: Wanted, window: int | None, partial: bool
+    model: Running, source: str, want: Wanted, window: int | None, partial: bool
 ) -> tuple[dict[str, Any], _arrays.Kept]:
     """The outputs over all of the input, and the columns to keep."""
-    inputs = model.graph.inputs
+    inputs = model.inputs
     with _progress.Shown(f"reading {_arrays.shown(source)}") as shown:
         if len(inputs) > 1:
             if window is not None:
@@ -117,7 +117,7 @@ def _whole(
             found = _arrays.read_input(source, next(iter(inputs.values())), want)
             x = found.values
         if window is None and not want.group:
-            shown.update(f"running {model.graph.outputs[0]} over {_arrays.shown(source)}")
+            shown.update(f"running {next(iter(model.outputs))} over {_arrays.shown(source)}")
             with _arrays.naming(source):
                 y = model(x)
             named = _named(model, y if isinstance(y, tuple) else (y,))
@@ -130,15 +130,15 @@ def _whole(
     return named, found.kept.take(rows)
 
 
-def _of_last_row(model: Model, kept: _arrays.Kept, rows: int) -> _arrays.Kept:
+def _of_last_row(model: Running, kept: _arrays.Kept, rows: int) -> _arrays.Kept:
     """The cells of the last row where the model returns its last step alone."""
-    timed = any(model.graph.specs[name].time for name in model.graph.outputs)
+    timed = any(spec.time for spec in model.outputs.values())
     return kept if timed else kept.take(np.array([rows - 1]))
 
 
-def _check_sequence(model: Model, x: Any, window: int | None, source: str) -> None:
+def _check_sequence(model: Running, x: Any, window: int | None, source: str) -> None:
     """Raise DataError unless the input is one sequence of steps."""
-    (spec,) = model.graph.inputs.values()
+    (spec,) = model.inputs.values()
     if not spec.time or x.shape[1:] != spec.shape:
         option = "--group" if window is None else f"--window {window}"
         expected = ", ".join(map(str, ("T", *spec.shape)))
@@ -146,7 +146,7 @@ def _check_sequence(model: Model, x: Any, window: int | None, source: str) -> No
 
 
 def _steps(
-    model: Model, source: str, want: Wanted, window: int | None, partial: bool
+    model: Running, source: str, want: Wanted, window: int | None, partial: bool
 ) -> tuple[dict[str, Any], _arrays.Kept]:
     """The outputs of a stream that is fed step by step, and the columns to keep."""
     with _arrays.lines_of(source) as text, _progress.Shown(f"streaming {_arrays.shown(source)}"):
@@ -156,9 +156,9 @@ def _steps(
     return _named(model, (np.stack([row.values for row in rows]),)), _arrays.Kept(table.kept, kept, table.has_header)
 
 
-def _named(model: Model, arrays: tuple[Any, ...]) -> dict[str, Any]:
+def _named(model: Running, arrays: tuple[Any, ...]) -> dict[str, Any]:
     """The outputs by name."""
-    return dict(zip(model.graph.outputs, arrays, strict=True))
+    return dict(zip(model.outputs, arrays, strict=True))
 
 
 def _in_rows(spec: Spec, y: Any, listed: bool) -> Any:

@@ -35,6 +35,8 @@ cdef class Buffers:
     """
 
     def __cinit__(self, Plan plan not None, batch, idx block, bint measure):
+        if plan.kernels == &plan.elsewhere or (plan.measure and not measure):
+            raise ValueError(f"plan must be packed to run here, got one of {plan.isa}")
         self.plan, self.batch = plan, batch
         self.B = 1 if batch is None else batch
         self.block = block if block > 0 else plan.block(self.B)

@@ -33,23 +33,35 @@ cdef enum:
     PAUSE_NS = 100000  # of a thread that waits for the others, between two looks at signals
 
 
+cdef const fg_isa *known = NULL  # the machine is asked once: under a hypervisor each question takes 20 us
+cdef int n_known = 0
+
+
+cdef const fg_isa *rows() noexcept:
+    """The instruction sets of this build, `n_known` of them, best first."""
+    global known
+    if known == NULL:
+        known = fg_isas(&n_known)
+    return known
+
+
 def isas():
     """The instruction sets of this build, best first: a list of (name, supported, float32 lanes, dot products)."""
-    cdef int count, i
-    cdef const fg_isa *rows = fg_isas(&count)
+    cdef const fg_isa *row = rows()
+    cdef int i
     return [
-        (rows[i].name.decode(), bool(rows[i].supported), rows[i].f32.lanes, rows[i].narrow.name.decode())
-        for i in range(count)
+        (row[i].name.decode(), bool(row[i].supported), row[i].f32.lanes, row[i].narrow.name.decode())
+        for i in range(n_known)
     ]
 
 
 cdef const fg_isa *find_isa(str isa) except NULL:
-    cdef int count, i
-    cdef const fg_isa *rows = fg_isas(&count)
-    for i in range(count):
-        if rows[i].name.decode() == isa:
-            return &rows[i]
-    raise ValueError(f"isa must be one of {[row[0] for row in isas()]}, got {isa!r}")
+    cdef const fg_isa *row = rows()
+    cdef int i
+    for i in range(n_known):
+        if row[i].name.decode() == isa:
+            return &row[i]
+    raise ValueError(f"isa must be one of {[found[0] for found in isas()]}, got {isa!r}")
 
 
 def worker_threads():

@@ -9,6 +9,7 @@ from .weights cimport Weights
 cdef class Plan:
     cdef const fg_kernels *kernels
     cdef const fg_narrow *narrow
+    cdef fg_kernels elsewhere  # of an instruction set that is not of this build: sizes alone
     cdef Gemm *blas
     cdef Instruction *instructions
     cdef Value *values

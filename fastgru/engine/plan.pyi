@@ -1,5 +1,8 @@
 """What Python sees; tests/test_structure.py holds it against the binary."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..lowering.instructions import Buffer, Instruction
 
 MAX_INPUTS: int
@@ -39,7 +42,10 @@ class Plan:
         latency: int = 0,
         gemm: object | None = None,
         measure: bool = False,
+        stored: tuple[NDArray[np.uint8], list[int]] | None = None,
+        lanes: int = 0,
     ) -> None: ...
     @property
     def lanes(self) -> int: ...
+    def packed(self) -> tuple[list[NDArray[np.uint8]], list[int]]: ...
     def block(self, batch: int) -> int: ...

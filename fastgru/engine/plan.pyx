@@ -58,6 +58,10 @@ cdef class Plan:
         `fastgru._blas.functions()` to make the products by BLAS.
     measure : bool
         Only count the bytes of the weights: such a plan can't run, and tells `stream_bytes`.
+    stored : (uint8 array (N,), list of int) or None
+        The weights as `packed` returned them: of the arrays of the instructions, shapes alone are read.
+    lanes : int
+        Numbers of a vector of an instruction set that is not of this build, for which the plan is only packed.
 
     Attributes
     ----------
@@ -69,11 +73,15 @@ cdef class Plan:
 
     def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, dict blockers, *,
                   str isa, str dtype, Py_ssize_t macs, tuple loops=(), int clocks=1, int bases=1,
-                  Py_ssize_t latency=0, gemm=None, bint measure=False):
+                  Py_ssize_t latency=0, gemm=None, bint measure=False, tuple stored=None, int lanes=0):
         cdef int i, output
-        cdef const fg_isa *found = find_isa(isa)
-        self.kernels = found.f32 if dtype == "float32" else found.f64
-        self.narrow = found.narrow
+        cdef const fg_isa *found
+        if lanes:
+            self.elsewhere.lanes, self.elsewhere.item = lanes, 4 if dtype == "float32" else 8
+            self.kernels = &self.elsewhere
+        else:
+            found = find_isa(isa)
+            self.kernels, self.narrow = found.f32 if dtype == "float32" else found.f64, found.narrow
         self.blas = NULL if gemm is None else <Gemm *>PyCapsule_GetPointer(gemm, b"fastgru.gemm")
         if self.blas == NULL and dtype != "float32":
             raise ValueError(f"gemm must be 'blas' for dtype {dtype!r}, got 'packed'")
@@ -82,7 +90,7 @@ cdef class Plan:
         self.descr = np.dtype(dtype)
         self.inputs, self.outputs, self.states, self.blockers = inputs, outputs, states, blockers
         self.unfused, self.measure = self.blas != NULL, measure
-        self.weights = make_weights(self.kernels, self.narrow, dtype, self.blas != NULL, measure)
+        self.weights = make_weights(self.kernels, self.narrow, dtype, self.blas != NULL, measure, stored)
         self.widest = 1
         self.nodes = list(dict.fromkeys([d.node for d in instructions]))
         numbers = {name: n for n, name in enumerate(self.nodes)}
@@ -141,6 +149,7 @@ cdef class Plan:
                 self.values[output].node = numbers[d.node]
             self.count_work(&self.instructions[i])
         self.weights.packed, self.bytes = None, self.weights.bytes
+        self.weights.check_whole()
         self.find_moved(values, instructions)
         if self.n_windows:
             self.still = [(v, unused(f"{self.names[v]}.last", keys)) for v in inputs if not self.sizes[v][1]]
@@ -174,6 +183,11 @@ cdef class Plan:
         PyMem_Free(self.moved)
         PyMem_Free(self.values)
         PyMem_Free(self.instructions)
+
+    def packed(self):
+        """The arrays as kernels read them, in the order in which instructions do, and a list of what the weights of
+        each matrix decided."""
+        return list(self.weights.kept), list(self.weights.facts)
 
     @property
     def lanes(self):
@@ -387,9 +401,7 @@ cdef class Plan:
             else:
                 ins.bu[i], self.unfused = self.weights.own_once(p.bias_h, "gates"), True
             if p.peephole is not None:
-                peephole = np.zeros((3, ins.units_padded), dtype=self.dtype)
-                peephole[:, :ins.units] = p.peephole
-                phase.peephole = self.weights.own(peephole)
+                phase.peephole = self.weights.own_rows(p.peephole)
             if p.table is not None:
                 ins.table[i] = self.weights.own_once(p.table, "table")
             elif p.x is not None:

@@ -11,7 +11,7 @@ from ..errors import GraphError
 from ..graph import PRECISIONS
 from .c cimport (
     ALIGN, bytes_of, FG_BFLOAT16, FG_FLOAT16, FG_INT8, fg_kernels, fg_matrix, FG_NATIVE, fg_narrow, fg_plus,
-    FG_SPARSE, FG_SPARSE_INT8, fg_times, idx)
+    fg_round_up, FG_SPARSE, FG_SPARSE_INT8, fg_times, idx)
 
 cnp.import_array()
 
@@ -32,6 +32,10 @@ SPARSE_DENSITY = {"float32": (0.45, 14.0), "int8": (0.32, 24.0)}
 
 cdef char NOTHING = 0  # stands for weights that are only counted
 
+cdef enum:
+    DENSE = -1           # of a matrix: all its weights are kept,
+    WITH_ZEROS = -2      # and zero points of its rows; else the number of blocks kept
+
 
 @cython.final
 cdef class Packed:
@@ -42,10 +46,35 @@ cdef class Packed:
 
 @cython.final
 cdef class Weights:
-    """The packed arrays of a plan, which live as long as it does; only their bytes, where they are to be measured."""
+    """The packed arrays of a plan, which live as long as it does.
+
+    They are packed here and kept in `kept`, one behind the other; or they were packed before and lie in `stored` in
+    that order; or only their bytes are counted. Of the latter two no number is read: shapes say where all lies.
+    """
 
     cdef idx padded(self, idx n) noexcept:
-        return (n + self.kernels.lanes - 1) // self.kernels.lanes * self.kernels.lanes
+        return (n + self.lanes - 1) // self.lanes * self.lanes
+
+    cdef bint unread(self) noexcept:
+        """Whether arrays have shapes alone."""
+        return self.measure or self.stored is not None
+
+    cdef const void *reserve(self, idx size) except NULL:
+        """The place of an array whose numbers are not read: where it was stored, or nowhere."""
+        cdef idx begin = self.at
+        self.bytes = fg_plus(self.bytes, fg_plus(size, ALIGN))
+        if self.measure:
+            return &NOTHING
+        self.at = fg_plus(self.at, fg_round_up(size, ALIGN))
+        if self.at > self.end:
+            raise GraphError(f"packed weights must have at least {self.at} bytes, got {self.end}")
+        return self.base + begin
+
+    cdef int check_whole(self) except -1:
+        """Raise unless all that was stored was asked for."""
+        if self.stored is not None and (self.at != self.end or self.facts):
+            raise GraphError(f"packed weights must have {self.at} bytes, got {self.end}")
+        return 0
 
     cdef const void *own(self, array, dtype=None) except? NULL:
         """The data of an aligned, read-only copy that lives as long as the plan; in the plan's dtype by default.
@@ -56,14 +85,15 @@ cdef class Weights:
         if array is None:
             return NULL
         dtype = np.dtype(dtype or self.dtype)
-        if self.counted(np.size(array) * dtype.itemsize):
-            return &NOTHING
+        if self.unread():
+            return self.reserve(fg_times(np.size(array), dtype.itemsize))
         with np.errstate(over="ignore"):  # a number beyond float32 is infinite there
             a = np.ascontiguousarray(array, dtype=dtype)
+        self.bytes = fg_plus(self.bytes, fg_plus(a.nbytes, ALIGN))
         raw = np.empty(a.nbytes + ALIGN, dtype=np.uint8)
         cdef idx shift = -(<size_t>raw.data) % ALIGN
         memcpy(raw.data + shift, a.data, a.nbytes)
-        self.keep.append(raw)
+        self.kept.append(raw[shift:shift + a.nbytes])
         return raw.data + shift
 
     cdef const void *own_once(self, array, str how="flat") except? NULL:
@@ -85,22 +115,16 @@ cdef class Weights:
             data = self.own_gates(self.side_by_side(array[:, None])[:, :, 0])
         else:
             table = np.moveaxis(array, 0, 2)
-            data = self.own_panels(table) if self.measure else self.own(self.panels(table).transpose(1, 0, 2, 3))
+            data = self.own_panels(table) if self.unread() else self.own(self.panels(table).transpose(1, 0, 2, 3))
         self.packed[key] = <size_t>data
         return data
-
-    cdef bint counted(self, idx size) noexcept:
-        """Count the bytes of an array of weights; True if that is all there is to do."""
-        self.bytes = fg_plus(self.bytes, fg_plus(size, ALIGN))
-        return self.measure
 
     cdef const void *own_panels(self, array, Py_ssize_t group=1, dtype=None) except? NULL:
         """(G, H, K) as `panels` has them."""
         G, H, K = array.shape
-        if self.measure:
-            self.counted(fg_times(bytes_of(self.padded(H), G, -(-K // group) * group),
-                                  np.dtype(dtype or self.dtype).itemsize))
-            return &NOTHING
+        if self.unread():
+            return self.reserve(fg_times(bytes_of(self.padded(H), G, -(-K // group) * group),
+                                         np.dtype(dtype or self.dtype).itemsize))
         return self.own(self.panels(array, group), dtype)
 
     cdef const void *own_gates(self, array, dtype=None) except? NULL:
@@ -109,13 +133,22 @@ cdef class Weights:
             return NULL
         return self.own_panels(np.asarray(array)[:, :, None], 1, dtype)
 
+    cdef const void *own_rows(self, array) except? NULL:
+        """(N, H) with every row zero-padded to whole vectors."""
+        N, H = array.shape
+        if self.unread():
+            return self.reserve(bytes_of(N, self.padded(H), np.dtype(self.dtype).itemsize))
+        rows = np.zeros((N, self.padded(H)), dtype=self.dtype)
+        rows[:, :H] = array
+        return self.own(rows)
+
     cdef panels(self, array, Py_ssize_t group=1):
         """(G, H, K) to (panels, K / group, G, L, group), zero-padded; without the last axis for a group of 1."""
         G, H, K = array.shape
         inner = -(-K // group)
         padded = np.zeros((G, self.padded(H), inner * group), dtype=array.dtype)
         padded[:, :H, :K] = array
-        result = padded.reshape(G, -1, self.kernels.lanes, inner, group).transpose(1, 3, 0, 2, 4)
+        result = padded.reshape(G, -1, self.lanes, inner, group).transpose(1, 3, 0, 2, 4)
         return result[..., 0] if group == 1 else result
 
     cdef side_by_side(self, array):
@@ -125,11 +158,11 @@ cdef class Weights:
         17 vectors are better 6 panels of 3, one vector of zeros, than 17 panels: 129 units, K=128: 13 % faster.
         """
         N, K = array.shape
-        lanes = self.kernels.lanes
+        lanes = self.lanes
         vectors = -(-N // lanes)
         G = min((4, 3, 2, 1), key=lambda gates: -(-vectors // gates) * gates * (8 if gates == 1 else 7))
         panels = -(-vectors // G)
-        if self.measure:
+        if self.unread():
             return np.broadcast_to(array[:1, :1], (G, panels * lanes, K))
         padded = np.zeros((panels * G * lanes, K), dtype=array.dtype)
         padded[:N] = array
@@ -150,18 +183,18 @@ cdef class Weights:
         cdef fg_matrix m
         memset(&m, 0, sizeof(m))
         G, H, K = array.shape
-        m.panels, m.gates, m.inner, m.units = self.padded(H) // self.kernels.lanes, G, K, H
-        if max(m.panels * self.kernels.lanes * G * K, K) > 2**31 - 1:
+        m.panels, m.gates, m.inner, m.units = self.padded(H) // self.lanes, G, K, H
+        if max(m.panels * self.lanes * G * K, K) > 2**31 - 1:
             raise GraphError(f"weights must have fewer than 2**31 elements, got {array.shape}")
         if self.for_blas:
-            m.data = self.own_panels(array) if self.measure else self.own(self.panels(array).transpose(0, 2, 3, 1))
+            m.data = self.own_panels(array) if self.unread() else self.own(self.panels(array).transpose(0, 2, 3, 1))
             return m
-        if self.measure:  # as if dense: no weight is looked at
-            return self.counted_matrix(m, array, precision)
-        stored = PRECISIONS[precision].encode(array.reshape(G * H, K))
-        codes = stored[""].reshape(G, H, K)
         if K > INT8_INNER.get(precision, K):
             raise GraphError(f"rows of {precision} weights must have at most {INT8_INNER[precision]} elements, got {K}")
+        if self.unread():
+            return self.unread_matrix(m, array, precision)
+        stored = PRECISIONS[precision].encode(array.reshape(G * H, K))
+        codes = stored[""].reshape(G, H, K)
         if precision in SPARSE_FORMATS and self.pack_sparse(&m, codes, stored.get("scale"), precision):
             return m
         m.format = FORMATS[precision]
@@ -174,13 +207,22 @@ cdef class Weights:
             m.sums = <const int32_t *>self.own_gates(codes.sum(axis=-1, dtype=np.int64), np.int32)
             if stored["zero"].any():
                 m.zero = <const int32_t *>self.own_gates(stored["zero"].reshape(G, H), np.int32)
+        self.facts.append(WITH_ZEROS if m.zero != NULL else DENSE)
         if m.format == FG_INT8:
             m.paired = <const uint8_t *>self.own(are_paired(self.panels(codes, 4)), np.uint8)
-        self.scratch = max(self.scratch, self.narrow.scratch(&m) if m.format else 0)
+        self.count_scratch(&m)
         return m
 
-    cdef fg_matrix counted_matrix(self, fg_matrix m, array, str precision) except *:
-        """What `packed_anew` returns of dense weights, without them."""
+    cdef void count_scratch(self, const fg_matrix *m) noexcept:
+        if m.format and self.narrow != NULL:
+            self.scratch = max(self.scratch, self.narrow.scratch(m))
+
+    cdef fg_matrix unread_matrix(self, fg_matrix m, array, str precision) except *:
+        """What `packed_anew` returns, without the weights: as if they were dense where nothing else is known."""
+        cdef int fact = WITH_ZEROS if self.measure else self.next_fact()
+        if fact >= 0:
+            self.stored_sparse(&m, array.shape, fact, precision)
+            return m
         m.format = FORMATS[precision]
         m.data = self.own_panels(array, GROUPS[precision], STORED[precision])
         if precision == "int8":
@@ -189,11 +231,39 @@ cdef class Weights:
         if precision == "int8_affine":
             m.scale = <const float *>self.own_panels(array[:, :, :1])
             m.sums = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
-            m.zero = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
+            if fact == WITH_ZEROS:
+                m.zero = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
         if m.format == FG_INT8:
             m.paired = <const uint8_t *>self.own(np.empty(m.panels), np.uint8)
-        self.scratch = max(self.scratch, self.narrow.scratch(&m) if m.format else 0)
+        self.count_scratch(&m)
         return m
+
+    cdef int next_fact(self) except? -100:
+        """What the packing of the next matrix found in its weights."""
+        if not self.facts:
+            raise GraphError("packed matrices must be as many as the instructions read, got fewer")
+        return self.facts.pop(0)
+
+    cdef int stored_sparse(self, fg_matrix *m, tuple shape, idx kept, str precision) except -1:
+        """The parts of a sparse matrix as `pack_sparse` stored them; its places are checked, as they lead to others."""
+        cdef const int32_t *starts
+        cdef const int32_t *blocks
+        G, H, K = shape
+        strips, fours = -(-H // 8), -(-K // 4)
+        if precision not in SPARSE_FORMATS or kept > G * strips * fours:
+            raise GraphError(f"sparse matrix of {precision} must have at most {G * strips * fours} blocks, got {kept}")
+        m.format = SPARSE_FORMATS[precision]
+        m.data = self.reserve(bytes_of(kept, 32, 1 if m.format == FG_SPARSE_INT8 else 4))
+        starts = <const int32_t *>self.reserve((G * strips + 1) * 4)
+        blocks = <const int32_t *>self.reserve(kept * 4)
+        if not rises(starts, G * strips, kept) or not inside(blocks, kept, fours):
+            raise GraphError("sparse matrix must have blocks that lie inside it, got others")
+        m.starts, m.blocks = starts, blocks
+        if m.format == FG_SPARSE_INT8:
+            m.scale = <const float *>self.reserve(G * strips * 8 * 4)
+            m.offset = <const int32_t *>self.reserve(G * strips * 8 * 4)
+        self.count_scratch(m)
+        return 0
 
     cdef bint pack_sparse(self, fg_matrix *m, codes, scale, str precision) except -1:
         """Keep only the 8 x 4 blocks that are not all zero, where that pays; returns whether it does."""
@@ -207,6 +277,7 @@ cdef class Weights:
         most, each = SPARSE_DENSITY[precision]
         if kept.mean() > most - each / K:
             return False
+        self.facts.append(int(kept.sum()))
         m.format = format
         data = blocks[kept]
         m.data = self.own(data, np.int8) if format == FG_SPARSE_INT8 else self.own(data.transpose(0, 2, 1))
@@ -217,7 +288,7 @@ cdef class Weights:
             strip[:, :H] = scale.reshape(G, H)
             m.scale = <const float *>self.own(strip)
             m.offset = <const int32_t *>self.own(offsets(padded), np.int32)
-        self.scratch = max(self.scratch, self.narrow.scratch(m))
+        self.count_scratch(m)
         return True
 
     cdef fg_matrix table(self, array, str precision) except *:
@@ -227,7 +298,7 @@ cdef class Weights:
         if key not in self.packed:
             made = Packed()
             made.matrix.format, made.matrix.inner = FORMATS[precision], array.shape[1]
-            if self.measure:
+            if self.unread():
                 stored = {"": array, "scale": array[:, :1], "zero": array[:, :1]}
             else:
                 stored = PRECISIONS[precision].encode(array)
@@ -240,12 +311,38 @@ cdef class Weights:
         return (<Packed>self.packed[key]).matrix
 
 
-cdef Weights make_weights(const fg_kernels *kernels, const fg_narrow *narrow, str dtype, bint for_blas, bint measure):
-    """Make an empty set of weights."""
+cdef Weights make_weights(const fg_kernels *kernels, const fg_narrow *narrow, str dtype, bint for_blas, bint measure,
+                          tuple stored):
+    """Make an empty set of weights; `stored` are the bytes (N,) of arrays packed before, and `facts` of them."""
     cdef Weights made = Weights()
-    made.kernels, made.narrow, made.dtype, made.for_blas, made.measure = kernels, narrow, dtype, for_blas, measure
-    made.keep, made.packed = [], {}
+    cdef cnp.ndarray data
+    made.lanes, made.narrow, made.dtype, made.for_blas, made.measure = kernels.lanes, narrow, dtype, for_blas, measure
+    made.kept, made.packed, made.facts = [], {}, []
+    if stored is not None:
+        data, facts = stored
+        made.facts = list(facts)
+        made.stored, made.base, made.end = data, data.data, data.nbytes
+        if <size_t>made.base % ALIGN:
+            raise ValueError(f"packed weights must begin at a multiple of {ALIGN} bytes in memory, got another place")
     return made
+
+
+cdef bint rises(const int32_t *starts, idx n, idx last) noexcept:
+    """True if n + 1 numbers begin with 0, fall nowhere and end with `last`."""
+    cdef idx i
+    for i in range(n):
+        if starts[i] > starts[i + 1]:
+            return False
+    return starts[0] == 0 and starts[n] == last
+
+
+cdef bint inside(const int32_t *places, idx n, idx bound) noexcept:
+    """True if all places lie in 0..bound - 1."""
+    cdef idx i
+    for i in range(n):
+        if not 0 <= places[i] < bound:
+            return False
+    return True
 
 
 def are_paired(panels):

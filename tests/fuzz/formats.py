@@ -52,6 +52,7 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     "fgru": Format("fgru"),
+    "plan": Format("plans"),
     "states": Format("states"),
     "onnx": Format("onnx_files"),
     "keras": Format("keras_files", seconds=30.0),
