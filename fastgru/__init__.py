@@ -110,7 +110,8 @@ def convert(
     GraphError, ValueError
         When `precision` or `activations` does not fit; see `Model.quantize`.
     """
-    from . import quantization, selftest
+    from . import quantization
+    from .checks import selftest
     from .converters import to_graph
     from .model import Model, check_dtype
     from .passes import canonical
@@ -183,9 +184,11 @@ def load(
     """
     from pathlib import Path
 
-    from . import compiled, fileformat, selftest
-    from ._origin import Origin
+    from . import compiled
+    from .checks import selftest
+    from .files import fgru
     from .files.compiled import is_compiled
+    from .files.origin import Origin
     from .model import Model
 
     # Not os.path.abspath, which takes "link/.." for the folder of the link.
@@ -194,7 +197,7 @@ def load(
         if gemm not in (None, "packed"):
             raise ValueError(f"gemm of a compiled plan must be 'packed', got {gemm!r}")
         return compiled.load(absolute, isa, verify=verify, embed=embed)
-    contents, checksum = fileformat.read_with_checksum(path)
+    contents, checksum = fgru.read_with_checksum(path)
     try:
         model = Model(
             contents.graph, dtype=contents.dtype, isa=isa, gemm=gemm, provenance=contents.provenance,
@@ -215,7 +218,7 @@ __all__ = [
     "cpu_info", "get_memory_limit", "get_num_threads", "load", "set_memory_limit", "set_num_threads",
 ]  # fmt: skip
 # Modules that are part of the public interface.
-_MODULES = ("comparison", "drawing", "errors", "graph", "layers", "onnx_backend", "quantization", "tracing")
+_MODULES = ("backends", "checks", "errors", "graph", "layers", "quantization", "report")
 # Modules of the names that are imported when they are first used: NumPy and the engine take a tenth of a
 # second, in which the command line could not yet answer Ctrl-C.
 _HOMES = {

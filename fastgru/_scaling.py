@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import selftest
 from ._arrays import as_array
 from ._names import nearest
-from ._samples import Input, each
-from ._tolerances import FLOORS, IMPORT_SLACK, outputs_of, tolerances
+from .checks import selftest
+from .checks.samples import Input, each
+from .checks.tolerances import FLOORS, IMPORT_SLACK, outputs_of, tolerances
 from .errors import GraphError
 from .graph import Add, Binary, Constant, Graph, Multiply, Node, Op, Scaler, Spec
 

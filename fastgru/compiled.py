@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from . import engine, memory
-from ._origin import Origin, reopened
 from .errors import FileFormatError, GraphError, IsaError, VerificationError
 from .files import compiled as file
+from .files.origin import Origin, reopened
 from .isa import KNOWN_ISAS, LANES, select_isa
 from .running import Running
 
@@ -162,7 +162,7 @@ def digests(outputs: Any) -> tuple[int, ...]:
 
 def compile_model(model: Model, path: str | os.PathLike[str], isa: str | Sequence[str] | None) -> None:
     """Write the plan of a model; see `Model.compile`."""
-    from . import selftest
+    from .checks import selftest
     from .lowering import lower
     from .model import Model
     from .passes import fused

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import engine, memory
-from ._origin import Origin, reopened
 from .errors import require
+from .files.origin import Origin, reopened
 from .graph import Graph, chain, precision_of, tier_of
 from .isa import select_isa
 from .lowering import Lowered, lower
 from .passes import fused
 from .passes.integers import multiply_floats
+from .report.summary import Memory, Summary, summarise
 from .running import Running, Signature
-from .summary import Memory, Summary, summarise
 
 if TYPE_CHECKING:
-    from .selftest import SelfTest
+    from .checks.selftest import SelfTest
 
 DTYPES = ("float32", "float64")
 GEMMS = ("packed", "blas")
@@ -193,7 +193,8 @@ class Model(Running):
 
     def _quantized(self, wanted: Mapping[str, str], activations: str | None, measured: str = "") -> Model:
         """This model with those precisions; `measured` goes to the provenance of what changes."""
-        from . import quantization, selftest
+        from . import quantization
+        from .checks import selftest
 
         self._check_quantized(wanted, activations)
         graph, provenance = quantization.apply(self._graph, wanted, activations), self._provenance
@@ -303,10 +304,11 @@ class Model(Running):
         OSError
             When the file cannot be written.
         """
-        from . import fileformat, selftest
+        from .checks import selftest
+        from .files import fgru
 
         test = self._self_test or selftest.make(self._graph, None, self._provenance, dtype=self.dtype)
-        fileformat.write(path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=test)
+        fgru.write(path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=test)
 
     def compile(self, path: str | os.PathLike[str], isa: str | Sequence[str] | None = None) -> None:
         """Write the plan of this model: instructions and packed weights, which `fastgru.load` maps instead of packing.
@@ -424,7 +426,7 @@ def _checked_provenance(provenance: Any) -> dict[str, str]:
 
 
 def _checked_self_test(self_test: Any) -> SelfTest | None:
-    from .selftest import SelfTest
+    from .checks.selftest import SelfTest
 
     if self_test is not None and not isinstance(self_test, SelfTest):
         raise TypeError(f"self_test must be a SelfTest, got {type(self_test).__name__}")

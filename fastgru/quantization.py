@@ -14,14 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import reference, selftest
+from . import reference
 from ._arrays import as_array
 from ._names import nearest
-from ._samples import Input, id_bound
+from .checks import selftest
+from .checks.samples import Input, id_bound
 from .errors import CalibrationWarning, GraphError, listed
 from .graph import PRECISIONS, TIERS, Graph, Node, Recurrent, Spec, precision_of, tier_of
 from .graph.fields import short
-from .summary import plain_table, weight_bytes
+from .report.summary import plain_table, weight_bytes
 
 Array = NDArray[Any]
 HEADINGS = (

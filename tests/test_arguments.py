@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import fastgru
-from fastgru import ConvertError, FastGruError, GraphError, MemoryLimitError, Model, fileformat
+from fastgru import ConvertError, FastGruError, GraphError, MemoryLimitError, Model
 from fastgru import graph as g
+from fastgru.files import fgru
 from fastgru.graph import Activation, Graph, GraphBuilder, Node, Spec
 
 EYE = np.eye(3)
@@ -153,7 +154,7 @@ def test_files_larger_than_memory_are_refused_before_they_are_read(suffix, tmp_p
 
 def test_a_model_file_larger_than_memory(tmp_path):
     Model([g.Dense(EYE)]).save(tmp_path / "m.fgru")
-    sparse(tmp_path / "m.fgru", fileformat.MAX_FILE)
+    sparse(tmp_path / "m.fgru", fgru.MAX_FILE)
     fastgru.set_memory_limit("1G")
     try:
         with pytest.raises(MemoryLimitError, match="memory of reading the model must be at most 1 GiB, got 32 GiB"):

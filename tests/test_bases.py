@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import fastgru
-from fastgru import Model, quantization, reference, selftest
+from fastgru import Model, quantization, reference
 from fastgru import graph as g
+from fastgru.checks import selftest
 from fastgru.errors import GraphError
 from fastgru.graph import GraphBuilder, Spec
 

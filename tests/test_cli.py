@@ -16,8 +16,10 @@ from cells import make_cell
 from typer.testing import CliRunner
 
 import fastgru
-from fastgru import fileformat, quantization, selftest
+from fastgru import quantization
+from fastgru.checks import selftest
 from fastgru.cli import COMMANDS, _like, _tables, bench, build
+from fastgru.files import fgru
 from fastgru.graph import Add, Bidirectional, Dense, Embedding, GraphBuilder, Spec, chain
 from fastgru.layers import GRU
 
@@ -157,12 +159,12 @@ def test_info_as_json(cli, saved):
 
 def test_verify(cli, saved, tmp_path):
     assert "ok: max error" in cli("verify", saved / "gru.fgru")
-    contents = fileformat.read(saved / "gru.fgru")
+    contents = fgru.read(saved / "gru.fgru")
     test = dataclasses.replace(contents.self_test, outputs=(contents.self_test.outputs[0] + 0.1,))
     changed = contents._asdict()
-    fileformat.write(tmp_path / "bad.fgru", **{**changed, "self_test": test})
+    fgru.write(tmp_path / "bad.fgru", **{**changed, "self_test": test})
     assert "must be within" in cli("verify", tmp_path / "bad.fgru", code=1)
-    fileformat.write(tmp_path / "none.fgru", **{**changed, "self_test": None})
+    fgru.write(tmp_path / "none.fgru", **{**changed, "self_test": None})
     assert "must have a stored self-test" in cli("verify", tmp_path / "none.fgru", code=1)
 
 

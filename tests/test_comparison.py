@@ -10,7 +10,7 @@ import pytest
 from cells import make_cell
 from test_frames import looped
 
-from fastgru import comparison, selftest
+from fastgru.checks import comparison, selftest
 from fastgru.converters import WEIGHTS_ONLY, Imported, LayerOutput
 from fastgru.errors import OracleError
 from fastgru.graph import Activate, Dense, Dropout, Graph, State, chain

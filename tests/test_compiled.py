@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 
 import fastgru
 from fastgru import CompiledModel, ConvertError, FileFormatError, IsaError, Model, VerificationError
+from fastgru.checks.selftest import make
 from fastgru.cli import build
 from fastgru.files import compiled
 from fastgru.isa import LANES, select_isa
 from fastgru.layers import GRU, LSTM, Dense
-from fastgru.selftest import make
 
 RNG = np.random.default_rng(5)
 

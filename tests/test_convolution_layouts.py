@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from fastgru import Model, reference
 from fastgru import graph as g
 from fastgru.graph import GraphBuilder, Spec
-from fastgru.listing import plan_of
 from fastgru.lowering.convolution import phases
+from fastgru.report.listing import plan_of
 
 AXIS = st.tuples(
     st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.integers(1, 3), st.integers(0, 4), st.integers(0, 4),

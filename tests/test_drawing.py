@@ -11,10 +11,10 @@ from cells import make_cell
 from typer.testing import CliRunner
 
 import fastgru
-from fastgru import drawing
 from fastgru.cli import build
 from fastgru.errors import FastGruError
 from fastgru.graph import Add, Dense, GraphBuilder, Spec, State, chain
+from fastgru.report import drawing
 
 
 def looped():

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from tensor_graphs import every_frame_op
 
 import fastgru
-from fastgru import _attributes, fileformat, selftest
 from fastgru._hints import command_line
+from fastgru.checks import selftest
 from fastgru.converters import SOURCES
 from fastgru.errors import FileFormatError
+from fastgru.files import attributes, fgru
 from fastgru.graph import (
     GRU,
     LSTM,
@@ -122,7 +123,7 @@ def looped() -> Graph:
 
 def write(path: Any, graph: Graph, **changes: Any) -> None:
     options = {"dtype": "float32", "provenance": {"framework": "tést"}, "self_test": selftest.make(graph, None, {})}
-    fileformat.write(path, graph=graph, **{**options, **changes})
+    fgru.write(path, graph=graph, **{**options, **changes})
 
 
 def assert_same_graph(a: Graph, b: Graph) -> None:
@@ -153,7 +154,7 @@ def inputs_of(test: selftest.SelfTest) -> list[Any]:
 def test_every_op_round_trips_exactly(tmp_path, make):
     graph = make()
     write(tmp_path / "m.fgru", graph, dtype="float64")
-    got = fileformat.read(tmp_path / "m.fgru")
+    got = fgru.read(tmp_path / "m.fgru")
     assert_same_graph(graph, got.graph)
     assert (got.dtype, got.provenance) == ("float64", {"framework": "tést"})
     test, read = selftest.make(graph, None, {}), got.self_test
@@ -173,15 +174,15 @@ def test_equal_models_make_equal_bytes(tmp_path):
 @pytest.mark.parametrize("make", [every_op, every_frame_op])
 def test_what_is_read_is_written_the_same(tmp_path, make):
     write(tmp_path / "a", make())
-    got = fileformat.read(tmp_path / "a")
-    fileformat.write(tmp_path / "b", **got._asdict())
+    got = fgru.read(tmp_path / "a")
+    fgru.write(tmp_path / "b", **got._asdict())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_no_self_test_and_int_attributes(tmp_path):
     graph = chain([LayerNorm(normal(3), eps=1), Dropout(0)])
     write(tmp_path / "m", graph, self_test=None, provenance={})
-    got = fileformat.read(tmp_path / "m")
+    got = fgru.read(tmp_path / "m")
     assert got.self_test is None
     assert_same_graph(graph, got.graph)
 
@@ -193,22 +194,22 @@ def test_cuts_of_an_overlap_add(tmp_path, cut, entries):
     found = []
     edit(tmp_path / "m", lambda h: found.extend(h["graph"]["nodes"][0]["attributes"]))
     assert len(found) == 2 + entries
-    assert_same_graph(graph, fileformat.read(tmp_path / "m").graph)
+    assert_same_graph(graph, fgru.read(tmp_path / "m").graph)
     edit(tmp_path / "m", lambda h: h["graph"]["nodes"][0]["attributes"].update(tail=0.5))
     with pytest.raises(FileFormatError, match=r"tail .* must be an integer or null, got 0\.5"):
-        fileformat.read(tmp_path / "m")
+        fgru.read(tmp_path / "m")
 
 
 def test_every_attribute_of_every_op_has_a_row():
-    annotations = {a for op in OPS.values() for a in _attributes.fields_of(op)[0].values()}
-    assert annotations <= set(_attributes.ATTRIBUTES)
+    annotations = {a for op in OPS.values() for a in attributes.fields_of(op)[0].values()}
+    assert annotations <= set(attributes.ATTRIBUTES)
 
 
 def test_missing_attributes_take_their_defaults(tmp_path):
     path, graph = tmp_path / "m", small()
     write(path, graph)
     edit(path, lambda h: h["graph"]["nodes"][0]["attributes"].clear())
-    assert_same_graph(graph, fileformat.read(path).graph)
+    assert_same_graph(graph, fgru.read(path).graph)
 
 
 # Precisions --------------------------------------------------------------------------------------------
@@ -219,9 +220,9 @@ def test_every_op_round_trips_exactly_in_its_precision(tmp_path, precision):
     graph = every_op_in(precision)
     for name in "ab":
         write(tmp_path / name, graph)
-    got = fileformat.read(tmp_path / "a")
+    got = fgru.read(tmp_path / "a")
     assert_same_graph(graph, got.graph)
-    fileformat.write(tmp_path / "c", **got._asdict())
+    fgru.write(tmp_path / "c", **got._asdict())
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
 
 
@@ -243,7 +244,7 @@ def test_matrices_are_stored_in_their_precision_and_nothing_else_is(tmp_path, pr
 def test_layers_may_differ_and_a_float32_layer_says_nothing_of_precision(tmp_path):
     graph = chain([GRU(normal(6, 3), normal(6, 2)), Dense(normal(1, 2), precision="int8")])
     write(tmp_path / "m", graph)
-    assert_same_graph(graph, fileformat.read(tmp_path / "m").graph)
+    assert_same_graph(graph, fgru.read(tmp_path / "m").graph)
     attributes = [node["attributes"] for node in parts((tmp_path / "m").read_bytes())[1]["graph"]["nodes"]]
     assert "precision" not in attributes[0]
     assert attributes[1]["precision"] == "int8"
@@ -254,7 +255,7 @@ def test_a_scale_and_another_nodes_weight_may_want_the_same_name(tmp_path, names
     layers = {"a": Dense(normal(3, 3), precision="int8"), "a.weight": LayerNorm(normal(3))}
     graph = chain([layers[name] for name in names], names=names)
     write(tmp_path / "m", graph)
-    assert_same_graph(graph, fileformat.read(tmp_path / "m").graph)
+    assert_same_graph(graph, fgru.read(tmp_path / "m").graph)
 
 
 @pytest.mark.parametrize("precision", REDUCED)
@@ -265,7 +266,7 @@ def test_a_model_that_computes_in_float64_has_no_reduced_weights(tmp_path, preci
     write(path, small_in(precision))
     edit(path, lambda h: h.update(options={"dtype": "float64"}))
     with pytest.raises(FileFormatError, match=message):
-        fileformat.read(path)
+        fgru.read(path)
 
 
 def rebuilt(path: Any, *, attributes: Any = None, remove: tuple[str, ...] = (), **arrays: Any) -> None:
@@ -279,7 +280,7 @@ def rebuilt(path: Any, *, attributes: Any = None, remove: tuple[str, ...] = (), 
     weights = header["graph"]["nodes"][0]["weights"]
     for key in remove:
         tensors.pop(weights.pop(key))
-    header["crc32"] = fileformat._checksum(header, tensors)
+    header["crc32"] = fgru._checksum(header, tensors)
     path.write_bytes(save(tensors, {"fastgru": json.dumps(header)}))
 
 
@@ -367,12 +368,12 @@ def test_codes_that_no_writer_makes_are_named(tmp_path, precision, arrays, messa
     path, good = tmp_path / "m", {"dense.weight": CODES, "dense.weight.scale": SCALE} if precision == "int8" else {}
     rebuilt(path, attributes={"precision": precision}, **{**good, **arrays})
     with pytest.raises(FileFormatError, match=message):
-        fileformat.read(path)
+        fgru.read(path)
 
 
 def test_the_good_codes_of_these_cases_are_read(tmp_path):
     rebuilt(tmp_path / "m", **{"dense.weight": CODES, "dense.weight.scale": SCALE})
-    weight = fileformat.read(tmp_path / "m").graph.nodes[0].op.weight
+    weight = fgru.read(tmp_path / "m").graph.nodes[0].op.weight
     np.testing.assert_array_equal(weight, CODES.astype(np.float32) * SCALE[:, None], strict=True)
 
 
@@ -380,15 +381,15 @@ def test_a_missing_scale_and_an_unknown_precision_are_named(tmp_path):
     path = tmp_path / "m"
     rebuilt(path, remove=("weight.scale",))
     with pytest.raises(FileFormatError, match=r"weights of node 'dense' must be of weight, weight\.scale, bias, got"):
-        fileformat.read(path)
+        fgru.read(path)
     rebuilt(path)
     edit(path, attribute("precision", "int4"))
     with pytest.raises(FileFormatError, match=r"precision of node 'dense' must be one of float32, .*got 'int4'"):
-        fileformat.read(path)
+        fgru.read(path)
     rebuilt(path)
     edit(path, lambda h: h["graph"]["nodes"][0]["attributes"].pop("precision"))
     with pytest.raises(FileFormatError, match=r"weights of node 'dense' must be of weight, bias, got .*weight\.scale"):
-        fileformat.read(path)
+        fgru.read(path)
 
 
 def test_only_matrices_may_have_codes(tmp_path):
@@ -396,7 +397,7 @@ def test_only_matrices_may_have_codes(tmp_path):
     write(path, chain([LayerNorm(np.ones(3)), Dense(normal(2, 3), precision="float16")]))
     edit(path, lambda h: [n["weights"].update(v) for n, v in zip(h["graph"]["nodes"], SWAPPED, strict=True)])
     with pytest.raises(FileFormatError, match="scale of node 'layer_norm' must be a tensor of float32 or float64"):
-        fileformat.read(path)
+        fgru.read(path)
 
 
 SWAPPED = ({"scale": "dense.weight"}, {"weight": "layer_norm.scale"})
@@ -425,7 +426,7 @@ def test_a_link_is_written_through(tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "target")
     write(tmp_path / "link", small())
     assert (tmp_path / "link").is_symlink()
-    fileformat.read(tmp_path / "target")
+    fgru.read(tmp_path / "target")
 
 
 @pytest.mark.parametrize(
@@ -466,9 +467,9 @@ def edit(path: Any, change: Any) -> None:
     change(header)
     data = join(outer, header, body)
     length = struct.unpack("<Q", data[:8])[0]
-    tensors = fileformat._load(data, fileformat._parse(data[8 : 8 + length])[1])
+    tensors = fgru._load(data, fgru._parse(data[8 : 8 + length])[1])
     if "crc32" in header:
-        header["crc32"] = fileformat._checksum(header, tensors)
+        header["crc32"] = fgru._checksum(header, tensors)
     path.write_bytes(join(outer, header, body))
 
 
@@ -535,7 +536,7 @@ def test_an_inconsistent_header_is_named(tmp_path, change, message):
     write(path, small())
     edit(path, change)
     with pytest.raises(FileFormatError, match=message) as caught:
-        fileformat.read(path)
+        fgru.read(path)
     assert str(path) in str(caught.value)
 
 
@@ -560,7 +561,7 @@ def unshare(path: Any) -> None:
             copies[item["weights"][key]] = tensors[name]
     copies |= {name: array for name, array in tensors.items() if name.startswith("self_test.")}
     header["format_version"] = 1
-    header["crc32"] = fileformat._checksum(header, copies)
+    header["crc32"] = fgru._checksum(header, copies)
     path.write_bytes(save(copies, {"fastgru": json.dumps(header)}))
 
 
@@ -570,10 +571,10 @@ def test_nodes_that_share_weights_name_one_tensor(tmp_path, precision):
     for count in (1, 20):
         graph = sharing(precision, count)
         write(tmp_path / "m", graph, self_test=None)
-        got = fileformat.read(tmp_path / "m")
+        got = fgru.read(tmp_path / "m")
         assert_same_graph(graph, got.graph)
         assert len({id(array) for node in got.graph.nodes for array in node.op.weights().values()}) == 2
-        fileformat.write(tmp_path / "again", **got._asdict())
+        fgru.write(tmp_path / "again", **got._asdict())
         assert (tmp_path / "m").read_bytes() == (tmp_path / "again").read_bytes()
         outer, header, body = parts((tmp_path / "m").read_bytes())
         assert header["format_version"] == (1 if count == 1 else 2)
@@ -589,7 +590,7 @@ def test_a_tensor_for_each_precision_that_stores_a_matrix(tmp_path):
     assert {name: entry["dtype"] for name, entry in outer.items() if name != "__metadata__"} == {
         "dense.weight": "F16", "dense_1.weight": "F32",
     }  # fmt: skip
-    got = fileformat.read(tmp_path / "m").graph
+    got = fgru.read(tmp_path / "m").graph
     assert_same_graph(graph, got)
     assert len({id(node.op.weight) for node in got.nodes}) == 1
 
@@ -601,10 +602,10 @@ def test_files_from_before_weights_were_shared_load(tmp_path, precision):
     write(tmp_path / "old", graph)
     unshare(tmp_path / "old")
     assert (tmp_path / "old").stat().st_size > (tmp_path / "new").stat().st_size + 2 * 32 * 32
-    got = fileformat.read(tmp_path / "old")
+    got = fgru.read(tmp_path / "old")
     assert_same_graph(graph, got.graph)
     assert len({id(node.op.weight) for node in got.graph.nodes}) == 1
-    fileformat.write(tmp_path / "old", **got._asdict())
+    fgru.write(tmp_path / "old", **got._asdict())
     assert (tmp_path / "old").read_bytes() == (tmp_path / "new").read_bytes()
 
 
@@ -630,7 +631,7 @@ def test_a_wrong_reference_to_a_shared_tensor_is_named(tmp_path, change, message
     write(tmp_path / "m", sharing())
     edit(tmp_path / "m", change)
     with pytest.raises(FileFormatError, match=message):
-        fileformat.read(tmp_path / "m")
+        fgru.read(tmp_path / "m")
 
 
 def test_codes_are_of_one_type_and_each_has_its_scale(tmp_path):
@@ -644,7 +645,7 @@ def test_codes_are_of_one_type_and_each_has_its_scale(tmp_path):
         edit(tmp_path / "m", lambda h, i=i, k=key, n=name: (
             h.update(format_version=2), h["graph"]["nodes"][i]["weights"].update({k: n})))  # fmt: skip
         with pytest.raises(FileFormatError, match=message):
-            fileformat.read(tmp_path / "m")
+            fgru.read(tmp_path / "m")
         (tmp_path / "m").write_bytes(data)
 
 
@@ -682,7 +683,7 @@ def test_an_inconsistent_header_of_a_loop_is_named(tmp_path, change, message):
     write(tmp_path / "m", looped())
     edit(tmp_path / "m", change)
     with pytest.raises(FileFormatError, match=message):
-        fileformat.read(tmp_path / "m")
+        fgru.read(tmp_path / "m")
 
 
 def test_a_file_says_of_loops_and_scans_only_what_it_uses(tmp_path):
@@ -713,7 +714,7 @@ def test_a_malformed_header_is_named(tmp_path, text, message):
     outer, _, body = parts(path.read_bytes())
     path.write_bytes(join(outer, text, body))
     with pytest.raises(FileFormatError, match=message):
-        fileformat.read(path)
+        fgru.read(path)
 
 
 TENSORS = [
@@ -737,7 +738,7 @@ def test_a_malformed_tensor_is_named(tmp_path, change, message):
     outer["gru.bias"].update(change)
     path.write_bytes(join(outer, header, body))
     with pytest.raises(FileFormatError, match=message):
-        fileformat.read(path)
+        fgru.read(path)
 
 
 @pytest.mark.parametrize(
@@ -754,27 +755,27 @@ def test_a_malformed_tensor_is_named(tmp_path, change, message):
 def test_what_is_no_container_is_named(tmp_path, data, message):
     (tmp_path / "m").write_bytes(data)
     with pytest.raises(FileFormatError, match=message):
-        fileformat.read(tmp_path / "m")
+        fgru.read(tmp_path / "m")
 
 
 def test_a_command_shows_no_bytes_of_a_foreign_file(tmp_path):
     (tmp_path / "m").write_bytes(b"x,y\n1,2\n" * 9)
     with command_line(), pytest.raises(FileFormatError, match=r"must be a .fgru model, got another file$"):
-        fileformat.read(tmp_path / "m")
+        fgru.read(tmp_path / "m")
 
 
 def test_a_model_of_another_framework_is_told_how_to_import(tmp_path):
-    assert set(fileformat.FOREIGN) == {suffix for row in SOURCES for suffix in row.suffixes}
+    assert set(fgru.FOREIGN) == {suffix for row in SOURCES for suffix in row.suffixes}
     path = tmp_path / "a model.keras"
     path.write_bytes(b"PK\x03\x04" + bytes(99))
     with pytest.raises(FileFormatError, match=r"must be a .fgru model.* import it with fastgru.convert") as caught:
         fastgru.load(path)
     assert str(caught.value).endswith(f"fastgru.convert({str(path)!r})")
     with command_line(), pytest.raises(FileFormatError, match=r"fastgru convert '.*a model.keras' -o 'a model.fgru'$"):
-        fileformat.read(path)
+        fgru.read(path)
 
 
-@pytest.mark.parametrize("suffix", [*fileformat.FOREIGN, ".ONNX"])
+@pytest.mark.parametrize("suffix", [*fgru.FOREIGN, ".ONNX"])
 def test_no_model_is_written_under_a_name_of_another_framework(tmp_path, suffix):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"theirs")
@@ -789,17 +790,17 @@ def test_a_huge_sparse_file_is_refused_without_reading_it(tmp_path):
         file.write(struct.pack("<Q", 1 << 40))
         file.truncate(1 << 42)
     with pytest.raises(FileFormatError, match="size of the file must be at most"):
-        fileformat.read(tmp_path / "m")
+        fgru.read(tmp_path / "m")
 
 
 def test_other_kinds_of_file(tmp_path):
     with pytest.raises(FileNotFoundError):
-        fileformat.read(tmp_path / "none")
+        fgru.read(tmp_path / "none")
     with pytest.raises(IsADirectoryError):
-        fileformat.read(tmp_path)
+        fgru.read(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(FileFormatError, match="regular file"):
-        fileformat.read(tmp_path / "pipe")
+        fgru.read(tmp_path / "pipe")
 
 
 @pytest.fixture(scope="module", params=[small, mixed, looped])
@@ -812,7 +813,7 @@ def whole(request, tmp_path_factory):
 def reads_or_refuses(path: Any, data: bytes) -> bool:
     path.write_bytes(data)
     try:
-        fileformat.read(path)
+        fgru.read(path)
     except FileFormatError:
         return False
     return True

@@ -18,8 +18,9 @@ LOADED = "print(*sorted(set(sys.modules) - before))"
 # Of messages, writing, imports, checks and tables: none is needed to load a model and run it.
 HEAVY = (
     "typer", "rich", "scipy", "difflib", "secrets", "random", "hashlib", "fractions", "decimal", "fastgru.cli",
-    "fastgru.comparison", "fastgru.converters", "fastgru.drawing", "fastgru.passes.algebra", "fastgru.passes.cells",
-    "fastgru.passes.canonical_form", "fastgru.passes.states", "fastgru.quantization", "fastgru.tracing",
+    "fastgru.checks.comparison", "fastgru.checks.tracing", "fastgru.converters", "fastgru.passes.algebra",
+    "fastgru.passes.canonical_form", "fastgru.passes.cells", "fastgru.passes.states", "fastgru.quantization",
+    "fastgru.report.drawing",
 )  # fmt: skip
 
 

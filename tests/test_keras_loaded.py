@@ -13,7 +13,7 @@ import pytest
 from keras_cases import FILES
 
 import fastgru
-from fastgru import comparison
+from fastgru.checks import comparison
 from fastgru.converters import to_graph
 from fastgru.converters.keras import loaded
 from fastgru.errors import OracleError

@@ -11,7 +11,7 @@ from commands import invoke
 from fastgru import Model
 from fastgru import graph as g
 from fastgru.graph import Graph, GraphBuilder, Spec
-from fastgru.listing import plan_of
+from fastgru.report.listing import plan_of
 
 
 def looped() -> Graph:

@@ -7,8 +7,9 @@ import pytest
 from cells import make_cell
 
 import fastgru
-from fastgru import quantization, tracing
+from fastgru import quantization
 from fastgru._arrays import as_array, is_masked
+from fastgru.checks import tracing
 from fastgru.graph import Constant, Dense, State, chain
 from fastgru.layers import GRU, LSTM, RNN
 

@@ -11,8 +11,9 @@ import pytest
 from frame_cases import w
 
 import fastgru
-from fastgru import FastGruError, GraphError, MemoryLimitError, Model, fileformat, memory
+from fastgru import FastGruError, GraphError, MemoryLimitError, Model, memory
 from fastgru import graph as g
+from fastgru.files import fgru
 from fastgru.graph import GraphBuilder, Spec
 from fastgru.layers import LSTM, Dense
 
@@ -184,7 +185,7 @@ def test_more_step_rates_than_the_engine_counts_are_refused_by_load(tmp_path):
     value = b.input("x", Spec((4,)))
     for _ in range(40):
         value = b.add(g.TimeConv(w(4, 4, 2)), value)
-    fileformat.write(tmp_path / "m.fgru", graph=b.build(value), dtype="float32", provenance={}, self_test=None)
+    fgru.write(tmp_path / "m.fgru", graph=b.build(value), dtype="float32", provenance={}, self_test=None)
     with pytest.raises(
         FastGruError,
         match="layers that change the number of steps, and inputs with their own, must be fewer than 32, got 40",

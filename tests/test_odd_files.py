@@ -10,11 +10,13 @@ import pytest
 from fuzz import fgru
 
 import fastgru
-from fastgru import FileFormatError, Model, VerificationError, fileformat, reference, selftest
+from fastgru import FileFormatError, Model, VerificationError, reference
 from fastgru import graph as g
+from fastgru.checks import selftest
+from fastgru.checks.selftest import SelfTest
 from fastgru.errors import ConvertError, GraphError, MemoryLimitError
+from fastgru.files import fgru as file
 from fastgru.graph import Graph, GraphBuilder, Spec
-from fastgru.selftest import SelfTest
 
 RNG = np.random.default_rng(3)
 
@@ -24,7 +26,7 @@ def normal(*shape: int) -> Any:
 
 
 def written(path: Any, graph: Graph, test: SelfTest | None = None) -> Any:
-    fileformat.write(path / "m.fgru", graph=graph, dtype="float32", provenance={}, self_test=test)
+    file.write(path / "m.fgru", graph=graph, dtype="float32", provenance={}, self_test=test)
     return path / "m.fgru"
 
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import fastgru
-from fastgru import CalibrationWarning, Model, quantization, reference, selftest
+from fastgru import CalibrationWarning, Model, quantization, reference
+from fastgru.checks import selftest
 from fastgru.errors import GraphError
 from fastgru.graph import PRECISIONS, Dense, Embedding, Graph, GraphBuilder, Reverse, Spec, chain, precision, tier_of
 from fastgru.quantization import LayerReport

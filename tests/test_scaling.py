@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 import fastgru
-from fastgru import GraphError, Model, reference, selftest
+from fastgru import GraphError, Model, reference
 from fastgru import graph as g
+from fastgru.checks import selftest
 from fastgru.graph import GraphBuilder, Spec
 from fastgru.layers import GRU, Dense, Embedding, Scaler
 

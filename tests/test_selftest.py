@@ -12,8 +12,9 @@ from cells import CELLS, make_cell
 from tensor_graphs import every_frame_op
 
 import fastgru
-from fastgru import Model, _tolerances, reference, selftest
+from fastgru import Model, reference
 from fastgru import graph as g
+from fastgru.checks import selftest, tolerances
 from fastgru.errors import ConvertError, VerificationError
 from fastgru.graph import (
     GRU,
@@ -207,7 +208,7 @@ def test_the_output_is_that_of_rounded_activations_and_rounding_them_otherwise_i
     moved = float(np.abs(reference.run(plain, test.input)[0][0] - test.outputs[0]).max())
     report = selftest.verify(Model(graph, self_test=test))
     assert moved > 1e-5
-    assert report.tolerances[0] == _tolerances.ROUNDING * moved
+    assert report.tolerances[0] == tolerances.ROUNDING * moved
     for unit in (1e-7, 1e-6):  # what another order of float32 sums does to what is rounded next
         other = reference.run(graph, test.input * (1 + unit))[0][0]
         assert np.abs(other - test.outputs[0]).max() <= report.tolerances[0]
@@ -217,7 +218,7 @@ def test_the_output_is_that_of_rounded_activations_and_rounding_them_otherwise_i
 def test_tolerances_without_rounded_activations_are_the_floors(precision):
     graph = reduced(precision)
     report = selftest.verify(Model(graph, self_test=selftest.make(graph, None, {})))
-    assert report.tolerances == (_tolerances.FLOORS["float32"],)
+    assert report.tolerances == (tolerances.FLOORS["float32"],)
 
 
 @pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8", "int8_affine"])

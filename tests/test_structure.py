@@ -21,8 +21,8 @@ ALWAYS = ("errors", "_arrays", "_hints", "_names")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
     "_arrays": (),
-    "_files": (),
     "_hints": (),
+    "_lazy": (),
     "_names": (),
     "_progress": (),
     "graph": (),
@@ -31,11 +31,18 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "layers": ("graph",),
     "memory": (),
     "reference": ("graph", "memory"),
-    "fileformat": ("graph", "selftest", "_header", "_attributes", "_files", "memory"),
-    "_matrices": ("graph",),
+    "files": (),
+    "files.attributes": ("graph",),
+    "files.matrices": ("graph",),
+    "files.writing": (),
+    "files.encoding": ("graph", "checks.samples", "checks.selftest", "files.attributes", "files.matrices"),
+    "files.fgru": ("graph", "memory", "checks.selftest", "files.attributes", "files.encoding", "files.writing"),
+    "files.fields": ("lowering",),
+    "files.compiled": (ROOT, "graph", "lowering", "running", "files.attributes", "files.fields", "files.writing"),
+    "files.origin": (ROOT, "compiled", "model"),
     "converters.damage": (),
     "converters.program": ("graph", "reference"),
-    "converters": ("converters.damage", "converters.program", "graph", "memory", "_files"),
+    "converters": ("converters.damage", "converters.program", "graph", "memory", "files.writing"),
     "converters.onnx": ("converters", "converters.damage", "converters.program", "graph", "memory", "reference"),
     "converters.keras": ("converters", "converters.damage", "converters.program", "graph"),
     "converters.torch": ("converters", "converters.damage", "converters.program", "graph", "memory"),
@@ -48,36 +55,37 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "lowering": ("graph", "reference"),
     "passes": ("graph", "reference"),
     "data": (),
-    "drawing": ("graph", "_files"),
-    "tracing": ("graph", "reference", "_samples", "model"),
-    "comparison": ("graph", "reference", "converters", "passes", "selftest", "tracing", "_samples", "model"),
-    "summary": ("graph",),
-    "listing": ("graph", "lowering", "model"),
-    "quantization": ("graph", "reference", "selftest", "summary", "_samples"),
-    "selftest": ("graph", "model", "_samples", "_tolerances"),
-    "_tolerances": ("graph", "reference", "_samples"),
-    "_header": ("graph", "selftest", "_matrices", "_attributes", "_samples"),
-    "_attributes": ("graph",),
-    "_samples": ("graph", "reference"),
-    "_scaling": ("graph", "selftest", "_samples", "_tolerances"),
+    "checks": ("_lazy",),
+    "checks.samples": ("graph", "reference"),
+    "checks.tolerances": ("graph", "reference", "checks.samples"),
+    "checks.selftest": ("graph", "model", "checks.samples", "checks.tolerances"),
+    "checks.tracing": ("graph", "model", "reference", "checks.samples"),
+    "checks.comparison": (
+        "converters", "graph", "model", "passes", "reference", "checks.samples", "checks.selftest", "checks.tracing",
+    ),
+    "report": ("_lazy",),
+    "report.drawing": ("graph", "files.writing"),
+    "report.listing": ("graph", "lowering", "model"),
+    "report.summary": ("graph",),
+    "quantization": ("graph", "reference", "report.summary", "checks.samples", "checks.selftest"),
+    "_scaling": ("graph", "checks.samples", "checks.selftest", "checks.tolerances"),
     "_arguments": ("engine",),
-    "_origin": (ROOT, "compiled", "model"),
     "_predict": ("running", "_arguments", "engine", "_progress"),
     "running": ("graph", "engine", "_arguments", "_predict"),
-    "files": (ROOT, "graph", "lowering", "running", "_attributes", "_files"),
     "compiled": (
-        "engine", "files", "isa", "lowering", "memory", "model", "passes", "running", "selftest", "_origin",
+        "checks.selftest", "engine", "files.compiled", "files.origin", "isa", "lowering", "memory", "model",
+        "passes", "running",
     ),
     "model": (
-        "graph", "isa", "lowering", "memory", "passes", "quantization", "fileformat", "selftest", "summary",
-        "compiled", "engine", "running", "_origin", "_scaling",
+        "checks.selftest", "compiled", "engine", "files.fgru", "files.origin", "graph", "isa", "lowering",
+        "memory", "passes", "quantization", "report.summary", "running", "_scaling",
     ),
-    "onnx_backend": ("converters", "converters.onnx", "model"),
-    "recipes": (ROOT, "cli", "converters", "graph", "layers", "passes", "_files"),
+    "backends": ("_lazy",),
+    "backends.onnx": ("converters", "converters.onnx", "model"),
+    "recipes": (ROOT, "cli", "converters", "graph", "layers", "passes", "files.writing"),
     "cli": (
-        ROOT, "graph", "layers", "model", "running", "comparison", "drawing", "fileformat", "files", "listing",
-        "quantization", "selftest",
-        "summary", "tracing", "_files",
+        ROOT, "checks.comparison", "checks.selftest", "checks.tracing", "files.compiled", "files.fgru", "files.writing",
+        "graph", "layers", "model", "quantization", "report.drawing", "report.listing", "report.summary", "running",
     ),
     "__main__": ("cli",),
 }  # fmt: skip
@@ -97,6 +105,12 @@ def area(name: str) -> str:
     return parts[0] if source.is_dir() or [*PACKAGE.glob(f"{parts[0]}.*")] else ROOT
 
 
+def is_module(name: str) -> bool:
+    """True of the name of a module or package, relative to this one."""
+    path = PACKAGE.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
 def imported_modules(path: Path) -> Iterator[tuple[str, bool]]:
     """Names, relative to the package, of what a module imports from it at run time, and whether as it is loaded."""
     package = list(path.relative_to(PACKAGE).parts[:-1])
@@ -105,8 +119,10 @@ def imported_modules(path: Path) -> Iterator[tuple[str, bool]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             base = package[: len(package) - node.level + 1]
-            for name in [node.module] if node.module else [alias.name for alias in node.names]:
-                yield ".".join([*base, name]), id(node) not in inner
+            package_of = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:  # a module of a package, or a name in one
+                module = ".".join(filter(None, [package_of, alias.name]))
+                yield module if not node.module or is_module(module) else package_of, id(node) not in inner
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 if alias.name.startswith("fastgru."):

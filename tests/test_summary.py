@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from fastgru.graph import GRU, LSTM, Dense, Dropout, Embedding, chain
-from fastgru.summary import Memory, Row, Totals, summarise
+from fastgru.report.summary import Memory, Row, Totals, summarise
 
 NEEDS = Memory(plan=0, stream=0, node=None)
 

@@ -20,13 +20,26 @@ def seen(of: object) -> set[str]:
 def test_the_package_shows_its_public_names_and_modules():
     modules = seen(fastgru) - set(fastgru.__all__)
     assert modules == {
-        "comparison", "drawing", "errors", "graph", "layers", "onnx_backend", "quantization", "tracing",
+        "backends", "checks", "errors", "graph", "layers", "quantization", "report",
     }  # fmt: skip
     assert set(fastgru.__all__) <= seen(fastgru)
     assert all(getattr(fastgru, name) is not None for name in fastgru.__all__)
 
 
-@pytest.mark.parametrize("name", ["comparison", "drawing", "graph", "layers", "model", "quantization", "tracing"])
+@pytest.mark.parametrize("room", ["backends", "checks", "report"])
+def test_rooms_show_their_modules(room):
+    package = getattr(fastgru, room)
+    assert seen(package) == set(dir(package))
+    for name in dir(package):
+        assert getattr(package, name).__name__ == f"fastgru.{room}.{name}"
+    with pytest.raises(AttributeError, match="has no attribute 'cellar'"):
+        package.cellar  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["checks.comparison", "checks.tracing", "graph", "layers", "model", "quantization", "report.drawing"],
+)
 def test_modules_show_what_they_export(name):
     module = importlib.import_module(f"fastgru.{name}")
     assert seen(module) == set(module.__all__)

@@ -13,7 +13,7 @@ from fastgru import graph as g
 from fastgru import quantization
 from fastgru.errors import GraphError
 from fastgru.graph import GraphBuilder, Spec
-from fastgru.summary import Memory, summarise
+from fastgru.report.summary import Memory, summarise
 
 I, B = "int", "bool"
 

@@ -10,7 +10,7 @@ from test_frames import looped
 from typer.testing import CliRunner
 
 import fastgru
-from fastgru import selftest, tracing
+from fastgru.checks import selftest, tracing
 from fastgru.cli import build
 from fastgru.graph import Activate, Add, ApplyMask, Bidirectional, Dense, Graph, GraphBuilder, Mask, Spec, chain
 

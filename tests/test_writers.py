@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 
 import fastgru
-from fastgru import _files, drawing
-from fastgru._files import check_target, replace_file
+from fastgru.files import writing
+from fastgru.files.writing import check_target, replace_file
 from fastgru.graph import Dense, chain
 from fastgru.recipes import _audio
+from fastgru.report import drawing
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX file system")
 MODEL = fastgru.Model(chain([Dense(np.eye(2))]))
@@ -47,7 +48,9 @@ def mode(path: str) -> int:
 
 def as_nobody(code: str) -> str:
     """Return what a process without privileges prints; root may do everything."""
-    code = f"import os\nfrom fastgru._files import replace_file\nif os.getuid() == 0: os.setuid({NOBODY})\n{code}"
+    code = (
+        f"import os\nfrom fastgru.files.writing import replace_file\nif os.getuid() == 0: os.setuid({NOBODY})\n{code}"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
@@ -96,7 +99,7 @@ def test_a_fifo_takes_more_than_a_pipe_holds():
 
 
 def test_a_fifo_without_a_reader_is_an_error(monkeypatch):
-    monkeypatch.setattr(_files, "PATIENCE", 0.1)
+    monkeypatch.setattr(writing, "PATIENCE", 0.1)
     os.mkfifo("pipe")
     with pytest.raises(OSError, match=r"nothing reads from the FIFO, waited 0\.1 s: 'pipe'"):
         replace_file("pipe", b"x")
@@ -106,7 +109,7 @@ def test_a_fifo_without_a_reader_is_an_error(monkeypatch):
 def test_a_wait_for_a_reader_can_be_interrupted():
     os.mkfifo("pipe")
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    code += "from fastgru._files import replace_file\nprint('now', flush=True)\nreplace_file('pipe', b'x')"
+    code += "from fastgru.files.writing import replace_file\nprint('now', flush=True)\nreplace_file('pipe', b'x')"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -127,7 +130,7 @@ def test_a_socket_is_left_alone():
 def test_an_open_descriptor_is_written_to(name, redirect):
     os.symlink("/dev/stdout", "link")
     Path("old").write_text("old\n")
-    code = f"from fastgru._files import *; replace_file('{name}', b'new')"
+    code = f"from fastgru.files.writing import *; replace_file('{name}', b'new')"
     os.link("old", "same")
     subprocess.run(f'{sys.executable} -c "{code}" {redirect} old', shell=True, check=True)
     assert Path("old").read_text() == ("old\nnew" if redirect == ">>" else "new")
@@ -247,7 +250,7 @@ def test_an_interrupted_write_leaves_nothing(monkeypatch, where, error):
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(_files.os, where, fail)
+        patch.setattr(writing.os, where, fail)
         with pytest.raises(error if isinstance(error, type) else OSError):
             replace_file("old", b"new")
     assert os.listdir() == ["old"]
@@ -256,7 +259,7 @@ def test_an_interrupted_write_leaves_nothing(monkeypatch, where, error):
 
 def test_a_file_that_grows_too_large_leaves_nothing():
     Path("old").write_bytes(b"old")
-    code = "import resource, signal\nfrom fastgru._files import replace_file\n"
+    code = "import resource, signal\nfrom fastgru.files.writing import replace_file\n"
     code += "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\nreplace_file('old', bytes(5000))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.splitlines()[-1] == "OSError: [Errno 27] File too large: 'old'"

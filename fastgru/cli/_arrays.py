@@ -14,10 +14,10 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._files import check_target, replace_file
-from .._files import naming as naming_file
 from .._names import nearest
 from ..errors import DataError
+from ..files.writing import check_target, replace_file
+from ..files.writing import naming as naming_file
 from ..graph import Spec
 from . import _parquet, _tables
 from ._columns import EVERYTHING, Wanted

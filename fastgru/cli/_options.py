@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from .._files import check_target
 from ..errors import ConvertError, DataError
+from ..files.writing import check_target
 
 NOTHING = "none"  # of --state: no input carries on an output
 

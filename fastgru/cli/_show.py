@@ -15,14 +15,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import VerificationError
-from ..summary import WORDS, Summary
+from ..report.summary import WORDS, Summary
 from ._ending import escaped
 
 if TYPE_CHECKING:
-    from ..comparison import Comparison
-    from ..listing import Row
+    from ..checks.comparison import Comparison
     from ..model import Model
     from ..quantization import Report
+    from ..report.listing import Row
 
 PIPE_WIDTH = 200  # columns of what is written to a file or a pipe: names of nodes may be long
 
@@ -80,7 +80,7 @@ def layers(summary: Summary) -> Table:
 
 def planned(rows: Sequence[Row]) -> Table:
     """The instructions of a plan as a rich table."""
-    from .. import listing
+    from ..report import listing
 
     total = [""] * (len(listing.HEADINGS) - 1) + [f"{sum(row.weights for row in rows):,}"]
     return table(listing.HEADINGS, [row.cells() for row in rows], total, listing.WORDS)
@@ -95,7 +95,7 @@ def report(found: Report) -> Table:
 
 def traced(model: Model) -> Table:
     """Return a rich table of the error at every node, on the self-test's input."""
-    from .. import tracing
+    from ..checks import tracing
 
     test = model.self_test
     if test is None:

@@ -14,8 +14,8 @@ import typer
 from numpy.typing import NDArray
 
 from .._names import counted
+from ..checks.selftest import make_input
 from ..errors import DataError
-from ..selftest import make_input
 from . import _models, _progress, _show
 from ._collection import no_collection
 

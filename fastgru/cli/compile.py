@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from .._files import check_target
 from ..errors import DataError
 from ..files.compiled import SUFFIX
+from ..files.writing import check_target
 from . import _models, _progress, _show
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import comparison, selftest
+from ..checks import comparison, selftest
 from ..errors import ConvertError
 from ..graph import PRECISIONS, TIERS
 from . import _custom, _example, _like, _progress, _show

@@ -11,9 +11,9 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from .. import selftest
-from .._files import check_target, replace_file
+from ..checks import selftest
 from ..errors import DataError, MissingExtraError
+from ..files.writing import check_target, replace_file
 from . import _live, _pulse, _pulse_plot, _show
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from .. import drawing, fileformat
 from ..errors import DataError
-from ..files import compiled
-from ..listing import plan_of, rows_of
+from ..files import compiled, fgru
 from ..model import memory_of
-from ..summary import Summary, summarise
+from ..report import drawing
+from ..report.listing import plan_of, rows_of
+from ..report.summary import Summary, summarise
 from . import _show
 
 
@@ -29,7 +29,7 @@ def info(
     if compiled.is_compiled(model):
         _compiled(model, graph, plan, as_json)
         return
-    contents = fileformat.read(model)
+    contents = fgru.read(model)
     if graph is not None:
         drawing.draw(contents.graph, graph)
     memory = memory_of(contents.graph, contents.dtype)
@@ -55,7 +55,7 @@ def info(
     console.say(f"self-test: {tested}")
 
 
-def _as_dict(contents: fileformat.Contents, summary: Summary) -> dict[str, object]:
+def _as_dict(contents: fgru.Contents, summary: Summary) -> dict[str, object]:
     test = contents.self_test
     return {
         **summary.as_dict(),

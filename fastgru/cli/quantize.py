@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .. import quantization, selftest
+from .. import quantization
+from ..checks import selftest
 from ..errors import DataError
 from ..graph import PRECISIONS, TIERS
 from . import _arrays, _columns, _models, _progress, _show, bench

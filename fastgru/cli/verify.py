@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .. import selftest
+from ..checks import selftest
 from ..errors import DataError
 from . import _progress, _show
 from ._arrays import naming

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import memory
-from .._files import naming
 from .._hints import either, named
 from .._names import nearest
 from ..errors import ConvertError
+from ..files.writing import naming
 from ..graph import Graph, Like
 from .damage import ZIPPED
 from .layouts import Layouts, declared, told

@@ -31,15 +31,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .._attributes import expect, short
-from .._files import naming, replace_file
 from ..errors import FileFormatError, GraphError
 from ..graph import Spec
 from ..lowering import Lowered
 from ..lowering.instructions import INSTRUCTIONS, Buffer, Layer, Phase
 from ..lowering.validation import check
 from ..running import Signature
+from .attributes import expect, short
 from .fields import Arrays, decoded_buffer, decoded_instruction, encoded_buffer, encoded_instruction
+from .writing import naming, replace_file
 
 Array = NDArray[Any]
 SUFFIX = ".plan"

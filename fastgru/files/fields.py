@@ -97,7 +97,7 @@ def _kinds(cls: Any) -> dict[str, Kind]:
     return {field.name: KINDS[str(field.type)] for field in fields(cls)}
 
 
-def _made(cls: type[Any], given: Any, arrays: Sequence[Array], what: str) -> Any:
+def _made(cls: Any, given: Any, arrays: Sequence[Array], what: str) -> Any:
     if type(given) is not dict:
         raise FileFormatError(f"{what} must be an object of fields, got {_short(given)}")
     kinds, found = _kinds(cls), {}

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
-from .._files import check_target, replace_file
 from ..errors import DataError, require
+from ..files.writing import check_target, replace_file
 
 if TYPE_CHECKING:
     from .. import Model

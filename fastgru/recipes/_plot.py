@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._files import check_target, replace_file
 from ..errors import DataError, require
+from ..files.writing import check_target, replace_file
 from ._audio import RATE, Audio
 
 FORMATS = (".png", ".svg", ".pdf")

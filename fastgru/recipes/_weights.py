@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from .._files import replace_file
 from ..errors import FastGruError
+from ..files.writing import replace_file
 
 PATIENCE = 600  # seconds for one download
 

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 import fastgru
-from fastgru import FastGruError, GraphError, Model, VerificationError, selftest
+from fastgru import FastGruError, GraphError, Model, VerificationError
 from fastgru import graph as g
-from fastgru._samples import id_bound
+from fastgru.checks import selftest
+from fastgru.checks.samples import id_bound
 
 STEPS = (1, 2, 5, 11, 24)
 MAX_WORK = 1 << 22  # a model whose calls make more elements is only made

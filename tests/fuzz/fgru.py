@@ -263,7 +263,7 @@ WEIGHTS = tuple(weight for weight, _ in CHANGES)
 
 
 def checksum(header: dict[str, Any], tensors: dict[str, Any]) -> int:
-    """The CRC-32 of a file as `fastgru.fileformat` defines it."""
+    """The CRC-32 of a file as `fastgru.files.fgru` defines it."""
     text = _dump({k: v for k, v in header.items() if k != "crc32"})
     crc = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     for name in sorted(tensors):

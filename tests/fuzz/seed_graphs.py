@@ -9,8 +9,9 @@ from pathlib import Path
 import frame_cases
 import numpy as np
 
-from fastgru import fileformat, selftest
 from fastgru import graph as g
+from fastgru.checks import selftest
+from fastgru.files import fgru
 from fastgru.graph import Graph, GraphBuilder, Spec
 from fastgru.passes import canonical
 
@@ -106,6 +107,6 @@ def seed_files() -> list[bytes]:
         for graph, dtype in graphs():
             graph = canonical(graph)
             test = selftest.make(graph, None, {})
-            fileformat.write(path, graph=graph, dtype=dtype, provenance={"framework": "fuzz"}, self_test=test)
+            fgru.write(path, graph=graph, dtype=dtype, provenance={"framework": "fuzz"}, self_test=test)
             files.append(path.read_bytes())
     return files

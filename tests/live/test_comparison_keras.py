@@ -11,8 +11,8 @@ from keras_live_cases import QUIET, L, keras, randomised
 from typer.testing import CliRunner
 
 import fastgru
+from fastgru.checks.comparison import compare
 from fastgru.cli import build
-from fastgru.comparison import compare
 from fastgru.errors import ConvertError
 from fastgru.graph import Unary, dialects
 

@@ -11,8 +11,8 @@ import pytest
 from onnx_models import model, saved
 
 import fastgru
-from fastgru import comparison
-from fastgru.comparison import compare
+from fastgru.checks import comparison
+from fastgru.checks.comparison import compare
 from fastgru.converters import to_graph
 from fastgru.errors import ConvertError, OracleError
 from fastgru.graph import Add, dialects

@@ -9,8 +9,8 @@ import pytest
 import test_torch_export
 
 import fastgru
-from fastgru import comparison, selftest
-from fastgru.comparison import compare
+from fastgru.checks import comparison, selftest
+from fastgru.checks.comparison import compare
 from fastgru.converters import to_graph
 from fastgru.errors import ConvertError
 from fastgru.graph import dialects

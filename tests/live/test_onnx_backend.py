@@ -1,4 +1,4 @@
-"""ONNX's own tests of operators, run through `fastgru.onnx_backend`.
+"""ONNX's own tests of operators, run through `fastgru.backends.onnx`.
 
 ``tests/data/onnx_refused.txt`` lists the tests whose operators, types or forms are refused; write it anew with
 ``python tests/live/test_onnx_backend.py``.
@@ -21,8 +21,8 @@ from onnx import numpy_helper  # noqa: E402
 from onnx.backend.test.loader import load_model_tests  # noqa: E402
 from onnx.backend.test.runner import Runner  # noqa: E402
 
+from fastgru.backends.onnx import FastGruBackend  # noqa: E402
 from fastgru.errors import ConvertError  # noqa: E402
-from fastgru.onnx_backend import FastGruBackend  # noqa: E402
 
 LIST = Path(__file__).parents[1] / "data" / "onnx_refused.txt"
 OLDEST = 7

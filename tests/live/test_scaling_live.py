@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fastgru import Model, reference, selftest
+from fastgru import Model, reference
+from fastgru.checks import selftest
 from fastgru.layers import GRU, Dense
 
 RNG = np.random.default_rng(5)

@@ -13,7 +13,7 @@ from streamed import check_streamed
 from torch_cases import assert_close, run_engine64, run_reference
 
 import fastgru
-from fastgru import selftest
+from fastgru.checks import selftest
 from fastgru.converters import Imported, to_graph
 
 torch = pytest.importorskip("torch")

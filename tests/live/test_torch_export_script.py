@@ -11,7 +11,7 @@ import pytest
 from torch_cases import assert_close, run_engine64, run_reference
 
 import fastgru
-from fastgru import selftest
+from fastgru.checks import selftest
 from fastgru.converters import to_graph
 from fastgru.errors import ConvertError
 from fastgru.layers import GRU, like

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import fastgru
-from fastgru import comparison
+from fastgru.checks import comparison
 from fastgru.errors import ConvertError
 from fastgru.graph import GRU, LSTM, RNN
 from fastgru.layers import Dense

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastgru
-from fastgru import selftest
+from fastgru.checks import selftest
 from fastgru.errors import ConvertError
 
 torch = pytest.importorskip("torch")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ConvertError, GraphError
-from .graph import (
+from ..errors import ConvertError, GraphError
+from ..graph import (
     Binary,
     Concat,
     Dropout,
@@ -34,7 +34,7 @@ from .graph import (
     TimeSlice,
     Transpose,
 )
-from .reference import check_memory
+from ..reference import check_memory
 
 Array = NDArray[Any]
 Input = Array | dict[str, Array]

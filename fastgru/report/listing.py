@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .graph import Graph
-from .graph.activations import ACTIVATIONS
-from .lowering import Lowered
-from .lowering.instructions import FOLDS, FUNCTIONS, PHASES, Buffer, Instruction, Layer, Phase, Reduce
-from .model import measured
+from ..graph import Graph
+from ..graph.activations import ACTIVATIONS
+from ..lowering import Lowered
+from ..lowering.instructions import FOLDS, FUNCTIONS, PHASES, Buffer, Instruction, Layer, Phase, Reduce
+from ..model import measured
 
 HEADINGS = ("#", "instruction", "node", "reads", "writes", "with", "weights (bytes)")
 WORDS = 6  # the first columns, to the left

@@ -6,11 +6,11 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import FileFormatError
+from ..errors import FileFormatError
 
 if TYPE_CHECKING:
-    from .compiled import CompiledModel
-    from .model import Model
+    from ..compiled import CompiledModel
+    from ..model import Model
 
 
 class Origin(NamedTuple):
@@ -38,7 +38,7 @@ def reopened(path: str, fingerprint: int, isa: str | None, gemm: str | None) -> 
     FileFormatError
         When it is no longer the file that it was.
     """
-    from . import load
+    from .. import load
 
     what = "file of a pickled model must be"
     advice = "put the file there, or pickle what fastgru.load(path, embed=True) returns, which holds all of it"

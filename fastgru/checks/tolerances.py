@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import reference
-from ._samples import Input, each
-from .graph import Activation, Constant, Graph, Mask, Node, precision_of
-from .graph.op import held
+from .. import reference
+from ..graph import Activation, Constant, Graph, Mask, Node, precision_of
+from ..graph.op import held
+from .samples import Input, each
 
 Array = NDArray[Any]
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _matrices
-from ._attributes import ATTRIBUTES, entries, expect, fields_of, short, written
-from ._samples import MOST_ID, id_bound
-from .errors import FileFormatError, GraphError
-from .graph import OPS, PRECISIONS, Graph, Node, Op, Spec, precision_of
-from .graph.op import held
-from .selftest import SelfTest
+from ..checks.samples import MOST_ID, id_bound
+from ..checks.selftest import SelfTest
+from ..errors import FileFormatError, GraphError
+from ..graph import OPS, PRECISIONS, Graph, Node, Op, Spec, precision_of
+from ..graph.op import held
+from . import matrices
+from .attributes import ATTRIBUTES, entries, expect, fields_of, short, written
 
 Array = NDArray[Any]
 
@@ -27,7 +27,7 @@ SPEC_DTYPES = ("float", "int", "bool")
 REQUIRED = dataclasses.MISSING  # the default of a field that has none
 MAX_NODES = 10_000
 MAX_AXES = 6  # of an input's frame: a tensor of the file has up to 8
-INPUT_TYPES = {"float": _matrices.FLOATS, "int": ("int64",), "bool": ("int8",)}
+INPUT_TYPES = {"float": matrices.FLOATS, "int": ("int64",), "bool": ("int8",)}
 ENTRIES = ("format_version", "graph", "options", "provenance", "self_test", "crc32")
 
 
@@ -96,12 +96,12 @@ class _Written:
         array, precision = op.weights()[field], op.stored_as(field)
         names = self._names.get((id(array), precision))
         if names is None:
-            packed = _matrices.pack(op, field)
+            packed = matrices.pack(op, field)
             names = [self._store(f"{stem}.{key}", part) for key, part in packed.items()]
             self._names[id(array), precision] = names
         else:
             self.shared = True
-        return dict(zip(_matrices.layout(type(op), field, precision), names, strict=True))
+        return dict(zip(matrices.layout(type(op), field, precision), names, strict=True))
 
     def _store(self, name: str, array: Array) -> str:
         """Put `array` under `name`, or one like it: a node "a.weight" may have the "scale" that int8 gives "a"."""
@@ -174,7 +174,7 @@ class _Tensors:
         self._weights: dict[tuple[str, ...], Array] = {}
         self._again = False  # whether any was taken twice
 
-    def take(self, name: Any, what: str, types: tuple[str, ...] = _matrices.FLOATS, *, weight: bool = False) -> Array:
+    def take(self, name: Any, what: str, types: tuple[str, ...] = matrices.FLOATS, *, weight: bool = False) -> Array:
         name = expect(name, str, f"tensor name of {what}")
         again = weight and self._shares
         if name not in (self._all if again else self._left):
@@ -298,7 +298,7 @@ def _decode_weights(op: type[Op], precision: str, value: Any, tensors: _Tensors,
     """The arrays of an op's fields out of the tensors that `value` names by key."""
     weights = expect(value, dict, f"weights of {where}")
     optional = fields_of(op)[1]
-    keys = {field: _matrices.layout(op, field, precision) for field in optional}
+    keys = {field: matrices.layout(op, field, precision) for field in optional}
     allowed = [key for each in keys.values() for key in each]
     wanted = {key for field, each in keys.items() if field in weights or not optional[field] for key in each}
     if set(weights) != wanted:
@@ -318,7 +318,7 @@ def _decode_weights(op: type[Op], precision: str, value: Any, tensors: _Tensors,
 
 
 def _decoded(stored: Mapping[str, Array], field: str, precision: str, where: str) -> Array:
-    return stored[field] if precision == "float32" else _matrices.unpack(stored, field, precision, where)
+    return stored[field] if precision == "float32" else matrices.unpack(stored, field, precision, where)
 
 
 def _decode_test(value: Any, graph: Graph, tensors: _Tensors) -> SelfTest:

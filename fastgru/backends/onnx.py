@@ -18,18 +18,18 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ConvertError, require
+from ..errors import ConvertError, require
 
 require("onnx", extra="onnx", purpose="the ONNX backend")
 
 from onnx import IR_VERSION, ModelProto, NodeProto, helper  # noqa: E402
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType  # noqa: E402
 
-from .converters.onnx.axes import declared, declared_inputs  # noqa: E402
-from .converters.onnx.call import NotConstant  # noqa: E402
-from .converters.onnx.reading import Source, read  # noqa: E402
-from .converters.onnx.translation import Translation, translate  # noqa: E402
-from .model import Model  # noqa: E402
+from ..converters.onnx.axes import declared, declared_inputs  # noqa: E402
+from ..converters.onnx.call import NotConstant  # noqa: E402
+from ..converters.onnx.reading import Source, read  # noqa: E402
+from ..converters.onnx.translation import Translation, translate  # noqa: E402
+from ..model import Model  # noqa: E402
 
 KINDS = {"float": np.float64, "int": np.int64, "bool": np.bool_}  # of the graph's inputs, exact for ONNX's types
 Shape = tuple[int, ...]

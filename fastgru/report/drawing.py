@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
-from ._files import check_target, replace_file
-from .errors import FastGruError
-from .graph import Graph, Node, State
+from ..errors import FastGruError
+from ..files.writing import check_target, replace_file
+from ..graph import Graph, Node, State
 
 FORMATS = ("dot", "svg", "png", "pdf")
 COLOURS = {"recurrent": "#cfe3f7", "weights": "#e6efd8", "state": "#f7e3c4", "plain": "#ffffff"}

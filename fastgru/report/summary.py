@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .graph import Graph, Node, precision_of, tier_of
+from ..graph import Graph, Node, precision_of, tier_of
 
 HEADINGS = ("layer", "kind", "precision", "output", "parameters", "bytes", "MACs/step")
 SHARED = "shared with"  # a heading more, where layers share weights

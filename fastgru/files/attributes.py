@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .errors import FileFormatError
-from .graph import Op
+from ..errors import FileFormatError
+from ..graph import Op
 
 # Fields that files were without at first. At their defaults they are not written, so that the file of a model that
 # needs none of them is what it was.

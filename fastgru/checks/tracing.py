@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from . import reference
-from ._arrays import as_array
-from ._samples import Input
-from .graph import Graph, Mask, Node, State
-from .model import Model
+from .. import reference
+from .._arrays import as_array
+from ..graph import Graph, Mask, Node, State
+from ..model import Model
+from .samples import Input
 
 HEADINGS = ("node", "op", "output", "largest value", "error", "added here")
 WORDS = 3  # columns of words in front of the numbers

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import reference, selftest, tracing
-from ._samples import Input
-from .converters import Imported, LayerOutput, to_graph
-from .errors import OracleError
-from .graph import Graph, Node, State
-from .model import Model
-from .passes import canonical
+from .. import reference
+from ..converters import Imported, LayerOutput, to_graph
+from ..errors import OracleError
+from ..graph import Graph, Node, State
+from ..model import Model
+from ..passes import canonical
+from . import selftest, tracing
+from .samples import Input
 from .tracing import Row, difference, magnitude
 
 Array = NDArray[Any]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import FileFormatError
-from .graph import PRECISIONS, Op
+from ..errors import FileFormatError
+from ..graph import PRECISIONS, Op
 
 Array = NDArray[Any]
 FLOATS = ("float32", "float64")

@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._hints import either
-from ._samples import Input, draw, each
-from ._tolerances import FLOORS, IMPORT_SLACK, NARROW, outputs_of, tolerances
-from .errors import ConvertError, GraphError, OracleError, VerificationError
-from .graph import Graph, Spec
+from .._hints import either
+from ..errors import ConvertError, GraphError, OracleError, VerificationError
+from ..graph import Graph, Spec
+from .samples import Input, draw, each
+from .tolerances import FLOORS, IMPORT_SLACK, NARROW, outputs_of, tolerances
 
 Array = NDArray[Any]
 Oracle = Callable[[Any], tuple[Array, ...]]

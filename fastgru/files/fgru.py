@@ -20,14 +20,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from . import _header, memory
-from ._attributes import expect, short
-from ._files import naming, replace_file
-from ._header import FORMAT_VERSION, Array
-from ._hints import either
-from .errors import FileFormatError
-from .graph import Graph
-from .selftest import SelfTest
+from .. import memory
+from .._hints import either
+from ..checks.selftest import SelfTest
+from ..errors import FileFormatError
+from ..graph import Graph
+from . import encoding
+from .attributes import expect, short
+from .encoding import FORMAT_VERSION, Array
+from .writing import naming, replace_file
 
 SUFFIX = ".fgru"
 FOREIGN = (  # of what `convert` reads
@@ -89,7 +90,7 @@ def write(
             f"write {name.removesuffix(suffix) + SUFFIX!r}"
         )
     try:
-        header, tensors = _header.encode(graph, dtype, provenance, self_test)
+        header, tensors = encoding.encode(graph, dtype, provenance, self_test)
         header["crc32"] = _checksum(header, tensors)
         data = save(tensors, {METADATA_KEY: _dump(header)})
         _parse(data[8 : 8 + _header_length(data[:8], len(data))])  # what cannot be read back is not written
@@ -165,7 +166,7 @@ def _read(file: BinaryIO) -> tuple[Contents, int]:
         raise FileFormatError(f"size of the file must be {8 + length + total} bytes as its header says, got {size}")
     data = prefix + raw + file.read(total)
     contents = _load(data, declared)
-    graph, dtype, provenance, self_test = _header.decode(header, contents)
+    graph, dtype, provenance, self_test = encoding.decode(header, contents)
     crc = _checksum(header, contents)
     if header["crc32"] != crc:
         raise FileFormatError(f"checksum must be {header['crc32']!r}, got {crc}: the contents were changed")
