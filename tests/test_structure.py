@@ -66,6 +66,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "report": ("_lazy",),
     "report.drawing": ("graph", "files.writing"),
     "report.listing": ("graph", "lowering", "model"),
+    "report.profile": ("engine", "graph", "lowering", "model"),
     "report.summary": ("graph",),
     "quantization": ("graph", "reference", "report.summary", "checks.samples", "checks.selftest"),
     "_scaling": ("graph", "checks.samples", "checks.selftest", "checks.tolerances"),
@@ -85,7 +86,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "recipes": (ROOT, "cli", "converters", "graph", "layers", "passes", "files.writing"),
     "cli": (
         ROOT, "checks.comparison", "checks.selftest", "checks.tracing", "files.compiled", "files.fgru", "files.writing",
-        "graph", "layers", "model", "quantization", "report.drawing", "report.listing", "report.summary", "running",
+        "graph", "layers", "model", "quantization", "report.drawing", "report.listing", "report.profile",
+        "report.summary", "running",
     ),
     "__main__": ("cli",),
 }  # fmt: skip

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..model import Model
     from ..quantization import Report
     from ..report.listing import Row
+    from ..report.profile import Profile
 
 PIPE_WIDTH = 200  # columns of what is written to a file or a pipe: names of nodes may be long
 
@@ -84,6 +85,14 @@ def planned(rows: Sequence[Row]) -> Table:
 
     total = [""] * (len(listing.HEADINGS) - 1) + [f"{sum(row.weights for row in rows):,}"]
     return table(listing.HEADINGS, [row.cells() for row in rows], total, listing.WORDS)
+
+
+def profiled(found: Profile) -> Table:
+    """The times of instructions as a rich table."""
+    from ..report import profile
+
+    total = ["", "", "", f"{sum(row.us for row in found.rows):.2f}", "100.0%", "", "", ""]
+    return table(profile.HEADINGS, [row.cells() for row in found.rows], total, profile.WORDS)
 
 
 def report(found: Report) -> Table:

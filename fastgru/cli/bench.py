@@ -56,9 +56,18 @@ def bench(
     steps: Annotated[int, typer.Option(min=1, max=MOST_CALLS, help="Number of calls to time.")] = 5000,
     warmup: Annotated[int, typer.Option(min=0, max=MOST_CALLS, help="Number of calls before them.")] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    profiled: Annotated[
+        int | None,
+        typer.Option(
+            "--profile", min=1, max=MOST_ROWS, help="Show where the time of a sequence of so many steps goes."
+        ),
+    ] = None,
 ) -> None:
     """Time single steps with the state carried on, one call at a time."""
     loaded = _models.whole(model, "bench")
+    if profiled is not None:
+        _profile(loaded, profiled, batch, as_json)
+        return
     timing = measure(loaded, batch=batch, calls=steps, warmup=warmup)
     what = "step" if timing.steps == 1 else f"sequence of {timing.steps} steps"
     if as_json:
@@ -75,6 +84,25 @@ def bench(
     console.say(f"{rate:,.0f} steps/s at the median (one timer read, {timer:.2f} us, is included)")
     for row in histogram(timing.ns, _show.block()):
         console.print(row)
+
+
+def _profile(model: Model, steps: int, batch: int, as_json: bool) -> None:
+    """Show the instructions of a sequence with their times."""
+    from ..report.profile import profile
+
+    specs = model.graph.inputs
+    x = {name: np.repeat(a[:1], batch, axis=0) for name, a in _inputs(model).items()}
+    x = {name: np.resize(a, (batch, steps, *a.shape[2:])) if specs[name].time else a for name, a in x.items()}
+    with _progress.Shown("measuring"):
+        found = profile(model, x if len(x) > 1 else next(iter(x.values())))
+    if as_json:
+        rows = [row._asdict() for row in found.rows]
+        print(json.dumps({"us": found.us, "best_gflops": found.best, "instructions": rows}, indent=2))
+        return
+    console = _show.stdout()
+    console.print(_show.profiled(found))
+    console.say(f"{counted(batch, 'row')} of {counted(steps, 'step')} on {model.isa}: {found.us:.1f} us, one thread")
+    console.say(f"best: {found.best:.1f} GFLOP/s, of a product of 256 rows, inputs and outputs in float32")
 
 
 def measure(model: Model, *, batch: int, calls: int, warmup: int) -> Timing:

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from .execute import isas, worker_threads
+from .execute import isas, timer_ns, worker_threads
 from .plan import Plan
-from .stream import Stream, make_stream, stream_bytes
+from .stream import Stream, make_stream, profile, steps_due, stream_bytes
 from .threads import checked_threads, get_num_threads, set_num_threads
 
 __all__ = [
-    "Plan", "Stream", "checked_threads", "get_num_threads", "isas", "make_stream", "set_num_threads", "stream_bytes",
-    "worker_threads",
+    "Plan", "Stream", "checked_threads", "get_num_threads", "isas", "make_stream", "profile", "set_num_threads",
+    "steps_due", "stream_bytes", "timer_ns", "worker_threads",
 ]  # fmt: skip

@@ -41,6 +41,7 @@ cdef class Buffers:
     cdef idx *slot_bytes       # of the memory that values share
     cdef char **slot_data
     cdef char *saved           # the state before a call that may not come to its end
+    cdef object measured       # the array that `run.spent` lies in, or None
     cdef dict still            # the inputs without time of the last call, for `flush`: zeros before one
     cdef void describe(self) noexcept
     cdef void measure(self) noexcept

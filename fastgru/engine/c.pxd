@@ -261,6 +261,7 @@ cdef extern from "fastgru/ops/run.h" nogil:
         uint8_t *scan_mask
         int bad_id, misfit
         Watch *watch
+        int64_t *spent
         bint listens
         int part, parts
         fg_barrier *barrier

@@ -8,7 +8,7 @@ cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals  # no-cython-lint
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.stdint cimport uint8_t  # no-cython-lint
+from libc.stdint cimport int64_t, uint8_t  # no-cython-lint
 from libc.string cimport memset
 
 import os
@@ -393,6 +393,26 @@ def make_stream(plan, batch=None, *, model=None, block=0, threads=None):
         Steps that run at once; the plan's choice for 0.
     """
     return Stream(plan, batch, model, block, threads)
+
+
+def profile(Stream stream not None):
+    """Begin to measure the instructions of a stream whose calls run on one thread.
+
+    Returns
+    -------
+    (instructions, 2) int64 array
+        Nanoseconds and calls of each, counted on from call to call. Of instructions of a loop that run as one, the
+        first has the time of all.
+    """
+    spent = np.zeros((stream.plan.n_instructions, 2), np.int64)
+    stream.buffers.measured = spent
+    stream.buffers.run.spent = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>spent)
+    return spent
+
+
+def steps_due(Stream stream not None):
+    """The steps that each clock counted in the last call."""
+    return [stream.clocks.due[i] for i in range(stream.plan.clocks)]
 
 
 def stream_bytes(Plan plan, batch=None):

@@ -2,4 +2,4 @@
 
 from .._lazy import modules
 
-__getattr__, __dir__ = modules(__name__, "drawing", "listing", "summary")
+__getattr__, __dir__ = modules(__name__, "drawing", "listing", "profile", "summary")

@@ -78,6 +78,7 @@ typedef struct {
   int bad_id;         /* 1 + the value for which an id was out of range */
   int misfit;         /* 1 + the node of a line whose steps did not fit: the plan is not consistent */
   fg_watch *watch;    /* of a long call: for signals; NULL: none */
+  int64_t *spent;     /* nanoseconds and calls of each instruction, of a profiled stream; NULL: not measured */
   int listens;        /* this thread is the one that handles them */
   int part, parts;    /* which panels of every recurrence are this thread's; parts 1: all */
   fg_barrier *barrier; /* where parts > 1 meet */
