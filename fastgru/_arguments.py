@@ -62,6 +62,21 @@ def extent(plan: Plan, x: Any, *, only_rows: bool) -> tuple[int | None, int | No
     return (None, shape[0]) if len(shape) == rank + 1 else (shape[0], shape[1])
 
 
+def several_given(count: int, inputs: Collection[str]) -> TypeError:
+    """Return the error of a call with several positional arguments."""
+    if len(inputs) > 1:
+        names = ", ".join(map(repr, inputs))
+        together = f"({', '.join(inputs)})" if all(map(str.isidentifier, inputs)) else "them as one tuple"
+        return TypeError(
+            f"x must be a tuple or a mapping of the inputs {names}, got {count} arguments: give {together}"
+        )
+    (name,) = inputs
+    return TypeError(
+        f"x must be the model's one input {name!r}, got {count} arguments: name the others, such as state=, or give "
+        "model.predict a list of sequences"
+    )
+
+
 def longest(plan: Plan, x: Any, batch: int | None, steps: int, *, counts: bool) -> int:
     """Return the most steps of any input, where inputs may have numbers of their own; `steps` is that of the first.
 

@@ -57,6 +57,20 @@ def option(argument: str) -> str:
     return either(f"{argument}=", named(argument))
 
 
+def given(argument: str, value: str) -> str:
+    """Return an argument with its value, to copy.
+
+    Examples
+    --------
+    >>> given("key", "generator")
+    "key='generator'"
+    >>> with command_line():
+    ...     given("key", "the generator")
+    "--key 'the generator'"
+    """
+    return either(f"{argument}={value!r}", f"{named(argument)} {shlex.quote(value)}")
+
+
 def like_item(op: str | None, /, *, inner: str | None = None, **attributes: Any) -> str:
     """Return an item of ``like``; a class of None is left open.
 

@@ -222,7 +222,7 @@ class Model(Running):
         kept = quantization.within(self._graph, wanted, x, max_error, activations)
         asked, left = (quantization.changes(self._graph, some, activations) for some in (wanted, kept))
         if asked and not left:
-            message = f"max_error must allow at least one layer to change, got {max_error:g}: all stay as they are"
+            message = quantization.nothing_changed(self._graph, wanted, x, max_error, activations)
             warnings.warn(message, UserWarning, stacklevel=3)
         elif asked and not given:
             quantization.warn_uncalibrated("max_error", "give typical input as calibration", stacklevel=3)

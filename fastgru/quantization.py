@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from . import reference
 from ._arrays import as_array
+from ._hints import named
 from ._names import nearest
 from .checks import selftest
 from .checks.samples import Input, id_bound
@@ -275,6 +276,23 @@ def within(
             break
         del kept[name]
     return kept
+
+
+def nothing_changed(
+    graph: Graph, precisions: Mapping[str, str], x: Input, max_error: float, activations: str | None = None
+) -> str:
+    """Return the message of a `max_error` that no layer of `precisions` keeps: it names the one that errs least."""
+    exact, changed = _outputs(graph, x), changes(graph, precisions, activations)
+    alone = {n: _error(apply(graph, {n: precisions[n]}, activations), x, exact) for n in changed}
+    name = min(alone, key=lambda n: (math.isnan(alone[n]), alone[n]))
+    if not math.isfinite(alone[name]):
+        return "nothing was changed: no layer may change, since an output would be infinite or NaN"
+    digit = 10 ** (math.floor(math.log10(alone[name])) - 1)  # the second one
+    enough = math.ceil(alone[name] / digit) * digit
+    return (
+        f"nothing was changed: {named('max_error')} must be at least {enough:.2g} for a layer to change, {name!r} "
+        f"alone, got {max_error:g}"
+    )
 
 
 def positive(max_error: Any) -> float:

@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from . import engine
-from ._arguments import as_state, check_alike, check_counted, counted_steps, extent, lengths_apart, longest, one_row
+from ._arguments import (
+    as_state,
+    check_alike,
+    check_counted,
+    counted_steps,
+    extent,
+    lengths_apart,
+    longest,
+    one_row,
+    several_given,
+)
 from ._arrays import as_array
 from .graph import Graph, Recurrent, Reverse, Spec, TimeReduce, TimeSoftmax, TimeStep
 
@@ -115,7 +125,7 @@ class Running:
     def __call__(
         self,
         x: Any,
-        *,
+        *others: NoReturn,
         state: Mapping[str, Any] | None = None,
         lengths: Any = None,
         mask: Any = None,
@@ -160,6 +170,8 @@ class Running:
         ValueError, TypeError
             Naming the argument, what was expected and what was given.
         """
+        if others:
+            raise several_given(1 + len(others), self._signature.inputs)
         if self._signature.lengths is not None:
             x, lengths = lengths_apart(x, lengths, self._signature.lengths, self._signature.inputs)
         if state is None and lengths is None and mask is None and threads is None and not return_state and self._idle:
@@ -234,7 +246,7 @@ class Running:
     def predict(
         self,
         x: Any,
-        *,
+        *others: NoReturn,
         batch_size: int | None = None,
         lengths: Any = None,
         threads: int | None = None,
@@ -286,6 +298,8 @@ class Running:
         """
         from . import _predict
 
+        if others:
+            raise several_given(1 + len(others), self._signature.inputs)
         if self._signature.lengths is not None:
             x, lengths = lengths_apart(x, lengths, self._signature.lengths, self._signature.inputs)
         return _predict.predict(

@@ -45,7 +45,11 @@ def literals(path: Path):
 
 def test_no_message_of_an_import_is_in_python_alone():
     folder = Path(fastgru.__file__).parent
-    files = [*(folder / "converters").rglob("*.py"), *(folder / "passes").rglob("*.py"), folder / "checks" / "selftest.py"]
+    files = [
+        *(folder / "converters").rglob("*.py"),
+        *(folder / "passes").rglob("*.py"),
+        folder / "checks" / "selftest.py",
+    ]
     found = [f"{path.name}:{line}: {text}" for path in files for line, text in literals(path) if PYTHON.search(text)]
     assert [line for line in found if "states={}" not in line and "custom={" not in line] == []  # said by `either`
 

@@ -184,7 +184,7 @@ def test_decimal_commas_in_and_out(cli, tmp_path):
             "a group must have at least 6 rows for --window 6, got 5: --partial also",
         ),
         (["--window", 11], "in.csv: input must have at least 11 rows for --window 11, got 10"),
-        (["--window", 0], "Invalid value for '--window': "),
+        (["--window", 0], "--window must be a whole number from 1 to 16777216, got '0'"),
         (["--partial"], "--window must be given with --partial, got none"),
         (["--decimal", ","], "--separator must be another character than --decimal, got a comma for both"),
         (["--decimal", "x"], "--decimal must be . or a comma, got 'x'"),

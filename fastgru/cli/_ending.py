@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -18,6 +20,7 @@ STATUSES: dict[type[BaseException], int] = {
 }  # fmt: skip
 FAULT = 3  # any other exception: fastgru itself is wrong
 INTERRUPTED, NO_READER = 130, 141  # 128 and the number of SIGINT and of SIGPIPE, as shells have them
+ITEM = re.compile(r"\d+\. |and \d+ more$")  # a line of `fastgru.errors.listed`
 TRACEBACK = "FASTGRU_TRACEBACK"  # environment variable that shows where a fault arose
 
 
@@ -62,14 +65,25 @@ def _fault(error: BaseException) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` on one line.
+    """Return `text` on one line: an item of a list ends with a semicolon, a sentence with a full stop.
 
     Examples
     --------
     >>> printable("two\\nlines, a bell\\a")
     'two lines, a bell\\\\x07'
+    >>> printable("2 problems:\\n  1. a must be 1, got 2\\n  2. b must be there, got none\\nGive both.")
+    '2 problems: 1. a must be 1, got 2; 2. b must be there, got none. Give both.'
     """
-    return escaped(" ".join(text.split()))
+    lines = [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]
+    joined = "".join(f"{line}{_between(line, after)} " for line, after in itertools.pairwise(lines))
+    return escaped(joined + "".join(lines[-1:]))
+
+
+def _between(line: str, after: str) -> str:
+    """Return the mark that ends a line of a message in front of the next one; a wrapped sentence has none."""
+    if line[-1] in ".:;,!?":
+        return ""
+    return ";" if ITEM.match(after) else "." if after[0].isupper() else ""
 
 
 def escaped(text: str) -> str:

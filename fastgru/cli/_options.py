@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from ..errors import ConvertError, DataError
 from ..files.writing import check_target
+from ._ending import CommandLineError
 
 NOTHING = "none"  # of --state: no input carries on an output
 
@@ -29,10 +31,40 @@ def model_target(output: Path) -> None:
         raise DataError(f"--output must end in .fgru, got {str(output)!r}: write {str(output.with_suffix('.fgru'))!r}")
 
 
-def positive(option: str, value: float | None) -> None:
-    """Raise DataError unless `value` is above zero, or not given."""
-    if value is not None and not value > 0:
-        raise DataError(f"{option} must be a positive number, got {value:g}")
+def whole(option: str, least: int, most: float = math.inf) -> Callable[[Any], int]:
+    """Return a parser of the whole numbers that an option takes, which raises CommandLineError for other words."""
+    return _parser(option, int, f"a whole number {_limits(least, most)}", lambda value: least <= value <= most)
+
+
+def real(option: str, least: float, most: float = math.inf) -> Callable[[Any], float]:
+    """Return the same of real numbers."""
+    return _parser(option, float, f"a number {_limits(least, most)}", lambda value: least <= value <= most)
+
+
+def positive(option: str) -> Callable[[Any], float]:
+    """Return the same of numbers above zero."""
+    return _parser(option, float, "a positive number such as 0.01", lambda value: value > 0)
+
+
+def _limits(least: float, most: float) -> str:
+    return f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+
+
+def _parser(
+    option: str, kind: Callable[[str], Any], expected: str, fits: Callable[[Any], bool]
+) -> Callable[[Any], Any]:
+    """Return a function that makes a `kind` of a word; typer also gives it the default, which is no text."""
+
+    def parse(word: Any) -> Any:
+        try:
+            value = kind(str(word))
+            if fits(value):
+                return value
+        except ValueError:
+            pass
+        raise CommandLineError(f"{option} must be {expected}, got {str(word)!r}")
+
+    return parse
 
 
 def pairs(option: str, texts: list[str] | None, read: Callable[[str], Any]) -> dict[str, Any] | None:

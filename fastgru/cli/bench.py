@@ -18,6 +18,7 @@ from ..checks.selftest import make_input
 from ..errors import DataError
 from . import _models, _progress, _show
 from ._collection import no_collection
+from ._options import whole
 
 if TYPE_CHECKING:
     from .. import Model
@@ -52,9 +53,15 @@ class Timing(NamedTuple):
 
 def bench(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
-    batch: Annotated[int, typer.Option(min=1, max=MOST_ROWS, help="Number of rows of a step.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, max=MOST_CALLS, help="Number of calls to time.")] = 5000,
-    warmup: Annotated[int, typer.Option(min=0, max=MOST_CALLS, help="Number of calls before them.")] = 500,
+    batch: Annotated[
+        int, typer.Option(parser=whole("--batch", 1, MOST_ROWS), metavar="N", help="Number of rows of a step.")
+    ] = 1,
+    steps: Annotated[
+        int, typer.Option(parser=whole("--steps", 1, MOST_CALLS), metavar="N", help="Number of calls to time.")
+    ] = 5000,
+    warmup: Annotated[
+        int, typer.Option(parser=whole("--warmup", 0, MOST_CALLS), metavar="N", help="Number of calls before them.")
+    ] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     profiled: Annotated[
         int | None,

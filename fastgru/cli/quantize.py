@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +43,13 @@ def quantize(
     separator: Annotated[str, typer.Option(help="Character between the cells of its CSV; tab for a tab.")] = ",",
     decimal: Annotated[str, typer.Option(help="Character before fractions in its CSV: . or a comma.")] = ".",
     max_error: Annotated[
-        float | None, typer.Option(help="Largest error allowed at an output; layers that exceed it stay as they are.")
+        float | None,
+        typer.Option(
+            parser=positive("--max-error"),
+            metavar="X",
+            help="Largest error allowed at an output; layers that exceed it stay as they are, with a warning where all "
+            "do.",
+        ),
     ] = None,
 ) -> None:
     """Make the weights of a model smaller, or its gates faster; print errors, bytes and speed before and after."""
@@ -50,7 +57,6 @@ def quantize(
         precision = "int8"
     one_of("--precision", precision, PRECISIONS)
     one_of("--activations", activations, TIERS)
-    positive("--max-error", max_error)
     model_target(output)
     want = _columns.wanted(columns, separator=separator, decimal=decimal)
     if want != EVERYTHING and calibration is None:
@@ -68,11 +74,15 @@ def quantize(
                 else f"{max_error:g} on {quantization.measured_on(x, given=calibration is not None)}"
             )
             after = before._quantized(kept, activations if kept else None, on)
-        if max_error is not None and calibration is None and after.graph is not before.graph:
+        unchanged = after.graph is before.graph
+        if unchanged:
+            why = _why_unchanged(before, wanted, x, max_error, activations)
+            warnings.warn(f"{why}; {output} is the model as it was", UserWarning, stacklevel=1)
+        elif max_error is not None and calibration is None:
             quantization.warn_uncalibrated("--max-error", "give typical input by --calibration", stacklevel=1)
         found = quantization.report(before.graph, after.graph, x)
         status.update("timing")
-        timings = bench.compare([before, after])
+        timings = {} if unchanged else bench.compare([before, after])
         status.update("replaying the self-test")
         replayed = selftest.verify(after)
         status.update("writing the file")
@@ -81,11 +91,7 @@ def quantize(
     shapes = ", ".join(f"{n} {a.shape}" for n, a in x.items()) if isinstance(x, dict) else f"input {x.shape}"
     used = f"on {'the self-test' if calibration is None else calibration}, {shapes}"
     console.say(f"{found.outputs()}, {used}")
-    if after.graph is before.graph and quantization.changes(before.graph, wanted, activations):
-        console.say(
-            f"no layer can {_wish(precision, activations)} within --max-error {max_error:g}: nothing was changed"
-        )
-    elif len(kept) < len(wanted):
+    if not unchanged and len(kept) < len(wanted):
         console.say(f"kept as they were: {', '.join(n for n in wanted if n not in kept)}")
     for what, (us, now) in timings.items():
         console.say(f"one {what}: median {us:.2f} us before, {now:.2f} us after ({after.isa})")
@@ -99,11 +105,14 @@ def _names(model: Model, layers: str | None, precision: str | None) -> dict[str,
     return quantization.choose(model.graph, precision, named)
 
 
-def _wish(precision: str | None, activations: str | None) -> str:
-    """Words for a layer's change, at least one of both given."""
-    if precision is None:
-        return f"have {activations} gates"
-    return f"be {precision}" if activations is None else f"be {precision} with {activations} gates"
+def _why_unchanged(
+    model: Model, wanted: dict[str, str], x: Any, max_error: float | None, activations: str | None
+) -> str:
+    """Say that nothing was changed, and why: what is wanted is there already, or breaks the limit."""
+    if max_error is not None and quantization.changes(model.graph, wanted, activations):
+        return quantization.nothing_changed(model.graph, wanted, x, max_error, activations)
+    gates = f" with {activations} gates" if activations else ""
+    return f"nothing was changed: {', '.join(f'{n!r} is {p}{gates}' for n, p in wanted.items())} already"
 
 
 def _input(model: Model, source: str | None, want: Wanted) -> Any:

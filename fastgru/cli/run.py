@@ -11,6 +11,7 @@ from .._names import nearest
 from ..errors import DataError
 from . import _arrays, _progress, _sequences, _streaming
 from ._columns import Wanted, wanted
+from ._options import whole
 
 if TYPE_CHECKING:
     from ..graph import Spec
@@ -45,8 +46,8 @@ def run(
     window: Annotated[
         int | None,
         typer.Option(
-            min=1,
-            max=MOST_STEPS,
+            parser=whole("--window", 1, MOST_STEPS),
+            metavar="N",
             help="Give each row the model's last output over the N rows of its group up to it. Rows with fewer before"
             " them are left out.",
         ),

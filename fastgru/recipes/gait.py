@@ -15,6 +15,7 @@ from rich.table import Table
 
 from .. import Model, convert
 from ..cli import _arrays, _show
+from ..cli._options import whole
 from ..errors import DataError
 from . import _graphs, _weights
 from ._terminal import ruler, start, strip
@@ -82,7 +83,9 @@ def phase_of(y: np.ndarray) -> np.ndarray:
 def main(
     recording: Annotated[Path | None, typer.Argument(help="CSV with columns; the package's test.csv.")] = None,
     model: Annotated[Path | None, typer.Option(help="gru_model.keras.")] = None,
-    every: Annotated[int, typer.Option(min=1, help="Steps from one window to the next.")] = 20,
+    every: Annotated[
+        int, typer.Option(parser=whole("--every", 1), metavar="N", help="Steps from one window to the next.")
+    ] = 20,
     stream: Annotated[bool, typer.Option(help="Step by step instead, with all the past in the state.")] = False,
     out: Annotated[str | None, typer.Option(help="Where to write seconds and phases: .csv or .npy.")] = None,
 ) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from .. import Model
 from ..cli import _show
+from ..cli._options import real
 from ..converters import to_graph
 from ..graph import Framing, Graph, GraphBuilder, Reshape, Spec, TimePad
 from ..passes import canonical
@@ -96,7 +97,10 @@ def _padded(found: list[Segment], length: int, most: int) -> list[Segment]:
 def main(
     recording: Annotated[Path, typer.Argument(help="WAV file.")],
     model: Annotated[Path | None, typer.Option(help="silero_vad .onnx or .jit.")] = None,
-    threshold: Annotated[float, typer.Option(min=0.01, max=1, help="Probability at which speech begins.")] = 0.5,
+    threshold: Annotated[
+        float,
+        typer.Option(parser=real("--threshold", 0.01, 1), metavar="X", help="Probability at which speech begins."),
+    ] = 0.5,
     plot: Annotated[Path | None, typer.Option(help="Where to draw the timeline: .png or .svg.")] = None,
 ) -> None:
     """Print the segments of speech in a recording and a timeline."""

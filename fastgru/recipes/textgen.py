@@ -12,6 +12,7 @@ import typer
 
 from .. import Model, convert
 from ..cli import _show
+from ..cli._options import real, whole
 from ..errors import DataError
 from ..layers import LSTM, Concat, Dense, Embedding, Multiply, TimeReduce, TimeSoftmax, like
 from . import _weights
@@ -86,9 +87,14 @@ def continuation(
 
 def main(
     prompt: Annotated[str, typer.Argument(help="How the text begins.")] = "",
-    length: Annotated[int, typer.Option(min=1, help="Most characters to add.")] = 300,
-    temperature: Annotated[float, typer.Option(min=0, help="0: the most likely ones; 1: as trained.")] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    length: Annotated[
+        int, typer.Option(parser=whole("--length", 1), metavar="N", help="Most characters to add.")
+    ] = 300,
+    temperature: Annotated[
+        float,
+        typer.Option(parser=real("--temperature", 0), metavar="X", help="0: the most likely ones; 1: as trained."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(parser=whole("--seed", 0), metavar="N", help="Of what is drawn.")] = 0,
     model: Annotated[Path | None, typer.Option(help="textgenrnn_weights.hdf5, its vocabulary beside it.")] = None,
 ) -> None:
     """Print a text that goes on from a prompt, as it is made."""
