@@ -120,7 +120,7 @@ def convert(
         raise TypeError(f"check must be True or False, got {check!r}")
     check_dtype(dtype)  # typing mistakes end here, not behind a long import
     quantization.check_names(precision, activations)
-    imported = to_graph(source, like=like, **options)
+    imported = to_graph(source, convert, like=like, **options)
     graph = canonical(imported.graph)
     provenance = imported.provenance
     try:

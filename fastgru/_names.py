@@ -36,6 +36,17 @@ def nearest(word: object, names: Iterable[object], most: int = MOST) -> str:
     return ", ".join(name[:SHOWN] or "''" for name in list(dict.fromkeys(shown))[:most]) + more or "none"
 
 
+def closest(word: str, names: Iterable[str]) -> str | None:
+    """Return the name that is most like `word`, None where none is like it.
+
+    Examples
+    --------
+    >>> closest("likes", ["key", "like"]), closest("likes", ["key"])
+    ('like', None)
+    """
+    return next(iter(_like(word, list(names), 1)), None)
+
+
 class FreeNames:
     """Give names that are not taken, and take them.
 

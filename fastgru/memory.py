@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ._hints import either
 from .errors import FastGruError, MemoryLimitError
 
 __all__ = ["check", "get_memory_limit", "parse_size", "set_memory_limit"]
@@ -81,7 +82,7 @@ def check(needed: int, what: str, node: str | None) -> None:
     blame = "" if node is None else f"; node {node!r} needs most"
     raise MemoryLimitError(
         f"memory of {what} must be at most {shown(limit)}, got {shown(needed)}{blame} "
-        f"(raise the limit with fastgru.set_memory_limit or {VARIABLE})"
+        f"(raise the limit with {either('fastgru.set_memory_limit or ', '')}the environment variable {VARIABLE})"
     )
 
 

@@ -150,7 +150,7 @@ def test_inputs_that_meet_must_have_one_number_of_steps():
     assert [y.shape[1] for y in model(drawn(model.graph, (4, 4, 9)))] == [4, 9]
     with pytest.raises(ValueError, match=r"inputs x, z must have the same number of steps, got \{'x': 4, 'z': 5\}"):
         model(drawn(model.graph, (4, 5, 9)))
-    with pytest.raises(GraphError, match=r"must have one number of steps, got \[4, 5\]"):
+    with pytest.raises(GraphError, match="must have one number of steps, got 4 of 'x' and 5 of 'z'"):
         reference.run(model.graph, drawn(model.graph, (4, 5, 9)))
 
 

@@ -14,6 +14,7 @@ from torch_pickles import tensor, text, write
 
 import fastgru
 from fastgru import ConvertError
+from fastgru._hints import command_line
 from fastgru.converters.torch.checkpoint import read_checkpoint
 from fastgru.layers import GRU, Dense, TimeConv, like
 
@@ -153,12 +154,24 @@ def test_mistakes_are_told_in_short(number: int) -> None:
 
 def test_a_whole_module_is_named_with_what_to_do(tmp_path: Path) -> None:
     message = refused(FILES / "whole_module.pt")
+    assert "got a whole module of class torch.nn.modules.rnn.GRU, whose code is not in the file: where its" in message
+    assert "convert torch.load(path, weights_only=False), or save its weights by torch.save(" in message
+    with command_line():
+        message = refused(FILES / "whole_module.pt")
     assert (
-        "got a whole module of class torch.nn.modules.rnn.GRU, whose code is not in the file: save model.state"
-        in message
+        "save it with torch.export first: torch.export.save(torch.export.export(model.eval(), (x,)), 'model" in message
     )
+    assert "weights_only" not in message
     body = b"}" + text("model") + b"c__main__\nNet\n)\x81}" + text("_parameters") + b"}sbs"
     assert "got a whole module under 'model' of class Net," in refused(write(tmp_path / "module.ckpt", body))
+
+
+def test_the_command_line_is_told_options() -> None:
+    packed = {"fc._packed_params._packed_params": (1, 2), "fc.scale": np.ones(1)}
+    with command_line():
+        assert "quantize what is imported (--precision int8)" in refused(packed)
+        assert "say which by --key 'the first'" in refused({"the first": ARRAYS, "second": ARRAYS})
+        assert "--key must be one that holds weights in the dict (a), got 'c'" in refused({"a": ARRAYS}, key="c")
 
 
 def test_quantized_and_complex_weights_are_named(tmp_path: Path) -> None:

@@ -747,7 +747,10 @@ def test_a_malformed_tensor_is_named(tmp_path, change, message):
         (b"", "file must be a .fgru model, got a file of 0 bytes"),
         (b"\x00" * 8, "container header must be JSON"),
         (b"x,y\n1,2\n" * 9, "file must be a .fgru model, got another file, which begins with b'x,y"),
-        (struct.pack("<Q", 2) + b"{}", "file must be a .fgru model, got safetensors of weights: fastgru.convert"),
+        (
+            struct.pack("<Q", 2) + b"{}",
+            "file must be a .fgru model, got safetensors of weights: import it with fastgru.convert",
+        ),
         (struct.pack("<Q", 4) + b"\xff\xfe\xfd\xfc", "container header must be JSON in UTF-8"),
         (struct.pack("<Q", 21) + b'{"__metadata__":{"a"', "header must be 21 bytes, got 20: the file is cut short"),
     ],

@@ -226,7 +226,7 @@ def test_functions_for_layers_come_from_modules_of_the_current_folder(cli, squee
 
 def test_the_error_of_an_unknown_layer_says_how_to_give_a_function(cli, squeezed):
     text = cli("convert", squeezed, "-o", "m.fgru", code=2)
-    assert "Give --custom SqueezeLayer=module:function: each function is called" in text
+    assert "got SqueezeLayer. Give --custom SqueezeLayer=module:function: each function, in a file module.py of" in text
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,19 @@ import numpy as np
 import pytest
 
 import fastgru
-from fastgru import ConvertError, GraphError, quantization
+from fastgru import ConvertError, GraphError, comparison, quantization
 from fastgru.graph import GraphBuilder, Spec
-from fastgru.layers import GRU, Dense, like
+from fastgru.layers import GRU, Add, Dense, like
 
-MODEL = fastgru.Model([Dense(np.ones((2, 3)))])
+MODEL, X = fastgru.Model([Dense(np.ones((2, 3)))]), np.ones((4, 3))
+
+
+def two_inputs():
+    b = GraphBuilder()
+    return fastgru.Model(b.build(b.add(Add(), b.input("a", Spec((3,))), b.input("b", Spec((3,))))))
+
+
+TWO = two_inputs()
 
 MISTAKES = [
     (lambda: fastgru.GRU, AttributeError, "import it from fastgru.layers"),
@@ -23,6 +31,10 @@ MISTAKES = [
     (lambda: like(GRU, reset_afer=True), GraphError, "must be one of reset_after, .*, got 'reset_afer'"),
     (lambda: GRU.from_torch(np.ones((6, 3)), np.ones((6, 2)), np.ones(2)), GraphError, "b_ih: first axis must be"),
     (lambda: MODEL(np.ones((4, 3)), lengths=[4]), ValueError, "lengths must be one integer for an input without"),
+    (lambda: MODEL(X, X), TypeError, r"the model's one input 'x', got 2 arguments: name the others, such as state="),
+    (lambda: MODEL.predict(X, X), TypeError, "got 2 arguments: .*, or give model.predict a list of sequences"),
+    (lambda: TWO(X, X), TypeError, r"a tuple or a mapping of the inputs 'a', 'b', got 2 arguments: give \(a, b\)"),
+    (lambda: TWO.predict(X, X), TypeError, r"a tuple or a mapping of the inputs 'a', 'b', got 2 arguments"),
     (lambda: MODEL("x.npy"), TypeError, "x must be an array of numbers, got 'x.npy'"),
     (lambda: MODEL(None), TypeError, "x must be an array of numbers, got None"),
     (lambda: quantization.report(MODEL, MODEL), TypeError, r"before must be a Graph \(model.graph\), got Model"),
@@ -31,6 +43,10 @@ MISTAKES = [
     (lambda: fastgru.convert("m.fgru"), ConvertError, r"got 'm.fgru': open it with fastgru.load\('m.fgru'\)"),
     (lambda: MODEL.quantize("int8", calibration=np.ones((2, 3))), ValueError, "only measures errors: give max_error"),
     (lambda: fastgru.convert("m.onnx", shape={}), ConvertError, "among shapes, fix, axes, states, got shape"),
+    (lambda: fastgru.convert("m.pt", likes=[]), ConvertError, "among key, ignore, got likes: did you mean like\\?"),
+    (lambda: fastgru.convert("m.pt", precison="int8"), ConvertError, "got precison: did you mean precision\\?"),
+    (lambda: fastgru.convert("m.pt", keys="a"), ConvertError, "must be among key, ignore, got keys$"),
+    (lambda: comparison.compare("m.pt", dtyp="float64"), ConvertError, "got dtyp: did you mean dtype\\?"),
     (lambda: fastgru.convert("m.onnx", dtype="f32"), ValueError, "dtype must be one of float32, float64, got 'f32'"),
     (lambda: fastgru.convert("m.onnx", precision="int4"), GraphError, "precision must be one of .*, got 'int4'"),
     (lambda: fastgru.convert("m.onnx", activations="quick"), GraphError, "activations must be one of .*, got 'quick'"),

@@ -229,7 +229,7 @@ def test_a_loop_that_reads_no_input_runs_along():
 def test_values_of_other_lengths_are_an_error():
     b = GraphBuilder()
     x = b.input("x", Spec((4,)))
-    with pytest.raises(ValueError, match=r"inputs of node 'add' must have one number of steps, got \[9, 11\]"):
+    with pytest.raises(ValueError, match="must have one number of steps, got 9 of 'x' and 11 of"):
         reference.run(b.build(b.add(g.Add(), x, b.add(g.TimePad(2), x))), X)
     b = GraphBuilder()
     x, state = b.input("x", Spec((4,))), b.add(g.State(np.zeros(4)))
@@ -237,6 +237,6 @@ def test_values_of_other_lengths_are_an_error():
     whole = b.add(g.Add(), half, x)
     graph = b.build(whole, feedback={state: whole})
     with pytest.raises(
-        ValueError, match=r"values read by the loop of 'state' must have one number of steps, got \[4, 9\]"
+        ValueError, match=r"values read by the loop of 'state' must have one number of steps, got 4 of .* and 9 of 'x'"
     ):
         reference.run(graph, X)

@@ -28,6 +28,7 @@ from fastgru.graph import (
     Mask,
     Spec,
     TimePad,
+    TimePool,
     TimeReduce,
     Unary,
     chain,
@@ -187,8 +188,23 @@ def test_a_graph_that_no_number_of_steps_fits_is_refused():
     b = GraphBuilder()
     x = b.input("x", Spec((2,)))
     graph = b.build(b.add(Add(), x, b.add(TimePad(1), x)))
-    with pytest.raises(ConvertError, match=r"number of steps that fits it.*inputs of node 'add' must have one number"):
+    with pytest.raises(ConvertError, match=r"fits it.*for 16, inputs of node 'add' .* got 16 of 'x' and 17 of"):
         selftest.make(graph, None, {})
+
+
+def test_inputs_of_other_rates_are_named():
+    b = GraphBuilder()
+    fast, slow = (b.input(name, Spec((2,))) for name in ("fast", "slow"))
+    half = b.add(TimePool("max", 2, 2), slow, name="half")
+    with pytest.raises(ConvertError) as caught:
+        selftest.make(b.build(b.add(Add(), fast, half)), None, {})
+    assert "for 16, inputs of node 'add' must have one number of steps, got 8 of 'half' and 16 of 'fast'" in str(
+        caught.value
+    )
+    assert str(caught.value).splitlines()[1] == (
+        "The inputs 'fast', 'slow' meet and must have as many steps as each other: where one has fewer by design, fix "
+        "the numbers of steps of both in the source"
+    )
 
 
 # Reduced precision ---------------------------------------------------------------------------------

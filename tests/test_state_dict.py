@@ -171,7 +171,7 @@ def test_layers_that_do_not_fit_are_refused() -> None:
         ([like(GRU), like(Scaler)], "class in like must be one of"),
         ([like(Bidirectional, inner=like(GRU)), like(Dense)], "Bidirectional must have arrays named ..._reverse"),
         ([like(GRU, reverse=True), like(Dense)], "reverse must be left to the names of the arrays"),
-        ([like(GRU, layout="cudnn"), like(Dense)], "layout must be None for arrays from PyTorch, got 'cudnn'"),
+        ([like(GRU, layout="cudnn"), like(Dense)], "layout must be omitted for arrays from PyTorch, got 'cudnn'"),
         ([like(RNN), like(Dense)], "activation of RNN must be said in like"),
         ([like(GRU, clip=-1.0), like(Dense)], "clip must be positive"),
     ],

@@ -137,7 +137,7 @@ def compare(
     >>> found.missing, [row.name for row in found.rows]
     ('only its weights are at hand', ['gru', 'dense'])
     """
-    imported = to_graph(source, like=like, **options)
+    imported = to_graph(source, compare, like=like, **options)
     graph = canonical(imported.graph)
     x = selftest.finite_input(graph, steps=imported.steps)[0]
     try:

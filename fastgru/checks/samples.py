@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -121,18 +122,35 @@ def _steps_for(graph: Graph, fewest: int) -> int:
         if isinstance(op, Framing | TimeConv | TimePool | TimeSlice)
     ]
     unit = math.lcm(*strides)
-    steps, problem = unit * -(-STEPS // unit), "too few steps for an output"
+    steps = unit * -(-STEPS // unit)
+    problems: dict[str, str] = {}  # by their words without numbers, each as it was met first
     while steps <= MOST:
         try:
-            fits = min(graph.lengths(steps).values()) >= fewest
+            fits, problem = min(graph.lengths(steps).values()) >= fewest, "there are too few for an output"
         except GraphError as error:
             fits, problem = False, str(error)
         if fits:
             steps = _fewer(graph, unit, steps, fewest)
             _check_work(graph, steps)
             return steps
+        last = re.sub(r"\d+", "#", problem)
+        problems.setdefault(last, f"for {steps}, {problem}")
         steps *= 2
-    raise ConvertError(f"graph must have a number of steps that fits it, got none up to {MOST}: {problem}")
+    raise ConvertError(
+        f"graph must have a number of steps that fits it, got none up to {MOST}: {problems[last]}{_rates_hint(graph)}"
+    )
+
+
+def _rates_hint(graph: Graph) -> str:
+    """Say what to do where no number of steps fits and several inputs meet."""
+    timed = [name for name, spec in graph.inputs.items() if spec.time]
+    meet = [name for name in timed if sum(graph.bases[name] == graph.bases[other] for other in timed) > 1]
+    if not meet:
+        return ""
+    return (
+        f"\nThe inputs {', '.join(map(repr, meet))} meet and must have as many steps as each other: where one has "
+        "fewer by design, fix the numbers of steps of both in the source"
+    )
 
 
 def _fewer(graph: Graph, unit: int, steps: int, fewest: int) -> int:

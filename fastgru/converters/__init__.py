@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import inspect
 import os
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ import numpy as np
 
 from .. import memory
 from .._hints import either, named
-from .._names import nearest
+from .._names import closest, nearest
 from ..errors import ConvertError
 from ..files.writing import naming
 from ..graph import Graph, Like
@@ -209,15 +210,21 @@ def _holds(path: str | os.PathLike[str], entry: str) -> bool:
         return False
 
 
-def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any) -> Imported:
-    """Import `source` by the converter that its suffix or class selects; `options` that are None count as not given."""
+def to_graph(
+    source: Any, caller: Callable[..., Any] | None = None, /, *, like: Sequence[Like] | None = None, **options: Any
+) -> Imported:
+    """Import `source` by the converter that its suffix or class selects; `options` that are None count as not given.
+
+    Errors about options that do not exist suggest arguments of `caller`, too.
+    """
     row = find_source(source)
     given = {name: value for name, value in options.items() if value is not None}
     unknown = [name for name in given if name not in row.options]
     if unknown:
         allowed = f"among {nearest(named(unknown[0]), map(named, row.options))}" if row.options else "omitted"
         got = ", ".join(map(named, unknown))
-        raise ConvertError(f"options for {row.name} must be {allowed}, got {got}")
+        meant = _meant(unknown[0], row.options, caller)
+        raise ConvertError(f"options for {row.name} must be {allowed}, got {got}{meant}")
     wrong = [name for name in BY_NAME if not isinstance(given.get(name, {}), Mapping)]
     if wrong:
         raise ConvertError(f"{wrong[0]} must be a mapping of names, got {given[wrong[0]]!r}")
@@ -238,3 +245,11 @@ def to_graph(source: Any, *, like: Sequence[Like] | None = None, **options: Any)
     with naming(source) if isinstance(source, str | os.PathLike) else contextlib.nullcontext():
         imported: Imported = importer(source, like, **given)
     return imported.with_axes()
+
+
+def _meant(word: str, options: Sequence[str], caller: Callable[..., Any] | None) -> str:
+    """Name the argument of `caller` that an unknown option is nearest to; nothing where another option is nearer."""
+    parameters = () if caller is None else inspect.signature(caller).parameters.values()
+    own = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    found = closest(word, [*options, *own])
+    return f": did you mean {found}?" if found in own else ""

@@ -199,7 +199,8 @@ def _parse(raw: bytes) -> tuple[dict[str, Any], dict[str, tuple[np.dtype[Any], t
     """The JSON header, and type, shape and bytes of every tensor the container declares."""
     outer = expect(_json(raw, "container header"), dict, "container header")
     if "__metadata__" not in outer:
-        raise FileFormatError("file must be a .fgru model, got safetensors of weights: fastgru.convert imports it")
+        how = either("fastgru.convert(path)", "fastgru convert")
+        raise FileFormatError(f"file must be a .fgru model, got safetensors of weights: import it with {how}")
     metadata = expect(outer.pop("__metadata__"), dict, "metadata")
     if set(metadata) != {METADATA_KEY}:
         raise FileFormatError(f"metadata must have the one entry {METADATA_KEY!r}, got {short(list(metadata))}")

@@ -10,6 +10,24 @@ from .spec import Spec
 if TYPE_CHECKING:
     from .graph import Node
 
+MOST = 6  # names in a message
+
+
+def steps_differ(what: str, counts: Mapping[str, int]) -> str:
+    """Return the message about values that must have one number of steps, where `counts` says how many each has.
+
+    Examples
+    --------
+    >>> steps_differ("inputs of node 'add'", {"fast": 16, "slow": 8, "slower": 8})
+    "inputs of node 'add' must have one number of steps, got 8 of 'slow', 'slower' and 16 of 'fast'"
+    """
+    told = []
+    for count in sorted(set(counts.values())):
+        names = [repr(name) for name, steps in counts.items() if steps == count]
+        more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+        told.append(f"{count} of {', '.join(names[:MOST])}{more}")
+    return f"{what} must have one number of steps, got {' and '.join(told)}"
+
 
 def bases(
     inputs: Mapping[str, Spec], nodes: Sequence[Node], specs: Mapping[str, Spec], feedback: Mapping[str, str]

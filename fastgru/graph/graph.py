@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import GraphError, listed
 from . import loops
-from .bases import bases
+from .bases import bases, steps_differ
 from .basic import Add, Average, Concat, Multiply
 from .fields import short
 from .loops import Unit
@@ -183,9 +183,10 @@ class Graph:
         """Write the steps of what these nodes give from those in `found`, or say where they differ."""
         problems = []
         for node in nodes:
-            lengths = sorted({found[value] for value in node.inputs if value in found})
+            counts = {value: found[value] for value in node.inputs if value in found}
+            lengths = sorted(set(counts.values()))
             if len(lengths) > 1:
-                problems.append(f"inputs of node {node.name!r} must have one number of steps, got {lengths}")
+                problems.append(steps_differ(f"inputs of node {node.name!r}", counts))
             if lengths and 0 < lengths[-1] < node.op.fewest:
                 problems.append(
                     f"input of node {node.name!r} must have at least {node.op.fewest} steps, got {lengths[-1]}"

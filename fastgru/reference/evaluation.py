@@ -12,6 +12,7 @@ from .. import graph as g
 from .. import memory
 from ..errors import GraphError
 from ..graph.activations import F64
+from ..graph.bases import steps_differ
 from .cells import TOGETHER, State, f64, initial_state, run_recurrent
 from .tensor import ALIGNED, DTYPES, LEAD, Array, Formula, aligned
 from .tensor import FORMULAS as TENSOR
@@ -67,9 +68,9 @@ class _Run:
     def inputs(self, node: g.Node, values: Mapping[str, Array]) -> list[Array]:
         """The node's inputs, broadcast to one B and T."""
         arrays = [values[v] for v in node.inputs]
-        steps = {x.shape[1] for v, x in zip(node.inputs, arrays, strict=True) if self.graph.specs[v].time}
-        if len(steps) > 1:
-            raise GraphError(f"inputs of node {node.name!r} must have one number of steps, got {sorted(steps)}")
+        steps = {v: x.shape[1] for v, x in zip(node.inputs, arrays, strict=True) if self.graph.specs[v].time}
+        if len(set(steps.values())) > 1:
+            raise GraphError(steps_differ(f"inputs of node {node.name!r}", steps))
         lead = np.broadcast_shapes((1, 1), *(x.shape[:LEAD] for x in arrays))
         return [np.broadcast_to(x, (*lead, *x.shape[LEAD:])) for x in arrays]
 
@@ -141,11 +142,10 @@ class _Run:
         written = {v: self.graph.specs[v] for node in nodes for v in node.outputs}
         read = {v for node in nodes for v in node.inputs if v not in written}
         timed = {v for v in read if self.graph.specs[v].time}
-        lengths = sorted({self.values[v].shape[1] for v in timed})
+        counts = {v: self.values[v].shape[1] for v in sorted(timed)}
+        lengths = sorted(set(counts.values()))
         if len(lengths) > 1:
-            raise GraphError(
-                f"values read by the loop of {nodes[0].name!r} must have one number of steps, got {lengths}"
-            )
+            raise GraphError(steps_differ(f"values read by the loop of {nodes[0].name!r}", counts))
         past = {v: [np.zeros((self.batch, 0, *spec.shape), DTYPES[spec.dtype])] for v, spec in written.items()}
         held = {n.outputs[0]: self.held(n, n.op) for n in nodes if isinstance(n.op, g.State)}
         states = {n.name: self.start(n) for n in nodes if _keeps_state(n.op) and not isinstance(n.op, g.State)}

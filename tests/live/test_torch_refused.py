@@ -129,7 +129,7 @@ def test_two_inputs_are_refused() -> None:
 
     with pytest.raises(ConvertError, match="input must be a tensor, got an initial state") as caught:
         to_graph(Two())
-    assert str(caught.value).endswith(
-        "forward of Two takes x, y; give tensors of the sizes that it takes by example_inputs={'x': torch.zeros(...), "
-        "'y': torch.zeros(...)}, say torch.zeros(2, 50, 40) for 2 rows of 50 steps of 40 features"
+    assert str(caught.value).startswith(
+        "example_inputs must be given for Two, whose forward takes x and y: such as example_inputs={'x': torch.zeros("
+        "2, 50, 40), 'y': torch.zeros(2, 50, 40)}, with the sizes that it takes, here 2 rows of 50 steps of 40 features"
     )

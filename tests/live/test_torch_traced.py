@@ -132,18 +132,19 @@ def test_axes_and_states_are_for_made_examples_too() -> None:
 NOT_KNOWN: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "several arguments": (
         lambda: Several(lambda m, x: m.gru(x)[0], gru=gru()),
-        ["forward of Several takes x, h; give tensors", "'h': torch.zeros(...)}, say torch.zeros(2, 50, 40)"],
+        ["example_inputs must be given for Several, whose forward takes x and h: such as example_inputs={'x': ",
+         "Only a chain of layers needs no example, and this is none: node 'add'"],
     ),
     "no layer": (
         lambda: Net(lambda m, x: x * 2),
-        ["forward of Net has no layer that says what it takes; give", "torch.zeros(...)}, say torch.zeros(2, 50, 40)"],
+        ["must be given for Net, whose forward calls no layer that says what it takes: such as example_inputs={'x': "],
     ),
     "a layer that does not fit": (
         lambda: nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 2)),
-        ["node '1' (Dense): input must have 5 features, got 4", "forward of Sequential does not run on what its layers "
-         "suggest, such as (2, 13, 3): RuntimeError: mat1 and mat2"],
+        ["node '1' (Dense): input must have 5 features, got 4", "Sequential, whose forward does not run on what its "
+         "layers suggest, such as (2, 13, 3): RuntimeError: mat1 and mat2"],
     ),
-    "two dimensions": (lambda: nn.Conv2d(3, 4, 2), ["has no layer that says what it takes"]),
+    "two dimensions": (lambda: nn.Conv2d(3, 4, 2), ["calls no layer that says what it takes"]),
     "steps that stay fixed": (
         lambda: Net(lambda m, x: torch.cat([m.gru(x)[0], m.gru(x)[0]], 1), gru=gru()),
         ["forward must take any number of rows and steps where example_inputs say none, got one that can be imported "

@@ -149,9 +149,11 @@ def _check(work: Program, custom: Mapping[str, Any], version: Version) -> None:
                 f"custom={{{', '.join(f'{name!r}: function' for name in names)}}}",
                 " ".join(f"--custom {name}=module:function" for name in names),
             )
+            place = either("", ", in a file module.py of the current folder,")
+            more = either(", see fastgru.converters.keras.custom", "")
             hint = (
-                f"\nGive {example}: each function is called with the layer's config and arrays and returns "
-                "what it is, see fastgru.converters.keras.custom. Layers that need none: "
+                f"\nGive {example}: each function{place} is called with the layer's config and arrays and returns "
+                f"a layer of fastgru.layers that computes the same{more}. Layers that need none: "
                 f"{nearest(names[0], LAYERS)}."
             )
             unmet = [name for name in custom if name not in _names(work)]

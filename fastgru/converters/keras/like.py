@@ -220,7 +220,7 @@ def _build(item: Like, arrays: list[Array]) -> Any:
     if item.op in (LayerNorm, BatchNorm) and "eps" not in item.attributes:
         raise ConvertError(f"{item} in {named('like')} must say eps=..., got none (the default of Keras is 1e-3)")
     if item.layout is not None:
-        raise ConvertError(f"layout of {item} must be None, got {item.layout!r}")
+        raise ConvertError(f"layout of {item} must be omitted, got {item.layout!r}")
     return form.build(arrays, item.attributes)
 
 

@@ -241,14 +241,19 @@ def _external_path(tensor: TensorProto, what: str, folder: Path | None) -> Path:
     root, path = folder.resolve(), Path(location)
     if not location or path.is_absolute() or "\0" in location or not (root / path).resolve().is_relative_to(root):
         raise ConvertError(f"external data of {what} must be in the model's folder, got {location!r}")
-    if not (root / path).is_file():
-        raise ConvertError(f"external data of {what} must be a file, got {location!r}")
     return (root / path).resolve()
 
 
-def _external(tensor: TensorProto, what: str, folder: Path | None) -> TensorProto:
-    """The tensor with its external bytes in it."""
-    path, entries, size = _external_path(tensor, what, folder), _location(tensor), path_size(tensor, what, folder)
+def _external_place(tensor: TensorProto, what: str, folder: Path | None) -> tuple[Path, int, int]:
+    """The file of external data, and where in it the bytes of a tensor begin and how many they are."""
+    path, entries = _external_path(tensor, what, folder), _location(tensor)
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "none"
+        raise ConvertError(
+            f"file {entries['location']!r} of external data must be in the folder of the model, got {got}: copy it "
+            "there under that name, or save the model again as one file"
+        )
+    size = path.stat().st_size
     try:
         offset = int(entries.get("offset", 0))
         length = int(entries.get("length", max(size - offset, 0)))
@@ -256,28 +261,30 @@ def _external(tensor: TensorProto, what: str, folder: Path | None) -> TensorProt
         raise ConvertError(f"offset and length of {what} must be integers, got {entries}") from error
     if not 0 <= offset <= offset + length <= size or elements(tensor.dims) > 2 * length:
         raise ConvertError(
-            f"external data of {what} must hold shape {list(tensor.dims)} within its {size} bytes, "
-            f"got {length} from {offset}"
+            f"external data of {what} must hold shape {list(tensor.dims)} within the {size} bytes of "
+            f"{entries['location']!r}, got {length} from {offset}: is that the file of this model, and whole?"
         )
+    return path, offset, length
+
+
+def _external(tensor: TensorProto, what: str, folder: Path | None) -> TensorProto:
+    """The tensor with its external bytes in it."""
+    path, offset, length = _external_place(tensor, what, folder)
     with path.open("rb") as file:
         file.seek(offset)
         data = file.read(length)
     return TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
 
 
-def path_size(tensor: TensorProto, what: str, folder: Path | None) -> int:
-    """Bytes of a tensor's external file."""
-    return _external_path(tensor, what, folder).stat().st_size
-
-
 def _external_sizes(proto: ModelProto, folder: Path | None) -> list[int]:
-    """Bytes of every external file of the initializers; a path outside of the folder is an error at once."""
+    """Bytes of every external file of the initializers; one that cannot hold them is an error at once."""
     found, problems = {}, []
     for tensor in proto.graph.initializer:
         if tensor.data_location == TensorProto.EXTERNAL:
             what = f"initializer {tensor.name!r}"
             try:
-                found[_external_path(tensor, what, folder)] = path_size(tensor, what, folder)
+                path, _, _ = _external_place(tensor, what, folder)
+                found[path] = path.stat().st_size
             except ConvertError as error:
                 problems.append(str(error))
     if problems:

@@ -20,7 +20,7 @@ HEADS = (
     (b"<", "a page of the web: download the file itself"),
     (b"\x89HDF", "an HDF5 file: name it .h5"),
     (b"\x1f\x8b", "one that gzip compressed: unpack it first"),
-    (b"\x93NUMPY", "one array of NumPy: give a dict of arrays, or save it with np.savez"),
+    (b"\x93NUMPY", "one array of NumPy: save all arrays with np.savez(path, **arrays), with the names of a state_dict"),
 )
 
 
@@ -66,5 +66,5 @@ def _described(data: bytes) -> str:
     if not data:
         return "an empty file"
     if data[257:262] == b"ustar":
-        return "a tar archive, as PyTorch wrote before 0.1.10: re-save it with torch.save(torch.load(path), path)"
+        return "a tar archive, as PyTorch wrote before 0.1.10: load it with an old PyTorch and save it again"
     return next((kind for head, kind in HEADS if data.startswith(head)), "another format or a damaged file")

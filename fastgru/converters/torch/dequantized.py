@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..._hints import given
 from ...errors import ConvertError
 
 PACKAGES = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
@@ -33,7 +34,7 @@ def plain(module: Any, path: str) -> tuple[nn.Module, str]:
         raise ConvertError(
             f"layer {path!r} must be a float one, or one of torch.ao.quantization.quantize_dynamic (RNN, LSTM, GRU, "
             f"their cells, Linear), got {type(module).__name__} of {type(module).__module__.rpartition('.')[0]}: "
-            "convert the float model, and choose precision='int8'"
+            f"convert the float model, and choose {given('precision', 'int8')}"
         )
     layer, dtype = make(module)
     return layer.eval(), PRECISIONS.get(dtype, "float32")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..._hints import option
+from ..._hints import either, given, named
 from ..._names import nearest
 from ...errors import ConvertError
 from .folding import fold
@@ -24,6 +24,16 @@ IGNORED = ("num_batches_tracked", "n_averaged", "_extra_state")  # counters of t
 NAMES = re.compile(r"(weight|bias|kernel|running_|in_proj|original)")  # how names of weights begin, behind the last dot
 DEPTH = 6  # containers within each other that are looked into
 SHOWN = 6  # names in a message
+# What to do with a whole module in a file.
+LOAD_IT = (
+    "where its class is at hand, convert torch.load(path, weights_only=False), or save its weights by "
+    "torch.save(model.state_dict(), path)"
+)
+EXPORT_IT = (
+    "where its class is at hand, load it in Python and save it with torch.export first: "
+    "torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2'), where x is an input such as "
+    "torch.zeros(1, 100, 40)"
+)
 
 
 class Weights(NamedTuple):
@@ -104,7 +114,7 @@ def _search(nested: Mapping[Any, Any], place: tuple[str, ...], what: str) -> tup
             found = [".".join((*place, k)) for k in chosen]
             raise ConvertError(
                 f"{what} must hold one state_dict, got one under each of {', '.join(map(repr, found[:SHOWN]))}: "
-                f"say which by {option('key')}{found[0]!r}"
+                f"say which by {given('key', found[0])}"
             )
         others = [".".join((*place, k)) for k in inside if k != chosen[0]]
         place = (*place, chosen[0])
@@ -141,7 +151,8 @@ def _refuse_other_numbers(nested: Mapping[Any, Any], what: str) -> None:
         if isinstance(name, str) and "._packed_params" in f".{name}":
             raise ConvertError(
                 f"{what} must hold weights as numbers of floating point, got {name!r} of a quantized module: save the "
-                "state_dict of the module as it was before, and quantize what is imported (precision='int8')"
+                "state_dict of the module as it was before, and quantize what is imported "
+                f"({given('precision', 'int8')})"
             )
         if isinstance(name, str) and isinstance(value, Unknown) and value.name.startswith("torch") and _is_weight(name):
             raise ConvertError(f"{name!r} of {what} must be a dense tensor of real numbers, got {value.name}")
@@ -150,14 +161,13 @@ def _refuse_other_numbers(nested: Mapping[Any, Any], what: str) -> None:
 def _at(nested: Mapping[Any, Any], key: str, what: str) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
     """The mapping under a key, or under keys with dots between."""
     if not isinstance(key, str):
-        raise ConvertError(f"{option('key').rstrip('=')} must be the name of a key, got {key!r}")
+        raise ConvertError(f"{named('key')} must be the name of a key, got {key!r}")
     inner: Any = nested
     for part in [key] if key in nested else key.split("."):
         known = [k for k, v in inner.items() if isinstance(k, str) and isinstance(v, Mapping)]
         if part not in known:
             raise ConvertError(
-                f"{option('key').rstrip('=')} must be one that holds weights in {what} ({nearest(part, known)}), "
-                f"got {key!r}"
+                f"{named('key')} must be one that holds weights in {what} ({nearest(part, known)}), got {key!r}"
             )
         inner = inner[part]
     return inner, (key,)
@@ -172,9 +182,8 @@ def _got(nested: Mapping[Any, Any]) -> str:
         where, found = module
         cls = found.name.removeprefix("__main__.")
         return (
-            f"got a whole module{f' under {where!r}' if where else ''} of class {cls}, "
-            "whose code is not in the file: save model.state_dict() instead, or load it with torch.load(path, "
-            "weights_only=False) where its class is at hand and convert the module"
+            f"got a whole module{f' under {where!r}' if where else ''} of class {cls}, whose code is not in the file: "
+            f"{either(LOAD_IT, EXPORT_IT)}"
         )
     if not nested:
         return f"got {_described(nested)}" if isinstance(nested, Unknown) else "got an empty one"
@@ -234,7 +243,7 @@ def _endings(path: str) -> Iterator[str]:
 def _without(arrays: dict[str, Array], ignore: Sequence[str], what: str) -> dict[str, Array]:
     """The arrays but for those that are to be left out: by name, by layer, or by a pattern of either."""
     if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
-        raise ConvertError(f"{option('ignore').rstrip('=')} must be a list of names such as ['aux'], got {ignore!r}")
+        raise ConvertError(f"{named('ignore')} must be a list of names such as ['aux'], got {ignore!r}")
     gone: set[str] = set()
     for pattern in ignore:
         plain = _shortened(pattern)
@@ -242,8 +251,7 @@ def _without(arrays: dict[str, Array], ignore: Sequence[str], what: str) -> dict
         if not found:
             known = dict.fromkeys([*arrays, *(n.rpartition(".")[0] for n in arrays if "." in n)])
             raise ConvertError(
-                f"{option('ignore').rstrip('=')} must name arrays or layers of {what} ({nearest(pattern, known)}), "
-                f"got {pattern!r}"
+                f"{named('ignore')} must name arrays or layers of {what} ({nearest(pattern, known)}), got {pattern!r}"
             )
         gone |= found
     return {name: array for name, array in arrays.items() if name not in gone}

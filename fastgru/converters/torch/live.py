@@ -124,7 +124,7 @@ def _require_open(imported: Imported, steps: int) -> None:
 
 
 def _example(module: nn.Module, refused: ConvertError | None) -> tuple[torch.Tensor, int]:
-    """Return an argument for a module that was given none, and its steps; errors say first why it is no chain."""
+    """Return an argument for a module that was given none, and its steps; errors end with why it is no chain."""
     from ..torch_export.examples import example_for
 
     try:
@@ -132,7 +132,9 @@ def _example(module: nn.Module, refused: ConvertError | None) -> tuple[torch.Ten
     except ConvertError as error:
         if refused is None:
             raise
-        raise ConvertError(f"{refused}\ntorch.export can trace others than chains of layers: {error}") from refused
+        raise ConvertError(
+            f"{error}\nOnly a chain of layers needs no example, and this is none: {refused}"
+        ) from refused
 
 
 def import_chain(module: nn.Module, example_inputs: Any = None) -> Imported:

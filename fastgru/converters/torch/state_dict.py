@@ -171,7 +171,7 @@ def _path(name: str, groups: Groups, aliases: Mapping[str, str]) -> str:
 def _build(item: Like, path: str, group: Arrays) -> Named:
     """The layers of one Like with their names."""
     if item.layout is not None:
-        raise ConvertError(f"layout must be None for arrays from PyTorch, got {item.layout!r}")
+        raise ConvertError(f"layout must be omitted for arrays from PyTorch, got {item.layout!r}")
     if not _takes_arrays(item):
         try:
             return [(path, item.op(**item.attributes))]
@@ -198,7 +198,9 @@ def _build_stack(inner: Like, path: str, group: Arrays, merge: str | None) -> Na
     if inner.op is RNN and "activation" not in attributes:
         raise ConvertError(f'activation of RNN must be said in {named("like")}, "tanh" or "relu", got none')
     if attributes.pop("reverse", False):
-        raise ConvertError("reverse must be left to the names of the arrays (..._reverse), got reverse=True")
+        raise ConvertError(
+            f"reverse must be left to the names of the arrays (..._reverse), got reverse in {named('like')}"
+        )
     last = {k: attributes.pop(k) for k in ("return_sequences",) if k in attributes}
     layers = torch_layers.build_stack(inner.op, group, attributes=attributes, last=last, merge=merge)
     stem = path or inner.op.kind

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..._hints import option
+from ..._hints import named, option
 from ...errors import ConvertError
 from ..damage import line_of
 from ..torch.oracle import evaluating, to_tensor
@@ -82,9 +82,9 @@ def example_for(module: nn.Module) -> tuple[torch.Tensor, int]:
     (torch.Size([2, 3, 13]), 13)
     """
     names = _required(module)
-    why = f"takes {', '.join(names)}"
+    why = f"takes {' and '.join(names) if len(names) == 2 else ', '.join(names)}"
     if len(names) == 1:
-        why, first = "has no layer that says what it takes", None
+        why, first = "calls no layer that says what it takes", None
         short = length_for({n for tensor in (*module.parameters(), *module.buffers()) for n in tensor.shape})
         for steps in (short, LONG):
             for example in _candidates(module, steps):
@@ -93,10 +93,10 @@ def example_for(module: nn.Module) -> tuple[torch.Tensor, int]:
                     return example, steps
                 if first is None:
                     first = why = f"does not run on what its layers suggest, such as {tuple(example.shape)}: {problem}"
-    wanted = "{" + ", ".join(f"{name!r}: torch.zeros(...)" for name in names) + "}"
+    wanted = "{" + ", ".join(f"{name!r}: torch.zeros(2, 50, 40)" for name in names) + "}"
     raise ConvertError(
-        f"forward of {type(module).__name__} {why}; give tensors of the sizes that it takes by "
-        f"{option('example_inputs')}{wanted}, say torch.zeros(2, 50, 40) for 2 rows of 50 steps of 40 features"
+        f"{named('example_inputs')} must be given for {type(module).__name__}, whose forward {why}: such as "
+        f"{option('example_inputs')}{wanted}, with the sizes that it takes, here 2 rows of 50 steps of 40 features"
     )
 
 
