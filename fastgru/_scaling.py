@@ -72,7 +72,7 @@ def fitted(scaler: Any, what: str) -> Fitted:
     if any(cls.__name__ in CLASSES for cls in type(scaler).__mro__):
         method = "adapt" if hasattr(scaler, "adapt") else "fit"
         raise ValueError(f"{what} must be fitted, got a {name} without its numbers: call its {method} first")
-    raise TypeError(f"{what} must be {KNOWN}, got a {name}")
+    raise TypeError(f"{what} must be {KNOWN}, got {name}")
 
 
 def _is_data(scaler: Any, attribute: str) -> bool:

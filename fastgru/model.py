@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import engine, memory
+from ._hints import either
 from .errors import require
 from .files.origin import Origin, reopened
 from .graph import Graph, chain, precision_of, tier_of
@@ -187,7 +188,10 @@ class Model(Running):
         """Raise ValueError where this model's arithmetic has no such precisions or gates."""
         if self._gemm != "packed" and set(wanted.values()) - {"float32"}:
             got = f"dtype {self.dtype!r} and gemm {self._gemm!r}"
-            raise ValueError(f"model to quantize must have dtype 'float32' and gemm 'packed', got {got}")
+            told = f"model to quantize must have dtype 'float32' and gemm 'packed', got {got}"
+            raise ValueError(
+                either(told, f"model to quantize must be float32, got {self.dtype}: convert it as float32")
+            )
         if activations == "fast" and self.dtype != "float32":
             raise ValueError(f"model whose gates become fast must have dtype 'float32', got {self.dtype!r}")
 

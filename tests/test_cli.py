@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ def test_convert_says_where_errors_are_and_what_was_not_asked(cli, tmp_path):
         (["a.txt"], "must end in one of"),
         (["a.pt", "--like", "Sequential"], "layer of --like must be one of .*GRU.*, got 'Sequential'"),
         (["a.pt", "--like", "GRU oops"], "must be key=value, each key once, got 'oops'"),
-        (["a.pt", "--like", "GRU colour=1"], "attribute of like.GRU. must be one of"),
+        (["a.pt", "--like", "GRU colour=1"], "attribute of GRU must be one of"),
         (["a.pt", "--like", "GRU name='x"], "quotes of --like must be closed"),
         (["a.pt", "--dtype", "int8"], "--dtype must be one of float32, float64, got 'int8'"),
         (
@@ -214,13 +215,25 @@ def test_run_ids(cli, saved):
     assert "standard input: " in cli("run", saved / "ids.fgru", "-", stdin="7\n", code=2)
 
 
+def workbook() -> bytes:
+    """What a spreadsheet begins with."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+    return buffer.getvalue()
+
+
 BAD_INPUTS = [
+    (workbook(), "input must be CSV, Parquet, .npy or .npz, got an Excel workbook: save it as CSV"),
+    (b"\x00\x06\xff\n", "input must be CSV, Parquet, .npy or .npz, got another kind of file"),
     ("1,2,3\n1,x,3\n", "standard input: line 2, column 2 must be a number, got 'x'"),
     ("1,2,3\n1,,3\n", "line 2, column 2 must be a number, got an empty cell"),
     ("1,2,3\n\n1,2\n", "line 3 must have 3 columns, got 2"),
     ("", "at least one row"),
     ("a,b,c\n", "at least one row"),
     (b"\xff\xfe\n", "line 1 must be text in UTF-8"),
+    ("1,5;2;3\n", "got 2 columns with semicolons in them: --separator ';' --decimal ,"),
     (b"\x93NUMPY\x01\x00", "must be a whole .npy file"),
 ]
 
@@ -436,7 +449,7 @@ def test_quantize_refuses_a_missing_folder_too_large_weights_and_float64(cli, sa
     assert "node 'dense': Dense: weight: weights must lie within +-65504 for float16, got 70000" in text
     fastgru.Model([Dense([[1.0]])], dtype="float64").save(tmp_path / "double.fgru")
     text = cli("quantize", tmp_path / "double.fgru", "-o", output, code=2)
-    assert "double.fgru: model to quantize must have dtype 'float32' and gemm 'packed', got dtype 'float64'" in text
+    assert "double.fgru: model to quantize must be float32, got float64: convert it as float32" in text
     assert not output.exists()
 
 

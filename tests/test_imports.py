@@ -77,7 +77,14 @@ def test_ops_are_frozen():
     ("make", "message"),
     [
         (Dense, "Dense: missing a required argument: 'weight'"),
-        (lambda: Dense(np.ones((2, 3)), activatoin="tanh"), "Dense: got an unexpected keyword argument 'activatoin'"),
+        (
+            lambda: Dense(np.ones((2, 3)), activatoin="tanh"),
+            "Dense: got an unexpected keyword argument 'activatoin': did you mean activation?",
+        ),
+        (
+            lambda: GRU.from_torch(np.ones((12, 3)), np.ones((12, 4)), return_sequence=False),
+            "GRU: got an unexpected keyword argument 'return_sequence': did you mean return_sequences?",
+        ),
         (lambda: Dense(np.ones((2, 3)), None, "tanh", "float32", None, 0, 1), "Dense: too many positional arguments"),
         (lambda: Dense(np.ones((2, 3)), weight=1), "Dense: multiple values for argument 'weight'"),
     ],

@@ -9,8 +9,10 @@ import pytest
 
 import fastgru
 from fastgru import ConvertError, GraphError, comparison, quantization
+from fastgru._hints import command_line
+from fastgru.converters import SOURCES
 from fastgru.graph import GraphBuilder, Spec
-from fastgru.layers import GRU, Add, Dense, like
+from fastgru.layers import GRU, Add, Dense, Embedding, like
 
 MODEL, X = fastgru.Model([Dense(np.ones((2, 3)))]), np.ones((4, 3))
 
@@ -74,3 +76,38 @@ def test_like_is_a_list_of_like(tmp_path):
     for given, got in ((like(GRU), "got Like"), ([GRU, Dense], "got GRU, Dense")):
         with pytest.raises(ConvertError, match=rf"like must be a list such as \[like\(GRU\), like\(Dense\)\], {got}"):
             fastgru.convert(tmp_path / "m.pt", like=given)
+
+
+KINDS = {
+    "a pointer of Git LFS: git lfs pull brings the file itself": b"version https://git-lfs.github.com/spec/v1\n",
+    "a page of the web: download the file itself": b"<!DOCTYPE html><html>",
+    "one that gzip compressed: unpack it first": b"\x1f\x8b\x08\0",
+}
+
+
+@pytest.mark.parametrize("told", KINDS)
+@pytest.mark.parametrize("suffix", sorted({s for row in SOURCES for s in row.suffixes}))
+def test_files_that_are_no_models_are_named_alike_for_every_source(told, suffix, tmp_path):
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(KINDS[told])
+    expected = f"file to convert must be a model, got {told}$"
+    if suffix == ".safetensors" and "gzip" in told:  # as which the number of bytes of its header may begin
+        expected = "safetensors file .* must be intact"
+    with pytest.raises(ConvertError, match=f"^{expected}"):
+        fastgru.convert(path)
+
+
+def test_an_id_beyond_the_table_is_placed():
+    model = fastgru.Model([Embedding(np.ones((5, 3)))])
+    for ids, told in (([1, 9], r"got 9 at index 1$"), ([[1, 2], [-1, 0]], r"got -1 at index \(1, 0\)$")):
+        with pytest.raises(ValueError, match=told):
+            model(np.array(ids))
+    with pytest.raises(ValueError, match=r"got 5$"):
+        model.stream().step(5)
+
+
+def test_what_float64_cannot_do_is_said_in_words_of_the_reader():
+    pytest.importorskip("scipy")
+    model = fastgru.Model(MODEL.graph, dtype="float64")
+    with command_line(), pytest.raises(ValueError, match=r"got float64: convert it as float32$"):
+        model.quantize("int8")

@@ -124,6 +124,7 @@ WRONG = [
     (b"1\t2\n", None, None, "got 1 column with tabs in it: --separator tab"),
     (b"1 2\n", None, None, "got 1 column with spaces in it: --separator ' '"),
     (b"1\n", None, None, "line 1 must have 2 columns, got 1"),
+    (b"1,2,3\n", None, None, "line 1 must have 2 columns, got 3: choose 2 with --columns, such as 1,2"),
     (b"a,b\n1,2\n3\n", "a,b", None, "in.csv: line 3 must have 2 columns, got 1"),
     (b'a,b\n"1\n",2\n3,4,5\n', "a,b", None, "in.csv: line 4 must have 2 columns, got 3"),
     (
@@ -151,7 +152,7 @@ WRONG = [
     (b"1,2\n1,\xff\n", None, None, "line 2 must be text in UTF-8, got b'1,\\xff\\n'"),
     (b"1,2\n1,\x002\n", None, None, "line 2"),
     (b"\x93NUMPY\x01\x00v\x00", None, None, "input of --stream must be CSV, got a NumPy file"),
-    ("1,2\n".encode("utf-16"), None, None, "line 1 must be text in UTF-8"),
+    ("1,2\n".encode("utf-16"), None, None, "line 1 must be text in UTF-8, got UTF-16: save the table again in UTF-8"),
 ]
 
 

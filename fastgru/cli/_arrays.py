@@ -25,6 +25,7 @@ from ._columns import EVERYTHING, Wanted
 Array = NDArray[Any]
 NPY_MAGIC = b"\x93NUMPY"
 ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # the second of an empty archive
+WORKBOOK = "xl/workbook.xml"  # an entry of every .xlsx
 PLAIN = (
     zipfile.ZIP_STORED,
     zipfile.ZIP_DEFLATED,
@@ -152,6 +153,8 @@ def read_inputs(source: str, inputs: Mapping[str, Spec], want: Wanted = EVERYTHI
 def _archive(data: bytes, name: str) -> Any:
     """A .npz file, whose arrays are read when they are asked for."""
     archive = np.load(io.BytesIO(data), allow_pickle=False)
+    if WORKBOOK in archive.zip.namelist():
+        raise DataError(f"{name}: input must be CSV, Parquet, .npy or .npz, got an Excel workbook: save it as CSV")
     other = [info.filename for info in archive.zip.infolist() if info.compress_type not in PLAIN]
     if other:
         raise DataError(f"{name}: arrays of a .npz file must be stored or deflated, got {other[0]!r} packed otherwise")

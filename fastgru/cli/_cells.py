@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,14 @@ def _hint(cell: str, decimal: str) -> str:
         return ""
     other = grouped["fraction"] and grouped["fraction"][0] != decimal
     return f": {remove}" + (f", and --decimal {grouped['fraction'][0]} given" if other else "")
+
+
+def decimal_commas(cells: Sequence[str], want: Wanted, least: int) -> tuple[str, str] | None:
+    """Name semicolons between numbers whose decimal commas were taken for separators, and the options for them."""
+    parts = ",".join(cells).split(";")
+    if want.separator != "," or len(parts) < least:
+        return None
+    return "semicolons", "--separator ';' --decimal ,"
 
 
 def other_separator(cell: str, want: Wanted, least: int) -> tuple[str, str] | None:

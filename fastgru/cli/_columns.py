@@ -12,6 +12,7 @@ from .._names import SHOWN, counted, nearest
 from ..errors import DataError
 from ..graph import Spec
 
+FEW = 6  # columns that an example names one by one
 CLOSE = 0.5  # likeness of difflib from which a column of the header is suggested
 TAB = ("tab", "\\t")  # words for a separator that is hard to type
 
@@ -160,7 +161,10 @@ def _features(
         more = (f" and {group} for --group" if group else "") + (f" and {keep} to keep" if keep else "")
         names = nearest(None, header or (), 10)
         told = either(f": the header has {names}", f": --columns chooses from {names}")
-        hint = told if header and len(left) > expected else ""
+        if not header:
+            first = f"1,2,...,{expected}" if expected > FEW else ",".join(map(str, range(1, expected + 1)))
+            told = either("", f": choose {expected} with --columns, such as {first}")
+        hint = told if len(left) > expected else ""
         raise DataError(f"{where} must have {counted(expected, 'column')}{more}, got {width}{hint}")
     return left
 

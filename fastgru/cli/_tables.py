@@ -15,12 +15,13 @@ from .._hints import either
 from .._names import counted
 from ..errors import DataError
 from ..graph import Spec
-from ._cells import MISSING, are_finite, other_separator, wrong
+from ._cells import MISSING, are_finite, decimal_commas, other_separator, wrong
 from ._collection import no_collection
 from ._columns import EVERYTHING, Wanted, is_number, layout, plain
 from ._header import is_header, warn_of_years
 
 Array = NDArray[Any]
+UTF16 = (b"\xff\xfe", b"\xfe\xff")  # how it begins
 LONGEST = 64 << 20  # bytes of a line: one without an end must be an error
 AT_ONCE = 1 << 12  # records that are parsed together: enough to spend no time on Python, few enough for the cache
 
@@ -97,12 +98,16 @@ class Table:
         """Raise DataError where one cell holds what looks like several, and more than one column is wanted."""
         named = len(self.want.columns or ()) + len(self.want.carried)
         least = named if self.want.columns is not None else (self.spec.shape or (1,))[0] + named
-        other = other_separator(cells[0], self.want, least) if len(cells) == 1 and least > 1 else None
+        other = None
+        if len(cells) == 1 and least > 1:
+            other = other_separator(cells[0], self.want, least)
+        elif len(cells) < least:
+            other = decimal_commas(cells, self.want, least)
         if other is not None:
             given = {",": "commas", ";": "semicolons", "\t": "tabs"}.get(self.want.separator, self.want.separator)
             raise DataError(
-                f"{self.name}: line {line} must have cells separated by {given}, got 1 column with {other[0]} in it"
-                + either("", f": {other[1]}")
+                f"{self.name}: line {line} must have cells separated by {given}, got {counted(len(cells), 'column')} "
+                f"with {other[0]} in {'it' if len(cells) == 1 else 'them'}" + either("", f": {other[1]}")
             )
 
     def __iter__(self) -> Iterator[Row]:
@@ -250,7 +255,12 @@ class _Text:
             if self.number == 1 and line.startswith((b"\x93NUMPY", b"PK\x03\x04", b"PAR1")):
                 kind = "Parquet" if line.startswith(b"PAR1") else "NumPy"
                 raise DataError(f"{self.name}: input of --stream must be CSV, got a {kind} file") from error
-            raise DataError(f"{self.name}: line {self.number} must be text in UTF-8, got {line[:20]!r}") from error
+            got = "UTF-16" if self.number == 1 and line.startswith(UTF16) else repr(line[:20])
+            if self.number == 1 and b"\0" in line and got != "UTF-16":
+                told = f"{self.name}: input must be CSV, Parquet, .npy or .npz, got another kind of file"
+                raise DataError(told) from error
+            told = f"{self.name}: line {self.number} must be text in UTF-8, got {got}: save the table again in UTF-8"
+            raise DataError(told) from error
 
 
 # Out -----------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def demo(
     """Forecast a pulse with a GRU trained in PyTorch, score it against simpler forecasts, and time it live."""
     if plot is not None:
         if plot.suffix.lower() not in FORMATS:
-            raise DataError(f"plot must end in one of {', '.join(FORMATS)}, got {str(plot)!r}")
+            raise DataError(f"--plot must end in one of {', '.join(FORMATS)}, got {str(plot)!r}")
         check_target(plot)
         _pulse_plot.library()
     console, series, model = _show.stdout(), _pulse.load_series(), _pulse.load_model()

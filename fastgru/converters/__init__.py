@@ -25,7 +25,7 @@ from .._names import closest, nearest
 from ..errors import ConvertError
 from ..files.writing import naming
 from ..graph import Graph, Like
-from .damage import ZIPPED
+from .damage import ZIPPED, check_kind
 from .layouts import Layouts, declared, told
 
 MAPPING = "collections.abc.Mapping"
@@ -243,6 +243,8 @@ def to_graph(
     module, function = row.importer.split(":")
     importer = getattr(importlib.import_module(f".{module}", __name__), function)
     with naming(source) if isinstance(source, str | os.PathLike) else contextlib.nullcontext():
+        if isinstance(source, str | os.PathLike):
+            check_kind(source)
         imported: Imported = importer(source, like, **given)
     return imported.with_axes()
 

@@ -154,7 +154,9 @@ cdef class Arguments:
             bound = self.plan.values[value].bound
             wrong = outside(<int64_t *>cnp.PyArray_DATA(numbers), numbers.size, bound)
             if wrong >= 0:
-                raise ValueError(f"{name} must have ids in 0..{bound - 1}, got {array.flat[wrong]}")
+                place = tuple([int(i) for i in np.unravel_index(wrong, array.shape)])
+                at = f" at index {place if len(place) > 1 else place[0]}" if place else ""
+                raise ValueError(f"{name} must have ids in 0..{bound - 1}, got {array.flat[wrong]}{at}")
             return numbers
         if array.dtype.kind not in "fiub":
             raise TypeError(f"{name} must be real numbers, got {array.dtype}")

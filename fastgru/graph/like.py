@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .._hints import like_item
 from .._names import nearest
 from ..errors import GraphError
 from .op import Op
@@ -87,7 +88,7 @@ def like(
     if not (isinstance(op, type) and issubclass(op, Op | Bidirectional)):
         raise GraphError(f"like must be given a class of fastgru.layers, got {op!r}")
     if inputs is not None and (isinstance(inputs, str) or not inputs or not all(isinstance(n, str) for n in inputs)):
-        raise GraphError(f"inputs of like({op.__name__}) must be a list of names, got {inputs!r}")
+        raise GraphError(f"inputs of {like_item(op.__name__)} must be a list of names, got {inputs!r}")
     if layout not in LAYOUTS:
         raise GraphError(f"layout must be one of {', '.join(map(str, LAYOUTS))}, got {layout!r}")
     if not issubclass(op, Op):
@@ -103,7 +104,7 @@ def like(
     unknown = [k for k in attributes if k not in allowed]
     if unknown:
         raise GraphError(
-            f"attribute of like({op.__name__}) must be one of {nearest(unknown[0], allowed)}, "
+            f"attribute of {like_item(op.__name__)} must be one of {nearest(unknown[0], allowed)}, "
             f"got {', '.join(map(repr, unknown))}"
         )
     return Like(op, name, layout, attributes, inner, None if inputs is None else tuple(inputs))

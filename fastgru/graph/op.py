@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from .._arrays import as_array
+from .._names import closest
 from ..errors import GraphError, listed
 from .activations import SOFTMAX, Activation
 from .fields import KINDS, Range, short, within
@@ -104,7 +105,10 @@ class Op:
         try:
             given = self.__signature__.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{type(self).__name__}: {error}") from None
+            fields = [field.name for field in dataclasses.fields(self)]
+            meant = [name for wrong in kwargs if wrong not in fields and (name := closest(wrong, fields))]
+            hint = f": did you mean {meant[0]}?" if meant else ""
+            raise TypeError(f"{type(self).__name__}: {error}{hint}") from None
         given.apply_defaults()
         for name, value in given.arguments.items():
             object.__setattr__(self, name, value)

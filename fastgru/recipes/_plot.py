@@ -20,7 +20,7 @@ FORMATS = (".png", ".svg", ".pdf")
 def check(path: Path) -> None:
     """Raise DataError or OSError unless a plot can be written to `path`."""
     if path.suffix.lower() not in FORMATS:
-        raise DataError(f"plot must end in one of {', '.join(FORMATS)}, got {path.name!r}")
+        raise DataError(f"--plot must end in one of {', '.join(FORMATS)}, got {path.name!r}")
     check_target(path)
 
 

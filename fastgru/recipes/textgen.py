@@ -92,8 +92,12 @@ def main(
     ] = 300,
     temperature: Annotated[
         float,
-        typer.Option(parser=real("--temperature", 0), metavar="X", help="0: the most likely ones; 1: as trained."),
-    ] = 0.0,
+        typer.Option(
+            parser=real("--temperature", 0),
+            metavar="X",
+            help="0: the likeliest characters, which soon repeat; 1: as trained.",
+        ),
+    ] = 0.5,
     seed: Annotated[int, typer.Option(parser=whole("--seed", 0), metavar="N", help="Of what is drawn.")] = 0,
     model: Annotated[Path | None, typer.Option(help="textgenrnn_weights.hdf5, its vocabulary beside it.")] = None,
 ) -> None:

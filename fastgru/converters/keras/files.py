@@ -133,7 +133,7 @@ def _members(path: str | os.PathLike[str]) -> dict[str, bytes]:
     except (ConvertError, FileNotFoundError, PermissionError):
         raise
     except ZIPPED as error:
-        raise ConvertError(f"file must be an undamaged archive, got {type(error).__name__}: {error}") from error
+        raise ConvertError(f"file must be an undamaged archive, got one that cannot be read: {error}") from error
 
 
 def _check_sizes(archive: zipfile.ZipFile, size: int) -> None:

@@ -134,7 +134,7 @@ def answer(h5py: Any, content: Any, size: int, out: BinaryIO) -> None:
     except Refused as error:
         walker.say(refused=str(error))
     except Exception as error:  # whatever h5py raises on a damaged file; nothing else runs here
-        walker.say(damaged=f"{type(error).__name__}: {error}")
+        walker.say(damaged=f"one that cannot be read: {error}")
     else:
         walker.say(end=True)
 

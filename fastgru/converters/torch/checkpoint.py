@@ -16,10 +16,6 @@ from .legacy import read_pickles
 # How files of other kinds begin -> what they are, and what to do.
 HEADS = (
     (b"PK", "a truncated one: copy or download it again"),
-    (b"version https://git-lfs", "a pointer of Git LFS: git lfs pull brings the file itself"),
-    (b"<", "a page of the web: download the file itself"),
-    (b"\x89HDF", "an HDF5 file: name it .h5"),
-    (b"\x1f\x8b", "one that gzip compressed: unpack it first"),
     (b"\x93NUMPY", "one array of NumPy: save all arrays with np.savez(path, **arrays), with the names of a state_dict"),
 )
 

@@ -165,6 +165,8 @@ def _at(nested: Mapping[Any, Any], key: str, what: str) -> tuple[Mapping[Any, An
     inner: Any = nested
     for part in [key] if key in nested else key.split("."):
         known = [k for k, v in inner.items() if isinstance(k, str) and isinstance(v, Mapping)]
+        if not known:
+            raise ConvertError(f"{named('key')} must be omitted for {what}, which holds no dict by a key, got {key!r}")
         if part not in known:
             raise ConvertError(
                 f"{named('key')} must be one that holds weights in {what} ({nearest(part, known)}), got {key!r}"

@@ -7,6 +7,7 @@ are taken from the arguments again; what it then computes for the example must b
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,8 +70,8 @@ def import_exported_program(
         imported = import_exported(module, examples, axes, states)
     except ConvertError as error:
         raise ConvertError(
-            f"exported program must be one for any number of rows, got one that cannot be imported so: export it with "
-            f"dynamic_shapes, or convert its module itself: {error}"
+            f"{error}\nThe sizes of its example are written into an exported program, which is traced again for any: "
+            "if that is what fails, export it with dynamic_shapes, or convert its module itself"
         ) from error
     return imported
 
@@ -144,7 +145,9 @@ BATCH_FIRST = 8  # where the call of a recurrent layer says so
 
 def reopened(own: Any, *, opened: bool = True) -> Any:
     """A program's module without checks of its sizes, which come from its arguments where `opened`."""
-    graph = copy.deepcopy(own.graph)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of PyTorch about classes of its own
+        graph = copy.deepcopy(own.graph)
     for node in reversed(list(graph.nodes)):
         if _is_check(node) and not node.users:
             graph.erase_node(node)
