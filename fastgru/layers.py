@@ -1,4 +1,4 @@
-"""The layers a model is made of by hand, from NumPy arrays.
+"""The layers a model is made of by hand, from NumPy arrays; GroupNorm, InstanceNorm and PReLU are for `like` alone.
 
 Examples
 --------
@@ -34,6 +34,8 @@ from .graph import (
     Embedding,
     Expand,
     Framing,
+    GroupNorm,
+    InstanceNorm,
     LayerNorm,
     Mask,
     Multiply,
@@ -41,6 +43,7 @@ from .graph import (
     OverlapAdd,
     Pad,
     Pool,
+    PReLU,
     Reduce,
     Reshape,
     Reverse,
@@ -63,7 +66,8 @@ from .graph import (
 __all__ = [
     "GRU", "IRFFT", "LSTM", "RFFT", "RNN", "Activate", "Activation", "Add", "ApplyMask", "ArgReduce", "Average",
     "BatchNorm", "Bidirectional", "Cast", "Concat", "Conv", "ConvTranspose", "CumSum", "Dense", "Dropout",
-    "Embedding", "Expand", "Framing", "LayerNorm", "Mask", "Multiply", "OneHot", "OverlapAdd", "Pad", "Pool",
-    "Reduce", "Reshape", "Reverse", "Scaler", "Slice", "Softmax", "Tile", "TimeConv", "TimePad", "TimePool",
-    "TimeReduce", "TimeSlice", "TimeSoftmax", "TimeStep", "Transpose", "Unary", "like",
+    "Embedding", "Expand", "Framing", "GroupNorm", "InstanceNorm", "LayerNorm", "Mask", "Multiply", "OneHot",
+    "OverlapAdd", "PReLU", "Pad", "Pool", "Reduce", "Reshape", "Reverse", "Scaler", "Slice", "Softmax", "Tile",
+    "TimeConv", "TimePad", "TimePool", "TimeReduce", "TimeSlice", "TimeSoftmax", "TimeStep", "Transpose", "Unary",
+    "like",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 from .. import layers
 from .._names import nearest
 from ..errors import ConvertError
-from ..graph import Bidirectional, Like, Op, like
+from ..graph import Bidirectional, Described, Like, Op, like
 
 HELP = (
     "A layer of a weights-only file, in order; repeat for each: 'LSTM name=rnn_1 layout=cudnn', "
@@ -19,7 +19,7 @@ HELP = (
 LAYERS: dict[str, type[Any]] = {
     name: cls
     for name in layers.__all__
-    if isinstance(cls := getattr(layers, name), type) and issubclass(cls, Op | Bidirectional)
+    if isinstance(cls := getattr(layers, name), type) and issubclass(cls, Op | Described | Bidirectional)
 }
 
 

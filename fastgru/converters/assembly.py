@@ -27,23 +27,26 @@ from ..graph import (
     TimeSoftmax,
     Unary,
 )
+from .program.builder import Builder
+from .program.emit import Emitter
 
 INPUT = "x"
 KEEP = (Activate, Dropout, Reverse, TimePad, TimePool, TimeSoftmax, Unary)  # ops whose output has their input's frame
 
 
-class Fitted(NamedTuple):
-    """A layer that comes with moves of axes where the frame that it reads is another than it takes.
+class Composed(NamedTuple):
+    """A layer that is several ops, or whose ops depend on the item that it reads.
 
     Attributes
     ----------
-    layer : layer
-    moved : callable
-        For a frame's shape: what comes before the layer and what after, or None where it takes the frame as it is.
+    build : callable
+        Adds the ops that read a value to a builder, and returns what they give.
+    spec : Spec or None
+        Of what it reads where it is the first layer; None where its arrays do not tell.
     """
 
-    layer: Any
-    moved: Callable[[tuple[int, ...]], tuple[Any, Any] | None]
+    build: Callable[[Builder, str], str]
+    spec: Spec | None = None
 
 
 class Part(NamedTuple):
@@ -90,16 +93,29 @@ def assemble(parts: Sequence[Part]) -> Graph:
 
 
 def _added(builder: GraphBuilder, part: Part, inputs: tuple[str, ...]) -> tuple[str, ...]:
-    """The values of a part, with the moves of axes that it needs."""
-    if not isinstance(part.layer, Fitted):
+    """The values of a part."""
+    if not isinstance(part.layer, Composed):
         return builder.add_layer(part.layer, *inputs, name=part.name)
-    layer, moves = part.layer.layer, None
-    if len(inputs) == 1:
-        moves = part.layer.moved(builder.build(*inputs).specs[inputs[0]].shape)
-    if moves is None:
-        return builder.add_layer(layer, *inputs, name=part.name)
-    inner = builder.add_layer(layer, builder.add(moves[0], *inputs), name=part.name)
-    return (builder.add(moves[1], *inner, name=f"{part.name}.out" if part.name else None),)
+    title = part.name or "layer"
+    if len(inputs) != 1:
+        raise ConvertError(f"layer {title!r} must read one value, got {len(inputs)}")
+    draft = Draft(title)
+    x = draft.emit.input(INPUT, builder.build(*inputs).specs[inputs[0]])
+    y = part.layer.build(draft, x)
+    needed, known = draft.emit.needed([y], {}), {x: inputs[0]}
+    for node in draft.emit.order:
+        if node.name in needed:
+            own = title if y in node.outputs else f"{title}.{node.op.kind}"
+            values = [known[v] for v in node.inputs]
+            known.update(zip(node.outputs, builder.add_many(node.op, *values, outputs=1, name=own), strict=True))
+    return (known[y],)
+
+
+class Draft(Builder):
+    """A program of one layer, on one input."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.emit = name, Emitter()
 
 
 def _check_names(parts: Sequence[Part]) -> None:
@@ -133,7 +149,7 @@ def _input_spec(parts: Sequence[Part]) -> Spec:
         spec = _own_spec(part.layer)
         if spec is not None:
             return spec
-        if not isinstance(part.layer, KEEP):
+        if not isinstance(part.layer, (*KEEP, Composed)):
             break
     raise GraphError(
         "layers must have a first that determines the input size, got none that does: begin with a Reshape, which "
@@ -142,8 +158,8 @@ def _input_spec(parts: Sequence[Part]) -> Spec:
 
 
 def _own_spec(layer: Any) -> Spec | None:
-    if isinstance(layer, Fitted):
-        layer = layer.layer
+    if isinstance(layer, Composed):
+        return layer.spec
     if isinstance(layer, Reshape):
         return Spec((prod(layer.shape),))
     if isinstance(layer, Framing):

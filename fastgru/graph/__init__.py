@@ -25,6 +25,7 @@ from .basic import (
 )
 from .cells import GRU, LSTM, RNN
 from .convolution import Conv, ConvTranspose, Pool
+from .described import Described, GroupNorm, InstanceNorm, PReLU
 from .elementwise import BINARY, UNARY, Binary, Cast, Unary, Where
 from .framing import Framing, OverlapAdd
 from .gather import Gather, OneHot
@@ -66,11 +67,12 @@ __all__ = [
     "ACTIVATIONS", "BINARY", "GRU", "IRFFT", "LSTM", "MERGE_OPS", "OPS", "PRECISIONS", "REDUCTIONS", "RFFT", "RNN",
     "SOFTMAX", "TIERS", "TIME_REDUCTIONS", "UNARY", "Activate", "Activation", "Add", "ApplyMask", "ArgReduce",
     "Average", "BatchNorm", "Bidirectional", "Binary", "Cast", "Concat", "Constant", "Conv", "ConvTranspose",
-    "CumSum", "Dense", "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder", "LayerNorm",
-    "Like", "Mask", "MatMul", "Multiply", "Node", "OneHot", "Op", "OverlapAdd", "Pad", "Pool", "Recurrent", "Reduce",
-    "Reshape", "Reverse", "Scaler", "Slice", "Softmax", "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv",
-    "TimePad", "TimePool", "TimeReduce", "TimeSlice", "TimeSoftmax", "TimeStep", "TopK", "Transpose", "Unary", "Where",
-    "chain", "dialects", "like", "precision_of", "tier_of",
+    "CumSum", "Dense", "Described", "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder",
+    "GroupNorm", "InstanceNorm", "LayerNorm", "Like", "Mask", "MatMul", "Multiply", "Node", "OneHot", "Op",
+    "OverlapAdd", "PReLU", "Pad", "Pool", "Recurrent", "Reduce", "Reshape", "Reverse", "Scaler", "Slice", "Softmax",
+    "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv", "TimePad", "TimePool", "TimeReduce", "TimeSlice",
+    "TimeSoftmax", "TimeStep", "TopK", "Transpose", "Unary", "Where", "chain", "dialects", "like", "precision_of",
+    "tier_of",
 ]  # fmt: skip
 
 

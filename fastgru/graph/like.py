@@ -10,6 +10,7 @@ from typing import Any
 from .._hints import like_item
 from .._names import nearest
 from ..errors import GraphError
+from .described import Described
 from .op import Op
 from .recurrent import MERGES, Bidirectional, Recurrent
 
@@ -23,7 +24,7 @@ class Like:
     Attributes
     ----------
     op : type
-        The layer's class: an `Op`, or `Bidirectional`.
+        The layer's class: an `Op`, a `Described` layer, or `Bidirectional`.
     name : str or None
         The layer's name in the file; None takes the next layer in the file's order.
     layout : {None, "cudnn"}
@@ -42,6 +43,12 @@ class Like:
     attributes: dict[str, Any] = field(default_factory=dict)
     inner: Like | None = None
     inputs: tuple[str, ...] | None = None
+
+    def takes_arrays(self) -> bool:
+        """Return True if layers of the class have arrays: more than attributes alone."""
+        if issubclass(self.op, Described):
+            return self.op.has_arrays(self.attributes)
+        return self.op is Bidirectional or any("axes" in field.metadata for field in dataclasses.fields(self.op))
 
     def __str__(self) -> str:
         return self.op.__name__ + (f" {self.name!r}" if self.name else "")
@@ -85,13 +92,13 @@ def like(
     >>> like(Concat, name="skip", inputs=["x", "gru"]).inputs
     ('x', 'gru')
     """
-    if not (isinstance(op, type) and issubclass(op, Op | Bidirectional)):
+    if not (isinstance(op, type) and issubclass(op, Op | Described | Bidirectional)):
         raise GraphError(f"like must be given a class of fastgru.layers, got {op!r}")
     if inputs is not None and (isinstance(inputs, str) or not inputs or not all(isinstance(n, str) for n in inputs)):
         raise GraphError(f"inputs of {like_item(op.__name__)} must be a list of names, got {inputs!r}")
     if layout not in LAYOUTS:
         raise GraphError(f"layout must be one of {', '.join(map(str, LAYOUTS))}, got {layout!r}")
-    if not issubclass(op, Op):
+    if issubclass(op, Bidirectional):
         inner = attributes.pop("inner", None)
         if not (isinstance(inner, Like) and issubclass(inner.op, Recurrent)):
             raise GraphError(f"inner of like(Bidirectional) must be like() of a recurrent layer, got {inner!r}")

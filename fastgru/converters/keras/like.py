@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -156,11 +155,11 @@ def _match(layers: list[Stored], like: Sequence[Like]) -> tuple[list[tuple[Like,
     """Each item of `like` with the layer it takes, and what does not match."""
     titles = {item.name for item in like if item.name}
     free = [layer for layer in layers if layer.name not in titles]
-    taking = [item for item in like if not _without_arrays(item.op)]
+    taking = [item for item in like if item.takes_arrays()]
     chosen: list[tuple[Like, Stored | None]] = []
     problems = []
     for item in like:
-        if _without_arrays(item.op):
+        if not item.takes_arrays():
             chosen.append((item, None))
             continue
         pool = [x for x in layers if x.name == item.name] if item.name else [x for x in free if _fits(item, x)]
@@ -178,11 +177,6 @@ def _match(layers: list[Stored], like: Sequence[Like]) -> tuple[list[tuple[Like,
     return chosen, problems
 
 
-def _without_arrays(op: type[Any]) -> bool:
-    """Whether layers of a class have attributes alone."""
-    return dataclasses.is_dataclass(op) and not any("axes" in field.metadata for field in dataclasses.fields(op))
-
-
 def _fits(item: Like, layer: Stored) -> bool:
     """Whether an item without a name may take `layer`: any in a file that keeps the order of layers."""
     return layer.stem is None or layer.stem in STEMS.get(item.op, ())
@@ -196,7 +190,7 @@ def _build(item: Like, arrays: list[Array]) -> Any:
     ConvertError
         When the arrays are not those of such a layer, or more than it has.
     """
-    if _without_arrays(item.op):
+    if not item.takes_arrays():
         try:
             return item.op(**item.attributes)
         except TypeError as error:

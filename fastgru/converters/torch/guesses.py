@@ -8,7 +8,7 @@ from typing import Any
 
 from ..._hints import either, like_item, like_option, option
 from ...errors import ConvertError, listed
-from ...graph import RNN, Dense, Like, Recurrent
+from ...graph import RNN, Dense, LayerNorm, Like, Recurrent
 from . import layers as torch_layers
 from .forms import CERTAIN, DOUBTFUL, axes_of, shapes_of
 from .layers import Array, Arrays
@@ -23,7 +23,7 @@ def said(path: str) -> str:
 
 def assumed(groups: Groups) -> str:
     """Say what is taken for granted without `like`, and the `like` to adapt; empty if nothing."""
-    recurrent, dense, items = False, False, []
+    recurrent, dense, norm, items = False, False, False, []
     for path, group in groups.items():
         try:
             op, _, _ = _guess(group)
@@ -33,12 +33,15 @@ def assumed(groups: Groups) -> str:
         changes: dict[str, Any] = {}
         if op is Dense:
             dense, changes = True, {"activation": "relu"}
+        elif op is LayerNorm:
+            norm = True
         elif op is not None and issubclass(op, Recurrent):
             recurrent, changes = True, {"return_sequences": False}
         items.append(like_item(op.__name__ if op else None, **name, **changes))
     taken = ["every recurrent layer returns all its steps"] * recurrent + [
         "no activation follows a Dense layer"
     ] * dense
+    taken += ["every norm with a weight and a bias alone is a LayerNorm, not a GroupNorm"] * norm
     return f"{', '.join(taken)}; if not, say it with {like_option(items)}" if taken else ""
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..._hints import named
 from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
-from ...graph import GRU, LSTM, RNN, Bidirectional, Graph, Like, Recurrent
+from ...graph import GRU, LSTM, RNN, Bidirectional, Described, Graph, Like, Recurrent
 from ..assembly import Part, assemble
 from . import layers as torch_layers
 from .forms import FORMS, WITHOUT_ARRAYS, axes_of, shapes_of
@@ -94,7 +93,7 @@ def build(
     parts: list[Part] = []
     for item, path in plan:
         try:
-            layers = _build(item, path, groups.get(path, {}) if _takes_arrays(item) else {})
+            layers = _build(item, path, groups.get(path, {}) if _takes(item, path, groups) else {})
         except (ConvertError, GraphError) as error:
             problems.append(f"{said(path)}: {error}")
             continue
@@ -113,10 +112,10 @@ def build(
         raise ConvertError(f"{what}: {error}") from error
 
 
-def _takes_arrays(item: Like) -> bool:
-    """Whether layers of a class have more than attributes."""
-    fields = dataclasses.fields(item.op) if dataclasses.is_dataclass(item.op) else ()
-    return item.op is Bidirectional or any("axes" in field.metadata for field in fields)
+def _takes(item: Like, path: str, groups: Groups) -> bool:
+    """Return True if an item takes the arrays under a path: those of the layer that it names, whatever it says."""
+    named_there = issubclass(item.op, Described) and item.name is not None and path in groups
+    return item.takes_arrays() or named_there
 
 
 # With like ---------------------------------------------------------------------------------------
@@ -128,13 +127,14 @@ def _match(
     """Each Like with the path of its arrays, what does not match, and the arrays that are left alone."""
     plan: list[tuple[Like, str]] = []
     problems: list[str] = []
-    taking = [item for item in like if _takes_arrays(item)]
-    paths = {item.name: _path(item.name, groups, aliases) for item in taking if item.name is not None}
+    paths = {item.name: _path(item.name, groups, aliases) for item in like if item.name is not None}
+    taking = [item for item in like if _takes(item, paths[item.name] if item.name is not None else "", groups)]
+    paths = {item.name: paths[item.name] for item in taking if item.name is not None}
     free = [path for path in groups if path not in paths.values()]
     used: set[str] = set()
     like_ = named("like")
     for item in like:
-        if not _takes_arrays(item):
+        if item not in taking:
             plan.append((item, item.name or ""))
             continue
         if item.name is None and not ordered and len(groups) > 1:
@@ -172,7 +172,7 @@ def _build(item: Like, path: str, group: Arrays) -> Named:
     """The layers of one Like with their names."""
     if item.layout is not None:
         raise ConvertError(f"layout must be omitted for arrays from PyTorch, got {item.layout!r}")
-    if not _takes_arrays(item):
+    if not item.takes_arrays() and not issubclass(item.op, Described):
         try:
             return [(path, item.op(**item.attributes))]
         except TypeError as error:
