@@ -7,6 +7,7 @@ from all other sizes of the module. What the loop collects is joined by an opera
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import torch
 LIBRARY: Any = torch.library.Library("fastgru", "FRAGMENT")  # type: ignore[no-untyped-call]
 LENGTHS = (13, 11, 17, 19, 23, 29, 31, 37, 41)  # steps that a loop is written out for: the first that fits
 FEWER = 3  # steps that a loop may have less than a length that is counted to, or more: range(1, T), range(T - 1)
+PYTORCH = os.path.join(os.path.dirname(torch.__file__), "")  # the folder of the package
 COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__")
 
 
@@ -233,8 +235,12 @@ def _place(frame: Any) -> Place:
 
 
 def _is_own(frame: Any) -> bool:
-    """Return True if a frame runs code that is none of PyTorch's."""
-    return "/torch/" not in frame.f_code.co_filename.replace("\\", "/")
+    return is_own(frame.f_code.co_filename)
+
+
+def is_own(file: str) -> bool:
+    """Return True for a file that is none of PyTorch's, of this machine or another: also below a folder named torch."""
+    return not file.startswith(PYTORCH) and "-packages/torch/" not in file.replace("\\", "/")
 
 
 def _is_open(size: Any) -> bool:

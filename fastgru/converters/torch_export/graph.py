@@ -16,7 +16,7 @@ from ..program.values import Tensor, Unavailable
 from .axes import Argument, Layout
 from .build import Input
 from .call import Call, Session, kind_of
-from .counting import STACKED, Counted
+from .counting import STACKED, Counted, is_own
 from .dispatch import Dispatcher, Missing, from_torch
 from .loop_body import Body, Step
 from .loop_results import all_steps
@@ -270,5 +270,5 @@ def name_of(node: fx.Node) -> str:
 def place_of(node: fx.Node) -> str:
     """The line of the module's own code that makes the call."""
     found = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    own = [(file.replace("\\", "/"), line) for file, line in found if "/torch/" not in file.replace("\\", "/")]
+    own = [(file.replace("\\", "/"), line) for file, line in found if is_own(file)]
     return f"line {own[-1][1]} of {own[-1][0].rpartition('/')[2]}" if own else ""

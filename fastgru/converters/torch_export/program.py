@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from ...errors import ConvertError
 from ..damage import line_of
 from ..torch.oracle import evaluating
-from .counting import LIBRARY, Counting, LoopMet
+from .counting import LIBRARY, Counting, LoopMet, is_own
 from .table import find
 
 # The exporter unrolls PyTorch's own recurrent operators over time, which fixes the number of steps: these stand in.
@@ -319,7 +319,7 @@ def _place(error: BaseException) -> str:
     trace, found = error.__traceback__, ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if trace.tb_frame.f_code.co_name == "forward" and "/torch/" not in file.replace("\\", "/"):
+        if trace.tb_frame.f_code.co_name == "forward" and is_own(file):
             found = f" (line {trace.tb_lineno} of {file.replace(chr(92), '/').rpartition('/')[2]})"
         trace = trace.tb_next
     return found
