@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Activate, Activation, Binary, Cast, Constant, Reverse, Spec, State
+from ...graph import Activate, Activation, Binary, Cast, Constant, Reverse, Spec, State, TimePad, TimeSlice
 from .builder import Builder
 from .emit import Emitter
+from .reductions import cumulative
 from .sizes import BATCH, Dim, line
-from .steps import STEPS
+from .steps import STEPS, Length, Part
 from .time import without_ends
 from .values import Axis, Tensor, describe
 
@@ -29,11 +30,17 @@ def step_number(emit: Emitter, name: str) -> str:
 def numbered(b: Builder, start: Any, stop: Any, step: Any) -> Tensor:
     """Return a number for every step, from the front or from behind, or for all but the first some: ``numpy.arange``.
 
+    Also for every step of a value with fewer of them, such as that of a convolution with a stride.
+
     Raises
     ------
     ConvertError
         When there are more numbers than steps, or fewer by no fixed number.
     """
+    every = _at_a_rate(start, stop, step)
+    if every is not None:
+        kind = "int" if isinstance(start, int) and isinstance(step, int) else "float"
+        return b.result(b.cast(b.affine(_paced_number(b, every), float(step), float(start)), kind), [(every,)])
     first, last = line(start), line(stop)
     known = first is not None and last is not None and not isinstance(step, Dim)
     if not known or last[0] - first[0] != step or first[0] not in (0, -step):  # type: ignore[index]
@@ -52,6 +59,49 @@ def numbered(b: Builder, start: Any, stop: Any, step: Any) -> Tensor:
     found = without_ends(b, found, 0, -more, 0) if more else found
     whole = isinstance(step, int) and isinstance(shift, int)
     return b.like(found, b.cast(found.value, "int" if whole else "float"))
+
+
+def _at_a_rate(start: Any, stop: Any, step: Any) -> Length | None:
+    """Return how many numbers a range has, where that is a whole part of the steps of the input, and some more."""
+    if isinstance(start, Dim) or isinstance(step, Dim) or not isinstance(stop, Dim) or line(stop) is not None:
+        return None
+    try:
+        count = (stop - start) // step
+    except (ConvertError, ValueError):
+        return None
+    length = count.steps if isinstance(count, Dim) else None
+    return length if length is not None and _is_paced(length) else None
+
+
+def _is_paced(length: Length) -> bool:
+    match length.terms:
+        case ((None, 1),):
+            return True
+        case ((Part() as part, 1),):
+            return _is_paced(part.of)
+    return False
+
+
+def _paced_number(b: Builder, length: Length) -> str:
+    """Return the number of each step, from 0, of so many: each is known once the input's steps that it covers are."""
+    key = "number of", length
+    if key not in b.emit.memo:
+        one = b.result(_paced_one(b, length), [(length,)])
+        b.emit.memo[key] = cumulative(b, one, 0, exclusive=True).value
+    return b.emit.memo[key]
+
+
+def _paced_one(b: Builder, length: Length) -> str:
+    """Return a one for each of so many steps."""
+    match length.terms:
+        case ((Part() as part, 1),):
+            whole = _paced_one(b, part.of)
+            value = b.add(TimeSlice(0, 1 - part.by, part.by), whole)
+        case _:
+            value = b.affine(b.cast(step_number(b.emit, b.name), "float"), 0.0, 1.0)
+    if length.offset > 0:
+        return b.add(TimePad(after=length.offset, value=1.0), value)
+    return b.add(TimeSlice(0, length.offset), value) if length.offset else value
 
 
 def counted_steps(emit: Emitter, lengths: str, name: str) -> str:

@@ -29,8 +29,11 @@ FLOATS: dict[int, tuple[Labels, ...]] = {
     2: ((B, T), (B, None), (T, None)),
     3: ((B, T, None), (B, None, T), (T, B, None), (B, None, None)),
     4: ((B, None, T, None), (B, None, None, T), (B, T, None, None), (B, None, None, None)),
+    5: ((B, T, None, None, None), (B, None, T, None, None), (B, None, None, None, None)),
 }
-INTS: dict[int, tuple[Labels, ...]] = {0: ((),), 1: ((B,), (T,), (None,)), 2: ((B, T), (T, B), (B, None))}
+INTS: dict[int, tuple[Labels, ...]] = {
+    0: ((),), 1: ((B,), (T,), (None,)), 2: ((B, T), (T, B), (B, None)), 3: ((B, T, None), (B, None, None)),
+}  # fmt: skip
 STATES: dict[int, tuple[Labels, ...]] = {0: ((),), 1: ((B,), (None,)), 2: ((B, None), (None, None)),
                                          3: ((None, B, None), (B, None, None))}  # fmt: skip
 

@@ -15,9 +15,10 @@ from torch.utils import _pytree as pytree
 
 from ..._hints import either, named, option
 from ...errors import ConvertError, GraphError
+from ...graph import TimeStep
 from .. import Imported
 from ..layouts import Layouts, of_labels, of_tensor
-from ..program.sizes import TIME
+from ..program.sizes import BATCH, TIME
 from .axes import Layout, candidates, enlarged, of_steps
 from .branches import other_ways
 from .build import Program, Translation, translate
@@ -176,13 +177,15 @@ class Guess:
             not self.fits_example(),
             bool(layers) and not self.found.recurrent,
             self.found.laid * (1 + any(TIME in labels for labels in self.layout.values())),
+            self.picks_steps(),
             not whole and bool(self.found.graph.not_streamable()),
         )
 
     def rank(self) -> tuple[int, ...]:
-        """Return a key that is less for the better of two: less over time is worse than no stream."""
+        """Return a key that is less for the better of two: no batch is worse than less time, that than no stream."""
         *others, stays = self.doubts
-        return (*others, -sum(TIME in labels for labels in self.layout.values()), stays)
+        timed, batched = (sum(label in labels for labels in self.layout.values()) for label in (TIME, BATCH))
+        return (*others, batched == 0, -timed, stays)
 
     def own_weights(self) -> int:
         """Count the numbers of the module's parameters and buffers."""
@@ -216,6 +219,13 @@ class Guess:
             return all(self.found.graph.lengths(n) is not None for n in steps)
         except GraphError:
             return False
+
+    def picks_steps(self) -> bool:
+        """Return True if single steps from the front are all that counts of time, as features are picked by number."""
+        graph = self.found.graph
+        timed = {name for name, spec in graph.inputs.items() if spec.time}
+        readers = [node.op for node in graph.nodes if timed.intersection(node.inputs)]
+        return bool(readers) and all(isinstance(op, TimeStep) and op.index >= 0 for op in readers)
 
     def refusal(self, failures: Sequence[Failure]) -> str:
         """Return why no layout is taken: the reason of the one that came farthest, and how to have this one."""
@@ -274,7 +284,8 @@ def _without_time(layout: Layout, failures: Sequence[Failure]) -> list[str]:
     reasons = [failure for failure in failures if f"{TIME}," in failure.layout]
     if not reasons:
         return []
-    why = str(max(reasons, key=Failure.rank)).split("\n")[0]
+    why, *more = str(max(reasons, key=Failure.rank).error).split("\n")
+    why = f"{more[0].strip().removeprefix('1. ')}, and more" if more else why
     return [f"all sizes but the batch are those of the example: {why}"]
 
 
