@@ -138,7 +138,7 @@ MISTAKES: tuple[tuple[dict[str, Any], dict[str, Any], tuple[str, ...]], ...] = (
      ("layer 'fc': arrays of TimeConv must be weight (3-D) and maybe bias (1-D), got weight (2, 4), bias (2,)",)),
     (ARRAYS, {"like": [like(GRU, name="rnn", inputs=["y"]), like(Dense, name="fc")]},
      ("inputs of 'rnn' in like must be layers before it (x), got y",)),
-    ({"fc._packed_params._packed_params": (1, 2), "fc.scale": np.ones(1)}, {}, ("of a quantized module: save the",)),
+    ({"fc._packed_params._packed_params": (1, 2), "fc.scale": np.ones(1)}, {}, ("packed weights, got another object",)),
     ({**ARRAYS, "fc.weight": ARRAYS["fc.weight"].astype(complex)}, {}, ("must be of real numbers, got complex128",)),
 )  # fmt: skip
 

@@ -24,6 +24,9 @@ STORAGES = {  # torch storage class -> the NumPy type of its elements, and what 
     "ByteStorage": ("u1", None),
     "BoolStorage": ("u1", "bool"),
     "UntypedStorage": ("u1", None),
+    "QInt8Storage": ("i1", None),
+    "QUInt8Storage": ("u1", None),
+    "QInt32Storage": ("i4", None),
 }
 # Tensors may share or repeat (stride 0) their storage, so they may take more than the file; this much more.
 SHARING, SPARE = 16, 2**24

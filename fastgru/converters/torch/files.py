@@ -16,6 +16,7 @@ from .. import Imported
 from .checkpoint import read_checkpoint
 from .groups import find_weights
 from .numbers import plain, read_npz
+from .packed import nodes_of
 from .state_dict import build
 
 _SAFETENSORS = {  # the format's name of a dtype -> NumPy's; BF16 is widened to float32
@@ -123,7 +124,11 @@ def _imported(
     """Import weights; the provenance says what was assumed without `like`, and what was left out."""
     weights = find_weights(nested, what, key=key, ignore=ignore)
     graph, notes = build(weights, like, what, ordered)
-    return Imported(graph, {"framework": framework, "source": source, **notes})
+    if coded := weights.precisions:
+        kinds = " and ".join(sorted(set(coded.values())))
+        notes["precision"] = f"dynamically quantized, computed here with {kinds} weights ({', '.join(coded)})"
+    imported = Imported(graph, {"framework": framework, "source": source, **notes})
+    return imported._replace(precisions=nodes_of(graph, coded))
 
 
 def import_script(source: Any, like: Sequence[Like] | None = None, **options: Any) -> Imported:

@@ -14,6 +14,7 @@ from ..._names import nearest
 from ...errors import ConvertError
 from .folding import fold
 from .layers import Array, Arrays
+from .packed import is_packed, unpacked
 from .rebuilt import Unknown
 
 # Keys under which checkpoints keep the weights. Those of the last are averages of the others, where there are any.
@@ -46,11 +47,14 @@ class Weights(NamedTuple):
         Other names of the same layers, such as those with the prefixes that the file has.
     notes : dict of str to str
         What the provenance of a model says of them: where they were, and what was left out.
+    precisions: dict of str to str
+        Layers whose weights are codes in the file, to the precision that they get.
     """
 
     arrays: dict[str, Array]
     aliases: dict[str, str]
     notes: dict[str, str]
+    precisions: dict[str, str]
 
 
 def find_weights(nested: Any, what: str, *, key: str | None = None, ignore: Sequence[str] = ()) -> Weights:
@@ -79,6 +83,7 @@ def find_weights(nested: Any, what: str, *, key: str | None = None, ignore: Sequ
     if key is not None:
         nested, place = _at(nested, key, what)
     inner, left = _search(nested, place, what)
+    inner, coded = unpacked(inner, what)
     _refuse_other_numbers(inner, what)
     raw = {name: a for name, a in inner.items() if isinstance(name, str) and isinstance(a, np.ndarray)}
     if not raw:
@@ -90,7 +95,9 @@ def find_weights(nested: Any, what: str, *, key: str | None = None, ignore: Sequ
         arrays = fold(kept)
     except ConvertError as error:
         raise ConvertError(f"{what}: {error}") from error
-    return Weights(arrays, aliases, {"weights": f"those under {left[0]}, not {', '.join(left[1:])}"} if left else {})
+    notes = {"weights": f"those under {left[0]}, not {', '.join(left[1:])}"} if left else {}
+    precisions = {aliases.get(path, path): precision for path, precision in coded.items()}
+    return Weights(arrays, aliases, notes, precisions)
 
 
 # Where they are ----------------------------------------------------------------------------------
@@ -128,7 +135,7 @@ def _holds(nested: Mapping[Any, Any]) -> bool:
     while waiting:
         inner = waiting.pop()
         for name, value in inner.items():
-            if isinstance(value, np.ndarray) and isinstance(name, str) and _is_weight(name):
+            if isinstance(name, str) and (is_packed(name) or (isinstance(value, np.ndarray) and _is_weight(name))):
                 return True
             if isinstance(value, Mapping) and id(value) not in seen:
                 seen.add(id(value))
@@ -148,12 +155,6 @@ def _is_layer(nested: Mapping[Any, Any]) -> bool:
 def _refuse_other_numbers(nested: Mapping[Any, Any], what: str) -> None:
     """Raise where weights are quantized, complex or sparse tensors."""
     for name, value in nested.items():
-        if isinstance(name, str) and "._packed_params" in f".{name}":
-            raise ConvertError(
-                f"{what} must hold weights as numbers of floating point, got {name!r} of a quantized module: save the "
-                "state_dict of the module as it was before, and quantize what is imported "
-                f"({given('precision', 'int8')})"
-            )
         if isinstance(name, str) and isinstance(value, Unknown) and value.name.startswith("torch") and _is_weight(name):
             raise ConvertError(f"{name!r} of {what} must be a dense tensor of real numbers, got {value.name}")
 

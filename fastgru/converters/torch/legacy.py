@@ -17,7 +17,7 @@ from .pickle import Machine
 
 MAGIC, VERSION = 0x1950A86A20F9469CFC6C, 1001
 ITEM = {"f8": 8, "f4": 4, "f2": 2, "u2": 2, "i8": 8, "i4": 4, "i2": 2, "i1": 1, "u1": 1}
-WIDE = {"ComplexFloatStorage": 8, "ComplexDoubleStorage": 16, "QInt8Storage": 1, "QUInt8Storage": 1, "QInt32Storage": 4}
+WIDE = {"ComplexFloatStorage": 8, "ComplexDoubleStorage": 16}
 
 
 class Stored(Budget):

@@ -16,6 +16,8 @@ from numpy.lib import format as npy
 from ... import memory
 from ...errors import ConvertError
 from ..damage import ZIPPED
+from .packed import is_packed
+from .rebuilt import Quantized, Unknown
 
 DEPTH = 100  # dicts within each other that are looked into
 
@@ -78,13 +80,10 @@ def _plain(nested: Mapping[Any, Any], what: str, depth: int, done: dict[int, dic
             found[key] = _plain(value, what, depth - 1, done)
         elif isinstance(value, np.ndarray):
             found[key] = _real(value, f"array {key!r} of {what}")
-        elif _is_tensor(value):
-            from .modules import to_numpy  # of PyTorch, which is loaded already where there is a tensor
-
-            try:
-                found[key] = to_numpy(value)
-            except ConvertError as error:
-                raise ConvertError(f"{key!r} of {what}: {error}") from error
+        elif _is_of(value, "Tensor"):
+            found[key] = _of_tensor(value, f"{key!r} of {what}")
+        elif isinstance(key, str) and is_packed(key):
+            found[key] = _of_packed(value, f"{key!r} of {what}")
         elif hasattr(value, "__array__") and hasattr(value, "shape") and not isinstance(value, np.generic):
             found[key] = _real(np.asarray(value), f"array {key!r} of {what}")
         else:
@@ -92,8 +91,37 @@ def _plain(nested: Mapping[Any, Any], what: str, depth: int, done: dict[int, dic
     return found
 
 
-def _is_tensor(value: Any) -> bool:
-    return any(cls.__module__ == "torch" and cls.__name__ == "Tensor" for cls in type(value).__mro__)
+def _is_of(value: Any, name: str) -> bool:
+    """Return True for an object of a class of PyTorch, which need not be loaded."""
+    return any(cls.__module__ in ("torch", "torch._C") and cls.__name__ == name for cls in type(value).__mro__)
+
+
+def _of_tensor(value: Any, what: str) -> Any:
+    """A tensor as an array, or its codes and scales."""
+    from .modules import to_numpy  # of PyTorch, which is loaded already where there is a tensor
+
+    try:
+        if not value.is_quantized:
+            return to_numpy(value)
+        if "per_tensor" in str(value.qscheme()):
+            scales, axis = (np.asarray(value.q_scale()), np.asarray(value.q_zero_point())), None
+        else:
+            scales = to_numpy(value.q_per_channel_scales()), to_numpy(value.q_per_channel_zero_points())
+            axis = value.q_per_channel_axis()
+        return Quantized(value.int_repr().cpu().numpy(), *scales, axis)
+    except ConvertError as error:
+        raise ConvertError(f"{what}: {error}") from error
+
+
+def _of_packed(value: Any, what: str) -> Any:
+    """A packed weight with what it unpacks to."""
+    if _is_of(value, "Tensor"):
+        return _of_tensor(value, what)
+    if _is_of(value, "ScriptObject"):
+        made = Unknown("torch.ScriptObject")
+        made.state = _of_packed(value.__getstate__(), what)
+        return made
+    return type(value)(_of_packed(part, what) for part in value) if type(value) in (tuple, list) else value
 
 
 def _real(array: Any, what: str) -> Any:

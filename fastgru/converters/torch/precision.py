@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from ...errors import ConvertError
 from .. import Imported
 from .oracle import evaluating
+from .packed import nodes_of
 from .prepared import HALVES, Prepared, cast, is_compiled, unwrapped
 
 SAME = 1e-4  # how far outputs may move, of their size, where weights are computed once instead of at every call
@@ -41,12 +42,7 @@ def told(prepared: Prepared, imported: Imported, examples: Any) -> Imported:
         return imported
     if apart is not None:
         precision += f"; PyTorch's own outputs for the example are {apart:.1g} of their size away from those in float32"
-    nodes = {
-        node.name: prepared.layers[path]
-        for node in imported.graph.nodes
-        for path in prepared.layers
-        if node.op.matrices and (node.name == path or node.name.startswith((f"{path}.", f"{path}_")))
-    }
+    nodes = nodes_of(imported.graph, prepared.layers)
     return imported._replace(provenance={**imported.provenance, "precision": precision}, precisions=nodes)
 
 

@@ -52,6 +52,23 @@ class Unknown(dict[Any, Any]):
         return f"<{self.name}>"
 
 
+class Quantized(NamedTuple):
+    """A tensor of codes: the numbers are (codes - zero) * scale, of all elements or of each place along an axis."""
+
+    codes: NDArray[Any]
+    scale: NDArray[Any]
+    zero: NDArray[Any]
+    axis: int | None
+
+    def numbers(self) -> NDArray[Any]:
+        """Return the numbers in float32, as PyTorch computes them."""
+        wide = [1] * self.codes.ndim
+        if self.axis is not None:
+            wide[self.axis] = -1
+        scale, zero = (a.astype(np.float32).reshape(wide) for a in (self.scale, self.zero))
+        return (self.codes.astype(np.float32) - zero) * scale
+
+
 class Pending:
     """What NumPy makes in two steps; `places` are those of the memo that are to hold what it becomes."""
 
@@ -152,9 +169,25 @@ def _typed_tensor(
     return _view(machine, whole.view(plain), offset, shape, strides)
 
 
+def _quantized(machine: Any, storage: Any, offset: Any, shape: Any, strides: Any, params: Any, *_: Any) -> Any:
+    """``torch._utils._rebuild_qtensor``: codes with a scale and a zero point, or some of each along an axis."""
+    codes = _tensor(machine, storage, offset, shape, strides)
+    if not isinstance(codes, Array):
+        return codes
+    kind = params[0].name if type(params) is tuple and params and isinstance(params[0], Global) else None
+    if kind == "torch.per_tensor_affine" and len(params) == 3 and all(type(n) in (int, float) for n in params[1:]):
+        return Quantized(codes, np.asarray(params[1]), np.asarray(params[2]), None)
+    if kind in ("torch.per_channel_affine", "torch.per_channel_affine_float_qparams") and len(params) == 4:
+        scale, zero, axis = params[1:]
+        along = codes.shape[axis] if type(axis) is int and 0 <= axis < codes.ndim else None
+        if all(isinstance(a, Array) and a.shape == (along,) for a in (scale, zero)):
+            return Quantized(codes, scale, zero, axis)
+    raise TypeError("a quantized tensor without its scales")
+
+
 def _parameter(machine: Any, tensor: Any, *_: Any) -> Any:
     """``torch._utils._rebuild_parameter``: the tensor."""
-    if not isinstance(tensor, Array | Unknown):
+    if not isinstance(tensor, Array | Unknown | Quantized):
         raise TypeError("a parameter without a tensor")
     return tensor
 
@@ -210,6 +243,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _typed_tensor,
+    "torch._utils._rebuild_qtensor": _quantized,
     "torch._utils._rebuild_parameter": _parameter,
     "torch._utils._rebuild_parameter_with_state": _parameter,
     "torch._tensor._rebuild_from_type_v2": _of_subclass,
