@@ -23,6 +23,8 @@ cdef class Stream:
     cdef list raised           # what a handler of a signal raised during a call
     cdef int claim(self) except -1
     cdef void release(self) noexcept
+    cdef tuple converted(self, x, bint chunk)
+    cdef int refuse_lengths(self, x, str own) except -1
     cdef forward(self, inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b, bint ends=*,
                  bint rest=*)
     cdef int run_all(self, idx T) except -1

@@ -13,6 +13,7 @@ from libc.string cimport memset
 
 import os
 import threading
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -113,7 +114,7 @@ cdef class Stream:
                 return self.forward(self.arguments.own_frame, 1, out, False, NULL, 0, 0)
             if type(x) is tuple and len(x) == len(self.plan.inputs) and self.arguments.all_fit(x):
                 return self.forward(x, 1, out, False, NULL, 0, 0)
-            return self.forward(self.arguments.converted(x, False, "x"), 1, out, False, NULL, 0, 0)
+            return self.forward(self.converted(x, False), 1, out, False, NULL, 0, 0)
         finally:
             self.release()
 
@@ -149,7 +150,7 @@ cdef class Stream:
             steps = self.arguments.fits(self.arguments.in_value, x, True) if self.arguments.single else 0
             if steps:
                 return self.forward(x, steps, out, True, NULL, 0, 0)
-            arrays = self.arguments.converted(x, True, "x", together=True)
+            arrays = self.converted(x, True)
             return self.forward(arrays, self.arguments.steps_of(arrays), out, True, NULL, 0, 0)
         finally:
             self.release()
@@ -177,6 +178,27 @@ cdef class Stream:
             return result
         finally:
             self.release()
+
+    cdef tuple converted(self, x, bint chunk):
+        """The inputs of a call as arrays of the engine's types."""
+        own = None if self.model is None else self.model._signature.lengths
+        if own is not None:
+            self.refuse_lengths(x, own)
+        return self.arguments.converted(x, chunk, "x", chunk)
+
+    cdef int refuse_lengths(self, x, str own) except -1:
+        """Raise where a stream is given the lengths that a call of its model takes beside the inputs."""
+        cdef int count = len(self.plan.inputs)
+        if isinstance(x, tuple):
+            given = len(x) == count + 1 and np.ndim(x[count]) < np.ndim(x[0])
+        else:
+            given = isinstance(x, Mapping) and own in x
+        if given:
+            raise ValueError(
+                f"x must come without lengths ({own!r}) in a stream, whose rows have no end of their own: read the "
+                "outputs of a row up to its last step, and begin another sequence in it with reset(rows)"
+            )
+        return 0
 
     def _convert(self, x, bint chunk, str name="x"):
         """Return the inputs as a tuple of C-contiguous arrays of the engine's types, or raise an error that names what

@@ -165,3 +165,38 @@ def test_lengths_are_known_by_their_name() -> None:
     given = (x.numpy(), n.numpy())
     for y in (model({"x": given[0], "lengths": given[1]}), model(given), model(given[0], lengths=given[1])):
         np.testing.assert_allclose(y, expected, atol=2e-6)
+
+
+def test_a_stream_takes_no_lengths_of_a_call() -> None:
+    torch.manual_seed(0)
+    net = cases.WithLengths(plain, rnn=gru(4, 3), fc=nn.Linear(3, 2)).eval()
+    x, n = torch.randn(3, 9, 4).numpy(), np.array([4, 9, 2])
+    model = fastgru.convert(net, example_inputs=(torch.randn(3, 9, 4), torch.from_numpy(n)))
+    stream, whole = model.stream(3), model(x, lengths=n)
+    message = r"x must come without lengths \('lengths'\) in a stream, .* up to its last step, .* with reset\(rows\)"
+    for feed, given in ((stream.process, x[:, :4]), (stream.step, x[:, 0])):
+        for both in ((given, n), {"x": given, "lengths": n}):
+            with pytest.raises(ValueError, match=message):
+                feed(both)
+    with pytest.raises(ValueError, match=message):
+        model.stream().step((x[0, 0], n[0]))
+    y = stream.process(x)  # what the message says
+    for row, length in enumerate(n):
+        assert np.array_equal(y[row, :length], whole[row, :length])
+    assert model.stream(3).process(tuple(x)).shape == y.shape  # rows in a tuple are rows
+
+
+@pytest.mark.parametrize("name", ["filled", "twice", "from states"])
+def test_a_stream_takes_lengths_that_are_an_input(name: str) -> None:
+    body, layers = CASES[name]
+    torch.manual_seed(0)
+    layers = {key: part for key, part in layers().items()}
+    if name == "twice":
+        layers["upper"] = lstm(3, 2)
+    net = cases.WithLengths(body, **layers).eval()
+    x, n = torch.randn(3, 9, 4), torch.tensor([4, 9, 2])
+    model = fastgru.convert(net, example_inputs=(x, n))
+    stream = model.stream(3)
+    parts = [stream.process((x[:, a:b].numpy(), n.numpy())) for a, b in ((0, 1), (1, 6), (6, 9))]
+    with torch.no_grad():
+        np.testing.assert_allclose(np.concatenate(parts, 1), net(x, n), atol=2e-6)
