@@ -190,13 +190,11 @@ def test_a_stream_takes_no_lengths_of_a_call() -> None:
 def test_a_stream_takes_lengths_that_are_an_input(name: str) -> None:
     body, layers = CASES[name]
     torch.manual_seed(0)
-    layers = {key: part for key, part in layers().items()}
-    if name == "twice":
-        layers["upper"] = lstm(3, 2)
-    net = cases.WithLengths(body, **layers).eval()
+    parts = layers() | ({"upper": lstm(3, 2)} if name == "twice" else {})
+    net = cases.WithLengths(body, **parts).eval()
     x, n = torch.randn(3, 9, 4), torch.tensor([4, 9, 2])
     model = fastgru.convert(net, example_inputs=(x, n))
     stream = model.stream(3)
-    parts = [stream.process((x[:, a:b].numpy(), n.numpy())) for a, b in ((0, 1), (1, 6), (6, 9))]
+    chunks = [stream.process((x[:, a:b].numpy(), n.numpy())) for a, b in ((0, 1), (1, 6), (6, 9))]
     with torch.no_grad():
-        np.testing.assert_allclose(np.concatenate(parts, 1), net(x, n), atol=2e-6)
+        np.testing.assert_allclose(np.concatenate(chunks, 1), net(x, n), atol=2e-6)
