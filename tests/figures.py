@@ -84,14 +84,18 @@ def size() -> str:
 
 def counts() -> str:
     """Count the tests of each kind."""
-    here, live = sorted((ROOT / "tests").glob("test_*.py")), sorted((ROOT / "tests" / "live").glob("test_*.py"))
+    live = sorted((ROOT / "tests" / "live").glob("test_*.py"))
+    here = [path for path in sorted((ROOT / "tests").glob("*/test_*.py")) if path not in live]
     return table(
         ("what", "count"),
         [
             ("test functions without a framework, about", rounded(sum(map(test_functions, here)), 50)),
             ("test functions beside PyTorch, Keras or ONNX, about", rounded(sum(map(test_functions, live)), 50)),
             ("kinds of ops, each in the engine against the reference and on 1, 2 and 3 threads", len(OPS)),
-            ("cells of recurrences, each with lengths and masks", keys(ROOT / "tests" / "cells.py", "CELLS")),
+            (
+                "cells of recurrences, each with lengths and masks",
+                keys(ROOT / "tests" / "support" / "cells.py", "CELLS"),
+            ),
             ("precisions of weights", len(PRECISIONS)),
             ("formats that are fuzzed", keys(ROOT / "tests" / "fuzz" / "formats.py", "FORMATS")),
             ("operations that run out of memory", keys(ROOT / "tests" / "oom" / "operations.py", "OPERATIONS")),

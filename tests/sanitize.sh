@@ -3,7 +3,7 @@
 #   bash tests/sanitize.sh address|undefined|thread [--short] [--record] [pytest arguments]
 #   bash tests/sanitize.sh address --run -m tests.fuzz fgru --mutants 100000     (any arguments of Python)
 # Before the tests it proves that the sanitizer sees into every kernel object: each must have its symbols, and faults
-# planted from C (tests/planted.c) and, of threads, from Python (tests/planted_race.py) must be reported.
+# planted from C (tests/kernels/planted.c) and, of threads, from Python (tests/support/planted_race.py) must be reported.
 # --record writes the last line of the tests to docs/testing.json. FASTGRU_ISAS=avx512 builds fewer kernels;
 # FASTGRU_PACKAGES="onnx keras" installs what the run needs besides.
 set -euo pipefail
@@ -24,11 +24,10 @@ names=("${engine[@]}")
 if [ "${1:-}" = --short ]; then names=("${short[@]}"); shift; fi
 page=
 if [ "${1:-}" = --record ]; then page=$PWD; shift; fi
-names=("${names[@]/#/tests/test_}")
 run=(-m pytest -q -p no:cacheprovider)
 if [ "${1:-}" = --run ]; then run=("${@:2}")
 elif [ $# -gt 0 ]; then run+=("$@")
-else run+=("${names[@]/%/.py}"); fi
+else run+=($(printf "tests/*/test_%s.py " "${names[@]}")); fi
 
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
@@ -60,7 +59,7 @@ export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=hal
 export TSAN_OPTIONS="die_after_fork=0:suppressions=$PWD/tests/thread_sanitizer.txt"
 
 echo "== planted faults =="
-gcc -std=gnu11 -g -O1 -fsanitize="$flags" -Iinclude tests/planted.c "${objects[@]}" -pthread -lm -o "$build/planted"
+gcc -std=gnu11 -g -O1 -fsanitize="$flags" -Iinclude tests/kernels/planted.c "${objects[@]}" -pthread -lm -o "$build/planted"
 "$build/planted" "$kind" 2>"$build/reports" || { cat "$build/reports"; exit 1; }
 
 # Small blocks from malloc, too, where the sanitizer sees their ends. Threads of BLAS are not ours.
@@ -68,7 +67,7 @@ export PYTHONMALLOC=malloc OPENBLAS_NUM_THREADS=1
 # The library of C++ with it: a sanitizer that is loaded first looks there for what throws, or ends with any exception.
 preload="$(gcc -print-file-name=lib$library.so) $(gcc -print-file-name=libstdc++.so.6)"
 if [ "$kind" = thread ]; then
-  if LD_PRELOAD=$preload python tests/planted_race.py >"$build/reports" 2>&1; then
+  if LD_PRELOAD=$preload python tests/support/planted_race.py >"$build/reports" 2>&1; then
     echo "the race planted from Python was not reported" >&2
     exit 1
   fi

@@ -37,7 +37,7 @@ class Look(NamedTuple):
 
 
 # Of eight hues, the lightness and strength that keep every pair apart for normal sight and three kinds of colour
-# blindness, at a contrast of 3 with the paper: found by search, held by tests/test_pictures.py.
+# blindness, at a contrast of 3 with the paper: found by search, held by tests/bench/test_pictures.py.
 LOOKS = {
     OURS: Look("#d04e10", "#fb863e", "o"),
     "onnxruntime": Look("#255bc5", "#5c8be4", "s"),

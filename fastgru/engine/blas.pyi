@@ -1,3 +1,3 @@
-"""What Python sees of the BLAS wrapper; tests/test_structure.py holds it against the binary."""
+"""What Python sees of the BLAS wrapper; tests/package/test_structure.py holds it against the binary."""
 
 def functions() -> object: ...

@@ -1,4 +1,4 @@
-"""What Python sees; tests/test_structure.py holds it against the binary."""
+"""What Python sees; tests/package/test_structure.py holds it against the binary."""
 
 from collections.abc import Mapping
 from typing import Any

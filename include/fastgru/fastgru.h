@@ -14,7 +14,7 @@
 
 typedef ptrdiff_t fg_idx;
 
-/* Codes of fastgru/graph/activations.py; tests/test_kernels.py holds the two together. */
+/* Codes of fastgru/graph/activations.py; tests/kernels/test_kernels.py holds the two together. */
 enum fg_act_kind {
   FG_LINEAR = 0,
   FG_SIGMOID = 1,

@@ -1,4 +1,4 @@
-"""Fail the 1st, 2nd, 3rd, ... allocation of each operation; tests/test_oom.py builds and preloads the allocator.
+"""Fail the 1st, 2nd, 3rd, ... allocation of each operation; tests/engine/test_oom.py builds and preloads the allocator.
 
 python -m tests.oom --library LIBRARY [--most N] [--all] [OPERATION ...]
 """

@@ -1,4 +1,4 @@
-/* The allocator of a child of tests/test_oom.py, preloaded: it counts and fails the allocations that one thread makes
+/* The allocator of a child of tests/engine/test_oom.py, preloaded: it counts and fails the allocations that one thread makes
  * in given extension modules, and counts the blocks that are alive. Needs glibc. */
 #define _GNU_SOURCE
 #include <dlfcn.h>

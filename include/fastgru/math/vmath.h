@@ -4,7 +4,7 @@
  * P interpolates at Chebyshev nodes: relative error of exp 1.0e-8 (float), 2.3e-19 (double) before
  * rounding. Every multiply-add is written so that it can be fused in one way only.
  * Largest errors over every float (bench/activations.c): sigmoid 8.9e-8, tanh 8.9e-8 and 2.5 units of the last place;
- * in double 2.2e-16. The others stand in tests/test_kernels.py, which holds them to it.
+ * in double 2.2e-16. The others stand in tests/kernels/test_kernels.py, which holds them to it.
  *
  * Tried on Zen 3, kernels alone: a base of 2 with fewer terms, by pairs, and the exponent added as a whole number (8
  * multiply-adds of a sigmoid instead of 10, 13 cycles less of latency): 0 to 4 % faster, 2 % on average. Not worth a

@@ -13,7 +13,7 @@ from fastgru import Model, reference
 from fastgru.graph import Graph
 from fastgru.layers import GRU, LSTM, Dense, like
 
-FILES = Path(__file__).resolve().parent / "data" / "keras"
+FILES = Path(__file__).resolve().parents[1] / "data" / "keras"
 PLAIN = [like(LSTM), like(GRU), like(Dense, activation="tanh")]
 CUDNN = [like(LSTM, layout="cudnn"), like(GRU, layout="cudnn")]
 Forward = Callable[[Graph, Any], tuple[Any, ...]]

@@ -1,4 +1,4 @@
-/* Random nests for tests/frame_check.c: operands that lie anyhow, each in memory of its own, and what a kernel must
+/* Random nests for tests/kernels/frame_check.c: operands that lie anyhow, each in memory of its own, and what a kernel must
  * have written. */
 #include <math.h>
 #include <stdio.h>

@@ -31,7 +31,7 @@ OTHERS = [
     ("float16", g.Dense(w(40, 33), precision="float16"), [F(33)]),
 ]
 OPS = [*CASES, *TEMPORAL, *WHOLE, *LATEST, *OTHERS]
-# Kinds that no case of their own has: nodes of every graph with states, see tests/test_tensor_ops.py.
+# Kinds that no case of their own has: nodes of every graph with states, see tests/engine/test_tensor_ops.py.
 INNER = {"constant", "state"}
 
 

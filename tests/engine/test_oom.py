@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMPILER = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
 # The ones that allocate most first: two children of about the same length.
 OPERATIONS = {

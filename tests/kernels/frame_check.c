@@ -1,6 +1,6 @@
 /* The kernels of frame ops on one compiler target: random nests against plain loops that keep the documented order of
  * every sum, so that results must agree to the bit, and a hash of all results on the last line.
- * tests/test_frame_kernels.py builds it together with tests/frame_kernels.c, whose table is FG_TABLE. */
+ * tests/kernels/test_frame_kernels.py builds it together with tests/kernels/frame_kernels.c, whose table is FG_TABLE. */
 #include "frame_nests.h"
 
 extern const fg_kernels FG_TABLE;

@@ -1,5 +1,5 @@
 /* The products and steps of 64-byte vectors and 32 registers, as AVX-512 tiles them, on vectors that the compiler splits:
- * for tests/native_check.c on a machine without AVX-512. */
+ * for tests/kernels/native_check.c on a machine without AVX-512. */
 #define FG_BYTES 64
 #define FG_REGISTERS 32
 #include "fastgru/fastgru.h"

@@ -18,7 +18,7 @@ from fastgru.cli import _example, _like
 from fastgru.graph import Bidirectional
 from fastgru.layers import GRU, Dense
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 PYTHON = re.compile(r"\b(like|shapes|fix|axes|states|example_inputs|custom|max_error|calibration)=(?!=)")
 
 

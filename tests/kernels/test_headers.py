@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 INCLUDE = ROOT / "include/fastgru"
 HEADERS = {str(path.relative_to(INCLUDE)): path for path in sorted(INCLUDE.rglob("*.h"))}
 ROOMS = ("math", "gemm", "cells", "loops", "ops")  # each may include those before it

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from test_frame_kernels import COMPILER
 
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("tests/ops_check.c", "fastgru/_native/ops.c", "fastgru/_native/pool.c")
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ("tests/kernels/ops_check.c", "fastgru/_native/ops.c", "fastgru/_native/pool.c")
 FLAGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-pthread")
 BUILDS = {
     "as built": ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Build tests/pool.c with and without sanitizers and futexes, and run it on all CPUs and on one; also for aarch64 under
+# Build tests/kernels/pool.c with and without sanitizers and futexes, and run it on all CPUs and on one; also for aarch64 under
 # qemu-user where tests/aarch64.sh would run.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../.."
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
-flags=(-std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -Iinclude fastgru/_native/pool.c tests/pool.c -o "$build/pool")
+flags=(-std=gnu11 -O2 -g -Wall -Wextra -Werror -pthread -Iinclude fastgru/_native/pool.c tests/kernels/pool.c -o "$build/pool")
 
 try() { # name, rounds, what runs it
   echo "$1"

@@ -13,7 +13,7 @@ from fastgru import Model, reference
 from fastgru.graph import Graph, Like
 from fastgru.layers import GRU, LSTM, RNN, Activate, Dense, Embedding, like
 
-FILES = Path(__file__).resolve().parent / "data" / "torch"
+FILES = Path(__file__).resolve().parents[1] / "data" / "torch"
 
 # case -> (like, names of the nodes in order)
 CASES: dict[str, tuple[list[Like] | None, list[str]]] = {

@@ -16,7 +16,7 @@ from bench import cases, engines, lookup, pictures, records, report
 from bench.pictures import style
 from bench.pictures.labels import Label, at_ends, near_points, spread
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 KEPT = sorted((ROOT / "bench" / "results").glob("*.json"))
 PAGE, CASES, PICTURES = Path("docs/benchmarks.md"), Path("bench/RESULTS.md"), Path("docs/pictures")
 

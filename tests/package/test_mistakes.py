@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import fastgru
-from fastgru import ConvertError, GraphError, comparison, quantization
+from fastgru import ConvertError, GraphError, quantization
 from fastgru._hints import command_line
+from fastgru.checks import comparison
 from fastgru.converters import SOURCES
 from fastgru.graph import GraphBuilder, Spec
 from fastgru.layers import GRU, Add, Dense, Embedding, like

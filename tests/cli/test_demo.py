@@ -18,7 +18,7 @@ from fastgru.cli import _live, _pulse, _pulse_plot, build, demo
 from fastgru.errors import MissingExtraError, VerificationError
 
 RNG = np.random.default_rng(13)
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 needs_matplotlib = pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="needs matplotlib")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from cells import ISAS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COMPILER = shlex.split(os.environ.get("CC", "cc"))
 FLAGS = {
     "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mprefer-vector-width=512"),
@@ -42,11 +42,11 @@ def outputs(tmp_path_factory) -> dict[tuple[str, str, str], subprocess.Completed
 
     def run(isa: str, dtype: str) -> dict[tuple[str, str, str], subprocess.CompletedProcess[str]]:
         kernels = folder / f"{isa}_{dtype}.o"
-        compile_c(isa, dtype, *KERNELS, "-c", "tests/frame_kernels.c", "-o", kernels)
+        compile_c(isa, dtype, *KERNELS, "-c", "tests/kernels/frame_kernels.c", "-o", kernels)
         done = {}
         for program, amount in PROGRAMS.items():
             binary = folder / f"{program}_{isa}_{dtype}"
-            compile_c(isa, dtype, *CHECKS, f"tests/{program}.c", kernels, "-o", binary, "-lm")
+            compile_c(isa, dtype, *CHECKS, f"tests/kernels/{program}.c", kernels, "-o", binary, "-lm")
             done[program, isa, dtype] = subprocess.run([binary, amount], capture_output=True, text=True, timeout=300)
         return done
 

@@ -1,4 +1,4 @@
-/* Checks fastgru/_native/pool.c; tests/pool.sh builds and runs it. Usage: pool [rounds] */
+/* Checks fastgru/_native/pool.c; tests/kernels/pool.sh builds and runs it. Usage: pool [rounds] */
 #include "fastgru/pool.h"
 
 #include <errno.h>

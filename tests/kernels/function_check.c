@@ -1,6 +1,6 @@
 /* The functions of elementwise programs against libm in a wider type, over the whole range of their arguments: the
  * largest error of each in units of the last place, which a bound beside it limits, and a hash of all results on the
- * last line. Built as tests/frame_check.c is. */
+ * last line. Built as tests/kernels/frame_check.c is. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -90,7 +90,7 @@ def test_summary_and_commands_show_what_a_file_says(tmp_path, monkeypatch):
 
 def test_convert_prints_what_became_of_axes(tmp_path):
     path = tmp_path / "m.fgru"
-    printed = invoke("convert", Path(__file__).parent / "data" / "keras" / "keras2.h5", "-o", path)
+    printed = invoke("convert", Path(__file__).parents[1] / "data" / "keras" / "keras2.h5", "-o", path)
     words = "input gru_1_input (B, T, 3) in Keras and here; output dense_1 (B, T, 2) in Keras and here"
     assert f"layout: {words}\n" in printed
     assert f"layout: {words}\n" in invoke("info", path)
