@@ -154,7 +154,7 @@ FG_INLINE void narrow_tile(const narrow_job *job, fg_idx first, fg_idx panel, in
 #endif
 enum { FG_NEAR = 49152 }; /* bytes of the L1 cache */
 /* Divides the 8 rows of a step taken together; a dot product of AVX2 needs registers of its own. */
-#define FG_NARROW_ROWS(G) (FG_COLUMNS(G) < (G) ? 2 : 4)
+#define FG_NARROW_ROWS(G) (FG_REGISTERS < 32 && (G) == 4 ? 2 : 4)
 
 /* The panels p .. to - 1. */
 FG_INLINE void narrow_stretch(const narrow_job *job, fg_idx n, fg_idx p, fg_idx to, int G, int format, int near, int far) {

@@ -25,15 +25,21 @@
  * in speed where the tile leaves registers free (512-bit, four rows: 112 GFLOP/s either way). */
 enum { FG_CHAIN = 32, FG_TERMS = 4 }; /* terms of a chain written out: with 1, the product runs at 143 instead of 157 */
 
+enum { FG_HALF = 2 }; /* bytes of a float16 */
+
 /* Rows of a batch tile by gates, and how many of a panel's G vectors are summed in one pass over a chain: rows x
  * columns chains, as many weights and one broadcast must fit the register file. Zen 3 (AVX2, peak 97 GFLOP/s), product
- * of 32 rows, H=128: four gates as 2 x 4 chains 52 GFLOP/s, as 4 x 2 80. */
+ * of 32 rows, H=128: four gates as 2 x 4 chains 52 GFLOP/s, as 4 x 2 80.
+ * With 32 registers the totals have room, too (`totals_fit`), and are not read and written for every chain. Zen 4
+ * (AVX-512, peak 118 GFLOP/s), products of 256 rows and of LSTM and GRU of 256 units, 8 rows: tiles of 6 x 4 and 8 x 3
+ * with totals in memory 97, 90, 91 GFLOP/s; 4 x 4 by two columns and 4 x 3, totals in registers, 108, 101, 107. Weights
+ * of float16 are widened once for all rows of a tile, so that theirs stay large: LSTM of 128 units, 32 rows, 9 %. */
 #if FG_REGISTERS == 32
-#define FG_ROWS(G) ((G) == 4 ? 6 : 8)
-#define FG_COLUMNS(G) (G)
+#define FG_ROWS(G, item) ((item) == FG_HALF ? ((G) == 4 ? 6 : 8) : (G) >= 3 ? 4 : (G) == 2 ? 6 : 8)
+#define FG_COLUMNS(G, item) ((item) == FG_HALF || (G) < 4 ? (G) : 2)
 #else
-#define FG_ROWS(G) ((G) == 1 ? 8 : 4)
-#define FG_COLUMNS(G) ((G) == 4 ? 2 : (G))
+#define FG_ROWS(G, item) ((G) == 1 ? 8 : 4)
+#define FG_COLUMNS(G, item) ((G) == 4 ? 2 : (G))
 #endif
 /* Panels of one row taken together: at least 8 chains in flight hide the latency of the multiply-add. Three, not two,
  * of three or four gates: two panels that lie a multiple of 4 KiB apart slow each other down. Zen 5, one row of
@@ -55,7 +61,6 @@ FG_INLINE int is_far(const fg_matrix *m, fg_idx item) {
 }
 FG_INLINE void prefetch(const void *p) { __builtin_prefetch((const char *)p + FG_AHEAD); }
 
-enum { FG_HALF = 2 }; /* bytes of a float16 */
 FG_INLINE vr load_weights(const char *from, int item) {
 #ifndef FG_DOUBLE
   if (item == FG_HALF) return load_float16((const uint16_t *)from);
@@ -67,6 +72,9 @@ FG_INLINE vr load_weights(const char *from, int item) {
 /* What the totals point at lies in memory here. Without this GCC keeps some of them in the registers that the chains
  * want, and spills: Zen 3, 64 rows, H=256, three gates: 75 instead of 84 GFLOP/s. */
 FG_INLINE void in_memory(void) { __asm__ volatile("" ::: "memory"); }
+
+/* Whether R x G totals lie in registers beside R x C chains, C weights and a broadcast. */
+FG_INLINE int totals_fit(int R, int G, int C) { return R > 1 && R * G + R * C + C + 1 <= FG_REGISTERS; }
 
 /* part += the products of one k: R rows by C of the G vectors of P panels, of which w points at the first */
 FG_INLINE void tile_term(int R, int P, int C, int item, vr *part, const real *const *a, const char *w, fg_idx panel,
@@ -99,7 +107,7 @@ FG_INLINE void tile_chain(int R, int P, int G, int C, int item, vr *acc, const r
   for (; k + FG_TERMS <= to; k += FG_TERMS, w += FG_TERMS * row)
     FG_UNROLL for (int j = 0; j < FG_TERMS; j++) tile_term(R, P, C, item, part, a, w + j * row, panel, k + j, far);
   for (; k < to; k++, w += row) tile_term(R, P, C, item, part, a, w, panel, k, far);
-  if (R > 1) in_memory();
+  if (R > 1 && !totals_fit(R, G, C)) in_memory();
   FG_UNROLL for (int i = 0; i < R * P; i++)
     FG_UNROLL for (int c = 0; c < C; c++) acc[i * G + g + c] += part[i * C + c];
 }
@@ -107,11 +115,17 @@ FG_INLINE void tile_chain(int R, int P, int G, int C, int item, vr *acc, const r
 /* The terms from .. to - 1, of which `from` is the first of a chain. `item`: bytes of a weight. */
 FG_INLINE void tile_sum(int R, int P, int G, int item, vr *acc, const real *const *a, const void *w, fg_idx K,
                         fg_idx from, fg_idx to, int far) {
-  const int C = R < 4 ? G : FG_COLUMNS(G); /* fewer chains would wait for each other */
+  const int C = R < 4 ? G : FG_COLUMNS(G, item); /* fewer chains would wait for each other */
+  vr own[FG_TILE], *total = acc;
+  if (totals_fit(R, G, C)) {
+    total = own;
+    FG_UNROLL for (int i = 0; i < R * G; i++) own[i] = acc[i];
+  }
   for (fg_idx k = from; k < to; k += FG_CHAIN) {
     const fg_idx end = k + FG_CHAIN < to ? k + FG_CHAIN : to;
-    FG_UNROLL for (int g = 0; g < G; g += C) tile_chain(R, P, G, C, item, acc, a, w, K, k, end, g, far);
+    FG_UNROLL for (int g = 0; g < G; g += C) tile_chain(R, P, G, C, item, total, a, w, K, k, end, g, far);
   }
+  if (totals_fit(R, G, C)) FG_UNROLL for (int i = 0; i < R * G; i++) acc[i] = own[i];
 }
 
 /* The tiles, functions of their own: what they add to lies in memory, so that the chains alone hold registers, and
@@ -125,26 +139,26 @@ typedef void tile_fn(vr *acc, const real *const *a, const void *w, fg_idx K, fg_
   }
 enum fg_shape { FG_SHAPE_MANY, FG_SHAPE_FOUR, FG_SHAPE_TWO, FG_SHAPE_ONE, FG_SHAPE_WIDE, FG_SHAPE_PAIR, FG_SHAPE_FAR, FG_SHAPES };
 #define FG_TILES(G, name, item)                                   \
-  FG_TILE_OF(name##_many_##G, FG_ROWS(G), 1, G, item, 0)          \
+  FG_TILE_OF(name##_many_##G, FG_ROWS(G, item), 1, G, item, 0)    \
   FG_TILE_OF(name##_four_##G, 4, 1, G, item, 0)                   \
   FG_TILE_OF(name##_two_##G, 2, 1, G, item, 0)                    \
   FG_TILE_OF(name##_one_##G, 1, 1, G, item, 0)                    \
   FG_TILE_OF(name##_wide_##G, 1, FG_PANELS(G), G, item, 0)        \
   FG_TILE_OF(name##_pair_##G, 1, 2, G, item, 0)                   \
   FG_TILE_OF(name##_far_##G, 1, FG_FAR_PANELS(G), G, item, 1)
-#define FG_TILE_ROW(G, name)                                                                                   \
-  {name##_many_##G, FG_ROWS(G) == 4 ? name##_many_##G : name##_four_##G, name##_two_##G, name##_one_##G,       \
+#define FG_TILE_ROW(G, name, item)                                                                             \
+  {name##_many_##G, FG_ROWS(G, item) == 4 ? name##_many_##G : name##_four_##G, name##_two_##G, name##_one_##G, \
    name##_wide_##G, name##_pair_##G, name##_far_##G}
-#define FG_TILE_TABLE(name) \
-  {{0}, FG_TILE_ROW(1, name), FG_TILE_ROW(2, name), FG_TILE_ROW(3, name), FG_TILE_ROW(4, name)}
+#define FG_TILE_TABLE(name, item)                                                                        \
+  {{0}, FG_TILE_ROW(1, name, item), FG_TILE_ROW(2, name, item), FG_TILE_ROW(3, name, item), FG_TILE_ROW(4, name, item)}
 #define FG_ALL_TILES(name, item) \
   FG_TILES(1, name, item) FG_TILES(2, name, item) FG_TILES(3, name, item) FG_TILES(4, name, item)
 FG_ALL_TILES(tile, sizeof(real))
 #ifdef FG_DOUBLE
-static tile_fn *const tiles[1][5][FG_SHAPES] = {FG_TILE_TABLE(tile)};
+static tile_fn *const tiles[1][5][FG_SHAPES] = {FG_TILE_TABLE(tile, sizeof(real))};
 #else
 FG_ALL_TILES(half, FG_HALF)
-static tile_fn *const tiles[2][5][FG_SHAPES] = {FG_TILE_TABLE(tile), FG_TILE_TABLE(half)}; /* by fg_format */
+static tile_fn *const tiles[2][5][FG_SHAPES] = {FG_TILE_TABLE(tile, sizeof(real)), FG_TILE_TABLE(half, FG_HALF)}; /* by fg_format */
 #endif
 
 FG_INLINE fg_idx weight_bytes(const fg_matrix *m) { return m->format == FG_FLOAT16 ? FG_HALF : sizeof(real); }
@@ -163,10 +177,11 @@ enum { FG_DEPTH = FG_BYTES == 64 ? 24576 : 16384 }; /* half of the L1 cache */
 FG_INLINE void tile_rows(int G, vr *acc, const real *const *a, fg_idx n, const fg_matrix *m, fg_idx panel) {
   const fg_idx K = m->inner, chain = FG_CHAIN * G * FG_LANES * weight_bytes(m);
   const fg_idx depth = (FG_DEPTH + chain - 1) / chain * FG_CHAIN;
+  const fg_idx many = weight_bytes(m) == FG_HALF ? FG_ROWS(G, FG_HALF) : FG_ROWS(G, sizeof(real));
   for (fg_idx from = 0; from < K; from += depth) {
     const fg_idx to = from + depth < K ? from + depth : K;
     fg_idx i = 0;
-    for (; i + FG_ROWS(G) <= n; i += FG_ROWS(G)) tile(FG_SHAPE_MANY, G, acc + i * G, a + i, m, panel, from, to);
+    for (; i + many <= n; i += many) tile(FG_SHAPE_MANY, G, acc + i * G, a + i, m, panel, from, to);
     for (; i + 4 <= n; i += 4) tile(FG_SHAPE_FOUR, G, acc + i * G, a + i, m, panel, from, to);
     for (; i + 2 <= n; i += 2) tile(FG_SHAPE_TWO, G, acc + i * G, a + i, m, panel, from, to);
     if (i < n) tile(FG_SHAPE_ONE, G, acc + i * G, a + i, m, panel, from, to);
