@@ -18,9 +18,8 @@ from ..program.sizes import TIME, Size, size_of, symbol
 from ..program.values import Array, Axis, Tensor, over_time
 from ..program.views import in_order
 from .axes import Labels
-from .call import Call, RowOrder, Session
+from .call import Call, Complex, RowOrder, Session
 from .sizes import Sizes
-from .spectral import Complex
 from .states import declare, follow, pair
 
 Shapes = dict[str, tuple[Size, ...]]

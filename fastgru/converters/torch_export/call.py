@@ -15,7 +15,7 @@ from ..program.builder import Builder
 from ..program.emit import Emitter
 from ..program.sizes import Dim, Size, difference, size_of
 from ..program.steps import STEPS, Length
-from ..program.values import Array, Tensor
+from ..program.values import Array, Tensor, Unavailable
 from .sizes import Sizes
 
 KINDS = ("bool", "int", "float")  # each promotes to those behind it
@@ -23,6 +23,27 @@ KINDS = ("bool", "int", "float")  # each promotes to those behind it
 
 class RowOrder:
     """The indices of the rows of a batch, in their order."""
+
+
+class Skipped(ConvertError):
+    """An argument is not there, for a reason that is told apart."""
+
+    def __init__(self, value: Unavailable) -> None:
+        super().__init__(value.reason or "argument must be there, got none")
+        self.value = value
+
+
+COMPLEX_NUMBERS = (
+    "argument must be of real numbers, got complex ones, which only products, sums, moves and parts of spectra take: "
+    "compute with their real and imaginary parts as tensors of their own"
+)
+
+
+@dataclass(frozen=True)
+class Complex:
+    """A complex tensor as one with a last axis of real and imaginary parts."""
+
+    pairs: Tensor
 
 
 @dataclass
@@ -94,8 +115,14 @@ class Call(Builder):
             return value
         if isinstance(value, Dim):
             return self.steps_of(value)
+        if isinstance(value, Complex):
+            raise ConvertError(COMPLEX_NUMBERS)
+        if isinstance(value, Unavailable):
+            raise Skipped(value)
         if not isinstance(value, np.ndarray | bool | int | float):
             raise ConvertError(f"argument must be a tensor, got {type(value).__name__}")
+        if np.iscomplexobj(value):
+            raise ConvertError(COMPLEX_NUMBERS)
         array = np.asarray(value)
         return self.result(self.constant(array, kind_of(array.dtype)), [(i,) for i in range(array.ndim)])
 

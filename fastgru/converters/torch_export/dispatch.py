@@ -14,8 +14,8 @@ import torch
 from ...errors import ConvertError, GraphError
 from ..program.sizes import Dim, Size
 from ..program.values import Array, Tensor, Unavailable
-from .call import Call, Handler, RowOrder, Session
-from .spectral import COMPLEX, Complex
+from .call import Call, Complex, Handler, RowOrder, Session
+from .spectral import COMPLEX, lifted
 from .table import find
 
 IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "is_coalesced")
@@ -82,14 +82,16 @@ class Dispatcher:
             if not any(isinstance(v, OPEN) for v in flat) and target.startswith("aten::"):
                 return self._folded(op, args, kwargs)
             handler = find(target)
-            if any(isinstance(v, Complex) for v in flat):
+            call = Call(name, self.session, shapes)
+            if any(isinstance(v, Complex | complex) or np.iscomplexobj(v) for v in flat):
                 handler = COMPLEX.get(target.partition("::")[2].partition(".")[0], handler)
+                args = [lifted(call, value) for value in args]
             if handler is None and torch.Tag.nondeterministic_seeded in op.tags:
                 raise ConvertError(RANDOM)
             if handler is None:
                 return self.missing(where, target)
             positional, keywords = bound(op._schema, handler, args, kwargs)
-            return handler(Call(name, self.session, shapes), *positional, **keywords)
+            return handler(call, *positional, **keywords)
         except (ConvertError, GraphError) as error:
             own = target.replace("fastgru::", "aten::")  # of what stands in for it while a module is traced
             return self.missing(f"node {where}, {own}: {error}")
@@ -128,14 +130,14 @@ def to_torch(value: Any) -> Any:
 def from_torch(value: Any) -> Any:
     """Tensors as arrays, floats narrower than float32 as that."""
     if isinstance(value, torch.Tensor):
-        if value.is_complex() or value.layout is not torch.strided or value.is_meta:
-            raise ConvertError(f"constant must be a real dense tensor with data, got {value.dtype} on {value.device}")
+        if value.layout is not torch.strided or value.is_meta:
+            raise ConvertError(f"constant must be a dense tensor with data, got {value.dtype} on {value.device}")
         if value.numel() > LARGEST_CONSTANT:
             raise ConvertError(f"constant must have at most {LARGEST_CONSTANT} elements, got {value.numel()}")
         value = value.detach().cpu()
         if value.is_floating_point() and value.dtype != torch.float64:
             value = value.float()
-        array: Array = value.numpy()
+        array: Array = value.resolve_conj().resolve_neg().numpy()
         return array
     if isinstance(value, list | tuple):
         return [from_torch(v) for v in value]

@@ -15,7 +15,7 @@ from ..program.sizes import TIME, Size
 from ..program.values import Tensor, Unavailable
 from .axes import Argument, Layout
 from .build import Input
-from .call import Call, Session, kind_of
+from .call import Call, Session, Skipped, kind_of
 from .counting import STACKED, Counted, is_own
 from .dispatch import Dispatcher, Missing, from_torch
 from .loop_body import Body, Step
@@ -178,7 +178,7 @@ class Interpreter:
         try:
             return value.body.single(value)
         except ConvertError as error:
-            return self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
+            return self.failed(node, error)
 
     def evaluate(self, node: fx.Node) -> Any:
         """What one call returns."""
@@ -214,13 +214,19 @@ class Interpreter:
                 raise ConvertError(str(length.reason))
             missing = body.run()
         except (ConvertError, GraphError) as error:
-            missing = self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
+            missing = self.failed(node, error)
         if missing is not None:
             body.made = [missing] * len(loop.body)
             self.values |= {node: missing for step in loop.steps for node in step if node is not None}
             return
         for number, step in enumerate(loop.steps):
             self.values |= {node: Step(body, i, number) for i, node in enumerate(step) if node is not None}
+
+    def failed(self, node: fx.Node, error: Exception) -> Missing:
+        """What stands for a loop: with the problem of what it reads, where that is to blame."""
+        if isinstance(error, Skipped) and isinstance(error.value, Missing):
+            return error.value
+        return self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
 
     def stacked(self, node: fx.Node) -> Any:
         """What a loop made at all its steps."""
@@ -232,7 +238,7 @@ class Interpreter:
             call = Call(name_of(node), self.session)
             return causes[0] if causes else all_steps(call, items, steps, int(node.args[1]), length)  # type: ignore[arg-type]
         except (ConvertError, GraphError) as error:
-            return self.dispatcher.missing(f"loop at {place_of(node) or node.name}: {error}")
+            return self.failed(node, error)
 
     def size(self, value: Any) -> Any:
         """A symbolic number; one that is no product of batch and time is only missed where it is used."""

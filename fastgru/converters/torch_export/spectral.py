@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from ...errors import ConvertError
 from ...graph import IRFFT, RFFT
 from ..program.values import Tensor
 from ..program.views import canonical
-from .call import Call, Handler
-from .elementwise import add, angle, multiply, same, subtract, unary
-from .joins import select, stack
+from .call import Call, Complex, Handler
+from .elementwise import add, angle, divide, multiply, same, subtract, unary
+from .joins import select, slice_, stack
 from .reductions import norm
+from .views import permute, reshape, squeeze, transpose, unsqueeze
 
 
-@dataclass(frozen=True)
-class Complex:
-    """A complex tensor as one with a last axis of real and imaginary parts."""
-
-    pairs: Tensor
+def lifted(call: Call, value: Any) -> Any:
+    """A complex constant as pairs; other arguments as they are."""
+    if not isinstance(value, complex) and not (isinstance(value, np.ndarray) and np.iscomplexobj(value)):
+        return value
+    array = np.asarray(value)
+    return Complex(call.tensor(np.stack([array.real, array.imag], -1)))
 
 
 def _rfft(call: Call, x: Any, n: int | None = None, dim: int = -1, norm: str | None = None) -> Complex:
@@ -80,6 +84,41 @@ def _product(call: Call, a: Any, b: Any) -> Complex:
     return _make(call, real, add(call, multiply(call, p, s), multiply(call, q, r)))
 
 
+def _quotient(call: Call, a: Any, b: Any) -> Complex:
+    """Both parts by a real number."""
+    if isinstance(b, Complex):
+        raise ConvertError("divisor must be real, got complex numbers: multiply by the conjugate, and divide by |z|^2")
+    return _make(call, *(divide(call, _part(i)(call, _complex(a)), b) for i in (0, 1)))
+
+
+def _conjugate(call: Call, x: Complex) -> Complex:
+    return _make(call, _part(0)(call, x), unary(call, _part(1)(call, x), "neg"))
+
+
+def _exponential(call: Call, x: Complex) -> Complex:
+    return _polar(call, unary(call, _part(0)(call, x), "exp"), _part(1)(call, x))
+
+
+def _moved(function: Handler, dims: int = 1, more: int = 0) -> Handler:
+    """A handler of a move of axes, the first arguments of which name some."""
+
+    def run(call: Call, x: Any, *given: Any) -> Complex:
+        pairs = _complex(x).pairs
+        axes = [call.axis(dim, pairs.rank - 1 + more) for dim in given[:dims]]
+        return Complex(function(call, pairs, *axes, *given[dims:]))
+
+    return run
+
+
+def _reshape(call: Call, x: Any, shape: Sequence[Any]) -> Complex:
+    return Complex(reshape(call, _complex(x).pairs, [*shape, 2]))
+
+
+def _permute(call: Call, x: Any, dims: Sequence[int]) -> Complex:
+    rank = _complex(x).pairs.rank - 1
+    return Complex(permute(call, _complex(x).pairs, [*(call.axis(dim, rank) for dim in dims), rank]))
+
+
 def _both(function: Handler) -> Handler:
     """A handler of two complex numbers whose parts do not mix."""
 
@@ -98,5 +137,9 @@ TABLE: dict[str, Handler] = {
 # The same names for complex numbers, tried where an argument is one.
 COMPLEX: dict[str, Handler] = {
     "abs": _absolute, "angle": _angle, "mul": _product, "add": _both(add), "sub": _both(subtract),
-    "clone": same, "alias": same,
+    "div": _quotient, "neg": lambda call, x: Complex(unary(call, x.pairs, "neg")), "exp": _exponential,
+    "conj": _conjugate, "_conj": _conjugate, "conj_physical": _conjugate, "resolve_conj": same, "resolve_neg": same,
+    "transpose": _moved(transpose, 2), "unsqueeze": _moved(unsqueeze, more=1), "squeeze": _moved(squeeze),
+    "select": _moved(select), "slice": _moved(slice_), "permute": _permute,
+    **dict.fromkeys(("view", "reshape", "_unsafe_view"), _reshape), "clone": same, "alias": same,
 }  # fmt: skip

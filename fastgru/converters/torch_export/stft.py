@@ -15,8 +15,7 @@ from ..program.steps import STEPS, Length, overlapped
 from ..program.time import without_ends
 from ..program.values import Array, Tensor
 from ..program.views import canonical, in_order, sliced
-from .call import Call, Handler
-from .spectral import Complex
+from .call import Call, Complex, Handler
 from .views import squeeze, unsqueeze
 from .windows import unfold
 
