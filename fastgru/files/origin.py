@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import FileFormatError
@@ -11,6 +12,9 @@ from ..errors import FileFormatError
 if TYPE_CHECKING:
     from ..compiled import CompiledModel
     from ..model import Model
+
+
+KEPT = 4  # models. A task that brings one would else load it: 2 ms for 0.2 MB, 550 ms for 19 MB of int8, against 3 us
 
 
 class Origin(NamedTuple):
@@ -28,8 +32,11 @@ class Origin(NamedTuple):
     fingerprint: int
 
 
+@lru_cache(maxsize=KEPT)
 def reopened(path: str, fingerprint: int, isa: str | None, gemm: str | None) -> Model | CompiledModel:
-    """Unpickle a model: load the file again.
+    """Unpickle a model: load the file again, or return the model that this process unpickled of it before.
+
+    The file is not looked at then: the fingerprint says that the model is the one meant, and models never change.
 
     Raises
     ------

@@ -104,6 +104,13 @@ def test_copies_are_the_model_itself(path):
     assert copy.copy(model) is copy.deepcopy(model) is model
 
 
+def test_a_process_loads_what_it_unpickles_once(path):
+    data = pickle.dumps(fastgru.load(path))
+    first = pickle.loads(data)
+    path.unlink()
+    assert pickle.loads(data) is first
+
+
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_processes_give_the_same_bits(path, method):
