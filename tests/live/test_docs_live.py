@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import DOCS, PAGES, ROOT, blocks, commands, prepare, run_page
+from pages import DOCS, PAGES, ROOT, commands, prepare, run_page, snippets
 
 import fastgru
 
 
 def needed(page: Path) -> set[str]:
     """Return the modules that the blocks and command lines of a page need."""
-    python = [block for block in blocks(page) if block.language == "python"]
-    lines = [line for block in blocks(page) if block.language == "sh" for line in commands(block)]
+    python = [block for block in snippets(page) if block.language == "python"]
+    lines = [line for block in snippets(page) if block.language == "sh" for line in commands(block)]
     return set().union(*(block.needs() for block in [*python, *lines]))
 
 

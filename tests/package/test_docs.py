@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pages import DOCS, LANGUAGES, MODULES, PAGES, ROOT, blocks, dead, prepare, run_page, targets
+from pages import DOCS, ENGINES, LANGUAGES, MODULES, PAGES, ROOT, blocks, dead, prepare, run_page, targets
 
 import fastgru
 from fastgru.layers import GRU, Dense, Embedding
@@ -142,10 +142,10 @@ def test_figures_of_the_readme_are_those_of_the_benchmark(case, column):
 
 
 def test_blocks_import_what_is_installed_or_left_out():
-    """Every module that a page imports comes with the extra "test", or is one of `MODULES`."""
+    """Every module that a page imports comes with the extra "test", is one of `MODULES`, or comes with an engine."""
     known = {*MODULES, *sys.stdlib_module_names, "fastgru", "numpy", "safetensors", "h5py"}
     for page in PAGES:
         for block in blocks(page):
             if block.language == "python":
-                unknown = block.imports() - known
+                unknown = block.imports() - known - (block.engines() and {*ENGINES, "pandas"})
                 assert not unknown, f"{page.name}, line {block.line}: {unknown}"

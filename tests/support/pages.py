@@ -20,6 +20,8 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md")
 LANGUAGES = ("python", "sh", "text", "toml", "json", "yaml")
 # Modules beyond the extra "test" that blocks may need, and the command lines that need modules or programs.
 MODULES = ("torch", "keras", "onnx", "sklearn", "pyarrow")
+# Modules of engines that spread work over processes and machines: a block with one of them is a program of its own.
+ENGINES = ("ray", "dask", "pyspark", "joblib")
 LINES = {"onnx": r"\.onnx\b", "pyarrow": r"\.parquet\b"}
 PROGRAMS = {"dot": r"--graph\b"}
 FASTGRU = 'fastgru() { "$PYTHON" -m fastgru "$@"; }'
@@ -38,6 +40,10 @@ class Block(NamedTuple):
         if self.language != "python":
             return {name for name, pattern in LINES.items() if re.search(pattern, self.text)}
         return (self.imports() | self.reads()) & set(MODULES)
+
+    def engines(self) -> set[str]:
+        """Return the modules of `ENGINES` that a Python block imports."""
+        return self.imports() & set(ENGINES) if self.language == "python" else set()
 
     def nodes(self) -> list[ast.AST]:
         """Return the syntax tree of a Python block as a list."""
@@ -66,6 +72,11 @@ def blocks(page: Path) -> list[Block]:
     return [Block(page, text.count("\n", 0, m.start()) + 2, m[1].strip(), m[2]) for m in found]
 
 
+def snippets(page: Path) -> list[Block]:
+    """Return the code blocks of a page that run in one namespace: all but those that are programs of their own."""
+    return [block for block in blocks(page) if not block.engines()]
+
+
 def prose(page: Path) -> str:
     """Return the text of a page without its code blocks."""
     return re.sub(r"^```.*\n(?:.*\n)*?```$", "", page.read_text(), flags=re.M)
@@ -88,11 +99,11 @@ def run_page(page: Path, have: Collection[str] = ()) -> dict[str, Any]:
 
     Python blocks share one namespace; of shell blocks, the lines that begin with ``fastgru`` run. Left out are blocks
     and lines that need a module outside `have`, lines that need a program that is not installed, and blocks that read
-    names which a block that was left out assigns.
+    names which a block that was left out assigns; and programs of `ENGINES`, which run in tests/live/test_scale.py.
     """
     namespace: dict[str, Any] = {"__name__": page.stem}
     undefined: set[str] = set()  # names that blocks which were left out define
-    for block in blocks(page):
+    for block in snippets(page):
         if block.language == "sh":
             run_lines([line for line in commands(block) if line.needs() <= set(have)])
         elif block.language == "python" and block.needs() <= set(have) and not block.reads() & undefined:
