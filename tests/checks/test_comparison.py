@@ -47,7 +47,7 @@ def compared(monkeypatch):
 
     def compare(graph, layers, missing=""):
         found = Imported(graph, {"framework": "Theirs 1.0"}, lambda x: run(graph, x)[0], layers, missing)
-        monkeypatch.setattr(comparison, "to_graph", lambda source, **options: found)
+        monkeypatch.setattr(comparison, "to_graph", lambda source, caller, **options: found)
         return comparison.compare("model")
 
     return compare

@@ -18,7 +18,7 @@ def test_the_page_has_the_figures_of_now():
 
 def test_the_commands_of_the_page_are_there():
     page = (ROOT / "docs" / "testing.md").read_text()
-    paths = [*re.findall(r"\btests/[a-z_0-9]+\.(?:py|sh)\b", page), *re.findall(r"tests/live\b", page)]
+    paths = [*re.findall(r"\btests/[a-z_0-9/]+\.(?:py|sh)\b", page), *re.findall(r"tests/live\b", page)]
     modules = [name.replace(".", "/") for name in re.findall(r"python -m (tests\.[a-z_]+)", page)]
     assert len(paths) > 5
     assert len(modules) > 3
