@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-sys.path.append(str(Path(__file__).resolve().parent))  # as a program: for the graphs of the tests
+# As a program: for the graphs of the tests.
+sys.path.extend(str(Path(__file__).resolve().parent / room) for room in (".", "support", "engine", "lowering"))
 
 import random_graphs
 from frame_cases import F, w

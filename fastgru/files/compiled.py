@@ -25,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from itertools import accumulate
-from math import prod
+from math import ceil, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,7 +131,7 @@ def write(
         "values": [encoded_buffer(v, arrays) for v in lowered.values],
         "instructions": [encoded_instruction(ins, arrays) for ins in lowered.instructions],
         "arrays": [list(a.shape) for a in arrays.held],
-        "latency": float(lowered.latency),
+        "latency": ceil(lowered.latency),
         **{name: getattr(lowered, name) for name in ("inputs", "outputs", "states", "blockers", "loops", "clocks",
                                                      "bases", "macs")},
     }  # fmt: skip
@@ -269,7 +269,7 @@ def _decoded(header: dict[str, Any], data: NDArray[np.uint8], crc: int) -> Compi
         expect(header["macs"], int, "macs"),
         tuple(_loop(row) for row in expect(header["loops"], list, "loops")),
         expect(header["clocks"], int, "clocks"), expect(header["bases"], int, "bases"),
-        int(-(-expect(header["latency"], float, "latency") // 1)),
+        expect(header["latency"], int, "latency"),
     )  # fmt: skip
     if not 0 <= lowered.macs < 1 << 62 or not 0 <= lowered.latency < 1 << 59:
         raise FileFormatError("macs and latency must be positive and below 2**62, got others")
@@ -336,7 +336,10 @@ def _section(name: str, row: Any, size: int) -> Section:
         raise FileFormatError(
             f"section {short(name)} must lie in the file, of {size} bytes, got {count} from {at} on: it is cut short"
         )
-    return Section(at, count, crc, tuple(_ints(row[3], f"facts of section {short(name)}")))
+    facts = tuple(_ints(row[3], f"facts of section {short(name)}"))
+    if not all(-MOST_ELEMENTS <= fact < MOST_ELEMENTS for fact in facts):
+        raise FileFormatError(f"facts of section {short(name)} must be below 2**31, got {short(facts)}")
+    return Section(at, count, crc, facts)
 
 
 def _signature(value: Any) -> Signature:

@@ -167,9 +167,7 @@ def test_a_whole_module_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_command_line_is_told_options() -> None:
-    packed = {"fc._packed_params._packed_params": (1, 2), "fc.scale": np.ones(1)}
     with command_line():
-        assert "quantize what is imported (--precision int8)" in refused(packed)
         assert "say which by --key 'the first'" in refused({"the first": ARRAYS, "second": ARRAYS})
         assert "--key must be one that holds weights in the dict (a), got 'c'" in refused({"a": ARRAYS}, key="c")
 

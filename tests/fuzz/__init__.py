@@ -7,4 +7,5 @@ A format is a row of `formats.FORMATS`. Mutants run in a forked process that liv
 import sys
 from pathlib import Path
 
-sys.path[:0] = [folder for folder in (str(Path(__file__).resolve().parents[1]),) if folder not in sys.path]
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [folder for folder in (str(TESTS / "support"), str(TESTS)) if folder not in sys.path]
