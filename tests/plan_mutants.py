@@ -29,7 +29,7 @@ from test_clocks import hourglass
 from test_instructions import graphs as instruction_graphs
 
 from fastgru import graph as g
-from fastgru.engine import Plan, make_stream
+from fastgru.engine import Plan, blas, make_stream
 from fastgru.errors import FastGruError, GraphError
 from fastgru.graph import Graph, GraphBuilder
 from fastgru.isa import select_isa
@@ -252,11 +252,12 @@ def attempt(calls: collections.Counter[str], run: Any, *arguments: Any) -> Any:
 def exercise(rng: Any, made: Any, calls: collections.Counter[str], isa: str | None = None) -> None:
     """Run a plan that was accepted: whole, in chunks, on threads, and its states."""
     wide = rng.random() < 0.4  # as if it were a large one, so that threads take part
+    dtype, gemm = (("float32", None), ("float32", blas.functions()), ("float64", blas.functions()))[rng.integers(3)]
     plan = attempt(
         calls,
         lambda: Plan(
             made.values, made.instructions, made.inputs, made.outputs, list(made.states), made.blockers,
-            isa=select_isa(isa), dtype="float32", macs=10**9 if wide else made.macs, loops=tuple(made.loops),
+            isa=select_isa(isa), dtype=dtype, gemm=gemm, macs=10**9 if wide else made.macs, loops=tuple(made.loops),
             clocks=made.clocks, bases=made.bases,
         ),
     )  # fmt: skip

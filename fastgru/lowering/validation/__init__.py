@@ -101,10 +101,15 @@ def check(
     >>> check([], [], inputs=[], outputs=[], states=[], loops=[], clocks=1, bases=2)
     Traceback (most recent call last):
         ...
-    fastgru.errors.GraphError: clocks must be 1 to 32 and bases 1 to clocks, got 1 and 2
+    fastgru.errors.GraphError: clocks must be at least 1 and bases 1 to clocks, got 1 and 2
     """
-    if not (is_count(clocks) and is_count(bases) and 1 <= bases <= clocks <= MOST_CLOCKS):
-        _refuse(f"clocks must be 1 to {MOST_CLOCKS} and bases 1 to clocks, got {short(clocks)} and {short(bases)}")
+    if not (is_count(clocks) and is_count(bases) and 1 <= bases <= clocks):
+        _refuse(f"clocks must be at least 1 and bases 1 to clocks, got {short(clocks)} and {short(bases)}")
+    if clocks > MOST_CLOCKS:
+        _refuse(
+            f"layers that change the number of steps, and inputs with their own, must be fewer than {MOST_CLOCKS}, "
+            f"got {clocks - 1}"
+        )
     for name, given in (("values", values), ("instructions", instructions), ("inputs", inputs), ("outputs", outputs)):
         if type(given) is not list:
             _refuse(f"{name} must be a list, got {short(given)}")

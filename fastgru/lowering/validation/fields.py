@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +66,12 @@ def is_ints(x: Any) -> bool:
 
 def is_int_rows(x: Any) -> bool:
     """True if x is a tuple of tuples of integers."""
-    return type(x) is tuple and all(map(is_ints, x))
+    if type(x) is not tuple:
+        return False
+    for row in x:  # noqa: SIM110 - as above
+        if not is_ints(row):
+            return False
+    return True
 
 
 def is_pair(x: Any) -> bool:
@@ -190,20 +195,12 @@ NARROWER: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-class Test(NamedTuple):
-    """One field of a class, and what it must be."""
-
-    name: str
-    fits: Callable[[Any], bool]
-    wanted: str
-
-
 @cache
-def tests_of(cls: type) -> tuple[Test, ...]:
-    """The tests of the fields of a class; of an instruction, of those beyond what all have."""
+def tests_of(cls: type) -> tuple[tuple[str, Callable[[Any], bool], str], ...]:
+    """The name, the test and the words of each field of a class; of an instruction, of those beyond what all have."""
     common = Instruction._names if issubclass(cls, Instruction) else frozenset()
     return tuple(
-        Test(field.name, *(NARROWER.get(field.name) or TYPES[str(field.type)]))
+        (field.name, *(NARROWER.get(field.name) or TYPES[str(field.type)]))
         for field in dataclasses.fields(cls)
         if field.name not in common
     )

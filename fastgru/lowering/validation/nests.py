@@ -11,7 +11,7 @@ from ..program import MAX_LOOPS, MAX_OPERANDS, MAX_STEPS
 from ..views import CONSTANT
 from .fields import LIMIT
 from .rows import CELL, check_layer, weighted
-from .walk import Region, Walk, short
+from .walk import Walk, short
 
 Ints = tuple[int, ...]
 MOST_FOLDED = 2**31 - 1  # elements of one item
@@ -66,46 +66,50 @@ def check_written(c: Walk, buffer: int, offset: int, dims: Ints, strides: Ints) 
     of an output of the plan are written."""
     last = 0
     loops = [(abs(stride), n) for n, stride in zip(dims, strides) if n > 1]  # noqa: B905
-    for stride, n in sorted(loops):
+    loops.sort()
+    for stride, n in loops:
         if stride <= last:
             c.say(f"elements must each be written once, got dims {dims} and strides {strides}")
             return
         last += stride * (n - 1)
     if buffer in c.given:
-        c.marks.setdefault(buffer, []).append(Region(offset, dims, strides))
+        c.marks.setdefault(buffer, []).append((offset, dims, strides))
 
 
 def check_nest(c: Walk, ins: engine.Nest, fewest: int, most: int, *, folds: int, picks: bool = False) -> None:
     """Check a nest with that many operands that folds at most so many loops."""
-    dims, operands, loops = ins.dims, ins.operands, len(ins.dims)
-    if loops > MAX_LOOPS or not 0 <= loops - ins.outer <= folds:
-        c.say(f"loops must be at most {MAX_LOOPS}, of which at most {folds} are folded, got {loops}, outer {ins.outer}")
+    dims, outer, operands, strides, loops = ins.dims, ins.outer, ins.operands, ins.strides, len(ins.dims)
+    if loops > MAX_LOOPS or not 0 <= loops - outer <= folds:
+        c.say(f"loops must be at most {MAX_LOOPS}, of which at most {folds} are folded, got {loops}, outer {outer}")
         return
     if not fewest <= len(operands) <= most:
         c.say(f"operands must be {fewest} to {most}, got {len(operands)}")
         return
-    if len(ins.strides) != len(operands) or any(len(s) != loops for s in ins.strides):
-        c.say(f"strides must be {loops} for each of {len(operands)} operands, got {short(ins.strides)}")
+    if [*map(len, strides)] != [loops] * len(operands):
+        c.say(f"strides must be {loops} for each of {len(operands)} operands, got {short(strides)}")
         return
-    if min(dims, default=1) < 1 or prod(dims) >= LIMIT or prod(dims[ins.outer :]) > MOST_FOLDED:
+    if (dims and min(dims) < 1) or prod(dims) >= LIMIT or (outer < loops and prod(dims[outer:]) > MOST_FOLDED):
         c.say(f"dims must be at least 1 and make fewer than 2**40 elements, 2**31 of them folded, got {dims}")
         return
     reads: list[int] = []
     for i, operand in enumerate(operands):
         if picks and i == 1:
             axis: Any = ins
-            check_operand(c, i, operand, (*dims, axis.count), (*ins.strides[i], axis.stride), reads)
+            check_operand(c, i, operand, (*dims, axis.count), (*strides[i], axis.stride), reads)
         else:
-            check_operand(c, i, operand, dims, ins.strides[i], reads)
-    if tuple(reads) != (ins.output, *ins.inputs) or operands[0].constant is not None:
+            check_operand(c, i, operand, dims, strides[i], reads)
+    if reads != [ins.output, *ins.inputs] or operands[0].constant is not None:
         c.say(f"operands must be of the output and the inputs, {(ins.output, *ins.inputs)}, got {tuple(reads)}")
-    if any(ins.strides[0][ins.outer :]):
-        c.say(f"strides of the output must be 0 in folded loops, got {ins.strides[0]}")
+    written = strides[0]
+    if outer < loops:
+        if any(written[outer:]):
+            c.say(f"strides of the output must be 0 in folded loops, got {written}")
+        dims, written = dims[:outer], written[:outer]
     if ins.over_time and type(ins) is not engine.Reduce:
         c.say("over_time must be False, got True")
     if ins.over_time and not ins.some_steps and ins.output in c.given:
         c.say("some_steps must be True for an output of the plan, got False")
-    check_written(c, ins.output, operands[0].offset, dims[: ins.outer], ins.strides[0][: ins.outer])
+    check_written(c, ins.output, operands[0].offset, dims, written)
 
 
 def program(c: Walk, ins: engine.Map) -> None:
