@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 MOST_ROWS = 2**31 - 1  # rows are numbered in 32 bits
 
 
-@dataclass(frozen=True)
 class Signature:
     """What a caller of a network has to know of it.
 
@@ -48,12 +46,17 @@ class Signature:
         What the source of the network called the lengths of a call.
     """
 
-    inputs: dict[str, Spec]
-    outputs: dict[str, Spec]
-    bases: dict[str, int]
-    pads: bool
-    whole: tuple[str, str] | None = None
-    lengths: str | None = None
+    def __init__(
+        self,
+        inputs: dict[str, Spec],
+        outputs: dict[str, Spec],
+        bases: dict[str, int],
+        pads: bool,
+        whole: tuple[str, str] | None = None,
+        lengths: str | None = None,
+    ) -> None:
+        self.inputs, self.outputs, self.bases = inputs, outputs, bases
+        self.pads, self.whole, self.lengths = pads, whole, lengths
 
     @classmethod
     def of(cls, graph: Graph, lengths: str | None = None) -> Signature:

@@ -55,6 +55,7 @@ ENTRIES = (
     "made_by", "dialect", "byteorder", "provenance", "signature", "arrays", "values", "instructions", "inputs",
     "outputs", "states", "blockers", "loops", "clocks", "bases", "latency", "macs", "test", "sections",
 )  # fmt: skip
+SIGNATURE = ("inputs", "outputs", "bases", "pads", "whole", "lengths")
 
 
 class Packed(NamedTuple):
@@ -344,8 +345,8 @@ def _section(name: str, row: Any, size: int) -> Section:
 
 def _signature(value: Any) -> Signature:
     found = expect(value, dict, "signature")
-    if set(found) != {field.name for field in fields(Signature)}:
-        raise FileFormatError(f"signature must have {', '.join(f.name for f in fields(Signature))}, got {short(found)}")
+    if set(found) != set(SIGNATURE):
+        raise FileFormatError(f"signature must have {', '.join(SIGNATURE)}, got {short(found)}")
     bases = expect(found["bases"], dict, "bases of the signature")
     _ints([*bases.values()], "bases of the signature")
     whole, lengths = found["whole"], found["lengths"]
