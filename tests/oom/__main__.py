@@ -21,7 +21,7 @@ from .operations import OPERATIONS, Operation, states
 
 # Whose allocations fail: the engine's, and NumPy's. What CPython allocates for Python code is its own to answer for,
 # and so is what safetensors does (Rust, which ends the process).
-MODULES = b"fastgru/_,numpy/"
+MODULES = b"fastgru/engine/,numpy/"
 REPEATS = 8  # runs of a batch: a leak is a block and more each time, batch after batch, than calls leave that succeed
 BATCHES = 48  # a leak shows in all of them; what fills caches fades, from 25 blocks a batch to 5 within the first 30
 # What CPython says where an extension ends without an error, or with one and a result: NumPy does in some places.
@@ -41,7 +41,7 @@ class Allocator:
 
     def foreign(self) -> bool:
         """True if NumPy's allocation failed last."""
-        return b"fastgru/_" not in self.library.oom_owner()
+        return b"fastgru/engine/" not in self.library.oom_owner()
 
     def live(self) -> int:
         """Blocks that are alive."""
