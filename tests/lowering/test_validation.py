@@ -8,13 +8,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cells import CELLS, make_cell
+from cells import make_cell
 from frame_cases import F, w
 from plan_mutants import checked, lowered, run, timed
 from test_frames import graph_of
@@ -30,7 +29,7 @@ from fastgru.lowering.validation import REQUIREMENTS
 from fastgru.lowering.validation.fields import TYPES
 from fastgru.passes import fused
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -216,17 +215,3 @@ def test_mutants_write_behind_no_buffer():
     command = [sys.executable, "-m", "tests.plan_mutants", "--mutants", "400", "--seed", "8"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-# Speed --------------------------------------------------------------------------------------------
-
-
-def test_a_small_plan_is_checked_in_no_time():
-    plan = lower(fused(g.chain([make_cell(name, 16, 16) for name in list(CELLS)[:4]])))
-    checked(plan)
-    taken = []
-    for _ in range(20):
-        begin = time.perf_counter()
-        checked(plan)
-        taken.append(time.perf_counter() - begin)
-    assert min(taken) < 0.002  # 0.05 ms alone; the machine may be busy
