@@ -219,6 +219,12 @@ __all__ = [
 ]  # fmt: skip
 # Modules that are part of the public interface.
 _MODULES = ("backends", "checks", "errors", "graph", "layers", "quantization", "report")
+# Modules that are found under the names that they had before they moved into rooms, too; `dir` does not list them.
+_MOVED = {
+    "comparison": "checks.comparison", "drawing": "report.drawing", "fileformat": "files.fgru",
+    "onnx_backend": "backends.onnx", "selftest": "checks.selftest", "summary": "report.summary",
+    "tracing": "checks.tracing",
+}  # fmt: skip
 # Modules of the names that are imported when they are first used: NumPy and the engine take a tenth of a
 # second, in which the command line could not yet answer Ctrl-C.
 _HOMES = {
@@ -236,6 +242,8 @@ def __getattr__(name: str) -> Any:
         if name in names:
             value = globals()[name] = getattr(importlib.import_module(f".{home}", __name__), name)
             return value
+    if name in _MOVED:
+        return importlib.import_module(f".{_MOVED[name]}", __name__)
     hint = ""
     if not name.startswith("_"):
         try:

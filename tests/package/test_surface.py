@@ -48,6 +48,14 @@ def test_modules_show_what_they_export(name):
     assert seen(module) == set(module.__all__)
 
 
+def test_modules_are_found_under_their_former_names():
+    from fastgru import comparison, fileformat
+
+    assert comparison is fastgru.checks.comparison
+    assert fileformat.__name__ == "fastgru.files.fgru"
+    assert "fileformat" not in dir(fastgru)
+
+
 def test_errors_shows_errors_alone():
     names = seen(fastgru.errors)
     assert names
