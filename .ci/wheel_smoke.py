@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import fastgru
-from fastgru import selftest
+from fastgru.checks import selftest
 from fastgru.layers import GRU, LSTM, RNN, Dense
 
 GATES = ((GRU, 3), (LSTM, 4), (RNN, 1))
