@@ -8,6 +8,7 @@ have one in `FRAMES`: a view, an expression that later ops may join, or a nest o
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
@@ -26,6 +27,7 @@ from .instructions import (
     Line,
     Recurrent,
     Reverse,
+    Scan,
     Store,
     Window,
 )  # fmt: skip
@@ -43,7 +45,7 @@ from .views import CONSTANT, View, contiguous
 if TYPE_CHECKING:
     from fractions import Fraction
 
-__all__ = ["FRAMES", "Lowered", "lower"]
+__all__ = ["FRAMES", "Lowered", "lower", "renumbered"]
 
 FRAMES: dict[type[g.Op], Lowering] = {
     **ELEMENTWISE,
@@ -58,6 +60,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
 }
 MOST_OF_TABLE = 1 << 22  # numbers in a table of products: 16 MB
 DTYPES = {"float": "", "int": "int64", "bool": "bool"}  # of outputs; that of the model
+OF_RECURRENCES = ("h", "c", "y")  # names of states
 ONLY_ROWS = (g.Mask, g.ApplyMask, g.Reverse)
 JOINING = (*ELEMENTWISE, g.Activate, g.Concat, g.Pad, g.Transpose, *CONVOLUTIONS)  # that take expressions
 
@@ -117,6 +120,7 @@ class Lowerer:
         self.show_ended(clocks)
         together = [[v for v in held if clocks[v] == clock] for clock in dict.fromkeys(clocks.values())]
         instructions, spans = schedule.order(p.instructions, together, self.levels(held))
+        states = renumbered(p.states, p.instructions, instructions)
         loops = [(begin, end, self.check_loop(instructions[begin:end], clocks)) for begin, end in spans]
         framed = any(isinstance(ins, OVER_FRAMES) for ins in instructions)
         sizes = [v.size for v in p.values]
@@ -128,7 +132,7 @@ class Lowerer:
             value.slot = place
         instructions = [replace(ins, clock=self.clock_of(ins)) for ins in instructions]
         return Lowered(
-            p.values, instructions, inputs, outputs, p.states, graph.not_streamable(),
+            p.values, instructions, inputs, outputs, states, graph.not_streamable(),
             sum(node.op.macs_for(tuple(graph.specs[v] for v in node.inputs)) for node in graph.nodes),
             tuple(loops), len(p.clocks), max(self.graph.bases.values(), default=0) + 1,
             max(0, *(p.clock(max(1, p.values[v].time)).latency for v in outputs)),
@@ -410,6 +414,15 @@ def reading(instruction: Instruction, instead: dict[int, int]) -> Instruction:
         return replace(instruction, inputs=inputs)
     operands = tuple(o._replace(buffer=instead.get(o.buffer, o.buffer)) for o in own)
     return replace(instruction, inputs=inputs, operands=operands)  # type: ignore[call-arg]
+
+
+def renumbered(
+    states: Sequence[tuple[str, int, str, tuple[int, ...]]], made: Sequence[Instruction], run: Sequence[Instruction]
+) -> list[tuple[str, int, str, tuple[int, ...]]]:
+    """Return the states with the numbers that recurrences have in the order in which they run, not were made."""
+    places = {id(ins): n for n, ins in enumerate(ins for ins in run if isinstance(ins, Recurrent | Scan))}
+    numbers = [places[id(ins)] for ins in made if isinstance(ins, Recurrent | Scan)]
+    return [(key, numbers[n] if name in OF_RECURRENCES else n, name, shape) for key, n, name, shape in states]
 
 
 def lower(graph: g.Graph) -> Lowered:

@@ -157,7 +157,7 @@ def test_a_model_that_onnxruntime_does_not_expose(tmp_path, monkeypatch) -> None
     path = saved(stepped(), tmp_path)
     imported = to_graph(path)
     monkeypatch.setattr(oracle, "session", refuse)
-    monkeypatch.setattr(comparison, "to_graph", lambda source, **options: imported)
+    monkeypatch.setattr(comparison, "to_graph", lambda source, caller, **options: imported)
     assert compare(path).missing == "onnxruntime does not take the model: none"
 
 

@@ -17,8 +17,8 @@ from fastgru import graph as g
 from fastgru.engine import Plan
 from fastgru.graph import Graph, GraphBuilder, Spec
 from fastgru.isa import select_isa
-from fastgru.lowering import instructions, lower
-from fastgru.lowering.instructions import INSTRUCTIONS, Dense, Instruction, Map, Window
+from fastgru.lowering import instructions, lower, renumbered
+from fastgru.lowering.instructions import INSTRUCTIONS, Dense, Instruction, Map, Recurrent, Window
 from fastgru.passes import fused
 
 
@@ -104,3 +104,11 @@ def test_a_field_that_is_missing_is_an_error():
 def test_codes_follow_the_order():
     assert [kind.code for kind in INSTRUCTIONS] == list(range(len(INSTRUCTIONS)))
     assert (Window.mnemonic, Window.code) == ("window", INSTRUCTIONS.index(Window))
+
+
+def test_states_have_the_numbers_of_recurrences_as_they_run():
+    layers = [g.GRU(np.ones((12, 3)), np.ones((12, 4))), g.GRU(np.ones((15, 4)), np.ones((15, 5)))]
+    first, second = (ins for ins in lower(fused(g.chain(layers))).instructions if isinstance(ins, Recurrent))
+    states = [("a.h", 0, "h", (4,)), ("b.h", 1, "h", (5,)), ("c.held", 0, "held", ()), ("d", -3, "", (2,))]
+    assert renumbered(states, [first, second], [first, second]) == states
+    assert [number for _, number, *_ in renumbered(states, [first, second], [second, first])] == [1, 0, 0, -3]
