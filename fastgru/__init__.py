@@ -196,7 +196,7 @@ def load(
     if is_compiled(path):
         if gemm not in (None, "packed"):
             raise ValueError(f"gemm of a compiled plan must be 'packed', got {gemm!r}")
-        return compiled.load(absolute, isa, verify=verify, embed=embed)
+        return compiled.load(path, absolute, isa, verify=verify, embed=embed)
     contents, checksum = fgru.read_with_checksum(path)
     try:
         model = Model(

@@ -90,15 +90,17 @@ class CompiledModel(Running):
         return f"<fastgru.CompiledModel {names} isa={self.isa} of {', '.join(self._contents.sections)}>"
 
 
-def load(path: str, isa: str | None, *, verify: bool = False, embed: bool = False) -> CompiledModel:
-    """Map the plan at an absolute path; for `fastgru.load`."""
+def load(
+    path: str | os.PathLike[str], absolute: str, isa: str | None, *, verify: bool = False, embed: bool = False
+) -> CompiledModel:
+    """Map the plan at a path, which errors name as it is given; for `fastgru.load`."""
     contents = file.read(path)
     try:
-        model = CompiledModel(path, contents, isa)
+        model = CompiledModel(absolute, contents, isa)
         if verify:
             model.verify()
     except (FileFormatError, IsaError, VerificationError) as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise type(error)(f"{os.fsdecode(path)}: {error}") from error
     if embed:
         model._embedded = bytes(model._contents.mapped)
     return model
@@ -170,7 +172,9 @@ def compile_model(model: Model, path: str | os.PathLike[str], isa: str | Sequenc
     if model.dtype != "float32" or model.gemm != "packed":
         got = f"dtype {model.dtype!r} and gemm {model.gemm!r}"
         raise ValueError(f"model to compile must have dtype 'float32' and gemm 'packed', got {got}")
-    names = (model.isa,) if isa is None else tuple(isa.split(",")) if isinstance(isa, str) else tuple(isa)
+    names = (
+        (model.isa,) if isa is None else tuple(map(str.strip, isa.split(","))) if isinstance(isa, str) else tuple(isa)
+    )
     for name in names:
         if name not in KNOWN_ISAS:
             raise IsaError(f"isa must be some of {', '.join(KNOWN_ISAS)}, got {name!r}")
