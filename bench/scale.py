@@ -56,7 +56,7 @@ def memory():
 
 
 class Run(NamedTuple):
-    """What a program took.
+    """Hold what a program took.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What processes that run one model cost: memory of their own, the time until they are ready, and the pace of two.
+"""Measure what processes that run one model cost: memory of their own, time until they are ready, the pace of two.
 
     python -m bench.workers [--workers 4]
 

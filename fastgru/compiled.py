@@ -43,7 +43,7 @@ class CompiledModel(Running):
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Where the model came from (a copy)."""
+        """Return a copy of where the model came from."""
         return dict(self._contents.provenance)
 
     @property

@@ -46,7 +46,7 @@ class Rounding:
 
     @property
     def rows(self) -> bool:
-        """Whether each row of a product by the last axis has a scale of its own."""
+        """Return True if each row of a product by the last axis has a scale of its own."""
         x = self.x
         return x.rank > 0 and x.is_frame(x.rank - 1) and prod(x.spec.shape) == x.size(x.rank - 1)
 
@@ -188,7 +188,7 @@ def settled(call: Call) -> None:
 
 
 def _are_parts(values: list[Any]) -> bool:
-    """Whether values are the parts of one rounding in their order."""
+    """Return True if values are the parts of one rounding in their order."""
     return len(values) == 3 and all(_is_part(v, i) and v.of is values[0].of for i, v in enumerate(values))
 
 
@@ -197,7 +197,7 @@ def _is_part(value: Any, index: int) -> bool:
 
 
 def _is_product(call: Call, values: list[Any]) -> bool:
-    """Whether codes of one rounding are multiplied less their zero point by constant integers."""
+    """Return True if codes of one rounding, less their zero point, are multiplied by constant integers."""
     codes, _, zero = (*values, None, None)[:3]
     if zero is None or not (_is_part(codes, 0) and _is_part(zero, 2) and codes.of is zero.of):
         return False

@@ -229,7 +229,7 @@ class Translator:
     def _either(
         self, call: Call, condition: Tensor, scope: Scope, opsets: Mapping[str, int], depth: int
     ) -> list[Value]:
-        """What a condition chooses of the outputs of both branches."""
+        """Return what a condition chooses of the outputs of both branches."""
         if any(n != 1 for n in condition.sizes()):
             raise ConvertError(f"condition must be one truth value for all rows, got {condition}")
         branches, before = [], (len(self.problems), len(self.unsupported))
