@@ -2,9 +2,7 @@
 
 cimport cython
 cimport numpy as cnp
-from cpython.ref cimport Py_INCREF
 from libc.stdint cimport int64_t
-from libc.string cimport memset
 
 from collections.abc import Mapping
 
@@ -13,12 +11,9 @@ import numpy as np
 from .. import memory
 from .._arrays import as_array, is_masked
 from .buffers cimport Buffers
-from .c cimport bytes_of, fg_rows, fg_times, idx, Value
+from .c cimport bytes_of, fg_times, idx, Value
 from .clocks cimport Clocks
 from .plan cimport Plan
-
-cdef extern from "numpy/arrayobject.h":  # cnp leaves it out; it takes over a reference to the dtype
-    object PyArray_NewFromDescr(type, cnp.dtype, int, cnp.npy_intp *, cnp.npy_intp *, void *, int, object)
 
 cnp.import_array()
 
@@ -36,30 +31,6 @@ cdef class Arguments:
         lead = () if self.batch is None else (self.B,)
         ids = plan.values[self.in_value].size == 0
         self.own_frame = np.zeros(lead + plan.shapes[self.in_value], np.int64 if ids else plan.dtype)
-
-    cdef idx fits(self, int value, x, bint chunk) noexcept:
-        """The steps of an array that can be read in place as an input: 1, or as many as a chunk has; 0 of any other
-        object."""
-        cdef const Value *v = &self.plan.values[value]
-        cdef int i, lead = 0 if self.batch is None else 1
-        cdef idx steps = 1
-        if (not cnp.PyArray_CheckExact(x) or cnp.PyArray_TYPE(x) != (self.plan.typenum if v.size else cnp.NPY_INT64)
-                or not cnp.PyArray_ISCARRAY_RO(x)):
-            return 0
-        if lead and cnp.PyArray_NDIM(x) and cnp.PyArray_DIM(x, 0) != self.B:
-            return 0
-        if chunk and v.time:
-            if cnp.PyArray_NDIM(x) > lead:
-                steps = cnp.PyArray_DIM(x, lead)
-            lead += 1
-        if cnp.PyArray_NDIM(x) != v.rank + lead:
-            return 0
-        for i in range(v.rank):
-            if cnp.PyArray_DIM(x, i + lead) != v.dims[i]:
-                return 0
-        if v.size == 0 and outside(<int64_t *>cnp.PyArray_DATA(x), self.B * steps, v.bound) >= 0:
-            return 0
-        return steps
 
     cdef bint takes(self, x) except -1:
         """True if an object is an id inside the table, or an array of numbers of the frame's shape: it then lies in
@@ -94,7 +65,7 @@ cdef class Arguments:
     cdef bint all_fit(self, tuple frames) noexcept:
         cdef int i
         for i in range(len(frames)):
-            if not self.fits(self.plan.inputs[i], frames[i], False):
+            if not fits(self, self.plan.inputs[i], frames[i], False):
                 return False
         return True
 
@@ -180,7 +151,7 @@ cdef class Arguments:
         cdef Plan plan = self.plan
         if out is not None and (not isinstance(out, (tuple, list)) or len(out) != len(plan.outputs)):
             raise ValueError(f"out must be a tuple of {len(plan.outputs)} arrays, got {type(out).__name__}")
-        cdef list arrays = [self.output(v, None if out is None else out[i], chunk, f"out[{i}]")
+        cdef list arrays = [output(self, v, None if out is None else out[i], chunk, f"out[{i}]")
                             for i, v in enumerate(plan.outputs)]
         cdef int j
         for i in range(len(arrays) if out is not None else 0):
@@ -189,49 +160,17 @@ cdef class Arguments:
                     raise ValueError(f"out[{i}] must not share memory with out[{j}], got arrays that overlap")
         return arrays
 
-    cdef inline idx steps_due(self, int value) noexcept:
-        """The steps of a value in this call; 1 of one without time."""
-        cdef const Value *v = &self.plan.values[value]
-        return self.clocks.due[v.clock] if v.time else 1
-
-    cdef void place_output(self, int value, cnp.ndarray y) noexcept:
-        cdef fg_rows *rows = &self.rows[value]
-        rows.data = y.data
-        rows.t_stride = self.plan.values[value].size
-        rows.b_stride = rows.t_stride * self.steps_due(value)
-
-    cdef int place_input(self, int value, cnp.ndarray x, bint given, cnp.ndarray y, list arrays) except -1:
-        """Read an input in place; from a copy, kept by the stream, where an output given lies over it."""
-        cdef fg_rows *rows = &self.rows[value]
-        if given and (overlap(y, x) if arrays is None else overlaps(arrays, x)):
+    cdef cnp.ndarray beside(self, cnp.ndarray x, cnp.ndarray y, list arrays):
+        """An input to read in place: itself, or a copy, kept by the stream, where an output given lies over it."""
+        if overlap(y, x) if arrays is None else overlaps(arrays, x):
             x = x.copy()
             self.copies.append(x)
-        rows.data = x.data
-        rows.t_stride = max(1, self.plan.values[value].size)
-        rows.b_stride = rows.t_stride * self.steps_due(value)
-        return 0
+        return x
 
-    cdef cnp.ndarray output(self, int value, given, bint chunk, str name):
-        cdef cnp.npy_intp[32] dims
-        cdef int n = 0, i
+    cdef cnp.ndarray checked_output(self, int value, given, int n, const cnp.npy_intp *dims, str name):
+        """An array that the caller gives for an output, if it has the n dimensions `dims`."""
+        cdef int i
         cdef cnp.ndarray y
-        if self.batch is not None:
-            dims[n] = self.B
-            n += 1
-        if chunk and self.plan.values[value].time:
-            dims[n] = self.clocks.due[self.plan.values[value].clock]
-            n += 1
-        for i in range(self.plan.values[value].rank):
-            dims[n] = self.plan.values[value].dims[i]
-            n += 1
-        if chunk and self.plan.n_windows:
-            self.check_output(value)
-        if given is None:
-            Py_INCREF(self.plan.descr)  # the array takes it over; by type number, NumPy would look it up
-            y = PyArray_NewFromDescr(cnp.ndarray, self.plan.descr, n, dims, NULL, NULL, 0, None)
-            if self.plan.framed and not self.plan.values[value].time:
-                memset(y.data, 0, cnp.PyArray_NBYTES(y))  # a call whose layers have no step yet may leave it
-            return y
         cdef bint fits = isinstance(given, cnp.ndarray) and (type(given) is cnp.ndarray or not is_masked(given))
         if fits:
             y = <cnp.ndarray>given
@@ -271,12 +210,3 @@ cdef bint overlaps(list arrays, cnp.ndarray b):
         if overlap(<cnp.ndarray>a, b):
             return True
     return False
-
-
-cdef idx outside(const int64_t *ids, idx n, idx bound) noexcept:
-    """The first of n ids that is not in 0..bound - 1, or -1."""
-    cdef idx i
-    for i in range(n):
-        if not 0 <= ids[i] < bound:
-            return i
-    return -1

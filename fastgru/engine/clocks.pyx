@@ -132,7 +132,7 @@ cdef class Clocks:
 
     cdef void count_steps(self, idx T, bint ends) noexcept:
         """Count the steps of a call that has come to its end."""
-        if self.plan.n_windows and self.steps != ENDED:
+        if self.steps != ENDED:
             self.steps += T
             if ends and self.counts_differ(self.steps):
                 self.steps = ENDED

@@ -19,10 +19,10 @@ cdef class Stream:
     cdef Arguments arguments
     cdef State carried
     cdef Team team
-    cdef int busy              # 1: a call uses the stream
+    cdef bint busy             # a call uses the stream
     cdef list raised           # what a handler of a signal raised during a call
-    cdef int claim(self) except -1
-    cdef void release(self) noexcept
+    cdef inline int claim(self) except -1
+    cdef inline void release(self) noexcept
     cdef tuple converted(self, x, bint chunk)
     cdef int refuse_lengths(self, x, str own) except -1
     cdef forward(self, inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b, bint ends=*,

@@ -9,7 +9,6 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals  # no-cython-lint
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint8_t  # no-cython-lint
-from libc.string cimport memset
 
 import os
 import threading
@@ -17,9 +16,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .arguments cimport Arguments
+from .arguments cimport Arguments, fits, output, place
 from .buffers cimport Buffers
-from .c cimport fg_claim, fg_publish, fg_times, idx, Watch, WATCH_NS
+from .c cimport fg_times, idx, Watch, WATCH_NS
 from .clocks cimport Clocks, MOST_STEPS
 from .execute cimport now, run_instructions
 from .plan cimport Plan
@@ -72,14 +71,15 @@ cdef class Stream:
         self.carried = State(self.buffers, self.clocks, self.arguments)
         self.team = Team(self.buffers)
 
-    cdef int claim(self) except -1:
-        """Take the stream for a call, which ends with `release`."""
-        if not fg_claim(&self.busy):
+    cdef inline int claim(self) except -1:
+        """Take the stream for a call, which ends with `release`; the GIL is held at both."""
+        if self.busy:
             raise RuntimeError("stream is in use: it can serve one call at a time, and another one is running")
+        self.busy = True
         return 0
 
-    cdef void release(self) noexcept:
-        fg_publish(&self.busy, 0)
+    cdef inline void release(self) noexcept:
+        self.busy = False
 
     def step(self, x, out=None):
         """Run one time step.
@@ -108,7 +108,7 @@ cdef class Stream:
         try:
             if self.plan.n_windows:
                 self.clocks.check_stepwise()
-            if self.arguments.single and self.arguments.fits(self.arguments.in_value, x, False):
+            if self.arguments.single and fits(self.arguments, self.arguments.in_value, x, False):
                 return self.forward(x, 1, out, False, NULL, 0, 0)
             if self.arguments.single and self.arguments.takes(x):
                 return self.forward(self.arguments.own_frame, 1, out, False, NULL, 0, 0)
@@ -147,7 +147,7 @@ cdef class Stream:
         cdef idx steps
         self.claim()
         try:
-            steps = self.arguments.fits(self.arguments.in_value, x, True) if self.arguments.single else 0
+            steps = fits(self.arguments, self.arguments.in_value, x, True) if self.arguments.single else 0
             if steps:
                 return self.forward(x, steps, out, True, NULL, 0, 0)
             arrays = self.converted(x, True)
@@ -211,7 +211,7 @@ cdef class Stream:
         behind its end, too. The state is as it was when this raises."""
         cdef Plan plan = self.plan
         cdef list arrays = None
-        cdef cnp.ndarray y = None
+        cdef cnp.ndarray x, y = None
         if self.clocks.steps > MOST_STEPS - T:
             raise ValueError("stream must be reset: it counts at most 2**59 steps")
         cdef int i
@@ -225,18 +225,21 @@ cdef class Stream:
         if self.arguments.several:
             arrays = self.arguments.all_outputs(out, chunk)
             for i in range(len(arrays)):
-                self.arguments.place_output(plan.outputs[i], <cnp.ndarray>arrays[i])
+                place(self.arguments, plan.outputs[i], <cnp.ndarray>arrays[i])
         else:
-            y = self.arguments.output(self.arguments.out_value, out, chunk, "out")
-            self.arguments.place_output(self.arguments.out_value, y)
+            y = output(self.arguments, self.arguments.out_value, out, chunk, "out")
+            place(self.arguments, self.arguments.out_value, y)
         if type(inputs) is tuple:
             for i in range(len(plan.inputs)):
-                self.arguments.place_input(plan.inputs[i], inputs[i], out is not None, y, arrays)
+                x = inputs[i] if out is None else self.arguments.beside(inputs[i], y, arrays)
+                place(self.arguments, plan.inputs[i], x)
         else:
-            self.arguments.place_input(self.arguments.in_value, inputs, out is not None, y, arrays)
+            x = inputs if out is None else self.arguments.beside(inputs, y, arrays)
+            place(self.arguments, self.arguments.in_value, x)
         self.buffers.run.ends, self.buffers.run.rest = ends, rest
         self.buffers.run.mask, self.buffers.run.mask_t, self.buffers.run.mask_b = mask, mask_t, mask_b
-        memset(self.buffers.run.done, 0, plan.clocks * sizeof(idx))
+        for i in range(plan.clocks):
+            self.buffers.run.done[i] = 0
         if mask != NULL and plan.n_windows:
             self.clocks.check_masked(T)
         result = tuple(arrays) if self.arguments.several else y
@@ -249,7 +252,8 @@ cdef class Stream:
             except BaseException:  # out of memory
                 self.buffers.restore()
                 raise
-        self.clocks.count_steps(T, ends)
+        if plan.n_windows:
+            self.clocks.count_steps(T, ends)
         if type(inputs) is tuple and not ends and len(self.buffers.still) > 0:
             for v, array in zip(plan.inputs, inputs):
                 if v in self.buffers.still:
@@ -311,7 +315,7 @@ cdef class Stream:
         """A whole sequence from the initial state; NotImplemented unless `x` is an array that is read in place and a
         stream made for it would be as this one. For `Model.__call__`."""
         cdef int value = self.arguments.in_value
-        cdef idx steps = self.arguments.fits(value, x, True) if self.arguments.single else 0
+        cdef idx steps = fits(self.arguments, value, x, True) if self.arguments.single else 0
         cdef idx most = steps if self.plan.blockers else min(steps, self.plan.block(self.buffers.B))
         if steps == 0 or most != self.buffers.block or self.threads is not None or not self.plan.values[value].time:
             return NotImplemented
