@@ -15,12 +15,6 @@ typedef struct {
   int32_t lift; /* from codes less their zero point to what is multiplied */
 } affine_row;
 
-FG_INLINE vi first_lanes(fg_idx n) {
-  vi kept;
-  FG_EACH(i, FG_LANES) kept[i] = -(i < n);
-  return kept;
-}
-
 #if FG_FLIPPED && FG_BYTES == 32
 /* Four vectors of a row at once: all but the division is done on 32 bytes. */
 

@@ -75,10 +75,10 @@ FG_INLINE vr mod_of(vr a, vr b) {
       store(out + i, formula);                                                                            \
     }                                                                                                     \
     if (i < n) {                                                                                          \
-      const vr a = load_part(source(sa, i), n - i), b = load_part(source(sb, i), n - i);                  \
-      const vr c = load_part(source(sc, i), n - i);                                                       \
+      const vr a = load_some(source(sa, i), n - i), b = load_some(source(sb, i), n - i);                  \
+      const vr c = load_some(source(sc, i), n - i);                                                       \
       (void)b, (void)c;                                                                                   \
-      store_part(out + i, formula, n - i);                                                                \
+      store_some(out + i, formula, n - i);                                                                \
     }                                                                                                     \
   }
 
@@ -143,7 +143,7 @@ static void micro_fake_quantize(real *out, const fg_source *a, const fg_source *
   fg_idx i = 0;
   (void)b, (void)c;
   for (; i + FG_LANES <= n; i += FG_LANES) store(out + i, fg_fake_quantize(load(source(a, i)), &codes));
-  if (i < n) store_part(out + i, fg_fake_quantize(load_part(source(a, i), n - i), &codes), n - i);
+  if (i < n) store_some(out + i, fg_fake_quantize(load_some(source(a, i), n - i), &codes), n - i);
 }
 
 FG_MICRO(micro_square, a * a)

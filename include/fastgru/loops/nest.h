@@ -11,36 +11,6 @@
 
 enum { FG_CHUNK = 1024 / (int)sizeof(real) }; /* elements worked on at once: 32 such registers fit the L1 cache */
 
-/* The first n < L lanes, as load_some and store_some, without a call. */
-#if defined(__AVX512F__) && !defined(FG_DOUBLE)
-FG_INLINE vr load_part(const real *p, fg_idx n) { return (vr)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
-FG_INLINE void store_part(real *p, vr v, fg_idx n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v); }
-#elif defined(__AVX512F__)
-FG_INLINE vr load_part(const real *p, fg_idx n) { return (vr)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
-FG_INLINE void store_part(real *p, vr v, fg_idx n) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)v); }
-#elif defined(__AVX2__) && !defined(FG_DOUBLE)
-FG_INLINE __m256i first_lanes(fg_idx n) {
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
-}
-FG_INLINE vr load_part(const real *p, fg_idx n) { return (vr)_mm256_maskload_ps(p, first_lanes(n)); }
-FG_INLINE void store_part(real *p, vr v, fg_idx n) { _mm256_maskstore_ps(p, first_lanes(n), (__m256)v); }
-#elif defined(__AVX2__)
-FG_INLINE __m256i first_lanes(fg_idx n) {
-  return _mm256_cmpgt_epi64(_mm256_set1_epi64x((long long)n), _mm256_setr_epi64x(0, 1, 2, 3));
-}
-FG_INLINE vr load_part(const real *p, fg_idx n) { return (vr)_mm256_maskload_pd(p, first_lanes(n)); }
-FG_INLINE void store_part(real *p, vr v, fg_idx n) { _mm256_maskstore_pd(p, first_lanes(n), (__m256d)v); }
-#else
-FG_INLINE vr load_part(const real *p, fg_idx n) {
-  vr v = {0};
-  for (fg_idx i = 0; i < n; i++) v[i] = p[i];
-  return v;
-}
-FG_INLINE void store_part(real *p, vr v, fg_idx n) {
-  for (fg_idx i = 0; i < n; i++) p[i] = v[i];
-}
-#endif
-
 /* a * b + c, rounded once where the target can: by name, since the compiler fuses only what it leaves in one block of
  * code. */
 FG_INLINE vr fused(vr a, vr b, vr c) {
@@ -147,14 +117,14 @@ static __attribute__((noinline)) vr collect(const real *p, fg_idx stride, fg_idx
 FG_INLINE vr load_lanes(int lay, const real *p, fg_idx stride, fg_idx n) {
   const int any = lay == FG_SCATTERED;
   if (lay == FG_REPEATED || (any && stride == 0)) return splat(*p);
-  if (lay == FG_PACKED || (any && stride == 1)) return n < FG_LANES ? load_part(p, n) : load(p);
+  if (lay == FG_PACKED || (any && stride == 1)) return n < FG_LANES ? load_some(p, n) : load(p);
   if (any || n < FG_LANES) return collect(p, stride, n);
   return even_elements(p);
 }
 
 FG_INLINE void store_lanes(real *p, fg_idx stride, vr v, fg_idx n) {
   if (stride == 1 && n >= FG_LANES) store(p, v);
-  else if (stride == 1) store_part(p, v, n);
+  else if (stride == 1) store_some(p, v, n);
   else
     for (int i = 0; i < smaller(n, FG_LANES); i++) p[i * stride] = v[i];
 }

@@ -1,6 +1,6 @@
 /* Ops on whole rows: activation, softmax, layer norm, affine, add, multiply.
  *
- * Sums run over 16 virtual lanes, folded in a fixed tree, whatever the width of the vectors: the same
+ * Sums run over chains of 16 virtual lanes, folded in a fixed tree, whatever the width of the vectors: the same
  * bits on every instruction set.
  */
 #ifndef FASTGRU_ROWWISE_H
@@ -12,8 +12,14 @@
 #define FG_FOLD 16 /* virtual lanes of a sum; a multiple of every FG_LANES */
 #define FG_PARTS (FG_FOLD / FG_LANES)
 
+/* Chains of a sum, of which each takes every fourth fold of a row: one alone waits for the addition before it. Two of
+ * doubles, of which four would not fit 16 registers. */
+enum { FG_CHAINS = sizeof(real) == 4 ? 4 : 2 };
+typedef vr fg_sum[FG_CHAINS * FG_PARTS];
+
 /* The upper half onto the lower each time. */
 FG_INLINE real fold(vr *part) {
+  FG_UNROLL for (int c = FG_CHAINS / 2; c > 0; c /= 2) FG_EACH(i, c * FG_PARTS) part[i] += part[i + c * FG_PARTS];
   FG_UNROLL for (int p = FG_PARTS / 2; p > 0; p /= 2) FG_EACH(i, p) part[i] += part[i + p];
   FG_UNROLL for (int half = FG_LANES / 2; half > 0; half /= 2) {
     vr upper;
@@ -28,27 +34,22 @@ FG_INLINE real fold(vr *part) {
 
 /* FG_FOLD numbers in registers, of which the first n exist; the others are zero. */
 FG_INLINE void load_fold(vr *v, const real *p, fg_idx n) {
-  real some[FG_FOLD];
-  if (n < FG_FOLD) {
-    memset(some, 0, sizeof some);
-    p = memcpy(some, p, (size_t)n * sizeof(real));
-  }
-  FG_EACH(i, FG_PARTS) v[i] = load(p + i * FG_LANES);
+  if (n >= FG_FOLD)
+    FG_EACH(i, FG_PARTS) v[i] = load(p + i * FG_LANES);
+  else
+    FG_EACH(i, FG_PARTS) v[i] = load_some(p + i * FG_LANES, n - i * FG_LANES);
 }
 
 FG_INLINE void store_fold(real *p, const vr *v, fg_idx n) {
-  real some[FG_FOLD];
-  real *to = n < FG_FOLD ? some : p;
-  FG_EACH(i, FG_PARTS) store(to + i * FG_LANES, v[i]);
-  if (n < FG_FOLD) memcpy(p, some, (size_t)n * sizeof(real));
+  if (n >= FG_FOLD)
+    FG_EACH(i, FG_PARTS) store(p + i * FG_LANES, v[i]);
+  else
+    FG_EACH(i, FG_PARTS) store_some(p + i * FG_LANES, v[i], n - i * FG_LANES);
 }
 
 /* Zeros behind the first n. */
 FG_INLINE void cut_fold(vr *v, fg_idx n) {
-  if (n >= FG_FOLD) return;
-  real some[FG_FOLD];
-  store_fold(some, v, n);
-  load_fold(v, some, n);
+  if (n < FG_FOLD) FG_EACH(i, FG_PARTS) v[i] = (vr)((vi)v[i] & first_lanes(n - i * FG_LANES));
 }
 
 /* Without a call where the formula is shorter than one. */
@@ -110,20 +111,30 @@ FG_INLINE real largest(const real *x, fg_idx n) {
   return largest;
 }
 
+/* y = exp(x - top), and sum += it. */
+FG_INLINE void exp_fold(vr *sum, const real *x, real *y, fg_idx n, real top, real poison) {
+  vr v[FG_PARTS];
+  load_fold(v, x, n);
+  FG_EACH(p, FG_PARTS) v[p] = fg_exp(v[p] - top) + poison;
+  cut_fold(v, n);
+  FG_EACH(p, FG_PARTS) sum[p] += v[p];
+  store_fold(y, v, n);
+}
+
 /* exp(x - max) / sum; a row with a NaN becomes NaN, as its sum does, and so does one whose maximum is infinite. */
 static void softmax(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows) {
   FG_FOR_ROWS(i) {
     const real *in = row_at(x, rows, i);
     real *out = row_at(y, rows, i);
     const real top = largest(in, n), poison = (top - top) * (real)0; /* NaN where top is not finite */
-    vr sum[FG_PARTS] = {{0}}, v[FG_PARTS];
-    FG_FOR_FOLDS(j) {
-      load_fold(v, in + j, n - j);
-      FG_EACH(p, FG_PARTS) v[p] = fg_exp(v[p] - top) + poison;
-      cut_fold(v, n - j);
-      FG_EACH(p, FG_PARTS) sum[p] += v[p];
-      store_fold(out + j, v, n - j);
-    }
+    fg_sum sum;
+    vr v[FG_PARTS];
+    fg_idx j = 0;
+    FG_EACH(k, FG_CHAINS * FG_PARTS) sum[k] = (vr){0};
+    for (; j + FG_CHAINS * FG_FOLD <= n; j += FG_CHAINS * FG_FOLD)
+      FG_EACH(c, FG_CHAINS) exp_fold(sum + c * FG_PARTS, in + j + c * FG_FOLD, out + j + c * FG_FOLD, FG_FOLD, top, poison);
+    FG_EACH(c, FG_CHAINS) if (j + c * FG_FOLD < n)
+      exp_fold(sum + c * FG_PARTS, in + j + c * FG_FOLD, out + j + c * FG_FOLD, n - j - c * FG_FOLD, top, poison);
     const real total = fold(sum);
     FG_FOR_FOLDS(j) {
       load_fold(v, out + j, n - j);
@@ -133,24 +144,40 @@ static void softmax(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span 
   }
 }
 
+/* sum += one fold of x, or of (x - mean)^2. */
+FG_INLINE void add_fold(vr *sum, const real *x, fg_idx n, real mean, int squares) {
+  vr v[FG_PARTS];
+  load_fold(v, x, n);
+  if (!squares) {
+    FG_EACH(p, FG_PARTS) sum[p] += v[p];
+    return;
+  }
+  FG_EACH(p, FG_PARTS) v[p] -= mean;
+  cut_fold(v, n);
+  FG_EACH(p, FG_PARTS) sum[p] += v[p] * v[p];
+}
+
+/* The sum of x, or of (x - mean)^2. */
+FG_INLINE real sum_row(const real *x, fg_idx n, real mean, int squares) {
+  fg_sum sum;
+  fg_idx j = 0;
+  FG_EACH(i, FG_CHAINS * FG_PARTS) sum[i] = (vr){0};
+  for (; j + FG_CHAINS * FG_FOLD <= n; j += FG_CHAINS * FG_FOLD)
+    FG_EACH(c, FG_CHAINS) add_fold(sum + c * FG_PARTS, x + j + c * FG_FOLD, FG_FOLD, mean, squares);
+  if (j == n) return fold(sum);
+  FG_EACH(c, FG_CHAINS) if (j + c * FG_FOLD < n)
+    add_fold(sum + c * FG_PARTS, x + j + c * FG_FOLD, n - j - c * FG_FOLD, mean, squares);
+  return fold(sum);
+}
+
 static void layer_norm(const void *scale, const void *shift, double eps, const fg_rows *x, const fg_rows *y, fg_idx n,
                        const fg_span *rows) {
   FG_FOR_ROWS(i) {
     const real *in = row_at(x, rows, i);
     real *out = row_at(y, rows, i);
-    vr sum[FG_PARTS] = {{0}}, squares[FG_PARTS] = {{0}}, v[FG_PARTS], by[FG_PARTS], more[FG_PARTS];
-    FG_FOR_FOLDS(j) {
-      load_fold(v, in + j, n - j);
-      FG_EACH(p, FG_PARTS) sum[p] += v[p];
-    }
-    const real mean = fold(sum) / (real)n;
-    FG_FOR_FOLDS(j) {
-      load_fold(v, in + j, n - j);
-      FG_EACH(p, FG_PARTS) v[p] -= mean;
-      cut_fold(v, n - j);
-      FG_EACH(p, FG_PARTS) squares[p] += v[p] * v[p];
-    }
-    const real inverse = 1 / square_root(fold(squares) / (real)n + (real)eps);
+    vr v[FG_PARTS], by[FG_PARTS], more[FG_PARTS];
+    const real mean = sum_row(in, n, 0, 0) / (real)n;
+    const real inverse = 1 / square_root(sum_row(in, n, mean, 1) / (real)n + (real)eps);
     FG_FOR_FOLDS(j) {
       load_fold(v, in + j, n - j);
       load_fold(by, (const real *)scale + j, n - j);
