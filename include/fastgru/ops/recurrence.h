@@ -120,7 +120,9 @@ static void run_gates(const fg_instruction *ins, fg_run *run, const fg_phase *ph
     run->narrow->product(&phase->u, bias, &linear, a, c, phase_columns(&phase->u, run), &s->rows, run->scratch);
     run->kernels->gates(phase, s);
     s->rows.first += s->rows.count;
-    if (s->rows.first / ins->slice != (s->rows.first - s->rows.count) / ins->slice && fg_stopped(run)) break;
+    if (run->watch != NULL && s->rows.first / ins->slice != (s->rows.first - s->rows.count) / ins->slice &&
+        fg_stopped(run))
+      break;
   }
   s->rows = span;
 }
