@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,7 +42,7 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the benchmark: a recurrent network by its sizes, or a real model by its name."""
+    """One row of the benchmark: a recurrent network by its sizes, one by its layers, or a real model by its name."""
 
     name: str
     cell: str = ""
@@ -54,7 +55,10 @@ class Case:
     ragged: tuple[int, int] | None = None  # shortest and longest row
     threads: int = 1
     model: str = ""
-    title: str = ""  # a real model for people
+    network: tuple[dict[str, Any], ...] = ()  # layers, as bench/layers.py reads them
+    frame: tuple[int, ...] = ()  # what these read of each row: (*frame)
+    open: bool = False  # the first axis of `frame` is time, of any length
+    title: str = ""  # a real model, or a network, for people
     streaming: bool = False  # one step a call, the state carried from call to call
     tolerance: dict[str, float] = field(default_factory=dict)  # by precision, where it is not the file's
 
@@ -137,6 +141,8 @@ def expand(row: dict[str, Any]) -> list[Case]:
     """One case for each combination of cell and size."""
     if "model" in row:
         return [Case(name=row["model"], **row)]
+    if "network" in row:
+        return [_ordinary(row, batch) for batch in row["batch"]]
     fields = {key: value for key, value in row.items() if key not in ("cell", "size")}
     if "ragged" in fields:
         fields["ragged"] = tuple(fields["ragged"])
@@ -155,6 +161,31 @@ def expand(row: dict[str, Any]) -> list[Case]:
     return found
 
 
+def _ordinary(row: dict[str, Any], batch: int) -> Case:
+    """A network by its layers, for a batch of one size."""
+    several = f", batch of {batch}" if batch > 1 else ""
+    own = {"name": f"{row['name']}-b{batch}", "title": row["title"] + several, "batch": batch}
+    return Case(**{**row, **own, "network": tuple(row["network"]), "frame": tuple(row["frame"])})
+
+
+def _imported(case: Case) -> Problem:
+    """The problem of a network by its layers: its ONNX file, as fastgru imports it."""
+    import fastgru
+
+    from .layers import build
+    from .network import Network, OnnxFile, alone
+
+    data, shape = build(case.network, (case.batch, *case.frame), open_time=case.open)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        path.write_bytes(data)
+        graph = fastgru.convert(path).graph
+    x = np.random.default_rng(1).normal(size=(case.batch, *case.frame)).astype(np.float32)
+    network = Network(graph, x, False, {"onnx": OnnxFile(data, shape)}, batch=case.batch)
+    expected = reference.run(graph, network.frames())[0][0]
+    return Problem(case, graph, x, real=alone(network, x[None].copy(), expected.reshape(-1, shape[-1])))
+
+
 def make(case: Case) -> Problem:
     """The arrays of a case, the same in every run.
 
@@ -163,6 +194,8 @@ def make(case: Case) -> Problem:
     FileNotFoundError
         When the files of a real model are not there.
     """
+    if case.network:
+        return _imported(case)
     if case.model:
         from .real import REAL
 

@@ -26,7 +26,7 @@ def arrays(*path: str) -> dict[str, Any]:
 class OnnxFile(NamedTuple):
     """An ONNX file, and how it is fed: its frame is the one input that is neither a state nor a setting."""
 
-    path: Path
+    path: Path | bytes  # or what it holds
     y: tuple[int, ...]  # shape of the first output, the one that is compared
     states: Mapping[str, str] = {}  # output to the input of the next call
     settings: Mapping[str, Array] = {}  # inputs that never change
@@ -48,6 +48,8 @@ class Network:
         "onnx" to an `OnnxFile`; "tflite", "tflite int8" and "keras" to a path.
     calls : int
         How often one call of the case calls it.
+    batch : int or None
+        Rows of a call; None for one, without a batch axis.
     """
 
     graph: Graph
@@ -55,10 +57,14 @@ class Network:
     streaming: bool
     files: Mapping[str, Any] = field(default_factory=dict)
     calls: int = 1
+    batch: int | None = None
 
     def frames(self) -> Array:
-        """`x` as fastgru takes it, the same memory: (*frame) of a step, (T, *frame) of a sequence."""
+        """`x` as fastgru takes it, the same memory: (*frame) of a step, (T, *frame) of a sequence; several have their
+        batch in front, and no T where the network has no time."""
         (spec,) = self.graph.inputs.values()
+        if self.batch is not None:
+            return self.x.reshape(self.batch, *([-1] if spec.time else []), *spec.shape)
         return self.x.reshape(spec.shape if self.streaming else (-1, *spec.shape))
 
 

@@ -99,11 +99,11 @@ def build(problem: Problem) -> OnnxModel:
 
 
 def shipped(network: Network) -> OnnxModel:
-    """The file that a real model's authors ship; sizes that it leaves open are 1."""
+    """The file of a model; sizes of states that it leaves open are 1."""
     import onnx
 
     file = network.files["onnx"]
-    model = onnx.load(file.path)
+    model = onnx.load_from_string(file.path) if isinstance(file.path, bytes) else onnx.load(file.path)
     feeds: dict[str, Any] = dict(file.settings)
     for value in model.graph.input:
         if value.name in file.states.values():

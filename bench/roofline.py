@@ -86,8 +86,10 @@ def products(problem: Problem) -> list[Product]:
         return list(_products(problem.graph, batch, steps, rows))
     found: list[Product] = []
     for network in problem.real.networks:
-        steps = 1 if network.streaming else len(network.frames())
-        found += network.calls * list(_products(network.graph, 1, steps, steps))
+        batch = network.batch or 1
+        timed = not network.streaming and any(spec.time for spec in network.graph.inputs.values())
+        steps = network.frames().shape[0 if network.batch is None else 1] if timed else 1
+        found += network.calls * list(_products(network.graph, batch, steps, batch * steps))
     return found
 
 
