@@ -25,6 +25,8 @@ from .views import CONSTANT, View
 PRODUCT_UNITS = 8
 PRODUCT_WIDTH = 64
 LEAST_ROW = 8  # places side by side, from which they serve as lanes
+FEW_UNITS = 8  # channels of outputs, below which places serve better: a panel would be mostly padding
+FEW_TERMS = 32  # of an output: gathering them for a product takes longer than adding them up
 
 
 def channels_last(p: Program, x: Value, before: Any, after: Any, number: float) -> View:
@@ -52,13 +54,16 @@ def windows(view: View, kernel: Any, strides: Any, dilations: Any) -> View:
 
 def convolve(
     p: Program, x: View, weight: Any, bias: Any, strides: Any, dilations: Any, groups: int, act: Activation,
-    to: View | None = None,
+    to: View | None = None, by_place: bool = False,
 ) -> View:  # fmt: skip
-    """x (*S, C) with weight (O, C / groups, *kernel) to a view (*out, O): a new one, or that given."""
+    """x (*S, C) with weight (O, C / groups, *kernel) to a view (*out, O): a new one, or that given.
+
+    `by_place`: not as a product, for x whose places lie side by side.
+    """
     n, units, inner, kernel = weight.ndim - 2, weight.shape[0], weight.shape[1], weight.shape[2:]
     seen = windows(x, kernel, strides, dilations)
     out, width = seen.shape[:n], prod(kernel) * inner
-    if groups == 1 and (units >= PRODUCT_UNITS or width >= PRODUCT_WIDTH):
+    if groups == 1 and not by_place and (units >= PRODUCT_UNITS or width >= PRODUCT_WIDTH):
         flat: Value | None = seen.reshaped((*out, width)) if x.buffer != CONSTANT else None
         if flat is None or p.view(flat).strides[-1] != 1:
             flat = reshape(p, p.contiguous(seen), (*out, width))
@@ -81,17 +86,40 @@ def channels_first(view: View) -> View:
     return view.permuted([view.rank - 1, *range(view.rank - 1)])
 
 
+def by_places(op: Any, x: Value, units: int) -> bool:
+    """Whether the lanes of a convolution are to be places, which lie side by side, and not channels.
+
+    Where channels do not meet, they may lie apart, and turning them round and back would take as long again.
+    """
+    if x.shape[-1] < LEAST_ROW or op.strides[-1] > 2:
+        return False
+    channels_apart = order_of(x)[-1] != 0
+    if op.groups == 1:
+        return units < FEW_UNITS or (channels_apart and prod(op.weight.shape[1:]) < FEW_TERMS)
+    return op.groups == x.shape[0] and channels_apart
+
+
+def places_last(p: Program, x: Value, before: Any, after: Any) -> View:
+    """x (C, *S) as a view (*S + padding, C), the places of a channel side by side."""
+    view = p.view(x)
+    padded = any(before) or any(after)
+    if not padded and view.strides[-1] != 1:
+        view = p.contiguous(view)
+    view = pad(p, x, [0, *before], [0, *after], 0.0) if padded else view
+    return view.permuted([*range(1, len(x.shape)), 0])
+
+
 def _conv(p: Program, op: Any, x: Value) -> Value:
     weight, before, after = without_idle_taps(op, x.shape[1:])
-    to = None
-    if op.groups == x.shape[0] > 1 and order_of(x)[-1] != 0 and x.shape[-1] >= LEAST_ROW:
-        # Channels that do not meet may lie apart, and the lanes be places: turned round and back takes as long again.
-        view = pad(p, x, [0, *before], [0, *after], 0.0).permuted([*range(1, len(x.shape)), 0])
+    to, by_place = None, by_places(op, x, weight.shape[0])
+    if by_place:
+        view = places_last(p, x, before, after)
         out = windows(view, weight.shape[2:], op.strides, op.dilations).shape[: len(before)]
         to = p.new((*out, weight.shape[0]), view.time, [len(out), *range(len(out))])
     else:
         view = channels_last(p, x, before, after, 0.0)
-    return channels_first(convolve(p, view, weight, op.bias, op.strides, op.dilations, op.groups, op.activation, to))
+    made = convolve(p, view, weight, op.bias, op.strides, op.dilations, op.groups, op.activation, to, by_place)
+    return channels_first(made)
 
 
 def without_idle_taps(op: Any, sizes: Sequence[int]) -> tuple[Any, list[int], list[int]]:
@@ -168,11 +196,12 @@ def _conv_transpose(p: Program, op: Any, x: Value) -> Value:
         return _spread(p, op, x)  # some outputs are the bias alone
     before = [max(0, -min(phase.start for phase in axis)) for axis in own]
     after = [max(0, max(phase.end for phase in axis) - size) for axis, size in zip(own, sizes, strict=True)]
-    view = channels_last(p, x, before, after, 0.0)
     channels, each = op.weight.shape[:2]
+    by_place = op.groups == 1 and each < FEW_UNITS and x.shape[-1] >= LEAST_ROW
+    view = places_last(p, x, before, after) if by_place else channels_last(p, x, before, after, 0.0)
     weight = op.weight.reshape(op.groups, channels // op.groups, each, *kernel).swapaxes(1, 2)
     weight = weight.reshape(op.groups * each, channels // op.groups, *kernel)
-    to = p.new((*outputs, op.groups * each), view.time)
+    to = p.new((*outputs, op.groups * each), view.time, [n, *range(n)] if by_place else None)
     for chosen in product(*own):
         seen, part, taps = view, to, weight
         for axis, phase in enumerate(chosen):
@@ -181,7 +210,7 @@ def _conv_transpose(p: Program, op: Any, x: Value) -> Value:
             part = part.sliced(axis, phase.first, outputs[axis], op.strides[axis])
             taps = np.take(taps, phase.taps, axis + 2)
         steps = [phase.dilation for phase in chosen]
-        convolve(p, seen, taps, op.bias, [1] * n, steps, op.groups, op.activation, part)
+        convolve(p, seen, taps, op.bias, [1] * n, steps, op.groups, op.activation, part, by_place)
     return channels_first(to)
 
 

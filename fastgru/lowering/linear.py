@@ -17,6 +17,11 @@ from .rows import act as coded
 from .shapes import reshape
 from .views import View
 
+# A product of two values makes lanes of the second one's columns, which must lie side by side for it: they are copied
+# so from this many rows of the first on. 16 numbers of 100 queries and 100 keys, four heads (Zen 4, AVX-512): 151 us as
+# dot products of what lies side by side already, one output at a time, and 30 us so.
+ROWS_TO_TURN = 4
+
 
 def dense(
     p: Program, x: Value, weight: Any, bias: Any, act: Activation, how: dict[str, Any] = IN_FLOAT32,
@@ -85,6 +90,8 @@ def _matmul(p: Program, op: Any, a: Value, b: Value) -> Value:
     right = swapped(right) if op.transpose_b else right
     batch = np.broadcast_shapes(left.shape[:-2], right.shape[:-2])
     M, K, N = left.shape[-2], left.shape[-1], right.shape[-1]
+    if right.strides[-1] != 1 and N > 1 and M >= ROWS_TO_TURN:
+        right = p.contiguous(right)
     left, right = left.expanded((*batch, M, K)), right.expanded((*batch, K, N))
     if right.strides[-1] != 1 and N > 1 and right.strides[-2] != 1:
         right = p.contiguous(right)
