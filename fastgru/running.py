@@ -177,8 +177,8 @@ class Running:
             raise several_given(1 + len(others), self._signature.inputs)
         if self._signature.lengths is not None:
             x, lengths = lengths_apart(x, lengths, self._signature.lengths, self._signature.inputs)
-        if state is None and lengths is None and mask is None and threads is None and not return_state and self._idle:
-            y = self._again(x, out)
+        if state is None and lengths is None and mask is None and not return_state and self._idle:
+            y = self._again(x, out, threads)
             if y is not NotImplemented:
                 return y
         batch, steps = extent(self._plan, x, only_rows=self._only_rows)
@@ -201,13 +201,13 @@ class Running:
         self._idle.append(stream)
         return result
 
-    def _again(self, x: Any, out: Any) -> Any:
+    def _again(self, x: Any, out: Any, threads: int | None) -> Any:
         """A call like the last one, in half its time; NotImplemented where it is another."""
         try:
             stream = self._idle.pop()
         except IndexError:
             return NotImplemented
-        y = stream._run_again(x, out)
+        y = stream._run_again(x, out, threads)
         self._idle.append(stream)
         return y
 

@@ -311,16 +311,19 @@ cdef class Stream:
             f"{'as it was before the call' if saved else 'as new'}; make the plan anew from its model"
         )
 
-    def _run_again(self, x, out):
-        """A whole sequence from the initial state; NotImplemented unless `x` is an array that is read in place and a
-        stream made for it would be as this one. For `Model.__call__`."""
+    def _run_again(self, x, out, threads):
+        """A whole sequence, or one frame where the model has no time, from the initial state; NotImplemented unless `x`
+        is an array that is read in place and a stream made for it would be as this one. For `Model.__call__`."""
         cdef int value = self.arguments.in_value
-        cdef idx steps = fits(self.arguments, value, x, True) if self.arguments.single else 0
+        cdef bint timed = self.plan.values[value].time
+        cdef idx steps = fits(self.arguments, value, x, timed) if self.arguments.single else 0
         cdef idx most = steps if self.plan.blockers else min(steps, self.plan.block(self.buffers.B))
-        if steps == 0 or most != self.buffers.block or self.threads is not None or not self.plan.values[value].time:
+        if steps == 0 or most != self.buffers.block:
+            return NotImplemented
+        if threads is not self.threads and not (type(threads) is int and threads == self.threads):
             return NotImplemented
         self.carried.initialise()
-        return self.forward(x, steps, out, True, NULL, 0, 0, True)
+        return self.forward(x, steps, out, timed, NULL, 0, 0, True)
 
     def _serves(self, batch, Py_ssize_t block, threads):
         """True if a stream made with these arguments would be as this one. For `Model.__call__`."""
