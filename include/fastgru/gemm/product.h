@@ -9,15 +9,17 @@ typedef struct {
   const fg_matrix *w;
   const real *bias;
   fg_idx columns;
+  int relu; /* of the totals, on their way to memory */
   const real *a[FG_GROUP];
   real *c[FG_GROUP];
 } product_job;
 
 /* The totals of a row, by P panels, to its first columns. */
-FG_INLINE void product_store(const product_job *job, fg_idx row, fg_idx panel, int P, int G, const vr *acc) {
+FG_INLINE void product_store(const product_job *job, fg_idx row, fg_idx panel, int P, int G, vr *acc) {
   const fg_idx from = panel * G * FG_LANES, left = job->columns - from;
   const fg_idx whole = left >= P * G * FG_LANES ? P * G : left / FG_LANES, rest = left - whole * FG_LANES;
   real *c = job->c[row] + from;
+  if (job->relu) FG_EACH(i, P * G) acc[i] = at_least(acc[i], 0);
   for (fg_idx i = 0; i < whole; i++) store(c + i * FG_LANES, acc[i]);
   if (whole < P * G && rest > 0) store_some(c + whole * FG_LANES, acc[whole], rest);
 }
@@ -53,7 +55,7 @@ FG_INLINE void product_group(const product_job *job, fg_idx n, int G) {
 static void product(const fg_matrix *w, const void *bias, const fg_act *act, const fg_rows *a, const fg_rows *c,
                     fg_idx columns, const fg_span *rows) {
   product_job job; /* an initialiser would clear its addresses, too: a tenth of the smallest call */
-  job.w = w, job.bias = (const real *)bias, job.columns = columns;
+  job.w = w, job.bias = (const real *)bias, job.columns = columns, job.relu = act->kind == FG_RELU;
   for (fg_idx first = 0; first < rows->count; first += FG_GROUP) {
     const fg_idx n = rows->count - first < FG_GROUP ? rows->count - first : FG_GROUP;
     for (fg_idx i = 0; i < n; i++) {
@@ -67,7 +69,7 @@ static void product(const fg_matrix *w, const void *bias, const fg_act *act, con
       default: product_group(&job, n, 4); break;
     }
     /* Apart from the tiles: a call among them would push their accumulators out of the registers. */
-    for (fg_idx i = 0; i < n && act->kind != FG_LINEAR; i++)
+    for (fg_idx i = 0; i < n && act->kind != FG_LINEAR && act->kind != FG_RELU; i++)
       for (fg_idx j = 0; j < columns; j += FG_LANES)
         store_some(job.c[i] + j, fg_activation(act, load_some(job.c[i] + j, columns - j)), columns - j);
   }

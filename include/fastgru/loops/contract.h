@@ -223,11 +223,95 @@ static void contract_vectors(contract_job *job, const fg_block_kind *kind, real 
   }
 }
 
+/* Tiles in two dimensions: vectors that lie side by side, by rows that share them, each with a number of its own for a
+ * term. A load then serves several sums, and the totals lie in memory, so that the chains alone hold registers. */
+enum { FG_TALL = 8, FG_BROAD = 3 }; /* rows and vectors of the largest: 24 chains of 32 registers */
+#if FG_REGISTERS < 32
+#define FG_MOST_ROWS 4
+#else
+#define FG_MOST_ROWS FG_TALL
+#endif
+
+typedef struct {
+  const real *a, *b;
+  const fg_idx *a_term, *b_term;
+  fg_idx b_row; /* from one row's number to the next one's */
+} fg_sheet;
+
+/* acc[r * C + c] += the terms 0 .. n - 1; `beside`: the numbers of the rows lie side by side. */
+FG_INLINE void sheet_sum(int R, int C, int beside, vr *acc, const fg_sheet *at, fg_idx n) {
+  for (fg_idx k = 0; k < n;) {
+    vr part[FG_TALL * FG_BROAD];
+    FG_UNROLL for (int i = 0; i < R * C; i++) part[i] = splat(0);
+    for (const fg_idx to = smaller(n, k + FG_CHAIN); k < to; k++) {
+      const real *a = at->a + at->a_term[k], *b = at->b + at->b_term[k];
+      vr v[FG_BROAD];
+      FG_UNROLL for (int c = 0; c < C; c++) v[c] = load(a + c * FG_LANES);
+      FG_UNROLL for (int r = 0; r < R; r++) {
+        const vr w = splat(b[beside ? r : r * at->b_row]);
+        FG_UNROLL for (int c = 0; c < C; c++) part[r * C + c] = fused(v[c], w, part[r * C + c]);
+      }
+    }
+    FG_UNROLL for (int i = 0; i < R * C; i++) acc[i] += part[i];
+    in_memory();
+  }
+}
+
+#define FG_SHEETS(row) row(8, 3) row(8, 2) row(8, 1) row(4, 3) row(4, 2) row(4, 1) row(1, 3) row(1, 2) row(1, 1)
+#define FG_SHEET_FNS(R, C)                                                                                             \
+  static void sheet_##R##_##C(vr *acc, const fg_sheet *at, fg_idx n) { sheet_sum(R, C, 0, acc, at, n); }               \
+  static void beside_##R##_##C(vr *acc, const fg_sheet *at, fg_idx n) { sheet_sum(R, C, 1, acc, at, n); }
+FG_SHEETS(FG_SHEET_FNS)
+typedef void sheet_fn(vr *acc, const fg_sheet *, fg_idx n);
+#define FG_SHEET_ROW(R, C) [R][C] = {sheet_##R##_##C, beside_##R##_##C},
+static sheet_fn *const sheets[FG_TALL + 1][FG_BROAD + 1][2] = {FG_SHEETS(FG_SHEET_ROW)};
+
+/* Whether the rows share what lies side by side along the lanes. */
+static int makes_sheets(const contract_job *job) {
+  const fg_run *lane = &job->lane, *row = &job->row;
+  return job->rows && lane->n >= FG_LANES && lane->a == 1 && lane->b == 0 && row->a == 0 && row->n > 1;
+}
+
+/* All rows by all lanes. What is left over is made anew with what stands before it. */
+static void contract_sheets(contract_job *job, real *const *p) {
+  const fg_run *lane = &job->lane, *row = &job->row;
+  const fg_idx vectors = (lane->n + FG_LANES - 1) / FG_LANES, beside = row->b == 1;
+  for (fg_idx v = 0, C; v < vectors; v += C) {
+    C = vectors - v == 4 || vectors - v == 2 ? 2 : smaller(vectors - v, FG_BROAD);
+    C = smaller(C, lane->n / FG_LANES); /* no more than there are, to begin anew at the end */
+    const fg_idx j = smaller(v * FG_LANES, lane->n - C * FG_LANES);
+    for (fg_idx i = 0, R; i < row->n; i += R) {
+      const fg_idx left = row->n - i;
+      R = row->n >= FG_MOST_ROWS && left > 4 ? FG_MOST_ROWS : row->n >= 4 && left > 1 ? 4 : 1;
+      i = smaller(i, row->n - R);
+      vr acc[FG_TALL * FG_BROAD];
+      for (fg_idx r = 0; r < R; r++)
+        for (fg_idx c = 0; c < C; c++)
+          acc[r * C + c] = bias_of(job, p[3] + (i + r) * row->bias + (j + c * FG_LANES) * lane->bias, FG_LANES);
+      fg_sheet at;
+      at.a = p[1] + j, at.b = p[2] + i * row->b, at.b_row = row->b;
+      at.a_term = job->terms.offset[0], at.b_term = job->terms.offset[1];
+      for (fg_idx k = 0; k < job->terms.count; k += FG_TERMS_HELD) {
+        const fg_idx held = hold_terms(&job->terms, k);
+        sheets[R][C][beside](acc, &at, held);
+      }
+      for (fg_idx r = 0; r < R; r++)
+        for (fg_idx c = 0; c < C; c++)
+          finish(job, p[0] + (i + r) * row->out + (j + c * FG_LANES) * lane->out, acc[r * C + c], FG_LANES);
+    }
+  }
+}
+
 static void contract_chains(contract_job *job, real **p) {
   choose_loops(job, p);
   const fg_block_kind *kind = find_kind(&job->lane, &job->row);
   const fg_idx n = job->lane.n, end = n > FG_LANES ? n - FG_LANES : 0; /* the last vector shares with the one before */
   fg_idx at[FG_RANK] = {0};
+  if (makes_sheets(job)) {
+    do contract_sheets(job, p);
+    while (advance(&job->nest, job->loops, at, p));
+    return;
+  }
   do {
     fg_idx i = 0;
     if (!job->rows) {

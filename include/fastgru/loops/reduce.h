@@ -79,13 +79,15 @@ FG_INLINE vr fold_columns(int function, vr *lanes, fg_idx n) {
 }
 
 /* Packed outputs of so few elements each, a constant where one is most usual, that no lane holds two of them. */
-FG_INLINE void fold_few_as(int function, fg_idx terms, real *out, const real *x, const fg_idx *offset, fg_idx n) {
+FG_INLINE void fold_few_as(int function, fg_idx terms, int lay, real *out, const real *x, const fg_idx *offset,
+                           fg_idx n) {
   const int merge = function == FG_FOLD_SUM_SQUARE || function == FG_FOLD_SUM_ABS ? FG_FOLD_SUM : function;
   const vr start = fold_start(function);
   for (fg_idx i = 0; i < n; i += FG_LANES) {
     vr lanes[FG_FOLD];
     i = smaller(i, n - FG_LANES); /* the last vector anew what it shares with the one before */
-    FG_EACH(j, FG_FOLD) lanes[j] = j < terms ? folded(function, start, load(x + i + offset[j])) : start;
+    FG_EACH(j, FG_FOLD)
+      lanes[j] = j < terms ? folded(function, start, load_lanes(lay, x + i * lay + offset[j], lay, FG_LANES)) : start;
     FG_UNROLL for (int half = FG_FOLD / 2; half > 0; half /= 2)
       FG_EACH(j, FG_FOLD / 2) if (j < half && j + half < terms) lanes[j] = folded(merge, lanes[j], lanes[j + half]);
     store(out + i, lanes[0]);
@@ -93,13 +95,13 @@ FG_INLINE void fold_few_as(int function, fg_idx terms, real *out, const real *x,
 }
 
 /* Pools of 2x2 over 16 channels: 13 ns a vector of outputs, and 26 by `across` and `columns` (Zen 4). */
-FG_INLINE void fold_few(int function, real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {
+FG_INLINE void fold_few(int function, int lay, real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {
   switch (terms) {
-    case 2: fold_few_as(function, 2, out, x, offset, n); break;
-    case 3: fold_few_as(function, 3, out, x, offset, n); break;
-    case 4: fold_few_as(function, 4, out, x, offset, n); break;
-    case 9: fold_few_as(function, 9, out, x, offset, n); break;
-    default: fold_few_as(function, terms, out, x, offset, n); break;
+    case 2: fold_few_as(function, 2, lay, out, x, offset, n); break;
+    case 3: fold_few_as(function, 3, lay, out, x, offset, n); break;
+    case 4: fold_few_as(function, 4, lay, out, x, offset, n); break;
+    case 9: fold_few_as(function, 9, lay, out, x, offset, n); break;
+    default: fold_few_as(function, terms, lay, out, x, offset, n); break;
   }
 }
 
@@ -116,7 +118,7 @@ typedef struct {
   real (*lanes)(vr *part);
   fold_across_fn *across[FG_LAYS];
   vr (*columns)(vr *lanes, fg_idx n);
-  void (*few)(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n);
+  void (*few[FG_LAYS])(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n);
 } fg_folder;
 
 #define FG_ACROSS(name)                                                                                                \
@@ -127,14 +129,17 @@ typedef struct {
   FG_ACROSS(name##_others) { (void)outputs, fold_across(function, FG_EVERY_OTHER, lanes, x, stride, offset, n); }      \
   FG_ACROSS(name##_scattered) { fold_scattered(function, lanes, x, stride, offset, n, outputs); }                      \
   static void name##_few(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {                     \
-    fold_few(function, out, x, offset, terms, n);                                                                      \
+    fold_few(function, FG_PACKED, out, x, offset, terms, n);                                                           \
+  }                                                                                                                    \
+  static void name##_few_others(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {              \
+    fold_few(function, FG_EVERY_OTHER, out, x, offset, terms, n);                                                      \
   }
 #define FG_MERGER(name, function)                                                                                      \
   static real name##_lanes(vr *part) { return fold_lanes(function, part); }                                            \
   static vr name##_columns(vr *lanes, fg_idx n) { return fold_columns(function, lanes, n); }
 #define FG_FOLDER_ROW(name, merger)                                                                                    \
   {name##_packed, merger##_lanes, {name##_scattered, name##_vectors, name##_others, name##_scattered}, merger##_columns, \
-   name##_few}
+   {NULL, name##_few, name##_few_others, NULL}}
 /* function, name, what merges its lanes: sums of squares and of magnitudes are sums from there on */
 #define FG_FOLDERS(row)                          \
   row(FG_FOLD_SUM, fold_sum, fold_sum)           \
@@ -183,9 +188,9 @@ static void reduce_row(const fg_folder *folder, vr start, const fg_nest *nest, f
   const int d = nest->outer - 1;
   const fg_idx n = nest->dims[d], from = nest->strides[1][d], to = nest->strides[0][d];
   fold_across_fn *const across = folder->across[n < FG_LANES ? FG_SCATTERED : lay_of(from)];
-  if (from == 1 && to == 1 && n >= FG_LANES && terms->count > 0 && terms->count <= FG_FOLD) {
+  if ((from == 1 || from == 2) && to == 1 && n >= FG_LANES && terms->count > 0 && terms->count <= FG_FOLD) {
     const fg_idx held = hold_terms(terms, 0);
-    folder->few(out, x, terms->offset[0], held, n);
+    folder->few[lay_of(from)](out, x, terms->offset[0], held, n);
     return;
   }
   for (fg_idx i = 0; i < n; i += FG_LANES) {
