@@ -36,7 +36,7 @@ MODULES: dict[str, tuple[Any, dict[str, Any], str, str]] = {
     "chain": (
         nn.GRU(3, 4), {}, "x (T, B, 3)",
         "input x (T, B, 3) in PyTorch, (B, T, 3) here; output gru (T, B, 4) in PyTorch, (B, T, 4) here; "
-        f"output 1 in PyTorch{LEFT}",
+        f"output 1 (1, B, 4) in PyTorch{LEFT}",
     ),
     "cell": (
         nn.GRUCell(3, 4), {}, "x (B, 3)",

@@ -11,6 +11,7 @@ import pytest
 from torch_cases import assert_close, run_engine64, run_reference
 
 from fastgru.converters import Imported, to_graph
+from fastgru.passes import canonical
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -131,7 +132,7 @@ def test_half_weights_become_float32() -> None:
 
 def test_provenance_and_masking() -> None:
     imported = to_graph(nn.GRU(3, 5))
-    assert [*imported.provenance] == ["framework", "source", "axes", "layout"]
+    assert [*imported.provenance] == ["framework", "source", "notes", "axes", "layout"]
     assert imported.provenance["framework"] == f"PyTorch {torch.__version__}"
     assert imported.provenance["source"] == "GRU"
     assert imported.graph.nodes[0].op.mask_output == "zero"
@@ -161,7 +162,12 @@ ACTIVATIONS: dict[str, Callable[[], Any]] = {
     "elu": lambda: nn.ELU(0.7),
     "leaky relu": lambda: nn.LeakyReLU(0.2),
     "threshold": lambda: nn.Threshold(0.3, 0),
+    "threshold to a value": lambda: nn.Threshold(0.3, 2),
+    "softplus of a slope": lambda: nn.Softplus(beta=2),
+    "softplus up to a threshold": lambda: nn.Softplus(threshold=5),
     "softmax": lambda: nn.Softmax(dim=-1),
+    "softmax over time": lambda: nn.Softmax(dim=1),
+    "log softmax": lambda: nn.LogSoftmax(dim=-1),
     "identity": nn.Identity,
     "dropout": lambda: nn.Dropout(0.9),
     "alpha dropout": lambda: nn.AlphaDropout(0.9),
@@ -249,6 +255,12 @@ FORWARD_FUNCTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "dropout": lambda m, x: nn.functional.dropout(m.drop(m.gru(x)[0]), 0.5, m.training),
     "relu in place": lambda m, x: m.relu(m.fc(m.gru(x)[0])),
     "softmax": lambda m, x: nn.functional.softmax(m.gru(x)[0], dim=2),
+    "log softmax": lambda m, x: torch.log_softmax(m.fc(m.gru(x)[0]), -1),
+    "log softmax of the last step": lambda m, x: nn.functional.log_softmax(m.fc(m.gru(x)[0][:, -1]), dim=1),
+    "log softmax as a method": lambda m, x: m.fc(m.gru(x)[1][-1]).log_softmax(-1),
+    "whole state": lambda m, x: m.fc(m.gru(x)[1]),
+    "cell state": lambda m, x: m.fc(m.both(m.gru(x)[0])[1][1][-1]),
+    "transposed output": lambda m, x: m.gru(x)[0].transpose(1, 2),
     "softmax of the last step": lambda m, x: torch.softmax(m.gru(x)[0][:, -1], 1),
     "functions": lambda m, x: nn.functional.leaky_relu(nn.functional.elu(m.fc(m.gru(x)[0]), 0.5), negative_slope=0.3),
     "unused layers": lambda m, x: (m.both(m.gru(x)[0]), m.fc(m.gru(x)[0]))[1],
@@ -278,8 +290,24 @@ def test_time_first_modules_give_batch_first_graphs(name: str, forward: Callable
 
 def test_last_step_is_moved_into_the_recurrence() -> None:
     imported = check(make(lambda: Called(FORWARD_FUNCTIONS["last step after layers"])))
-    assert names(imported) == ["gru", "fc", "relu", "sigmoid"]
-    assert not imported.graph.nodes[0].op.return_sequences
+    graph = canonical(imported.graph)
+    assert [node.name for node in graph.nodes] == ["gru", "fc", "relu", "sigmoid"]
+    assert not graph.nodes[0].op.return_sequences
+    assert graph.outputs == ("sigmoid",)
+
+
+def test_last_step_alone_is_called_as_its_layer() -> None:
+    imported = check(make(lambda: Called(lambda m, x: m.gru(x)[0][:, -1])))
+    assert (names(imported), imported.graph.outputs) == (["gru"], ("gru",))
+
+
+def test_every_step_and_the_last_one_are_of_one_layer() -> None:
+    imported = check(make(lambda: Called(FORWARD_FUNCTIONS["two outputs"])))
+    assert [type(node.op).__name__ for node in imported.graph.nodes] == ["GRU", "Dense", "TimeStep"]
+
+
+def test_outputs_in_a_dict_are_called_as_there() -> None:
+    assert check(make(lambda: Called(in_a_dict))).graph.outputs == ("y", "more.0")
 
 
 @pytest.mark.parametrize("cls", [StateWithDefault, State])

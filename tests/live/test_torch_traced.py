@@ -141,7 +141,7 @@ NOT_KNOWN: dict[str, tuple[Callable[[], Any], list[str]]] = {
     ),
     "a layer that does not fit": (
         lambda: nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 2)),
-        ["node '1' (Dense): input must have 5 features, got 4", "Sequential, whose forward does not run on what its "
+        ["node '1' (Linear): input must have 5 features, got 4", "Sequential, whose forward does not run on what its "
          "layers suggest, such as (2, 13, 3): RuntimeError: mat1 and mat2"],
     ),
     "two dimensions": (lambda: nn.Conv2d(3, 4, 2), ["calls no layer that says what it takes"]),

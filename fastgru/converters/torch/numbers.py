@@ -98,7 +98,7 @@ def _is_of(value: Any, name: str) -> bool:
 
 def _of_tensor(value: Any, what: str) -> Any:
     """A tensor as an array, or its codes and scales."""
-    from .modules import to_numpy  # of PyTorch, which is loaded already where there is a tensor
+    from .oracle import to_numpy  # of PyTorch, which is loaded already where there is a tensor
 
     try:
         if not value.is_quantized:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from ..damage import asking
+from ...errors import ConvertError
 
 Array = NDArray[Any]
-Path = tuple[Any, ...]  # an output's layout, then the keys that lead to it in what forward returns
 WIDENED = "fastgru_widened"  # attribute of the copy in float32 of a module of half precision
 HALVES = (torch.float16, torch.bfloat16)
 
@@ -64,51 +63,8 @@ def to_array(tensor: torch.Tensor) -> Array:
     return array
 
 
-class ModuleOracle:
-    """Runs a module whose input has the axes `layout`; outputs are batch first, in the graph's order."""
-
-    def __init__(self, module: nn.Module, layout: str, paths: Sequence[Path], extra: int) -> None:
-        self.module, self.layout, self.paths, self.extra = module, layout, paths, extra
-
-    def __call__(self, x: Any) -> tuple[Array, ...]:
-        """x: (B, T, I) or ids (B, T). A module of rows (B, I) is given every step as a row of its own."""
-        steps = x.shape[:2]
-        with evaluating(self.module), asking("PyTorch"):
-            result = self.module(*self.arguments(x))
-        outputs = []
-        for layout, *keys in self.paths:
-            output = result
-            for key in keys:
-                output = output[key]
-            if layout.startswith("T"):
-                output = output.transpose(0, 1)
-            elif "T" not in self.layout:
-                output = output.unflatten(0, steps)
-            outputs.append(to_array(output))
-        return tuple(outputs)
-
-    def arguments(self, x: Any) -> list[Any]:
-        """What the module is called with for an array."""
-        tensor = to_tensor(self.module, x)
-        if self.layout.startswith("T"):
-            tensor = tensor.transpose(0, 1)
-        elif "T" not in self.layout:
-            tensor = tensor.flatten(0, 1)
-        return [tensor, *[None] * self.extra]
-
-
-class CellOracle:
-    """Runs a recurrent cell over time."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-
-    def __call__(self, x: Any) -> tuple[Array, ...]:
-        """x: (B, T, I) to (B, T, H)."""
-        state: Any = None
-        outputs = []
-        with evaluating(self.module), asking("PyTorch"):
-            for frame in to_tensor(self.module, x).unbind(1):
-                state = self.module(frame, state)
-                outputs.append(state[0] if isinstance(state, tuple) else state)
-        return (to_array(torch.stack(outputs, 1)),)
+def to_numpy(tensor: torch.Tensor) -> Array:
+    """A parameter as an array: float64 stays, everything narrower becomes float32."""
+    if tensor.is_meta or tensor.is_complex() or tensor.layout is not torch.strided:
+        raise ConvertError(f"weights must be real dense tensors with data, got {tensor.dtype} on {tensor.device}")
+    return to_array(tensor.detach())

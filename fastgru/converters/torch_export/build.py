@@ -14,7 +14,8 @@ from ...graph import Graph, Recurrent, Spec, State
 from ..program.emit import Emitter
 from ..program.held import MOVES, StandIn
 from ..program.recurrence import told_otherwise
-from ..program.sizes import TIME, Size, size_of, symbol
+from ..program.sizes import BATCH, TIME, Size, size_of, symbol
+from ..program.steps import STEPS
 from ..program.values import Array, Axis, Tensor, over_time
 from ..program.views import in_order
 from .axes import Labels
@@ -39,6 +40,8 @@ class Input:
         Of number: float, int or bool.
     initial : array, optional
         Of a buffer.
+    every_step : bool
+        Whether its rows are the steps of sequences: a program of rows alone runs on each.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Input:
     shape: tuple[int, ...]
     kind: str
     initial: Array | None = None
+    every_step: bool = False
 
     @property
     def frame(self) -> tuple[int, ...]:
@@ -56,7 +60,15 @@ class Input:
     def axes(self) -> tuple[Axis, ...]:
         """The axes as atoms."""
         places = iter(range(len(self.shape)))
-        return tuple((next(places),) if label is None else (symbol(label),) for label in self.labels)
+        rows: Axis = (BATCH, STEPS) if self.every_step else (BATCH,)
+        return tuple(
+            (next(places),) if label is None else rows if label == BATCH else (symbol(label),) for label in self.labels
+        )
+
+    @property
+    def time(self) -> bool:
+        """True if it has steps."""
+        return TIME in self.labels or self.every_step
 
     def sizes(self) -> tuple[Size, ...]:
         """The sizes, those of batch and time open."""
@@ -159,7 +171,7 @@ def translate(program: Program, states: Mapping[str, str] | None) -> Translation
 class _Attempt:
     def __init__(self, program: Program, sizes: Sizes, pairs: dict[str, str], known: _Knowledge) -> None:
         self.program, self.pairs, self.known = program, pairs, known
-        self.timed = any(TIME in i.labels for i in program.inputs if i.name not in pairs)
+        self.timed = any(i.time for i in program.inputs if i.name not in pairs)
         self.session = Session(Emitter(), sizes, self.timed, unfused=known.unfused, masked=known.masked)
         self.notes: list[str] = []
 
@@ -216,7 +228,7 @@ class _Attempt:
                 )
             declare(self.session, value, i.frame)
         else:
-            value = emit.input(i.name, Spec(i.frame, TIME in i.labels or (bool(self.pairs) and not self.timed), i.kind))
+            value = emit.input(i.name, Spec(i.frame, i.time or (bool(self.pairs) and not self.timed), i.kind))
         return Tensor(value, i.axes, emit.specs[value], 0)
 
     def output(self, name: str, value: Any) -> Tensor:

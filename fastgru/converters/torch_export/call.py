@@ -71,6 +71,8 @@ class Session:
         Whether a layer over time sees sequences that are not packed.
     laid : bool
         Whether a fixed number of frames becomes samples, of which there could be any number.
+    ending : str
+        What the name of a layer has behind it for the node that gives its last state.
     """
 
     emit: Emitter
@@ -85,6 +87,7 @@ class Session:
     masked: bool = False
     unpacked: bool = False
     laid: bool = False
+    ending: str = ".last"
 
 
 @dataclass

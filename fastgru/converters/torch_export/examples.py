@@ -65,8 +65,10 @@ TAKEN: tuple[tuple[type[nn.Module], Shapes], ...] = (
 )
 
 
-def example_for(module: nn.Module) -> tuple[torch.Tensor, int]:
+def example_for(module: nn.Module, more: int = 0) -> tuple[torch.Tensor, int]:
     """Return an argument that a module of one runs on, and how many steps it has.
+
+    The module may take `more` arguments behind it that are None.
 
     Layers are tried in the order in which the module has them, since the first that it calls is not known.
 
@@ -83,12 +85,12 @@ def example_for(module: nn.Module) -> tuple[torch.Tensor, int]:
     """
     names = _required(module)
     why = f"takes {' and '.join(names) if len(names) == 2 else ', '.join(names)}"
-    if len(names) == 1:
+    if len(names) == 1 + more:
         why, first = "calls no layer that says what it takes", None
         short = length_for({n for tensor in (*module.parameters(), *module.buffers()) for n in tensor.shape})
         for steps in (short, LONG):
-            for example in _candidates(module, steps):
-                problem = _problem(module, example)
+            for example in suggestions(module, steps):
+                problem = _problem(module, example, *[None] * more)
                 if problem is None:
                     return example, steps
                 if first is None:
@@ -107,7 +109,7 @@ def _required(module: nn.Module) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in given] or ["x"]
 
 
-def _candidates(module: nn.Module, steps: int) -> Iterator[torch.Tensor]:
+def suggestions(module: nn.Module, steps: int = LONG) -> Iterator[torch.Tensor]:
     """Arguments that one of the layers says, each once; at last a sequence of numbers, of which a module makes others.
 
     What runs through a layer of a fixed size is what the module takes, whoever suggested it.
@@ -115,20 +117,20 @@ def _candidates(module: nn.Module, steps: int) -> Iterator[torch.Tensor]:
     layers = ((layer, shapes) for layer in module.modules() for cls, shapes in TAKEN if isinstance(layer, cls))
     found: dict[tuple[torch.dtype, Shape], None] = {}
     for layer, shapes in itertools.islice(layers, MOST_LAYERS):
-        kind = torch.int64 if isinstance(layer, nn.Embedding) else torch.float32
+        kind = torch.int64 if isinstance(layer, nn.Embedding) else torch.float64
         found |= dict.fromkeys((kind, shape) for shape in shapes(layer, steps))
     if found:
-        found[torch.float32, (ROWS, steps)] = None
+        found[torch.float64, (ROWS, steps)] = None
     for kind, shape in found:
         yield to_tensor(module, torch.zeros(shape, dtype=kind).numpy())
 
 
-def _problem(module: nn.Module, example: torch.Tensor) -> str | None:
-    """Return what a module raises for an argument, None where it takes it; the module is left as it was."""
+def _problem(module: nn.Module, *arguments: Any) -> str | None:
+    """Return what a module raises for arguments, None where it takes them; the module is left as it was."""
     buffers = snapshot(module)
     try:
         with evaluating(module):
-            module(example)
+            module(*arguments)
     except Exception as error:  # whatever a module may raise
         return f"{type(error).__name__}: {line_of(error)}"
     finally:

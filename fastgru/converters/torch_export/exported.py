@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -17,16 +17,21 @@ from ..._hints import either, named, option
 from ...errors import ConvertError, GraphError
 from ...graph import TimeStep
 from .. import Imported
-from ..layouts import Layouts, of_labels, of_tensor
+from ..layouts import Axes, Layouts, of_labels, of_tensor
 from ..program.sizes import BATCH, TIME
+from ..program.steps import STEPS
+from ..program.values import Tensor
 from .axes import Layout, candidates, enlarged, of_steps
 from .branches import other_ways
 from .build import Program, Translation, translate
+from .chain import Chain, ChainProgram
 from .counting import Counting, LoopMet, length_for, numbers_of
+from .examples import example_for, suggestions
 from .graph import ExportedProgram
 from .inside import ExportLayers
 from .oracle import ExportOracle, Port, Run
 from .program import exported
+from .recording import Recording
 from .source import Source, restore, result_names, snapshot
 
 UNCHECKABLE = "PyTorch takes no sequence of no step, which masks of packed sequences may leave"
@@ -95,6 +100,60 @@ def import_exported(
             restore(module, before)
 
     return import_program(source, program, fresh, axes, states)
+
+
+def import_chain(module: nn.Module, examples: Any = None) -> Imported:
+    """Import a module in calls of known layers, which torch.fx traces.
+
+    Further arguments without a default are initial states, which start from zeros. The input is called ``x``, and a
+    module that takes rows alone runs on every step.
+
+    Raises
+    ------
+    ConvertError
+        When it is no such module.
+    """
+    chain = Chain.of(module)
+    if examples is None:
+        examples = (_example(chain), *[None] * len(chain.states))
+    source = Source.of(chain.root, inspect.signature(chain.root.forward), examples)
+    if len(source.arguments) != 1:
+        raise ConvertError(f"chain of layers must take one tensor, got {len(source.arguments)}")
+    source = replace(source, arguments=[replace(source.arguments[0], name="x")])
+
+    @contextmanager
+    def fresh() -> Iterator[Any]:
+        yield chain.root
+
+    imported = import_program(source, partial(ChainProgram, chain, source), fresh, None, None)
+    found = imported.layouts
+    assert found is not None
+    given = dict.fromkeys(chain.states)
+    layouts = found._replace(inputs={**found.inputs, **given}, states={**found.states, **given})
+    provenance = {**imported.provenance, "source": type(module).__qualname__}
+    if chain.cell:  # which knows nothing of time, nor of the layer that it is here
+        layouts = Layouts(
+            {n: x and _of_one_step(x) for n, x in found.inputs.items()}, [*map(_of_one_step, found.outputs)]
+        )
+        provenance.pop("notes", None)
+    return imported._replace(provenance=provenance, layouts=layouts)
+
+
+def _example(chain: Chain) -> torch.Tensor:
+    """Return an argument that a chain runs on; errors say what does not fit, where that can be told."""
+    try:
+        return example_for(chain.root, len(chain.states))[0]
+    except ConvertError:
+        for example in suggestions(chain.root):
+            source = Source.of(
+                chain.root, inspect.signature(chain.root.forward), (example, *[None] * len(chain.states))
+            )
+            translate(ChainProgram(chain, source, candidates(chain.root, source.arguments, {})[0]), None)
+        raise
+
+
+def _of_one_step(axes: Axes) -> Axes:
+    return Axes(tuple(n for n in axes.sizes if n != TIME))
 
 
 def _numbers(source: Source) -> set[int]:
@@ -292,7 +351,8 @@ def _without_time(layout: Layout, failures: Sequence[Failure]) -> list[str]:
 def _imported(guess: Guess, fresh: Fresh, failures: Sequence[Failure]) -> Imported:
     source, layout, made, found = guess.source, guess.layout, guess.made, guess.found
     notes = [*found.notes, *_without_time(layout, failures)]
-    ports = [Port(a.name, layout[a.name], a.example, found.pairs.get(a.name)) for a in source.arguments]
+    rows = {i.name for i in made.inputs if i.every_step}
+    ports = [Port(a.name, layout[a.name], a.example, found.pairs.get(a.name), a.name in rows) for a in source.arguments]
 
     @contextmanager
     def start() -> Iterator[Run]:
@@ -315,18 +375,25 @@ def _imported(guess: Guess, fresh: Fresh, failures: Sequence[Failure]) -> Import
         return imported._replace(missing=UNCHECKABLE)
     oracle = ExportOracle(source.module, start, ports, found.results, found.whole)
     imported = imported._replace(oracle=oracle)
+    if isinstance(made, ChainProgram):
+        return imported._replace(layers=ExportLayers(made, found, oracle), missing="")
     if not isinstance(made, ExportedProgram):
         return imported._replace(missing=CLOSED)
     others = other_ways(made.steps(), made.counted.asked)
     if made.counted.lengths:
         others[LOOP_CHECKED] = "loop must do the same at every step"
         return imported._replace(missing=LOOPED, others=others)
-    return imported._replace(layers=ExportLayers(made, found, oracle), missing="", others=others)
+    return imported._replace(layers=ExportLayers(Recording(made), found, oracle), missing="", others=others)
 
 
 def _layouts(guess: Guess) -> Layouts:
     """Return the axes of the arguments and results of a module."""
     inputs = {a.name: of_labels(guess.layout[a.name], a.example.shape) for a in guess.source.arguments}
     found = guess.found
-    outputs = [of_tensor(y) for y in found.results.values()]
-    return Layouts(inputs, outputs, found.pairs, {n: of_tensor(y) for n, y in found.left_out.items()})
+    outputs = [_axes_of(y) for y in found.results.values()]
+    return Layouts(inputs, outputs, found.pairs, {n: _axes_of(y) for n, y in found.left_out.items()})
+
+
+def _axes_of(y: Tensor) -> Axes:
+    """Return the axes of a result; where every step is a row, the module knows of rows alone."""
+    return of_tensor(y.with_axes((BATCH,) if axis == (BATCH, STEPS) else axis for axis in y.axes))

@@ -140,7 +140,7 @@ class Interpreter:
         targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
                    **signature.inputs_to_lifted_tensor_constants}  # fmt: skip
         nodes = list(self.program.graph.nodes)
-        needed = _needed(nodes[-1])
+        needed = reached_by(nodes[-1])
         self.values |= {n: self.size(n.meta["val"]) for n in nodes if isinstance(n.meta.get("val"), SIZES)}
         apart = self.independent | self.values.keys()
         calls = [n for n in nodes if n.op == "call_function" and n in needed and n not in apart]
@@ -250,7 +250,7 @@ class Interpreter:
             return Unavailable(str(error))
 
 
-def _needed(output: fx.Node) -> set[fx.Node]:
+def reached_by(output: fx.Node) -> set[fx.Node]:
     """The nodes that the output depends on."""
     found: set[fx.Node] = set()
     waiting = [output]

@@ -29,6 +29,7 @@ class Port:
     labels: Labels
     example: torch.Tensor
     feeds: str | None = None  # the result that a state becomes
+    every_step: bool = False  # whether its rows are the steps of sequences
 
 
 class ExportOracle:
@@ -106,6 +107,7 @@ class ExportOracle:
         if port.name not in feeds:
             return None
         array = feeds[port.name] if step is None else feeds[port.name][:, step]
+        array = array.reshape(-1, *array.shape[2:]) if port.every_step else array
         order = iter(range(1 + (TIME in port.labels), array.ndim))
         places = {label: i for i, label in enumerate((BATCH, TIME))}
         axes = [places[label] if label is not None else next(order) for label in port.labels]

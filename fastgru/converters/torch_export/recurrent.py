@@ -172,7 +172,7 @@ def _plain(call: Call, x: Tensor, value: str, layer: Layer, mask: str | None, nu
         if state != "h":
             last = stand_in(call, (size,), layer.name)
         elif call.session.timed:
-            last = call.add(layer.op.replace(return_sequences=False), *inputs, name=f"{layer.name}.last")
+            last = call.add(layer.op.replace(return_sequences=False), *inputs, name=layer.name + call.session.ending)
         else:
             last = y
         if call.session.timed:
