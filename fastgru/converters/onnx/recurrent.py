@@ -266,6 +266,7 @@ def _over_time(call: Call, layer: Layer) -> list[Tensor]:
         finals = {"h": call.add(replace(op, return_sequences=False), value, *mask)} if _ends(call, starts) else {}
         if finals and layer.kind == "LSTM":
             finals["c"] = call.add(StandIn((op.hidden_size,)), y)
+        call.emit.finals.update(finals.values())
         call.emit.starts += [Start(call.name, v, finals[n]) for n, v in starts.items() if isinstance(v, str)]
         row = x.axes[1] if x.axes[1] == (BATCH,) else None
         made = [call.result(y, [x.axes[0], (0,)], x.elem)]

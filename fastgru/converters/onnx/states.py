@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
 from onnx import GraphProto, NodeProto
 
 from ..._hints import option
 from ...errors import ConvertError, listed
-from ...graph import Recurrent
-from ..program.emit import Emitter, Start
-from ..program.held import MOVES, StandIn, moved, numbers, pairs_given
+from ..program.emit import Emitter
+from ..program.held import Held, pairs_given
 from .axes import Declared
 from .reading import DEEPEST
 
@@ -128,55 +125,24 @@ class StatesApart(ConvertError):
     """A state over time is none that a layer can hold; it may lie in a State node."""
 
 
-def absorb(emit: Emitter, pairs: Mapping[str, tuple[str, str]], starts: Iterable[Start]) -> None:
+def absorb(emit: Emitter, pairs: Mapping[str, tuple[str, str]]) -> None:
     """Check that states (input to its value and the next one's) are just those of recurrences over time.
-
-    Every element of a state is numbered; recurrences hand their numbers from their start to their end; then each
-    must come back to its own place.
 
     Raises
     ------
-    ConvertError
-        When one does not.
+    StatesApart
+        When one is not.
     """
-    numbered: dict[str, Any] = {}
-    count = 0
-    for value, _ in pairs.values():
-        numbered[value] = numbers(emit.specs[value].shape, count)
-        count += numbered[value].size
-    problems = []
-    for start in starts:
-        try:
-            numbered[start.final] = moved(emit, start.initial, numbered)
-        except ConvertError as error:
-            problems.append(f"initial state of layer {start.layer!r} over time must be elements of a state: {error}")
+    held = Held(emit, (value for value, _ in pairs.values()))
+    problems = held.problems
     for name, (value, following) in pairs.items() if not problems else ():
         try:
-            back = moved(emit, following, numbered)
+            if not held.comes_back(value, following):
+                problems.append(f"state {name!r} must return every element to its place, got another order")
         except ConvertError as error:
             problems.append(
                 f"state {name!r} must be that of layers over time, where there is a time axis (fix its size by "
                 f"{option('shapes')} to step instead): {error}"
             )
-            continue
-        if not np.array_equal(back, numbered[value]):
-            problems.append(f"state {name!r} must return every element to its place, got another order")
     if problems:
         raise StatesApart(listed(problems))
-
-
-def ends_only(emit: Emitter, value: str) -> bool:
-    """Whether a value is made of the final states of layers over time by moves alone."""
-    waiting, ends = [value], 0
-    while waiting:
-        name = waiting.pop()
-        node = emit.producers.get(name)
-        if node is None:
-            return False
-        if isinstance(node.op, StandIn) or (isinstance(node.op, Recurrent) and not node.op.return_sequences):
-            ends += 1
-        elif isinstance(node.op, MOVES):
-            waiting += node.inputs
-        else:
-            return False
-    return ends > 0

@@ -16,8 +16,7 @@ from ...errors import ConvertError, GraphError, listed
 from ...graph import Activate, Constant, Graph, Op, Reverse, Spec, State, TimeReduce, TimeSoftmax, TimeStep
 from ..layouts import Axes, Layouts, of_tensor
 from ..program.emit import Emitter
-from ..program.held import StandIn
-from ..program.recurrence import told_otherwise
+from ..program.held import StandIn, final_outputs
 from ..program.sizes import BATCH, TIME, symbol
 from ..program.values import Axis, Tensor, Unavailable, Value, is_time
 from ..program.views import in_order
@@ -28,7 +27,7 @@ from .folding import ALLOWANCE
 from .graph import Translator
 from .reading import Source, read
 from .sorting import without_order
-from .states import StatesApart, absorb, completed, ends_only, pair
+from .states import StatesApart, absorb, completed, pair
 from .unrolled import Rolled, rolled, steps_of_time
 
 
@@ -338,15 +337,12 @@ class _Attempt:
             loops[name] = (state.value, following.value)
         outputs = {n: y for n, y in values.items() if n not in self.pairs.values()} or values
         if self.timed:
-            absorb(self.emit, loops, self.emit.starts)
+            absorb(self.emit, loops)
             notes += [f"state {n} is that of layers over time" for n in loops]
             loops = {}
-        ends = [n for n, y in outputs.items() if ends_only(self.emit, y.value)]
         left_out = {}
-        if len(ends) < len(outputs) and not self.emit.apart and not self.keep:
-            shown = told_otherwise(self.emit.producers, [outputs[n].value for n in ends],
-                                   [y.value for n, y in outputs.items() if n not in ends])  # fmt: skip
-            ends = [n for n in ends if outputs[n].value in shown]
+        if not self.emit.apart and not self.keep:
+            ends = final_outputs(self.emit, {n: y.value for n, y in outputs.items()})
             left_out = {n: outputs[n] for n in ends}
             outputs = {n: y for n, y in outputs.items() if n not in ends}
             keeps = either("states={}", "--state none")

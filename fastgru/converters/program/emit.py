@@ -46,6 +46,7 @@ class Emitter:
         self._sharing = Sharing()
         self.stems: dict[str, str] = {}  # what a node was to be called
         self.starts: list[Start] = []  # of layers over time that start from a value
+        self.finals: set[str] = set()  # values that are final states of layers over time
         self.feedback: dict[str, str] = {}  # values of State nodes: what they hold one step later
         self.memo: dict[Any, str] = {}  # values made once
         self.apart = False  # whether layers over time keep a start or end that is a value in State nodes

@@ -1,8 +1,8 @@
-"""States that a source takes and returns: which input belongs to which output, and what becomes of their elements."""
+"""States that a source takes and returns: what becomes of their elements, and which layers hold them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from ...errors import ConvertError, listed
 from ...graph import Concat, Constant, Gather, Op, Reshape, Slice, Spec, Transpose
 from ...reference import on_frames
 from .emit import Emitter
+from .recurrence import told_otherwise
 from .values import Array
 
 MOVES = (Reshape, Transpose, Slice, Concat, Gather, Constant)
@@ -53,11 +54,6 @@ def pairs_given(inputs: Iterable[str], outputs: Sequence[str], given: Mapping[st
     return dict(given)
 
 
-def numbers(shape: Sequence[int], begin: int) -> Array:
-    """Return a number for each element of a state, from `begin` on."""
-    return np.arange(begin, begin + int(np.prod(shape)), dtype=np.float64).reshape(tuple(shape))
-
-
 def moved(emit: Emitter, value: str, known: Mapping[str, Array]) -> Array:
     """Return the numbers of a value's elements, which is made of known ones by moves alone.
 
@@ -85,3 +81,95 @@ def moved(emit: Emitter, value: str, known: Mapping[str, Array]) -> Array:
         if node.outputs[0] not in found:
             found[node.outputs[0]] = on_frames(node.op, *(found[v] for v in node.inputs))[0]
     return found[value]
+
+
+def is_of_states(emit: Emitter, value: str, states: Collection[str]) -> bool:
+    """Return True for a value that is made of states by moves alone: a layer that starts from it may hold them."""
+    try:
+        moved(emit, value, {v: np.zeros(emit.specs[v].shape) for v in states})
+    except ConvertError:
+        return False
+    return True
+
+
+class Held:
+    """The elements of states, each followed through the recurrences that start from it.
+
+    Every element has a number. Recurrences hand the numbers from their start to their end; a state is that of
+    recurrences where each number then comes back from an end to its own place.
+
+    Attributes
+    ----------
+    numbers : dict of str to array
+        Those of the states' values.
+    ends : dict of str to array
+        Those of the values that recurrences give at their end.
+    problems : list of str
+        Recurrences that start from something else.
+    """
+
+    def __init__(self, emit: Emitter, states: Iterable[str]) -> None:
+        self.emit = emit
+        self.numbers: dict[str, Array] = {}
+        self.ends: dict[str, Array] = {}
+        self.layers: dict[str, set[int]] = {}
+        self.problems: list[str] = []
+        count = 0
+        for value in states:
+            shape = emit.specs[value].shape
+            size = int(np.prod(shape))
+            self.numbers[value] = np.arange(count, count + size, dtype=np.float64).reshape(shape)
+            count += size
+        for start in emit.starts:
+            try:
+                found = moved(emit, start.initial, {**self.numbers, **self.ends})
+            except ConvertError as error:
+                self.problems.append(
+                    f"initial state of layer {start.layer!r} over time must be elements of a state: {error}"
+                )
+                continue
+            self.ends[start.final] = found.reshape(emit.specs[start.final].shape)
+            self.layers.setdefault(start.layer, set()).update(int(n) for n in found.flat)
+
+    def comes_back(self, value: str, following: str) -> bool:
+        """Return True if a state is in its own place in the value that it becomes.
+
+        Raises
+        ------
+        ConvertError
+            When that is made otherwise than by moves of ends, as a state is that is returned as it was.
+        """
+        return np.array_equal(moved(self.emit, following, self.ends), self.numbers[value])
+
+    def holders(self, value: str) -> set[str]:
+        """The layers that start from elements of a state."""
+        own = {int(n) for n in self.numbers[value].flat}
+        return {layer for layer, numbers in self.layers.items() if not numbers.isdisjoint(own)}
+
+
+def final_outputs(emit: Emitter, outputs: Mapping[str, str]) -> list[str]:
+    """Return the outputs that are final states of layers over time, all of which the other outputs show.
+
+    The engine keeps these states: a model is as useful without them. All are kept where there are no others.
+    """
+    ends = [name for name, value in outputs.items() if _is_final(emit, value)]
+    if len(ends) == len(outputs):
+        return []
+    others = [value for name, value in outputs.items() if name not in ends]
+    shown = told_otherwise(emit.producers, [outputs[name] for name in ends], others)
+    return [name for name in ends if outputs[name] in shown]
+
+
+def _is_final(emit: Emitter, value: str) -> bool:
+    """Return True for a value that is made of final states by moves alone."""
+    waiting, found = [value], False
+    while waiting:
+        name = waiting.pop()
+        if name in emit.finals:
+            found = True
+            continue
+        node = emit.producers.get(name)
+        if node is None or not isinstance(node.op, MOVES):
+            return False
+        waiting += node.inputs
+    return found

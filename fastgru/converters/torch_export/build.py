@@ -12,8 +12,7 @@ from ..._hints import either
 from ...errors import ConvertError, listed
 from ...graph import Graph, Recurrent, Spec, State
 from ..program.emit import Emitter
-from ..program.held import MOVES, StandIn
-from ..program.recurrence import told_otherwise
+from ..program.held import Held, StandIn, final_outputs
 from ..program.sizes import BATCH, TIME, Size, size_of, symbol
 from ..program.steps import STEPS
 from ..program.values import Array, Axis, Tensor, over_time
@@ -21,7 +20,7 @@ from ..program.views import in_order
 from .axes import Labels
 from .call import Call, Complex, RowOrder, Session
 from .sizes import Sizes
-from .states import declare, follow, pair
+from .states import follow, pair
 
 Shapes = dict[str, tuple[Size, ...]]
 
@@ -226,7 +225,7 @@ class _Attempt:
                 (value,) = emit.add(
                     State(np.zeros(i.frame, np.float32) if i.initial is None else i.initial), name=i.name
                 )
-            declare(self.session, value, i.frame)
+            self.session.states.append(value)
         else:
             value = emit.input(i.name, Spec(i.frame, i.time or (bool(self.pairs) and not self.timed), i.kind))
         return Tensor(value, i.axes, emit.specs[value], 0)
@@ -244,8 +243,9 @@ class _Attempt:
     def feed(self, values: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
         """Give every state what it becomes, where no layer holds it."""
         before = len(self.known.unfused)
+        self.held = Held(self.session.emit, self.session.states)
         for name, result in self.pairs.items():
-            source = follow(self.session, name, values[name], tensors[result])
+            source = follow(self.session, self.held, name, values[name], tensors[result])
             if len(self.known.unfused) > before:
                 raise _Again(f"state {name!r} must be one that layers hold")
             if source is not None:
@@ -253,29 +253,10 @@ class _Attempt:
 
     def without_finals(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """The outputs that are more than final states of layers over time."""
-        ends = [n for n, y in outputs.items() if self.is_final(y.value)]
-        if len(ends) == len(outputs):
-            return outputs
-        others = [y.value for n, y in outputs.items() if n not in ends]
-        shown = told_otherwise(self.session.emit.producers, [outputs[n].value for n in ends], others)
-        ends = [n for n in ends if outputs[n].value in shown]
+        ends = final_outputs(self.session.emit, {n: y.value for n, y in outputs.items()})
         keeps = either("states={}", "--state none")
         self.notes += [f"output {n!r} is left out: it is the final state of layers ({keeps} keeps it)" for n in ends]
         return {n: y for n, y in outputs.items() if n not in ends}
-
-    def is_final(self, value: str) -> bool:
-        """Whether a value is made of final states by moves alone."""
-        waiting, found = [value], 0
-        while waiting:
-            name = waiting.pop()
-            if name in self.session.finals:
-                found += 1
-                continue
-            node = self.session.emit.producers.get(name)
-            if node is None or not isinstance(node.op, MOVES):
-                return False
-            waiting += node.inputs
-        return found > 0
 
     def graph(self, outputs: Mapping[str, Tensor]) -> Graph:
         """The graph of these outputs, without what is not the caller's to give."""
@@ -306,12 +287,10 @@ class _Attempt:
         emit, feedback = self.session.emit, self.session.emit.feedback
         alive = emit.needed(outputs, feedback)
         before = len(self.known.unfused)
-        for value, own in self.session.origins.items():
+        for value in self.session.states:
             node = emit.producers.get(value)
             if node is not None and node.name in alive and value not in feedback:
-                self.known.unfused |= {
-                    layer for layer, numbers in self.session.fused.items() if not numbers.isdisjoint(own.flat)
-                }
+                self.known.unfused |= self.held.holders(value)
         if len(self.known.unfused) > before:
             raise _Again("states must be those of layers alone, or of none")
 

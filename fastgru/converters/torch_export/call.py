@@ -54,15 +54,10 @@ class Session:
     ----------
     timed : bool
         Whether an input has an axis of time; else every call of the module is a step, where it has states.
-    origins, ends : dict of str to array
-        Values that are states given to the module, and those that stand for what becomes of them: a number for each
-        element.
+    states : list of str
+        Values that are states given to the module.
     unfused : set of str
         Layers whose state must be that of a State node.
-    fused : dict of str to set of int
-        Layers to the numbers of what they hold.
-    finals : set of str
-        Values that are final states of layers over time.
     firsts : dict of str to (str, size)
         Values that are the first step of another one: that, and its number of steps.
     masked : bool
@@ -78,11 +73,8 @@ class Session:
     emit: Emitter
     sizes: Sizes
     timed: bool = True
-    origins: dict[str, Array] = field(default_factory=dict)
-    ends: dict[str, Array] = field(default_factory=dict)
+    states: list[str] = field(default_factory=list)
     unfused: set[str] = field(default_factory=set)
-    fused: dict[str, set[int]] = field(default_factory=dict)
-    finals: set[str] = field(default_factory=set)
     firsts: dict[str, tuple[str, Size]] = field(default_factory=dict)
     masked: bool = False
     unpacked: bool = False

@@ -22,7 +22,7 @@ from .dispatch import leaves as leaves_of
 from .elementwise import affine
 from .joins import concatenate
 from .shifts import begun, behind, delayed, like, shortened, starting_with
-from .states import held
+from .states import hold, may_hold
 from .time import counter as step_number
 from .unrolled import ATEN, Counter, Loop, Other, Own, Previous, Reference, Same, leaves
 from .views import expand, unsqueeze
@@ -78,7 +78,7 @@ class Body:
     states: dict[Previous, Tensor] = field(default_factory=dict)  # what calls read
     held: dict[Previous, Tensor] = field(default_factory=dict)  # values of State nodes
     begins: dict[Previous, tuple[str, int]] = field(default_factory=dict)  # what they start from, how many steps late
-    given: dict[Previous, Array] = field(default_factory=dict)  # the numbers of those that start from the module's own
+    given: dict[Previous, tuple[str, str]] = field(default_factory=dict)  # the module's own: names and values
     base: Size = 0  # steps of the sequences that it reads
     ahead: int = 0  # of them before its own first one: range(1, T) has one
 
@@ -250,8 +250,8 @@ class Body:
         if start.spec.time:
             raise ConvertError(f"state must start from a value without time, got {start}")
         fixed = call.emit.fixed(start.value)
-        numbers = held(call, f"{name}.state", [start.value]) if fixed is None else None
-        if numbers is not None:
+        own = fixed is None and may_hold(call, f"{name}.state", [start.value])
+        if own:
             fixed = np.zeros(())
         begin: Array | str = begun(call, start.value, self.base) if fixed is None else fixed
         if self.ahead:
@@ -260,8 +260,8 @@ class Body:
             begin = np.zeros(())
         value, read = starting(call.emit, begin, start.spec.shape, f"{name}.state")
         self.held[previous] = call.result(value, start.axes)
-        if numbers is not None:  # a state that the module takes is the stream's
-            self.given[previous] = numbers[0]
+        if own:  # a state that the module takes is the stream's
+            self.given[previous] = f"{name}.state", start.value
         return call.result(read, start.axes)
 
     def float_of(self, value: Any) -> Tensor:
@@ -303,10 +303,10 @@ class Body:
         if step.number == 0:
             self.call.session.firsts[final] = value, self.length
             return self.call.result(final, made.axes)
-        self.call.session.finals.add(final)
-        for previous, numbers in self.given.items():
+        self.call.emit.finals.add(final)
+        for previous, (name, start) in self.given.items():
             if previous.call == step.call:
-                self.call.session.ends[final] = numbers.reshape(self.call.shape(final))
+                hold(self.call, name, start, final)
         return self.call.result(final, made.axes)
 
     def written(self, made: Written, node: fx.Node) -> Any:

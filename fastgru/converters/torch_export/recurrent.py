@@ -20,7 +20,7 @@ from ..torch.layers import build_stack
 from .call import Call, Handler
 from .elementwise import pointwise
 from .joins import concatenate, select, stack
-from .states import held, stand_in
+from .states import hold, may_hold, stand_in
 from .time import counter
 from .views import squeeze, unsqueeze
 
@@ -139,10 +139,10 @@ def _over_time(call: Call, x: Tensor, layer: Layer, initial: Sequence[Tensor], m
     fixed = [_fixed(call, s) for s in initial]
     constant = all(f is not None for f in fixed)
     if many == 1 and layer.name not in call.session.unfused:
-        numbers = None if constant else held(call, layer.name, [s.value for s in initial])
-        if constant or numbers is not None:
-            op = layer.op if numbers is not None else layer.op.replace(**_starts(layer.op, fixed))
-            return _plain(call, x, value, layer._replace(op=op), mask, numbers)
+        given = [] if constant else [s.value for s in initial]
+        if constant or may_hold(call, layer.name, given):
+            op = layer.op.replace(**_starts(layer.op, fixed)) if constant else layer.op
+            return _plain(call, x, value, layer._replace(op=op), mask, given)
     if mask is not None:
         raise ConvertError("packed sequences must start from zeros or states of the model, and end in no cell state")
     return _by_states(call, x, value, layer, [s if f is None else f for s, f in zip(initial, fixed, strict=True)])
@@ -163,8 +163,11 @@ def _starts(op: Recurrent, fixed: Sequence[Any]) -> dict[str, Any]:
     return {f"initial_{n}": f for n, f in zip(op.carried(), fixed, strict=True) if np.any(f)}
 
 
-def _plain(call: Call, x: Tensor, value: str, layer: Layer, mask: str | None, numbers: Sequence[Any] | None) -> Run:
-    """A layer that keeps its state itself; `value` has a frame of features behind axes of size 1."""
+def _plain(call: Call, x: Tensor, value: str, layer: Layer, mask: str | None, given: Sequence[str]) -> Run:
+    """A layer that keeps its state itself; `value` has a frame of features behind axes of size 1.
+
+    It starts from the values `given`, states of the module, if there are any.
+    """
     inputs = [call.reshape(value, call.shape(value)[-1:]), *([mask] if mask else [])]
     y = call.add(layer.op, *inputs, name=layer.name)
     finals = []
@@ -176,9 +179,9 @@ def _plain(call: Call, x: Tensor, value: str, layer: Layer, mask: str | None, nu
         else:
             last = y
         if call.session.timed:
-            call.session.finals.add(last)
-        if numbers is not None:
-            call.session.ends[last] = numbers[i].reshape(-1)
+            call.emit.finals.add(last)
+        if given:
+            hold(call, layer.name, given[i], last)
         finals.append(_rowwise(call, x, last))
     outputs = _rowwise(call, x, y)
     return Run(call.result(outputs.value, [outputs.axes[0], x.axes[1], outputs.axes[1]]), tuple(finals))
@@ -200,7 +203,7 @@ def _by_states(call: Call, x: Tensor, value: str, layer: Layer, initial: Sequenc
     features = (len(lead),)
     wide = [call.reshape(v, (*lead, call.shape(v)[-1])) for v in (y, *finals)]
     outputs = call.result(wide[0], [row_axis, x.axes[1], features])
-    call.session.finals.update(wide[1:])
+    call.emit.finals.update(wide[1:])
     return Run(outputs, tuple(call.result(v, [row_axis, features]) for v in wide[1:]))
 
 
@@ -223,12 +226,11 @@ def _over_frame(call: Call, x: Tensor, layer: Layer, initial: Sequence[Tensor], 
     if steps == 1 and lengths is None:
         layer = layer._replace(op=layer.op.replace(reverse=False))
     one = steps == many == 1 and lengths is None
-    if one and not call.session.timed and x.spec.time and layer.name not in call.session.unfused:
-        numbers = held(call, layer.name, [s.value for s in initial])
-        if numbers is not None:
-            run = _plain(call, x, value, layer, None, numbers)
-            rows_alone = call.result(run.outputs.value, [run.outputs.axes[0], run.outputs.axes[2]])
-            return run._replace(outputs=unsqueeze(call, rows_alone, 1))
+    given = [s.value for s in initial]
+    if one and not call.session.timed and x.spec.time and may_hold(call, layer.name, given):
+        run = _plain(call, x, value, layer, None, given)
+        rows_alone = call.result(run.outputs.value, [run.outputs.axes[0], run.outputs.axes[2]])
+        return run._replace(outputs=unsqueeze(call, rows_alone, 1))
     zeros = [(fixed := _fixed(call, s)) is not None and not fixed.any() for s in initial]
     starts = {f"initial_{n}": s for n, s, zero in zip(layer.op.carried(), initial, zeros, strict=True) if not zero}
     counted = {} if lengths is None else {"lengths": lengths}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 from ..._hints import option
 from ...errors import ConvertError
 from ...graph import Add
-from ..program.held import StandIn, moved, numbers, pairs_given
+from ..program.emit import Start
+from ..program.held import Held, StandIn, is_of_states, pairs_given
 from ..program.sizes import Dim
-from ..program.values import Array, Tensor, is_time
+from ..program.values import Tensor, is_time
 from ..program.views import in_order
 from .call import Call, Session
 
@@ -70,30 +72,15 @@ def _over_time(size: Any) -> bool:
 # States of layers ----------------------------------------------------------------------------------
 
 
-def declare(session: Session, value: str, shape: Sequence[int]) -> None:
-    """Number the elements of a state that is given to the module."""
-    count = sum(a.size for a in session.origins.values())
-    session.origins[value] = numbers(shape, count)
+def may_hold(call: Call, layer: str, initial: Sequence[str]) -> bool:
+    """Return True if a layer starts from states of the module, which it may hold unless it is known not to."""
+    session = call.session
+    return layer not in session.unfused and all(is_of_states(call.emit, v, session.states) for v in initial)
 
 
-def traced(session: Session, value: str, known: Mapping[str, Array]) -> Array | None:
-    """The numbers of a value's elements; None where it is not made of numbered ones by moves alone."""
-    try:
-        return moved(session.emit, value, known)
-    except ConvertError:
-        return None
-
-
-def held(call: Call, layer: str, initial: Sequence[str]) -> list[Array] | None:
-    """The numbers of the states that a layer starts from, if they are states of the module and it may hold them."""
-    if layer in call.session.unfused:
-        return None
-    numbers = [traced(call.session, value, call.session.origins) for value in initial]
-    if any(n is None for n in numbers):
-        return None
-    found = [n for n in numbers if n is not None]
-    call.session.fused[layer] = {int(i) for n in found for i in n.flat}
-    return found
+def hold(call: Call, layer: str, initial: str, final: str) -> None:
+    """Say that a layer (or with no name a cache) starts from a value, and that another one stands for its end."""
+    call.emit.starts.append(Start(layer, initial, final))
 
 
 def stand_in(call: Call, shape: Sequence[int], owner: str) -> str:
@@ -101,18 +88,16 @@ def stand_in(call: Call, shape: Sequence[int], owner: str) -> str:
     return call.add(StandIn(tuple(shape), owner))
 
 
-def follow(session: Session, name: str, given: Tensor, following: Tensor) -> str | None:
+def follow(session: Session, held: Held, name: str, given: Tensor, following: Tensor) -> str | None:
     """What feeds the State of `given`; None where layers hold it, element for element."""
     call = Call(name, session)
     ordered = in_order(call, following)
     if ordered.sizes() != given.sizes() or ordered.axes != given.axes:
         raise ConvertError(f"state {name!r} must be returned in its shape {given}, got {following}")
-    own = session.origins[given.value]
-    back = traced(session, ordered.value, session.ends)
-    if back is not None and np.array_equal(back, own):
-        return None
-    layers = [layer for layer, numbers in session.fused.items() if not numbers.isdisjoint(own.flat)]
-    session.unfused.update(layers)
+    with contextlib.suppress(ConvertError):  # of one that is computed otherwise
+        if held.comes_back(given.value, ordered.value):
+            return None
+    session.unfused.update(held.holders(given.value))
     if session.timed:
         raise ConvertError(
             f"state {name!r} must be that of layers over time, where there is a time axis (give "

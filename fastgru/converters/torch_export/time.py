@@ -16,7 +16,7 @@ from ..program.time import BEYOND, passes, step_at, step_place, steps_between
 from ..program.values import Tensor, describe
 from ..program.views import in_order
 from .call import Call
-from .states import stand_in
+from .states import hold, stand_in
 
 # Single steps ------------------------------------------------------------------------------------
 
@@ -72,15 +72,14 @@ def cut_steps(call: Call, x: Tensor, dim: int, start: Size, end: Size | None, st
 
 def _cache_again(call: Call, x: Tensor, dim: int, length: int, joined: str) -> Tensor:
     """The last steps of a cache joined to the input: the cache again where they are as many, else an axis of them."""
-    own = call.session.origins[joined]
     order = in_order(call, x)
     shape = list(order.spec.shape)
     following = _frames_before(order, dim)
     shape.insert(following, length)
-    if tuple(shape) != own.shape:
+    if tuple(shape) != call.shape(joined):
         return steps_between(call, x, dim, -length, None)
     value = stand_in(call, shape, "")
-    call.session.ends[value] = own
+    hold(call, "", joined, value)
     axes = [tuple(a + (a >= following) if isinstance(a, int) else a for a in axis) for axis in order.axes]
     axes[dim] = (following,)
     return call.result(value, axes)
@@ -112,7 +111,7 @@ def _cache(call: Call, part: Tensor, dim: int, x: Tensor) -> str | None:
     """The state of the model that steps of fixed number in front of `x` are; None for others."""
     order = in_order(call, part)
     alike = order.sizes()[:dim] + order.sizes()[dim + 1 :] == x.sizes()[:dim] + x.sizes()[dim + 1 :]
-    return order.value if order.value in call.session.origins and alike else None
+    return order.value if order.value in call.session.states and alike else None
 
 
 # Counted steps ------------------------------------------------------------------------------------
