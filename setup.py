@@ -9,8 +9,9 @@ import sysconfig
 import time
 from concurrent.futures import ThreadPoolExecutor
 from glob import glob
-from importlib.util import module_from_spec, spec_from_file_location
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -83,27 +84,20 @@ ABI3 = (
 )
 
 
-PREFIXES = {"fg_op": "FG_OP_", "fg_fold": "FG_FOLD_"}  # of names in enums; FG_ of the others
+def write_declarations() -> None:
+    """Write what C and Cython share with the declaration of the instructions; untouched where nothing has changed.
+
+    The modules that declare them are imported without their package, which needs what is yet to be built.
+    """
+    package = ModuleType("declared")
+    package.__path__ = ["fastgru/lowering"]
+    sys.modules[package.__name__] = package
+    for path, text in import_module("declared.structs").FILES.items():
+        if not Path(path).exists() or Path(path).read_text() != text():
+            Path(path).write_text(text())
 
 
-def write_codes() -> None:
-    """Write what C and Cython share with the declaration of the instructions; untouched where nothing has changed."""
-    spec = spec_from_file_location("instructions", "fastgru/lowering/instructions.py")
-    sys.modules[spec.name] = declared = module_from_spec(spec)
-    spec.loader.exec_module(declared)
-    enums = declared.codes()
-    header = ["/* Made by setup.py from fastgru/lowering/instructions.py. */", "#ifndef FASTGRU_CODES_H"]
-    header += ["#define FASTGRU_CODES_H", ""]
-    for enum, names in enums.items():
-        rows = (f"  {PREFIXES.get(enum, 'FG_')}{name.upper()} = {code}" for name, code in names.items())
-        header += [f"enum {enum} {{", ",\n".join(rows), "};", ""]
-    cython = ["# Made by setup.py from fastgru/lowering/instructions.py.", ""]
-    cython += ['cdef extern from "fastgru/codes.h" nogil:', "    enum:"]
-    cython += [f'        {name.upper()} "{PREFIXES["fg_op"]}{name.upper()}"' for name in enums["fg_op"]]
-    for path, lines in (("include/fastgru/codes.h", [*header, "#endif"]), ("fastgru/engine/codes.pxd", cython)):
-        text = "\n".join(lines) + "\n"
-        if not Path(path).exists() or Path(path).read_text() != text:
-            Path(path).write_text(text)
+LOADER = ("instructions", "fields")  # headers that kernels do not include
 
 
 class BuildKernels(build_ext):
@@ -167,7 +161,7 @@ class BuildKernels(build_ext):
         (target,) = self.compiler.object_filenames([source], output_dir=output)
         made_of = [source, "setup.py", *glob("include/**/*.h", recursive=True), *glob("fastgru/_native/*.h")]
         if source.endswith(("kernels.c", "narrow.c")):  # these know nothing of instructions
-            made_of = [name for name in made_of if Path(name).parent.name != "ops"]
+            made_of = [name for name in made_of if not (Path(name).parent.name == "ops" or Path(name).stem in LOADER)]
         if os.path.exists(target) and os.path.getmtime(target) > max(map(os.path.getmtime, made_of)):
             return [target]
         start = time.perf_counter()
@@ -223,7 +217,7 @@ DIRECTIVES = {
     "language_level": 3, "boundscheck": False, "wraparound": False, "initializedcheck": False, "cdivision": True,
 }  # fmt: skip
 
-write_codes()
+write_declarations()
 setup(
     ext_modules=extensions(),
     cmdclass={"build_ext": BuildKernels, "kernels": CheckKernels},

@@ -6,8 +6,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from .buffers cimport Buffers
-from .c cimport fg_rows, idx, Value
+from .c cimport fg_rows, idx
 from .clocks cimport Clocks
+from .codes cimport Value
 from .plan cimport Plan
 
 cdef extern from "numpy/arrayobject.h":  # cnp leaves it out; it takes over a reference to the dtype
@@ -63,10 +64,10 @@ cdef inline idx fits(Arguments self, int value, x, bint chunk) noexcept:
         if cnp.PyArray_NDIM(x) > lead:
             steps = cnp.PyArray_DIM(x, lead)
         lead += 1
-    if cnp.PyArray_NDIM(x) != v.rank + lead:
+    if cnp.PyArray_NDIM(x) != v.n_shape + lead:
         return 0
-    for i in range(v.rank):
-        if cnp.PyArray_DIM(x, i + lead) != v.dims[i]:
+    for i in range(v.n_shape):
+        if cnp.PyArray_DIM(x, i + lead) != v.shape[i]:
             return 0
     if v.size == 0 and outside(<int64_t *>cnp.PyArray_DATA(x), self.B * steps, v.bound) >= 0:
         return 0
@@ -84,8 +85,8 @@ cdef inline cnp.ndarray output(Arguments self, int value, given, bint chunk, str
     if chunk and self.plan.values[value].time:
         dims[n] = self.clocks.due[self.plan.values[value].clock]
         n += 1
-    for i in range(self.plan.values[value].rank):
-        dims[n] = self.plan.values[value].dims[i]
+    for i in range(self.plan.values[value].n_shape):
+        dims[n] = self.plan.values[value].shape[i]
         n += 1
     if chunk and self.plan.n_windows:
         self.check_output(value)

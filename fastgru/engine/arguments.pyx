@@ -11,8 +11,9 @@ import numpy as np
 from .. import memory
 from .._arrays import as_array, is_masked
 from .buffers cimport Buffers
-from .c cimport bytes_of, fg_times, idx, Value
+from .c cimport bytes_of, fg_times, idx
 from .clocks cimport Clocks
+from .codes cimport Value
 from .plan cimport Plan
 
 cnp.import_array()

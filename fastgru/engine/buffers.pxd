@@ -1,8 +1,10 @@
 """The memory of a stream."""
 
-from .c cimport fg_rows, idx, Instruction, Recurrence, Run, Value, Window
+from .c cimport fg_rows, idx
+from .codes cimport fg_layer, Instruction, Value
 from .execute cimport Arena, Part
 from .plan cimport Plan
+from .run cimport Recurrence, Run, Window
 
 # Everything that is placed, and the sizes that placing it gives.
 cdef struct Layout:

@@ -13,11 +13,13 @@ import numpy as np
 
 from .. import memory
 from .c cimport (
-    ALIGN, allocate, bytes_of, fg_plus, fg_round_up, fg_rows, fg_scans_together, fg_times, FG_TOO_LARGE, Frame,
-    held_before, idx, Instruction, is_line, NO_NODE, product_width, Recurrence, row, Run, Value, Window, windows_due)
-from .codes cimport MIRROR, OVERLAP_ADD, RECURRENT, SCAN, WAIT, WINDOW
+    ALIGN, allocate, bytes_of, fg_plus, fg_round_up, fg_rows, fg_times, FG_TOO_LARGE, idx, NO_NODE)
+from .codes cimport (
+    fg_layer, fg_op_line, Instruction, is_line, MIRROR, OVERLAP_ADD, RECURRENT, SCAN, Value, WAIT, WINDOW)
 from .execute cimport Arena, fill_line, Mark
 from .plan cimport Plan
+from .run cimport (
+    fg_scans_together, held_before, product_width, Recurrence, row, Run, Window, windows_due)
 
 # Guard bytes behind every buffer of a stream, checked after every call; see docs/testing.md.
 cdef bint GUARDED = os.environ.get("FASTGRU_GUARD", "0") not in ("", "0")
@@ -151,12 +153,13 @@ cdef class Buffers:
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
             if ins.op == OVERLAP_ADD:
-                self.windows[ins.frame.window].held, self.windows[ins.frame.window].drop = 0, ins.frame.before
+                self.windows[ins.line.window].held, self.windows[ins.line.window].drop = 0, ins.line.before
 
     cdef void initialise_row(self, idx b) noexcept:
         """Row b's state as a fresh stream has it."""
         cdef int i
         cdef const Instruction *ins
+        cdef const fg_layer *layer
         cdef Recurrence *r
         cdef idx item = self.plan.kernels.item
         for i in range(self.plan.n_instructions):
@@ -165,18 +168,19 @@ cdef class Buffers:
                 self.begin_window(ins, b)
             if ins.op != RECURRENT:
                 continue
-            r = &self.recurrences[ins.state]
-            fill(r.h[r.now] + b * ins.features_padded * item, ins.initial_h, ins.features * item)
-            fill(r.c + b * ins.units_padded * item, ins.initial_c, ins.units * item)
-            memset(r.last + b * ins.features * item, 0, ins.features * item)
+            layer = &ins.recurrent.layer
+            r = &self.recurrences[layer.state]
+            fill(r.h[r.now] + b * layer.features_padded * item, layer.initial_h, layer.features * item)
+            fill(r.c + b * layer.units_padded * item, layer.initial_c, layer.units * item)
+            memset(r.last + b * layer.features * item, 0, layer.features * item)
         for i in range(self.plan.n_values):
             if self.plan.values[i].state:
                 fill(row(&self.rows[i], item, 0, b), self.plan.values[i].initial, self.plan.values[i].size * item)
 
     cdef void begin_window(self, const Instruction *ins, idx b) noexcept:
         """A line as it is before the first step: the steps in front of the sequence."""
-        cdef const Frame *frame = ins.frame
-        cdef Window *w = &self.windows[frame.window]
+        cdef const fg_op_line *line = &ins.line
+        cdef Window *w = &self.windows[line.window]
         cdef idx item = self.plan.kernels.item
         if ins.op == OVERLAP_ADD:
             memset(w.line + b * w.capacity * ins.size * item, 0, w.capacity * ins.size * item)
@@ -184,7 +188,7 @@ cdef class Buffers:
         if ins.op == MIRROR:
             w.held, w.drop = 0, 0
             return
-        w.held, w.drop = max(0, frame.before), max(0, -frame.before)
+        w.held, w.drop = max(0, line.before), max(0, -line.before)
         fill_line(ins, &self.run, w.line + b * w.capacity * ins.size * item, w.held)
 
     cdef idx state_bytes(self) noexcept:
@@ -236,7 +240,7 @@ cdef class Buffers:
             ins = &self.plan.instructions[i]
             if ins.op != WINDOW and ins.op != WAIT:
                 continue
-            w = &self.windows[ins.frame.window]
+            w = &self.windows[ins.line.window]
             kept, width = max(0, held_before(w)), ins.size * item
             for b in range(self.B if w.drop > 0 and kept > 0 else 0):
                 line = w.line + b * w.capacity * width
@@ -284,11 +288,11 @@ cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
             l.index = max(l.index, fg_times(l.max_steps[ins.clock], l.B))
         elif ins.op == SCAN:
             rows = l.max_steps[ins.clock] if l.values[ins.output].time else 1
-            rows = fg_times(ins.frame.rows, fg_scans_together(ins.frame, rows, l.B))
-            lay_out_recurrence_state(l, arena, ins.frame.layer, rows)
-            lay_out_recurrence(l, arena, ins.frame.layer, ins.frame.steps, rows)
+            rows = fg_times(ins.scan.rows, fg_scans_together(&ins.scan, rows, l.B))
+            lay_out_recurrence_state(l, arena, ins.scan.layer, rows)
+            lay_out_recurrence(l, arena, ins.scan.layer, ins.scan.steps, rows)
             l.most_rows = max(l.most_rows, rows)
-            l.scan_mask = max(l.scan_mask, fg_times(ins.frame.steps, rows))
+            l.scan_mask = max(l.scan_mask, fg_times(ins.scan.steps, rows))
             l.index = max(l.index, l.scan_mask)
     for i in range(l.n_values):
         if not (l.values[i].line or l.values[i].given or l.values[i].state) and (l.apart or l.values[i].slot < 0):
@@ -333,53 +337,55 @@ cdef char *lay_out_part(const Layout *l, Arena *arena, Run *run) noexcept nogil:
 
 cdef void lay_out_recurrence_state(Layout *l, Arena *arena, const Instruction *ins, idx B) noexcept nogil:
     """Place what a recurrence of B rows carries from step to step."""
-    cdef Recurrence *r = &l.recurrences[ins.state]
-    r.h[0] = place(arena, bytes_of(B, ins.features_padded, l.item), ins.node)
-    r.h[1] = place(arena, bytes_of(B, ins.features_padded, l.item), ins.node)
-    r.c = place(arena, bytes_of(B, ins.units_padded, l.item), ins.node)
-    r.last = place(arena, bytes_of(B, ins.features, l.item), ins.node)
+    cdef const fg_layer *layer = &ins.recurrent.layer
+    cdef Recurrence *r = &l.recurrences[layer.state]
+    r.h[0] = place(arena, bytes_of(B, layer.features_padded, l.item), ins.node)
+    r.h[1] = place(arena, bytes_of(B, layer.features_padded, l.item), ins.node)
+    r.c = place(arena, bytes_of(B, layer.units_padded, l.item), ins.node)
+    r.last = place(arena, bytes_of(B, layer.features, l.item), ins.node)
 
 
 cdef void lay_out_recurrence(Layout *l, Arena *arena, const Instruction *ins, idx T, idx B) noexcept nogil:
     """Place the scratch of a recurrence over blocks of T steps and B rows."""
-    cdef Recurrence *r = &l.recurrences[ins.state]
+    cdef const fg_layer *layer = &ins.recurrent.layer
+    cdef Recurrence *r = &l.recurrences[layer.state]
     cdef int p
     cdef idx width
-    r.s0 = place(arena, bytes_of(B, ins.units_padded, l.item), ins.node)
-    r.s1 = place(arena, bytes_of(B, ins.units_padded, l.item), ins.node)
-    r.y = place(arena, bytes_of(B, ins.features_padded, l.item), ins.node)
-    for p in range(ins.n_phases):
-        width = product_width(&ins.phase[p], l.lanes)
+    r.s0 = place(arena, bytes_of(B, layer.units_padded, l.item), ins.node)
+    r.s1 = place(arena, bytes_of(B, layer.units_padded, l.item), ins.node)
+    r.y = place(arena, bytes_of(B, layer.features_padded, l.item), ins.node)
+    for p in range(layer.n_phases):
+        width = product_width(&layer.phases[p], l.lanes)
         l.widest = max(l.widest, width)
-        if ins.wx[p].data != NULL or ins.table[p] != NULL:
+        if layer.phases[p].x.data != NULL or layer.phases[p].table != NULL:
             r.x[p] = place(arena, bytes_of(fg_times(T, B), width, l.item), ins.node)
 
 
 cdef void lay_out_window(Layout *l, Arena *arena, const Instruction *ins) noexcept nogil:
     """Place a line long enough for a block behind the steps it keeps; windows over it are the rows of a value."""
-    cdef const Frame *frame = ins.frame
-    cdef Window *w = &l.windows[frame.window]
+    cdef const fg_op_line *line = &ins.line
+    cdef Window *w = &l.windows[line.window]
     cdef fg_rows *rows = &l.rows[ins.output]
     cdef int clock = l.values[ins.output].clock
     cdef idx due
-    w.capacity = frame.kept
+    w.capacity = line.kept
     if ins.op == OVERLAP_ADD:
         # Room for so many frames that moving the sums back after them costs no more than adding them.
-        w.capacity = fg_plus(frame.kept, fg_times(min(l.max_steps[ins.clock], frame.kept // frame.stride_in_time + 1),
-                                                  frame.stride_in_time))
-        due = fg_plus(fg_times(l.max_steps[ins.clock], frame.stride_in_time), fg_plus(frame.after, frame.rest))
+        due = min(l.max_steps[ins.clock], line.kept // line.stride + 1)
+        w.capacity = fg_plus(line.kept, fg_times(due, line.stride))
+        due = fg_plus(fg_times(l.max_steps[ins.clock], line.stride), fg_plus(line.after, ins.overlap_add.rest))
     elif ins.op == MIRROR:
-        due = fg_plus(l.max_steps[ins.clock], fg_plus(frame.kept, fg_plus(frame.before, frame.after)))
+        due = fg_plus(l.max_steps[ins.clock], fg_plus(line.kept, fg_plus(line.before, line.after)))
     else:
-        w.capacity = fg_plus(fg_plus(frame.kept, l.max_steps[ins.clock]), frame.after)
-        due = max(1, windows_due(frame, w.capacity)) if ins.op == WINDOW else w.capacity
-    if ins.op == WAIT and frame.n_meeting == 0 or ins.op == WINDOW and clock == ins.clock:
+        w.capacity = fg_plus(fg_plus(line.kept, l.max_steps[ins.clock]), line.after)
+        due = max(1, windows_due(line, w.capacity)) if ins.op == WINDOW else w.capacity
+    if ins.op == WAIT and ins.wait.n_meeting == 0 or ins.op == WINDOW and clock == ins.clock:
         pass  # counted by the clock of another value
     else:
         l.max_steps[clock] = due
     w.line = place(arena, fg_times(bytes_of(l.B, w.capacity, ins.size), l.item), ins.node)
     if ins.op == WINDOW or ins.op == WAIT:
-        rows.data, rows.t_stride = w.line, fg_times(frame.stride_in_time, ins.size)
+        rows.data, rows.t_stride = w.line, fg_times(line.stride, ins.size)
         rows.b_stride = fg_times(w.capacity, ins.size)
 
 

@@ -1,8 +1,9 @@
 """How many steps each value has in a call."""
 
 from .buffers cimport Buffers
-from .c cimport idx, Window
+from .c cimport idx
 from .plan cimport Plan
+from .run cimport Window
 
 cdef enum:
     ENDED = -1                 # in place of a number of steps

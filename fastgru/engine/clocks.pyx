@@ -5,10 +5,10 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Free
 
 from .buffers cimport Buffers
-from .c cimport (
-    allocate, fg_plus, fg_times, Frame, held_before, idx, Instruction, is_line, meeting_due, mirror_due, overlaps_due,
-    sliced_steps, Value, Window, windows_due)
-from .codes cimport MIRROR, OVERLAP_ADD, RECURRENT, STORE, TIME_STEP, WINDOW
+from .c cimport allocate, fg_plus, fg_times, idx
+from .codes cimport (
+    fg_op_line, Instruction, is_line, is_nest, MIRROR, OVERLAP_ADD, RECURRENT, STORE, TIME_STEP, Value, WINDOW)
+from .run cimport held_before, meeting_due, mirror_due, overlaps_due, sliced_steps, Window, windows_due
 
 cnp.import_array()
 
@@ -45,38 +45,38 @@ cdef class Clocks:
         cdef int i, clock
         cdef idx kept
         cdef const Instruction *ins
-        cdef const Frame *frame
+        cdef const fg_op_line *line
         cdef const Window *w
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if ends and ins.frame != NULL and ins.frame.some_steps and self.due[ins.clock] == 0:
+            if ends and is_nest(ins) and ins.nest.some_steps and self.due[ins.clock] == 0:
                 raise ValueError(f"sequence to fold by node {self.plan.nodes[ins.node]!r} must have at least one step, "
                                  "got none: give a longer one")
             if not is_line(ins):
                 continue
-            frame, clock = ins.frame, self.plan.values[ins.output].clock
-            w = &self.windows[frame.window]
+            line, clock = &ins.line, self.plan.values[ins.output].clock
+            w = &self.windows[line.window]
             if ins.op == OVERLAP_ADD:
-                self.due[clock] = overlaps_due(frame, w, self.due[ins.clock], ends, rest)
+                self.due[clock] = overlaps_due(&ins.overlap_add, w, self.due[ins.clock], ends, rest)
                 continue
             kept = fg_plus(held_before(w), self.due[ins.clock])
             if ins.op == MIRROR:
-                if ends and 0 < kept < frame.reach:
-                    raise ValueError(f"sequence to pad by node {self.node_of(frame.window)!r} must have at least "
-                                     f"{frame.reach} steps, got {kept}")
-                self.due[clock] = mirror_due(frame, w, self.due[ins.clock], ends)
+                if ends and 0 < kept < line.reach:
+                    raise ValueError(f"sequence to pad by node {self.node_of(line.window)!r} must have at least "
+                                     f"{line.reach} steps, got {kept}")
+                self.due[clock] = mirror_due(line, w, self.due[ins.clock], ends)
                 continue
             if ins.op == WINDOW:
-                kept = sliced_steps(frame, self.due[ins.clock]) if frame.sliced else kept
-                self.due[clock] = windows_due(frame, max(0, fg_plus(kept, frame.after if ends else 0)))
+                kept = sliced_steps(&ins.window, self.due[ins.clock]) if ins.window.n_bounds else kept
+                self.due[clock] = windows_due(line, max(0, fg_plus(kept, line.after if ends else 0)))
                 continue
-            if frame.n_meeting:
-                self.due[clock] = meeting_due(frame, self.windows, self.due)
+            if ins.wait.n_meeting:
+                self.due[clock] = meeting_due(&ins.wait, self.windows, self.due)
                 if self.due[clock] < 0:
                     raise RuntimeError(f"plan is not consistent: node {self.plan.nodes[ins.node]!r} holds fewer steps "
                                        "than none; make the plan anew from its model")
             if ends and kept != self.due[clock] and not (rest and self.plan.loose):
-                raise ValueError(self.wrong_meeting(frame.window, kept - self.due[clock]))
+                raise ValueError(self.wrong_meeting(line.window, kept - self.due[clock]))
         return 0
 
     cdef str node_of(self, int window):
@@ -109,10 +109,10 @@ cdef class Clocks:
         cdef int i
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if ins.op == TIME_STEP and self.due[ins.clock] < ins.frame.fewest:
+            if ins.op == TIME_STEP and self.due[ins.clock] < ins.time_step.fewest:
                 raise ValueError(
                     f"sequence of which node {self.plan.nodes[ins.node]!r} takes a step must have at least "
-                    f"{ins.frame.fewest}, got {self.due[ins.clock]}: give a longer one"
+                    f"{ins.time_step.fewest}, got {self.due[ins.clock]}: give a longer one"
                 )
         return 0
 
@@ -150,7 +150,7 @@ cdef class Clocks:
         """Count the steps that every window, wait and overlap-add holds after so many steps of the inputs."""
         cdef idx[32] totals  # steps that each clock counted
         cdef const Instruction *ins
-        cdef const Frame *frame
+        cdef const fg_op_line *line
         cdef int i, j, clock
         cdef idx taken
         for i in range(self.plan.bases):
@@ -159,23 +159,22 @@ cdef class Clocks:
             ins = &self.plan.instructions[i]
             if not is_line(ins):
                 continue
-            frame, clock, taken = ins.frame, self.plan.values[ins.output].clock, totals[ins.clock]
+            line, clock, taken = &ins.line, self.plan.values[ins.output].clock, totals[ins.clock]
             if ins.op == WINDOW:
-                counts[frame.window] = taken = fg_plus(frame.before, taken)
+                counts[line.window] = taken = fg_plus(line.before, taken)
                 if steps > 0:
-                    counts[frame.window] -= windows_due(frame, taken) * frame.stride_in_time
+                    counts[line.window] -= windows_due(line, taken) * line.stride
                 if clock != ins.clock:
-                    totals[clock] = windows_due(frame, taken) if steps > 0 else 0
+                    totals[clock] = windows_due(line, taken) if steps > 0 else 0
             elif ins.op == MIRROR:
-                counts[frame.window] = min(taken, frame.reach)
-                totals[clock] = fg_plus(taken, frame.before) if taken >= frame.reach else 0
+                counts[line.window] = min(taken, line.reach)
+                totals[clock] = fg_plus(taken, line.before) if taken >= line.reach else 0
             elif ins.op == OVERLAP_ADD:
-                totals[clock] = max(0, fg_times(taken, frame.stride_in_time) - frame.before)
-                counts[frame.window] = (-max(0, frame.before - fg_times(taken, frame.stride_in_time))
-                                        or <idx>(taken > 0))
+                totals[clock] = max(0, fg_times(taken, line.stride) - line.before)
+                counts[line.window] = -max(0, line.before - fg_times(taken, line.stride)) or <idx>(taken > 0)
             else:
-                if frame.n_meeting:
+                if ins.wait.n_meeting:
                     totals[clock] = taken
-                    for j in range(frame.n_meeting):
-                        totals[clock] = min(totals[clock], totals[frame.meeting_clocks[j]])
-                counts[frame.window] = taken - totals[clock]
+                    for j in range(ins.wait.n_meeting):
+                        totals[clock] = min(totals[clock], totals[ins.wait.meeting[j][1] - 1])
+                counts[line.window] = taken - totals[clock]

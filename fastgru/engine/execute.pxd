@@ -2,7 +2,9 @@
 
 from libc.stdint cimport int64_t
 
-from .c cimport fg_barrier, fg_isa, fg_rows, idx, Instruction, Recurrence, Run, Window
+from .c cimport fg_barrier, fg_isa, fg_rows, idx
+from .codes cimport Instruction
+from .run cimport Recurrence, Run, Window
 
 # A block of memory that is handed out from its beginning, by engine/buffers.pyx.
 cdef struct Mark:

@@ -6,9 +6,9 @@ Every element is computed by the same code in the same order on one thread as on
 from libc.stdint cimport int64_t
 
 from .c cimport (
-    LOOK_ELEMENTS, LOOK_STEPS, FG_LINES, fg_add, fg_barrier, fg_claim, fg_execute, fg_isa, fg_line, fg_publish,
-    fg_rows, fg_seen, idx, Instruction, is_line, look, Run, stopped, stopped_together)
-from .codes cimport RECURRENT
+    FG_LINES, fg_add, fg_barrier, fg_claim, fg_isa, fg_line, fg_publish, fg_rows, fg_seen, idx)
+from .codes cimport Instruction, is_line, is_nest, RECURRENT
+from .run cimport fg_execute, LOOK_ELEMENTS, LOOK_STEPS, look, Run, stopped, stopped_together
 
 ctypedef void (*work_t)(void *, int) noexcept nogil
 
@@ -99,7 +99,7 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
         if run.mixed:
             run.T = run.steps[ins.clock]
             if run.T == 0 and ins.op != RECURRENT and not is_line(ins) and (
-                    run.values[ins.output].time or (ins.frame != NULL and ins.frame.over_time)):
+                    run.values[ins.output].time or (is_nest(ins) and ins.nest.over_time)):
                 continue  # what has no time is made of what has none: it is there at the end, too
         if (run.final or run.mixed or run.values[ins.output].time or ins.op == RECURRENT) and (
                 run.part == 0 or ins.op == RECURRENT):

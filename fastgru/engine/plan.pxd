@@ -2,7 +2,8 @@
 
 cimport numpy as cnp
 
-from .c cimport fg_kernels, fg_matrix, fg_narrow, Frame, Gemm, idx, Instruction, MAX_LOOPS, Value
+from .c cimport fg_kernels, fg_matrix, fg_narrow, fg_nest, Gemm, idx
+from .codes cimport fg_field, fg_layer, Instruction, MAX_LOOPS, Value
 from .weights cimport Weights
 
 
@@ -42,17 +43,21 @@ cdef class Plan:
     cdef bint picks            # takes single steps of a sequence, of which there must be enough
     cdef bint looks_up         # computed ids, which can be refused while a call runs
     cdef bint unfused          # some recurrent product is not made by `kernels.step`
+    cdef list pieces           # memory of what instructions point to
+    cdef str loading           # the node of the instruction that is loaded, for messages
     cdef Weights weights
     cdef int find_moved(self, list values, list instructions) except -1
     cdef int count_work(self, Instruction *ins) noexcept
     cdef idx row_work(self, const Instruction *ins) noexcept
+    cdef int load_value(self, Value *v, d) except -1
     cdef int load(self, Instruction *ins, d) except -1
-    cdef int load_operands(self, Frame *frame, d) except -1
-    cdef int check_room(self, d, what, count, most) except -1
-    cdef int load_nest(self, Instruction *ins, d) except -1
-    cdef int load_line(self, Instruction *ins, d) except -1
-    cdef int load_rows(self, Instruction *ins, d) except -1
-    cdef int load_program(self, Frame *frame, d) except -1
-    cdef int load_scan(self, Instruction *ins, d) except -1
-    cdef int load_dense(self, Instruction *ins, d) except -1
-    cdef int load_recurrent(self, Instruction *ins, layer) except -1
+    cdef int store_fields(self, void *record, d, const fg_field *field, beside) except -1
+    cdef int store(self, char *to, const fg_field *field, value, beside) except -1
+    cdef int store_items(self, char *record, const fg_field *field, value, beside) except -1
+    cdef int room(self, const fg_field *field, items) except -1
+    cdef int store_nest(self, fg_nest *nest, const fg_field *field, value, int n) except -1
+    cdef int store_array(self, char *to, const fg_field *field, value, beside) except -1
+    cdef int store_matrix(self, fg_matrix *w, value, beside) except -1
+    cdef int store_layer(self, fg_layer *layer, value) except -1
+    cdef Instruction *inner(self, value) except NULL
+    cdef void *reserve(self, idx size) except NULL

@@ -5,8 +5,6 @@ from numpy.typing import NDArray
 
 from ..lowering.instructions import Buffer, Instruction
 
-MAX_INPUTS: int
-
 class Plan:
     inputs: list[int]
     outputs: list[int]

@@ -8,17 +8,23 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
+import sys
+
 import numpy as np
 
 from ..errors import GraphError
 from .c cimport (
-    ABSENT, allocate, BLOCK_ROWS, bytes_of, fg_act, FG_FLOAT16, fg_isa, fg_matrix, fg_micro,
-    fg_nest, FG_OPERANDS, fg_phase, fg_plus, FG_PROGRAM, FG_RANK, fg_times, FG_TOO_LARGE, Frame, Gemm, idx, Instruction,
-    is_line, is_nest, MAX_CLOCKS, MAX_LOOPS, NO_NODE, SLICE_WORK, slice_rows, Value)
+    allocate, bytes_of, fg_act, FG_FLOAT16, fg_isa, fg_matrix, fg_nest, fg_plus, fg_times, FG_TOO_LARGE, Gemm, idx,
+    NO_NODE)
 from .codes cimport (
-    ACTIVATE, AFFINE, ARG_REDUCE, AVERAGE, CONTRACT, CONVERT, DENSE, EMBEDDING, FRAME_NORM, FRAME_PRODUCT, GATHER,
-    LAYER_NORM, MAP, MASK, OVERLAP_ADD, RECURRENT, REDUCE, SCAN, STORE, TIME_STEP, TOP_K, WAIT, WINDOW)
+    ABSENT, CONTRACT, DENSE, fg_field, fg_instruction_fields, fg_layer, fg_layer_fields, fg_op_fields, fg_phase,
+    fg_value_fields, FRAME_PRODUCT, GATHER, Instruction, is_frame_rows, is_line, is_nest, KIND_ACT, KIND_ACTS,
+    KIND_ARRAY, KIND_BIAS, KIND_BOOL, KIND_BOUNDS, KIND_BUFFERS, KIND_CLOCK, KIND_DIMS, KIND_FLOAT, KIND_FUNCTIONS,
+    KIND_FURTHER, KIND_GATES, KIND_INDEX, KIND_INNER, KIND_INT, KIND_LAYER, KIND_LOOKUP, KIND_MATRIX, KIND_OUTER,
+    KIND_PADDED, KIND_PAIR, KIND_PAIRS, KIND_PANELS, KIND_ROWS, KIND_SHAPE, KIND_STR, KIND_STRIDES, KIND_TABLE,
+    MAP, MAX_CLOCKS, MAX_LOOPS, OVERLAP_ADD, RECURRENT, SCAN, STORE, TIME_STEP, TOP_K, Value)
 from .execute cimport find_isa
+from .run cimport BLOCK_ROWS, product_width, SLICE_WORK, slice_rows
 from .weights cimport make_weights
 
 cnp.import_array()
@@ -29,8 +35,6 @@ cdef enum:
     BLOCK_BYTES = 262144
     SCANNED = 8              # and frames whose scans run together, which are long
     NUMBER_WORK = 8          # multiply-adds that take the time of one number of an elementwise op
-
-MAX_INPUTS = 8
 
 
 @cython.final
@@ -91,7 +95,7 @@ cdef class Plan:
         self.inputs, self.outputs, self.states, self.blockers = inputs, outputs, states, blockers
         self.unfused, self.measure = self.blas != NULL, measure
         self.weights = make_weights(self.kernels, self.narrow, dtype, self.blas != NULL, measure, stored)
-        self.widest = 1
+        self.widest, self.pieces = 1, []
         self.nodes = list(dict.fromkeys([d.node for d in instructions]))
         numbers = {name: n for n, name in enumerate(self.nodes)}
         self.n_values, self.n_instructions, self.n_recurrences = len(values), len(instructions), 0
@@ -122,29 +126,16 @@ cdef class Plan:
         self.values = <Value *>allocate(len(values), sizeof(Value))
         self.instructions = <Instruction *>allocate(len(instructions), sizeof(Instruction))
         for i, v in enumerate(values):
-            self.values[i].size = v.size
-            self.values[i].slot = v.slot
-            self.values[i].clock = max(0, v.time - 1)
-            self.values[i].line = v.line
-            self.values[i].stays = v.stays
-            self.values[i].bound = v.bound
-            self.values[i].rank = len(self.shapes[i])
-            if self.values[i].rank > FG_RANK:
-                raise GraphError(f"axes of an item must be at most {FG_RANK}, got shape {self.shapes[i]}")
-            for j, n in enumerate(self.shapes[i]):
-                self.values[i].dims[j] = n
-            self.values[i].state, self.values[i].initial = v.state, self.weights.own_once(v.initial)
-            self.values[i].time = v.time > 0
-            self.values[i].item = {"float": self.kernels.item, "int": 8, "bool": 1}[v.kind]
-            self.values[i].node, self.values[i].given = NO_NODE, i in inputs or i in outputs
+            self.load_value(&self.values[i], v)
+            self.values[i].given = i in inputs or i in outputs
         self.packed_bytes = []
         for i, d in enumerate(instructions):
             before = self.weights.bytes
             self.load(&self.instructions[i], d)
             self.packed_bytes.append(self.weights.bytes - before)
             self.instructions[i].node = numbers[d.node]
-            if self.instructions[i].frame != NULL and self.instructions[i].frame.layer != NULL:
-                self.instructions[i].frame.layer.node = numbers[d.node]
+            if self.instructions[i].op == SCAN:
+                self.instructions[i].scan.layer.node = numbers[d.node]
             for output in (*d.written, *d.held):
                 self.values[output].node = numbers[d.node]
             self.count_work(&self.instructions[i])
@@ -174,12 +165,6 @@ cdef class Plan:
         return 0
 
     def __dealloc__(self):
-        cdef int i
-        for i in range(self.n_instructions if self.instructions != NULL else 0):
-            if self.instructions[i].frame != NULL:
-                PyMem_Free(self.instructions[i].frame.program)
-                PyMem_Free(self.instructions[i].frame.layer)
-                PyMem_Free(self.instructions[i].frame)
         PyMem_Free(self.moved)
         PyMem_Free(self.values)
         PyMem_Free(self.instructions)
@@ -196,219 +181,217 @@ cdef class Plan:
 
     cdef int count_work(self, Instruction *ins) noexcept:
         """Count the work of an instruction for one row and step, and the rows it may run without a look at signals."""
-        cdef Frame *frame = ins.frame
+        cdef const fg_nest *nest = &ins.nest.nest
         cdef idx work = self.row_work(ins), rows = 1
         cdef int i
         if is_nest(ins):
             work = NUMBER_WORK if ins.op != CONTRACT else 1
-            work = fg_times(work, max(1, frame.n_program))
-            for i in range(frame.nest.rank):
-                work = fg_times(work, frame.nest.dims[i])
+            if ins.op == MAP or ins.op == STORE:
+                work = fg_times(work, max(1, ins.map.n_program))
+            for i in range(nest.rank):
+                work = fg_times(work, nest.dims[i])
         elif ins.op == SCAN:
-            rows = fg_times(frame.steps, frame.rows)
-            work = self.row_work(frame.layer)
-            frame.layer.slice = slice_rows(work)
+            rows = fg_times(ins.scan.steps, ins.scan.rows)
+            work = self.row_work(ins.scan.layer)
+            ins.scan.layer.slice = slice_rows(work)
         elif ins.op == OVERLAP_ADD:
-            work = fg_times(work, frame.reach)
-        elif FRAME_PRODUCT <= ins.op <= TOP_K:
-            rows = fg_times(frame.dims[0], frame.dims[1])
-            work = fg_times(work, max(1, frame.count))
+            work = fg_times(work, ins.overlap_add.reach)
+        elif is_frame_rows(ins):
+            rows = fg_times(ins.frame_rows.dims[0], ins.frame_rows.dims[1])
+            if ins.op == TOP_K:
+                work = fg_times(work, max(1, ins.top_k.count))
         ins.slice = max(1, SLICE_WORK // work) if is_nest(ins) else slice_rows(work)
         self.work = fg_plus(self.work, fg_times(work, rows))
         return 0
 
     cdef idx row_work(self, const Instruction *ins) noexcept:
         """Multiply-adds of an instruction that runs over rows, for one of them."""
-        cdef idx work = fg_plus(fg_times(ins.size, NUMBER_WORK), matrix_work(&ins.w, self.kernels.lanes))
+        cdef idx work = fg_times(ins.size, NUMBER_WORK), lanes = self.kernels.lanes
+        cdef const fg_phase *phase
         cdef int i
-        for i in range(ins.n_phases):
-            work = fg_plus(work, matrix_work(&ins.phase[i].u, self.kernels.lanes))
-            work = fg_plus(work, matrix_work(&ins.wx[i], self.kernels.lanes))
+        if ins.op == DENSE:
+            work = fg_plus(work, matrix_work(&ins.dense.w, lanes))
+        elif ins.op == FRAME_PRODUCT:
+            work = fg_plus(work, matrix_work(&ins.frame_product.w, lanes))
+        elif ins.op == RECURRENT:
+            for i in range(ins.recurrent.layer.n_phases):
+                phase = &ins.recurrent.layer.phases[i]
+                work = fg_plus(work, fg_plus(matrix_work(&phase.u, lanes), matrix_work(&phase.x, lanes)))
         return work
 
+    # Fields are stored by the tables made of their declaration, a kind of field in one way wherever it stands; what
+    # follows from them is worked out behind.
+
+    cdef int load_value(self, Value *v, d) except -1:
+        self.store_fields(v, d, fg_value_fields, d)
+        v.clock, v.node = max(0, v.time - 1), NO_NODE
+        v.item = {"float": self.kernels.item, "int": 8, "bool": 1}[d.kind]
+        return 0
+
     cdef int load(self, Instruction *ins, d) except -1:
-        """Load the fields that all instructions have, then those of its kind."""
-        cdef int i
-        ins.op = d.code
-        ins.n_inputs = len(d.inputs)
-        if ins.n_inputs > MAX_INPUTS:
-            raise GraphError(f"inputs of node {d.node!r} must be at most {MAX_INPUTS}, got {ins.n_inputs}")
-        for i, value in enumerate(d.inputs):
-            ins.inputs[i] = value
-        ins.output, ins.clock, ins.size = d.output, d.clock - 1, d.size
+        ins.op, self.loading = d.code, d.node
+        self.store_fields(ins, d, fg_instruction_fields, d)
+        self.store_fields(ins, d, fg_op_fields[ins.op], d)
         self.framed = self.framed or ins.op >= MAP
-        if ins.op >= MAP and ins.op != CONVERT:
-            ins.frame = <Frame *>allocate(1, sizeof(Frame))
-        if ins.op == RECURRENT:
-            self.load_recurrent(ins, d.layer)
-        elif ins.op == DENSE or ins.op == FRAME_PRODUCT:
-            self.load_dense(ins, d)
-        elif ins.op == EMBEDDING:
-            ins.w = self.weights.table(d.w, d.precision)
-        elif ins.op == LAYER_NORM or ins.op == FRAME_NORM:
-            ins.scale, ins.shift, ins.number = self.weights.own_once(d.scale), self.weights.own_once(d.shift), d.eps
-        elif ins.op == AFFINE:
-            ins.scale, ins.shift = self.weights.own_once(d.scale), self.weights.own_once(d.shift)
-        elif ins.op == ACTIVATE:
-            ins.act, ins.softmax, ins.shift = act(d.act), d.softmax, self.weights.own_once(d.shift)
-        elif ins.op == AVERAGE:
-            ins.act = act(d.act)
-        elif ins.op == MASK:
-            ins.number = d.value
-        elif is_nest(ins):
-            self.load_nest(ins, d)
-        elif is_line(ins):
-            self.load_line(ins, d)
-        elif ins.op == TIME_STEP:
-            ins.frame.kept, ins.frame.last, ins.frame.count, ins.frame.fewest = d.kept, d.last, d.count, d.fewest
-            self.picks = True
-        elif ins.op == SCAN:
-            self.load_scan(ins, d)
-        if FRAME_PRODUCT <= ins.op <= TOP_K:
-            self.load_rows(ins, d)
+        self.picks = self.picks or ins.op == TIME_STEP
+        self.looks_up = self.looks_up or ins.op == GATHER
+        self.scans = self.scans or ins.op == SCAN
+        self.n_windows += is_line(ins)
+        if ins.op == OVERLAP_ADD and ins.overlap_add.rest > 0:
+            self.loose = True
+        if ins.op == SCAN and ins.scan.operands[2].buffer != ABSENT:
+            ins.scan.layer.n_inputs, ins.scan.layer.inputs[1] = 2, 2  # the lengths make a mask
         return 0
 
-    cdef int load_operands(self, Frame *frame, d) except -1:
-        """Load the places where the frames of an instruction begin."""
-        cdef const void *numbers
-        cdef int i
-        self.check_room(d, "operands", len(d.operands), FG_OPERANDS)
-        for i, (value, offset, constant) in enumerate(d.operands):
-            frame.operands[i].value, frame.operands[i].offset = value, offset
-            if constant is not None:
-                numbers = self.weights.own_once(constant)
-                frame.operands[i].data = <const char *>numbers + <idx>offset * self.kernels.item
-        return 0
-
-    cdef int check_room(self, d, what, count, most) except -1:
-        if count > most:
-            raise GraphError(f"{what} of node {d.node!r} must be at most {most}, got {count}")
-        return 0
-
-    cdef int load_nest(self, Instruction *ins, d) except -1:
-        """Loops over frames; see include/fastgru/ops/frames.h."""
-        cdef Frame *frame = ins.frame
-        cdef fg_nest *nest = &frame.nest
-        cdef int i, j
-        self.check_room(d, "loops", len(d.dims), FG_RANK - 2)  # the executor adds steps and rows
-        self.load_operands(frame, d)
-        nest.rank, nest.outer, nest.operands = len(d.dims), d.outer, len(d.operands)
-        for j, n in enumerate(d.dims):
-            nest.dims[j] = n
-            for i in range(nest.operands):
-                nest.strides[i][j] = d.strides[i][j]
-        frame.over_time, frame.some_steps = d.over_time, d.some_steps
-        if ins.op == MAP or ins.op == STORE:
-            self.load_program(frame, d)
-        elif ins.op == REDUCE:
-            frame.function = d.function
-        elif ins.op == CONTRACT:
-            ins.act = act(d.act)
-        elif ins.op == ARG_REDUCE:
-            frame.function, frame.last = d.smallest, d.last
-        elif ins.op == GATHER:
-            frame.count, frame.stride, self.looks_up = d.count, d.stride, True
-        return 0
-
-    cdef int load_line(self, Instruction *ins, d) except -1:
-        """Steps in a line of memory."""
-        cdef Frame *frame = ins.frame
-        cdef int i
-        self.n_windows += 1
-        frame.window, frame.kept, frame.fill = d.window, d.kept, d.fill
-        frame.reach, frame.stride_in_time, frame.before, frame.after = d.reach, d.stride, d.before, d.after
-        if ins.op == WINDOW and d.bounds is not None:
-            first, end = d.bounds
-            frame.sliced, frame.first, frame.end = True, first, FG_TOO_LARGE if end is None else end
-        elif ins.op == OVERLAP_ADD:
-            frame.lead, frame.rest = d.lead, d.rest
-            self.loose = self.loose or frame.rest > 0
-        elif ins.op == WAIT:
-            self.check_room(d, "inputs that wait for each other", len(d.meeting), MAX_INPUTS)
-            frame.n_meeting = len(d.meeting)
-            for i, (window, clock) in enumerate(d.meeting):
-                frame.meeting[i], frame.meeting_clocks[i] = window, clock - 1
-        return 0
-
-    cdef int load_rows(self, Instruction *ins, d) except -1:
-        """Rows of a frame."""
-        cdef Frame *frame = ins.frame
-        frame.dims[0], frame.dims[1] = d.dims
-        (frame.read_offset, frame.read[0], frame.read[1]) = d.read
-        (frame.write_offset, frame.write[0], frame.write[1]) = d.write
-        if ins.op == TOP_K:
-            frame.count, frame.function, frame.outputs[0] = d.count, d.smallest, d.outputs[0]
-        return 0
-
-    cdef int load_program(self, Frame *frame, d) except -1:
-        cdef int i
-        self.check_room(d, "functions", len(d.program), FG_PROGRAM)
-        frame.n_program = len(d.program)
-        frame.program = <fg_micro *>allocate(len(d.program), sizeof(fg_micro))
-        for i, (function, a, b, c, alpha, beta) in enumerate(d.program):
-            frame.program[i].function, frame.program[i].alpha, frame.program[i].beta = function, alpha, beta
-            frame.program[i].a, frame.program[i].b, frame.program[i].c = a, b, c
-        return 0
-
-    cdef int load_scan(self, Instruction *ins, d) except -1:
-        """The recurrence of a scan reads value 0, writes value 1 and is masked by value 2."""
-        cdef Frame *frame = ins.frame
-        self.scans = True
-        self.load_operands(frame, d)
-        frame.steps, frame.rows = d.steps, d.rows
-        (frame.read_offset, frame.read[0], frame.read[1]) = d.read
-        frame.write[0], frame.write[1] = d.rows * d.layer.features, d.layer.features
-        frame.outputs[0], frame.outputs[1] = (*d.outputs, -1)[:2]
-        frame.layer = <Instruction *>allocate(1, sizeof(Instruction))
-        frame.layer.op, frame.layer.output, frame.layer.n_inputs = RECURRENT, 1, 1
-        if frame.operands[2].value != ABSENT:
-            frame.layer.n_inputs, frame.layer.inputs[1] = 2, 2
-        self.load_recurrent(frame.layer, d.layer)
-        return 0
-
-    cdef int load_dense(self, Instruction *ins, d) except -1:
-        ins.act = act(d.act)
-        if ins.op == DENSE:
-            ins.softmax = d.softmax
-        if self.blas == NULL:
-            ins.w = self.weights.pack(d.w, d.precision, "rows")
-            ins.w.input_scale, ins.w.input_zero = d.input_scale, d.input_zero
-            ins.shift = self.weights.own_once(d.bias, "rows")
-        else:
-            ins.w.data, ins.w.inner = self.weights.own_once(d.w), d.w.shape[1]
-            ins.shift = self.weights.own_once(d.bias)
-        return 0
-
-    cdef int load_recurrent(self, Instruction *ins, layer) except -1:
-        cdef int i, j
-        cdef fg_phase *phase
-        ins.reverse, ins.last, ins.carry = layer.reverse, layer.last, layer.carry
-        ins.gated_output = layer.gated_output
-        ins.units, ins.features = layer.units, layer.features
-        ins.units_padded, ins.features_padded = self.weights.padded(ins.units), self.weights.padded(ins.features)
-        ins.state = self.n_recurrences
-        self.n_recurrences += 1
-        ins.initial_h, ins.initial_c = self.weights.own_once(layer.initial_h), self.weights.own_once(layer.initial_c)
-        ins.n_phases = len(layer.phases)
-        for i, p in enumerate(layer.phases):
-            phase = &ins.phase[i]
-            phase.kind, phase.tier, phase.keep_candidate, phase.clip = p.kind, p.tier, p.keep_candidate, p.clip
-            for j in range(3):
-                phase.act[j] = act(p.act[j])
-            phase.u = self.weights.pack(p.u, layer.precision)
-            if phase.u.format <= FG_FLOAT16:
-                phase.bias = self.weights.own_once(p.bias_h, "gates")
+    cdef int store_fields(self, void *record, d, const fg_field *field, beside) except -1:
+        """Store the fields of a table, in its order, into a struct; the precision of matrices stands in `beside`."""
+        for name in names_of(field):
+            if field.most:
+                self.store_items(<char *>record, field, getattr(d, name), beside)
             else:
-                ins.bu[i], self.unfused = self.weights.own_once(p.bias_h, "gates"), True
-            if p.peephole is not None:
-                phase.peephole = self.weights.own_rows(p.peephole)
-            if p.table is not None:
-                ins.table[i] = self.weights.own_once(p.table, "table")
-            elif p.x is not None:
-                ins.wx[i] = self.weights.pack(p.x, layer.precision)
-                ins.bx[i] = self.weights.own_once(p.bias_x, "gates")
-            self.widest = max(self.widest, phase.u.panels * phase.u.gates * self.kernels.lanes)
+                self.store(<char *>record + field.at, field, getattr(d, name), beside)
+            field += 1
         return 0
+
+    cdef int store(self, char *to, const fg_field *field, value, beside) except -1:
+        """Store a field that is one value."""
+        cdef int i
+        if field.kind == KIND_INT:
+            (<idx *>to)[0] = value
+        elif field.kind == KIND_INDEX:
+            (<int *>to)[0] = value
+        elif field.kind == KIND_BOOL:
+            (<int *>to)[0] = <bint>value
+        elif field.kind == KIND_FLOAT:
+            (<double *>to)[0] = value
+        elif field.kind == KIND_CLOCK:
+            (<int *>to)[0] = value - 1
+        elif field.kind == KIND_ACT:
+            (<fg_act *>to)[0] = act(value)
+        elif field.kind == KIND_ACTS:
+            for i in range(3):
+                (<fg_act *>to)[i] = act(value[i])
+        elif field.kind == KIND_OUTER:
+            (<fg_nest *>to).outer = value
+        elif field.kind == KIND_PAIR:
+            (<idx *>to)[0], (<idx *>to)[1] = value
+        elif field.kind == KIND_ROWS:
+            self.store_fields(to, value, field.fields, beside)
+        elif field.kind == KIND_LAYER:
+            self.store_layer(<fg_layer *>to, value)
+        elif field.kind == KIND_INNER:
+            (<Instruction **>to)[0] = self.inner(value)
+        elif field.kind != KIND_STR and value is not None:
+            self.store_array(to, field, value, beside)
+        return 0
+
+    cdef int store_items(self, char *record, const fg_field *field, value, beside) except -1:
+        """Store a field that is a tuple, and beside it how many items it has; of bounds, None is no item."""
+        cdef char *to = record + field.at
+        cdef int i, j, n = self.room(field, () if value is None else value)
+        if field.kind == KIND_DIMS or field.kind == KIND_STRIDES:
+            self.store_nest(<fg_nest *>to, field, value, n)
+            return 0
+        (<int *>(record + field.count))[0] = n
+        if field.kind == KIND_FUNCTIONS:
+            (<void **>to)[0] = self.reserve(n * field.size)
+            to = (<char **>to)[0]
+        for i in range(n):
+            if field.kind == KIND_BUFFERS or field.kind == KIND_FURTHER:
+                (<int *>to)[i] = value[i]
+            elif field.kind == KIND_SHAPE:
+                (<idx *>to)[i] = value[i]
+            elif field.kind == KIND_BOUNDS:
+                (<idx *>to)[i] = FG_TOO_LARGE if value[i] is None else value[i]
+            elif field.kind == KIND_PAIRS:
+                for j in range(2):
+                    (<int *>to)[2 * i + j] = value[i][j]
+            elif field.fields != NULL:
+                self.store_fields(to + i * field.size, value[i], field.fields, beside)
+            else:
+                raise unknown(field)
+        return 0
+
+    cdef int room(self, const fg_field *field, items) except -1:
+        """The number of items, if there is room for them."""
+        if len(items) > field.most:
+            owner = f" of node {self.loading!r}" if self.loading else ""
+            raise GraphError(f"{field.items.decode()}{owner} must be at most {field.most}, got {len(items)}")
+        return <int>len(items)
+
+    cdef int store_nest(self, fg_nest *nest, const fg_field *field, value, int n) except -1:
+        """The dims or the strides of loops; see include/fastgru/ops/frames.h."""
+        cdef int i, j
+        if field.kind == KIND_DIMS:
+            nest.rank = n
+            for j in range(n):
+                nest.dims[j] = value[j]
+            return 0
+        nest.operands = n
+        for i in range(n):
+            strides = value[i]
+            for j in range(nest.rank):
+                nest.strides[i][j] = strides[j]
+        return 0
+
+    cdef int store_array(self, char *to, const fg_field *field, value, beside) except -1:
+        """The numbers of an array, packed as its kind says."""
+        if field.kind == KIND_ARRAY or (field.kind == KIND_BIAS and self.blas != NULL):
+            (<const void **>to)[0] = self.weights.own_once(value)
+        elif field.kind == KIND_BIAS:
+            (<const void **>to)[0] = self.weights.own_once(value, "rows")
+        elif field.kind == KIND_GATES:
+            (<const void **>to)[0] = self.weights.own_once(value, "gates")
+        elif field.kind == KIND_TABLE:
+            (<const void **>to)[0] = self.weights.own_once(value, "table")
+        elif field.kind == KIND_PADDED:
+            (<const void **>to)[0] = self.weights.own_rows(value)
+        elif field.kind == KIND_PANELS:
+            (<fg_matrix *>to)[0] = self.weights.pack(value, beside.precision)
+        elif field.kind == KIND_LOOKUP:
+            (<fg_matrix *>to)[0] = self.weights.table(value, beside.precision)
+        elif field.kind == KIND_MATRIX:
+            self.store_matrix(<fg_matrix *>to, value, beside)
+        else:
+            raise unknown(field)
+        return 0
+
+    cdef int store_matrix(self, fg_matrix *w, value, beside) except -1:
+        """A matrix (N, K); BLAS takes it as it is."""
+        if self.blas != NULL:
+            w.data, w.inner = self.weights.own_once(value), value.shape[1]
+            return 0
+        w[0] = self.weights.pack(value, beside.precision, "rows")
+        w.input_scale, w.input_zero = beside.input_scale, beside.input_zero
+        return 0
+
+    cdef int store_layer(self, fg_layer *layer, value) except -1:
+        """A recurrence, and its number among those of a stream."""
+        cdef const fg_phase *phase
+        cdef int i
+        self.store_fields(layer, value, fg_layer_fields, value)
+        layer.units_padded, layer.features_padded = (
+            self.weights.padded(layer.units), self.weights.padded(layer.features))
+        layer.state = self.n_recurrences
+        self.n_recurrences += 1
+        for i in range(layer.n_phases):
+            phase = &layer.phases[i]
+            self.unfused = self.unfused or phase.u.format > FG_FLOAT16
+            self.widest = max(self.widest, product_width(phase, self.kernels.lanes))
+        return 0
+
+    cdef Instruction *inner(self, value) except NULL:
+        """A layer as an instruction that reads value 0 and writes value 1."""
+        cdef Instruction *made = <Instruction *>self.reserve(sizeof(Instruction))
+        made.op, made.output, made.n_inputs = RECURRENT, 1, 1
+        self.store_layer(&made.recurrent.layer, value)
+        return made
+
+    cdef void *reserve(self, idx size) except NULL:
+        """Zeroed memory that lives as long as the plan."""
+        cdef cnp.ndarray made = np.zeros(max(1, size), np.uint8)
+        self.pieces.append(made)
+        return made.data
 
     def block(self, Py_ssize_t batch):
         """Steps run at a time through the whole plan, for a batch of this size."""
@@ -421,6 +404,26 @@ cdef class Plan:
 cdef str unused(str key, set keys):
     """`key`, or one like it that is not among `keys`."""
     return next(k for k in (key, *[f"{key}.{i}" for i in range(len(keys))]) if k not in keys)
+
+
+cdef object unknown(const fg_field *field):
+    """The error for a kind that has no way to be stored."""
+    return SystemError(f"kind of field {field.name.decode()!r} must be one that the engine stores, got {field.kind}")
+
+
+cdef dict NAMES = {}  # of the fields of a table, by its place
+
+
+cdef list names_of(const fg_field *table):
+    """The names of the fields of a table."""
+    cdef const fg_field *field = table
+    names = NAMES.get(<size_t>table)
+    if names is None:
+        names = NAMES[<size_t>table] = []
+        while field.name != NULL:
+            names.append(sys.intern(field.name.decode()))
+            field += 1
+    return names
 
 
 cdef idx matrix_work(const fg_matrix *w, idx lanes) noexcept:

@@ -2,9 +2,11 @@
 
 from .arguments cimport Arguments
 from .buffers cimport Buffers
-from .c cimport fg_rows, idx, Instruction, Recurrence, Window
+from .c cimport fg_rows, idx
 from .clocks cimport Clocks
+from .codes cimport Instruction
 from .plan cimport Plan
+from .run cimport Recurrence, Window
 
 
 cdef class State:

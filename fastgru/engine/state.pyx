@@ -11,9 +11,10 @@ from .._arrays import as_array
 from .._names import nearest
 from .arguments cimport Arguments
 from .buffers cimport Buffers
-from .c cimport held_before, idx, Instruction, is_line, Recurrence, Window
+from .c cimport idx
 from .clocks cimport Clocks, ENDED, MOST_STEPS
-from .codes cimport MIRROR, OVERLAP_ADD, RECURRENT
+from .codes cimport Instruction, is_line, MIRROR, OVERLAP_ADD, RECURRENT
+from .run cimport held_before, Recurrence, Window
 
 cnp.import_array()
 
@@ -43,14 +44,14 @@ cdef class State:
         r = &self.recurrences[recurrence]
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if ins.op == RECURRENT and ins.state == recurrence:
+            if ins.op == RECURRENT and ins.recurrent.layer.state == recurrence:
                 break
         data = r.h[r.now]
-        dims[1] = ins.features_padded
+        dims[1] = ins.recurrent.layer.features_padded
         if name == "c":
-            data, dims[1] = r.c, ins.units_padded
+            data, dims[1] = r.c, ins.recurrent.layer.units_padded
         elif name == "y":
-            data, dims[1] = r.last, ins.features
+            data, dims[1] = r.last, ins.recurrent.layer.features
         return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)[:, :shape[0]]
 
     cdef lines(self, int window, Py_ssize_t size):
@@ -229,7 +230,7 @@ cdef class State:
 
     cdef bint counts_apart(self, const Instruction *ins) noexcept:
         """Whether a window, an overlap-add or a wait counts other steps than at the beginning."""
-        cdef const Window *w = &self.windows[ins.frame.window]
+        cdef const Window *w = &self.windows[ins.line.window]
         if ins.op == OVERLAP_ADD:
-            return w.drop != ins.frame.before
-        return held_before(w) != (0 if ins.op == MIRROR else ins.frame.before)
+            return w.drop != ins.line.before
+        return held_before(w) != (0 if ins.op == MIRROR else ins.line.before)

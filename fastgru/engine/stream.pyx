@@ -18,10 +18,11 @@ import numpy as np
 
 from .arguments cimport Arguments, fits, output, place
 from .buffers cimport Buffers
-from .c cimport fg_times, idx, Watch, WATCH_NS
+from .c cimport fg_times, idx
 from .clocks cimport Clocks, MOST_STEPS
 from .execute cimport now, run_instructions
 from .plan cimport Plan
+from .run cimport Watch, WATCH_NS
 from .state cimport State
 from .threads cimport default_threads, PANEL_MACS, Team
 

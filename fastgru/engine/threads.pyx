@@ -8,11 +8,11 @@ import numpy as np
 
 from .. import memory
 from .buffers cimport Buffers, empty_arena, fill_arena, free_arena, lay_out_part, most_marks
-from .c cimport (
-    allocate, fg_plus, fg_rows, fg_times, idx, Instruction, is_line, product_width, Recurrence, Run, Window)
-from .codes cimport RECURRENT
+from .c cimport allocate, fg_plus, fg_rows, fg_times, idx
+from .codes cimport fg_layer, Instruction, is_line, RECURRENT
 from .execute cimport Arena, inside, Job, MOST_TASKS, Part, run_instructions, run_together, Tasks
 from .plan cimport Plan
+from .run cimport product_width, Recurrence, Run, Window
 
 cdef enum:
     # Below this work a thread costs more than it gives: waking it takes some 5 to 60 us.
@@ -181,6 +181,7 @@ cdef class Team:
         cdef idx item = plan.kernels.item
         cdef int v, p
         cdef const Instruction *ins
+        cdef const fg_layer *layer
         cdef Recurrence *r
         cdef Window *w
         cdef char *slots
@@ -210,22 +211,23 @@ cdef class Team:
         for v in range(plan.n_instructions):
             ins = &plan.instructions[v]
             if is_line(ins):
-                w = &part.windows[ins.frame.window]
+                w = &part.windows[ins.line.window]
                 w.line += from_row * w.capacity * ins.size * item
             if ins.op != RECURRENT:
                 continue
-            r = &part.recurrences[ins.state]
-            r.h[0] += from_row * ins.features_padded * item
-            r.h[1] += from_row * ins.features_padded * item
-            r.c += from_row * ins.units_padded * item
-            r.s0 += from_row * ins.units_padded * item
-            r.s1 += from_row * ins.units_padded * item
-            r.y += from_row * ins.features_padded * item
-            r.last += from_row * ins.features * item
-            for p in range(ins.n_phases):
+            layer = &ins.recurrent.layer
+            r = &part.recurrences[layer.state]
+            r.h[0] += from_row * layer.features_padded * item
+            r.h[1] += from_row * layer.features_padded * item
+            r.c += from_row * layer.units_padded * item
+            r.s0 += from_row * layer.units_padded * item
+            r.s1 += from_row * layer.units_padded * item
+            r.y += from_row * layer.features_padded * item
+            r.last += from_row * layer.features * item
+            for p in range(layer.n_phases):
                 if r.x[p] != NULL:
                     r.x[p] += (own.layout.max_steps[ins.clock] * from_row
-                               * product_width(&ins.phase[p], plan.kernels.lanes) * item)
+                               * product_width(&layer.phases[p], plan.kernels.lanes) * item)
 
     cdef int check_guards(self) except -1:
         """Raise SystemError if a guard byte of the stream or of a thread was written."""

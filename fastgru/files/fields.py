@@ -1,7 +1,7 @@
-"""Instructions as data: fields of the dataclasses of `lowering.instructions` to JSON and back, by their annotations.
+"""Instructions as data: fields of the dataclasses of `lowering.instructions` to JSON and back, by their plain types.
 
 An array is its place in a list of shapes: its numbers lie packed elsewhere in the file. What is read is of the types
-that the annotations say, and nothing is known of its values: `lowering.validation` looks at those.
+that their kinds say, and nothing is known of its values: `lowering.validation` looks at those.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import FileFormatError
 from ..lowering.instructions import INSTRUCTIONS, Buffer, Instruction, Layer, Micro, Operand, Phase, Rows
+from ..lowering.kinds import plain
 
 Array = NDArray[Any]
 Kind = Callable[[Any, Sequence[Array]], Any]  # a value of JSON, and the stand-ins of all arrays -> a field's value
@@ -94,7 +95,7 @@ def _by_mnemonic() -> dict[str, type[Instruction]]:
 @cache
 def _kinds(cls: Any) -> dict[str, Kind]:
     """How each field of a class is read."""
-    return {field.name: KINDS[str(field.type)] for field in fields(cls)}
+    return {field.name: KINDS[plain(str(field.type))] for field in fields(cls)}
 
 
 def _made(cls: Any, given: Any, arrays: Sequence[Array], what: str) -> Any:
@@ -171,7 +172,7 @@ _int, _float = _exactly(int), _number
 _act = _row(_int, _float, _float)
 _operand = _row(_int, _int, _optional(_array), made=Operand)
 _micro = _row(_int, _int, _int, _int, _float, _float, made=Micro)
-# Of every annotation in `lowering.instructions`.
+# Of the plain type of every kind in `lowering.kinds`.
 KINDS: dict[str, Kind] = {
     "int": _int,
     "float": _float,

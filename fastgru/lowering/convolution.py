@@ -13,8 +13,9 @@ import numpy as np
 from .. import graph as g
 from ..graph import Activation
 from ..reference import f64
+from .codes import FOLDS, FUNCTIONS
 from .elementwise import Lowering
-from .instructions import FOLDS, FUNCTIONS, Reduce
+from .instructions import Reduce
 from .linear import contract
 from .program import Program, Value, order_of
 from .shapes import pad, reshape

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import graph as g
 from ..reference import f64
-from .instructions import FUNCTIONS
+from .codes import FUNCTIONS
 from .program import MAX_OPERANDS, Program, Value
 from .views import View
 

@@ -1,52 +1,23 @@
 """The engine's instruction set: every instruction declared once, with its fields.
 
-What else knows them follows from here: `setup.py` writes their codes, and those of the tables below, into
-``include/fastgru/codes.h`` and ``fastgru/engine/codes.pxd``; `engine.Plan` reads the fields, and `listing` shows them.
-A build runs this file alone, so nothing of the package is imported here.
+What else knows them follows from here: `structs` declares them for C and Cython when fastgru is built, `engine.Plan`
+stores the fields by the tables made beside that, and `report.listing` and `files.fields` go through them. The
+annotation of a field is one of `kinds.KINDS`. A build runs this file, so nothing but that is imported here.
 
-A new instruction is a dataclass here, in `INSTRUCTIONS` too, what `Plan.load` reads of it, and a row of `fg_ops`.
+A new instruction is a dataclass here, in `INSTRUCTIONS` too, and a function ``execute_<mnemonic>`` in C.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import sys
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
-from numpy.typing import NDArray
+from .codes import UNBOUNDED
 
-if sys.version_info >= (3, 11):
-    from typing import dataclass_transform
-else:  # Python 3.10 runs the package; type checkers use a later one
-
-    def dataclass_transform(**_: Any) -> Any:
-        return lambda cls: cls
-
-
-Array = NDArray[Any]
-Act = tuple[int, float, float]  # the code of an activation, and its parameters
-
-ABSENT = -2  # the buffer of an operand that is not given
-UNBOUNDED = 2**31  # above every id
-
-# What an elementwise program computes; below lie the codes of activations.
-FUNCTIONS = {
-    name: 32 + i
-    for i, name in enumerate(
-        ("add", "sub", "mul", "div", "pow", "min", "max", "mod", "fmod", "equal", "less", "less_equal", "greater",
-         "greater_equal", "and", "or", "xor", "where", "neg", "abs", "sqrt", "exp", "log", "reciprocal", "floor",
-         "ceil", "round", "trunc", "sign", "sin", "cos", "erf", "not", "isnan", "atan", "atan2")
-    )
-}  # fmt: skip
-FOLDS = {name: i for i, name in enumerate(("sum", "max", "min", "prod", "sum_square", "sum_abs"))}
-PHASES = {
-    name: i
-    for i, name in enumerate(
-        ("rnn", "gru_after", "gru_after_out", "gru_gates", "gru_gates_out", "gru_candidate", "lstm", "lstm_coupled",
-         "project")
-    )
-}  # fmt: skip
+from .kinds import (  # isort: skip
+    Act, Acts, Array, Bias, Bounds, Buffers, Clock, Declared, Dims, Further, Gates, Index, Lookup, Matrix, Outer,
+    Padded, Pair, Pairs, Panels, Shape, Strides, Table, snake,
+)  # fmt: skip
 
 
 @dataclass
@@ -76,10 +47,15 @@ class Buffer:
         Memory it shares with buffers that are not alive at the same time, or -1.
     shape, name, dtype
         Of an input or output; no dtype for that of the model.
+
+    In C, `item` are the bytes of a number, `clock` counts from 0, `given` lies in an array of the caller, and `node` is
+    the number of the one that writes it.
     """
 
+    derived: ClassVar = {"item": "fg_idx", "clock": "int", "given": "int", "node": "int"}
+
     size: int
-    time: int
+    time: Index
     kind: str = "float"
     base: int = 0
     state: bool = False
@@ -88,8 +64,8 @@ class Buffer:
     line: bool = False
     stays: bool = False
     bound: int = UNBOUNDED
-    slot: int = -1
-    shape: tuple[int, ...] = ()
+    slot: Index = -1
+    shape: Shape = ()
     name: str = ""
     dtype: str = ""
 
@@ -97,7 +73,7 @@ class Buffer:
 class Operand(NamedTuple):
     """The place of a frame in a buffer, or in numbers of the plan."""
 
-    buffer: int
+    buffer: Index
     offset: int = 0
     constant: Array | None = None
 
@@ -113,43 +89,16 @@ class Rows(NamedTuple):
 class Micro(NamedTuple):
     """One function of an elementwise program, over registers: operands first, then results."""
 
-    function: int
-    a: int
-    b: int
-    c: int
+    function: Index
+    a: Index
+    b: Index
+    c: Index
     alpha: float
     beta: float
 
 
-@dataclass_transform(frozen_default=True, eq_default=False, kw_only_default=True)
-class Declared:
-    """A frozen dataclass whose fields are given by name.
-
-    One ``__init__`` serves all, as for `fastgru.graph.Op`: that `dataclass` compiles methods for each of thirty classes
-    took 28 ms of every import.
-    """
-
-    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
-    _names: ClassVar[frozenset[str]] = frozenset()
-    _defaults: ClassVar[dict[str, Any]] = {}
-
-    def __init_subclass__(cls) -> None:
-        dataclasses.dataclass(init=False, repr=False, eq=False)(cls)
-        own = dataclasses.fields(cls)
-        cls._names = frozenset(field.name for field in own)
-        cls._defaults = {field.name: field.default for field in own if field.default is not dataclasses.MISSING}
-
-    def __init__(self, **given: Any) -> None:
-        held = {**self._defaults, **given}
-        if held.keys() != self._names:
-            wrong = ", ".join(sorted(held.keys() ^ self._names))
-            raise TypeError(
-                f"{type(self).__name__}: fields must be those declared, got some missing or unknown: {wrong}"
-            )
-        self.__dict__.update(held)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise dataclasses.FrozenInstanceError(f"cannot assign to field {name!r}")
+Operands = tuple[Operand, ...]
+Functions = tuple[Micro, ...]
 
 
 class Phase(Declared):
@@ -162,24 +111,32 @@ class Phase(Declared):
     x, bias_x
         The input's part; none in what follows from the phase before.
     table : array or None
-        (V, G, units): the input's part of each id, in the place of `x`.
+        (V, G, units): the input's part of each id, in the place of `x` and `bias_x`.
     """
 
-    kind: int
-    tier: int
+    kind: Index
+    tier: Index
     keep_candidate: bool
-    act: tuple[Act, ...]
+    act: Acts
     clip: float
-    u: Array
-    x: Array | None
-    table: Array | None
-    bias_x: Array | None
-    bias_h: Array | None
-    peephole: Array | None
+    u: Panels
+    bias_h: Gates | None
+    peephole: Padded | None
+    table: Table | None
+    x: Panels | None
+    bias_x: Gates | None
+
+
+Phases = tuple[Phase, ...]
 
 
 class Layer(Declared):
-    """A recurrence, over time or along an axis of a frame."""
+    """A recurrence, over time or along an axis of a frame.
+
+    In C, `state` is its number among those of a stream.
+    """
+
+    derived: ClassVar = {"units_padded": "fg_idx", "features_padded": "fg_idx", "state": "int"}
 
     reverse: bool
     last: bool
@@ -190,7 +147,10 @@ class Layer(Declared):
     features: int
     initial_h: Array | None
     initial_c: Array | None
-    phases: tuple[Phase, ...]
+    phases: Phases
+
+
+Inner = Layer  # in C an instruction of its own, over values 0, the input, 1, the output, and 2, the mask
 
 
 class Instruction(Declared):
@@ -209,18 +169,24 @@ class Instruction(Declared):
         Of the graph, for messages.
     clock : int
         Which steps it runs over.
+    body : str
+        ``execute_<body>`` of ``fastgru/_native/ops.c`` runs it; the mnemonic where it has one of its own.
+
+    In C, `node` is a number, and `slice` are the rows that may run before signals are looked at.
     """
 
     code: ClassVar[int]
     mnemonic: ClassVar[str]
+    body: ClassVar[str] = ""
+    derived: ClassVar = {"op": "int", "node": "int", "slice": "fg_idx"}
 
-    inputs: tuple[int, ...]
-    output: int
-    outputs: tuple[int, ...] = ()
-    held: tuple[int, ...] = ()
+    inputs: Buffers
+    output: Index
+    outputs: Further = ()
+    held: Further = ()
     size: int = 0
     node: str = ""
-    clock: int = 1
+    clock: Clock = 1
 
     @property
     def written(self) -> tuple[int, ...]:
@@ -246,8 +212,8 @@ class Dense(Instruction):
         Of int8_affine: the scale and zero point of all rows of x; with a scale of 0 each has its own.
     """
 
-    w: Array
-    bias: Array | None
+    w: Matrix
+    bias: Bias | None
     act: Act
     softmax: bool
     precision: str
@@ -258,7 +224,7 @@ class Dense(Instruction):
 class Embedding(Instruction):
     """The rows of a table with these ids."""
 
-    w: Array
+    w: Lookup
     precision: str
 
 
@@ -306,13 +272,19 @@ class Concat(Instruction):
 class Add(Instruction):
     """The sum of the inputs."""
 
+    body = "merge"
+
 
 class Multiply(Instruction):
     """The product of the inputs."""
 
+    body = "merge"
+
 
 class Average(Instruction):
     """The sum of the inputs, scaled by `act`."""
+
+    body = "merge"
 
     act: Act
 
@@ -334,10 +306,12 @@ class Nest(Instruction):
         Whether all steps are folded, too, and whether there must be one.
     """
 
-    dims: tuple[int, ...]
-    outer: int
-    strides: tuple[tuple[int, ...], ...]
-    operands: tuple[Operand, ...]
+    body = "frame"
+
+    dims: Dims
+    outer: Outer
+    strides: Strides
+    operands: Operands
     over_time: bool = False
     some_steps: bool = False
 
@@ -345,13 +319,13 @@ class Nest(Instruction):
 class Map(Nest):
     """An elementwise program; a copy where it is empty."""
 
-    program: tuple[Micro, ...]
+    program: Functions
 
 
 class Reduce(Nest):
     """A fold of `FOLDS`."""
 
-    function: int
+    function: Index
 
 
 class Contract(Nest):
@@ -377,6 +351,8 @@ class Gather(Nest):
 class Store(Map):
     """A map into a state, behind all that reads the old one."""
 
+    body = "store"
+
 
 # Rows of frames ------------------------------------------------------------------------------------
 
@@ -384,7 +360,9 @@ class Store(Map):
 class FrameRows(Instruction):
     """Rows of a frame: two loops of the lengths `dims` over those read and those written."""
 
-    dims: tuple[int, int]
+    body = "rows"
+
+    dims: Pair
     read: Rows
     write: Rows
 
@@ -392,8 +370,8 @@ class FrameRows(Instruction):
 class FrameProduct(FrameRows):
     """`Dense` over rows that may lie anywhere."""
 
-    w: Array
-    bias: Array | None
+    w: Matrix
+    bias: Bias | None
     act: Act
     precision: str
     input_scale: float = 0.0
@@ -415,6 +393,8 @@ class FrameNorm(FrameRows):
 class TopK(FrameRows):
     """The `count` largest, or smallest, of rows of `size`, in order; where they lie is the second output."""
 
+    body = "top_k"
+
     count: int
     smallest: bool
 
@@ -425,11 +405,11 @@ class Scan(Instruction):
     `operands` are the initial h and c and the lengths; the further outputs the final h and c.
     """
 
-    layer: Layer
+    layer: Inner
     steps: int
     rows: int
     read: Rows
-    operands: tuple[Operand, ...]
+    operands: Operands
 
 
 # Steps ---------------------------------------------------------------------------------------------
@@ -450,7 +430,7 @@ class Line(Instruction):
         The most steps that stay from call to call.
     """
 
-    window: int
+    window: Index
     reach: int
     stride: int
     before: int
@@ -462,7 +442,7 @@ class Line(Instruction):
 class Window(Line):
     """Windows that slide over the steps; of a whole sequence's slice where `bounds` are given."""
 
-    bounds: tuple[int, int | None] | None = None
+    bounds: Bounds = None
 
 
 class OverlapAdd(Line):
@@ -477,10 +457,12 @@ class Mirror(Line):
 
 
 class Wait(Line):
-    """Steps kept until the output's clock counts them; `meeting` are the lines of all that wait for each other, and
-    the clocks of what they hold."""
+    """Steps kept until the output's clock counts them.
 
-    meeting: tuple[tuple[int, int], ...] = ()
+    `meeting` are the lines of all that wait for each other, and the clocks of what they hold.
+    """
+
+    meeting: Pairs = ()
 
 
 class Convert(Instruction):
@@ -506,22 +488,7 @@ INSTRUCTIONS: tuple[type[Instruction], ...] = (
     Window, OverlapAdd, Mirror, Wait, Convert, TimeStep,
 )  # fmt: skip
 
-
-def _snake(name: str) -> str:
-    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
-
-
 for _code, _kind in enumerate(INSTRUCTIONS):
-    _kind.code, _kind.mnemonic = _code, _snake(_kind.__name__)
+    _kind.code, _kind.mnemonic = _code, snake(_kind.__name__)
 
 OVER_FRAMES = INSTRUCTIONS[Map.code :]
-
-
-def codes() -> dict[str, dict[str, int]]:
-    """The codes that C and Python share: of each enum, the names in lower case."""
-    return {
-        "fg_op": {kind.mnemonic: kind.code for kind in INSTRUCTIONS},
-        "fg_phase_kind": {**PHASES, "phases": len(PHASES)},
-        "fg_function": {**FUNCTIONS, "functions": max(FUNCTIONS.values()) + 1},
-        "fg_fold": FOLDS,
-    }

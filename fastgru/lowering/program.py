@@ -13,13 +13,15 @@ import numpy as np
 from ..errors import GraphError
 from ..graph.sharing import Sharing
 from .clocks import Clock
-from .instructions import FUNCTIONS, Act, Activate, Buffer, Instruction, Map, Micro, Nest, Operand
+from .codes import FUNCTIONS
+from .instructions import Activate, Buffer, Instruction, Map, Micro, Nest, Operand
+from .kinds import LIMITS, Act
 from .views import CONSTANT, View, contiguous
 
 ANY_CLOCK = -1  # of what follows from a state alone, until it is known what the states follow
-MAX_OPERANDS = 8  # of a nest, FG_OPERANDS
-MAX_STEPS = 32  # of an elementwise program, FG_PROGRAM
-MAX_LOOPS = 10  # FG_RANK less the two loops over steps and rows that the executor adds
+MAX_OPERANDS = LIMITS["operands"]  # of a nest
+MAX_STEPS = LIMITS["program"]  # of an elementwise program
+MAX_LOOPS = LIMITS["rank"] - 2  # the executor adds those over steps and rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,9 @@ import numpy as np
 from .. import graph as g
 from ..graph import SOFTMAX
 from ..reference import f64
+from .codes import FOLDS, FUNCTIONS
 from .elementwise import Lowering, activation
-from .instructions import FOLDS, FUNCTIONS, ArgReduce, FrameNorm, FrameRows, FrameSoftmax, Reduce, Rows, TopK
+from .instructions import ArgReduce, FrameNorm, FrameRows, FrameSoftmax, Reduce, Rows, TopK
 from .program import Program, Value
 from .shapes import reshape
 from .views import View

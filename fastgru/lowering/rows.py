@@ -12,9 +12,11 @@ from .. import graph as g
 from ..graph import SOFTMAX, TIERS, Activation
 from ..reference import f64
 from . import instructions as engine
+from .codes import PHASES
+from .kinds import Act
 
 
-def act(activation: Activation) -> engine.Act:
+def act(activation: Activation) -> Act:
     """An activation as instructions have it."""
     return (activation.code, *activation.parameters)
 
@@ -44,7 +46,7 @@ def _phase(op: g.Recurrent, kind: str, names: str, *, kept_apart: str = "") -> e
     bias_h = _gates(op, f64(op.bias_h, zero), names)
     apart = np.array([[name in kept_apart] for name in names])
     return engine.Phase(
-        kind=engine.PHASES[kind],
+        kind=PHASES[kind],
         tier=_tier(op, kind, *(a.name for a in acts)),
         keep_candidate=isinstance(op, g.GRU) and op.update_keeps == "candidate",
         act=tuple(act(a) for a in acts),
@@ -75,7 +77,7 @@ def _lstm_phases(op: g.LSTM) -> tuple[engine.Phase, ...]:
     if op.projection is None:
         return (first,)
     projected = replace(
-        first, kind=engine.PHASES["project"], u=op.projection[None], x=None, bias_x=None, bias_h=None, peephole=None
+        first, kind=PHASES["project"], u=op.projection[None], x=None, bias_x=None, bias_h=None, peephole=None
     )
     return first, projected
 
@@ -178,6 +180,6 @@ def with_table(layer: engine.Layer, embedding: g.Embedding) -> engine.Layer:
         if phase.x is None:
             return phase
         table = np.einsum("vi,ghi->vgh", f64(embedding.weight), f64(phase.x)) + phase.bias_x
-        return replace(phase, table=table, x=None)
+        return replace(phase, table=table, x=None, bias_x=None)
 
     return replace(layer, phases=tuple(map(by_id, layer.phases)))

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from .. import graph as g
-from .instructions import ABSENT, Operand, Rows, Scan
+from .codes import ABSENT
+from .instructions import Operand, Rows, Scan
 from .program import Program, Value, joint_time
 from .rows import layer
 from .views import View

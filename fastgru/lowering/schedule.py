@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import GraphError
 from .instructions import Instruction, Reverse, Store
+from .kinds import LIMITS
 
 Instructions = list[Instruction]
 Span = tuple[int, int]  # from, to before
-MOST_LOOPS = 32  # of states, each of which starts at the end of another: as the engine has room for
+MOST_LOOPS = LIMITS["max_loops"]  # of states, each of which starts at the end of another
 
 
 def order(

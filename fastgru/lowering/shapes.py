@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from .. import graph as g
+from .codes import FUNCTIONS
 from .elementwise import Lowering
-from .instructions import FUNCTIONS, Gather
+from .instructions import Gather
 from .program import Program, Value, joint_time, order_of
 from .views import CONSTANT, View
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from .. import graph as g
 from ..graph import Activation
+from .codes import FUNCTIONS
 from .elementwise import Lowering
-from .instructions import FUNCTIONS
 from .linear import dense, matrices, swapped
 from .program import Program, Value
 from .shapes import join, reshape

@@ -15,9 +15,10 @@ import numpy as np
 from .. import graph as g
 from ..errors import GraphError
 from .clocks import together
+from .codes import FOLDS, FUNCTIONS
 from .convolution import channels_first, convolve
 from .elementwise import Lowering
-from .instructions import FOLDS, FUNCTIONS, Mirror, OverlapAdd, Reduce, TimeStep, Wait, Window
+from .instructions import Mirror, OverlapAdd, Reduce, TimeStep, Wait, Window
 from .program import Expr, Program, Value
 from .shapes import join, reshape
 from .views import CONSTANT, View, contiguous

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from .. import graph as g
 from ..graph import SOFTMAX, Activation
 from ..reference import f64
+from .codes import FUNCTIONS
 from .elementwise import Lowering, activation
-from .instructions import FUNCTIONS
 from .linear import dense, swapped
 from .program import Program, Value
 from .reductions import softmax

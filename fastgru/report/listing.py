@@ -11,7 +11,8 @@ import numpy as np
 from ..graph import Graph
 from ..graph.activations import ACTIVATIONS
 from ..lowering import Lowered
-from ..lowering.instructions import FOLDS, FUNCTIONS, PHASES, Buffer, Instruction, Layer, Phase, Reduce
+from ..lowering.codes import FOLDS, FUNCTIONS, PHASES
+from ..lowering.instructions import Buffer, Instruction, Layer, Phase, Reduce
 from ..model import measured
 
 HEADINGS = ("#", "instruction", "node", "reads", "writes", "with", "weights (bytes)")

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "codes.h" /* of instructions, phases, functions and folds: made from fastgru/lowering/instructions.py */
+#include "codes.h" /* of instructions, phases, functions and folds, and limits: made from fastgru/lowering/ */
 
 typedef ptrdiff_t fg_idx;
 
@@ -84,7 +84,8 @@ typedef struct {
   float input_scale, input_zero; /* affine int8: of all rows it multiplies; a scale of 0 is that of each row's range */
 } fg_matrix;
 
-/* One recurrent product and the gate arithmetic behind it. A cell takes one or two of these phases.
+/* One recurrent product and the gate arithmetic behind it, fg_phase. A cell takes one or two of these phases. Kernels
+ * read none of its input's part, `x`, `bias_x` and `table`; `act` are of gates, candidate and output.
  *
  *   FG_RNN            G 1: h'
  *   FG_GRU_AFTER      G 3 r z n: h'
@@ -104,16 +105,13 @@ enum fg_tier {
   FG_TIERS = 3
 };
 
-typedef struct {
-  int kind;          /* enum fg_phase_kind */
-  int tier;          /* enum fg_tier */
-  int keep_candidate; /* GRU: h' = (1-z) h + z n instead of z h + (1-z) n */
-  fg_act act[3];     /* gates, candidate, output */
-  double clip;       /* pre-activations to [-clip, clip]; 0: not clipped */
-  fg_matrix u;       /* recurrent weights (panels, K, G, L) */
-  const void *bias;  /* (panels, G, L) added to the recurrent product, or NULL */
-  const void *peephole; /* (3, H padded) i f o, or NULL */
-} fg_phase;
+/* One instruction of an elementwise program, fg_micro: a function of registers. Registers 0 .. operands - 2 are the
+ * operands read; instruction i writes register operands - 1 + i. Arguments that a function does not take are any register.
+ *
+ * Truth is 1 or 0, and whatever is not 0 is true. FG_MIN and FG_MAX are NaN if either is, and so are the folds of these
+ * names; FG_MOD has the sign of b, a - b floor(a / b), and FG_FMOD that of a, a - b trunc(a / b); FG_ROUND takes halves to
+ * even; FG_WHERE is a ? b : c; FG_ATAN2 the angle of a over b. */
+#include "records.h" /* fg_phase and fg_micro: made from fastgru/lowering/instructions.py */
 
 /* One time step of one phase, or `count` of them for the same rows. All buffers but `a` have rows of whole panels. */
 typedef struct {
@@ -139,7 +137,7 @@ typedef struct {
 /* The loops of a frame op, outermost first. Operand 0 is written, the others are read; a stride of 0 repeats an
  * element. Strides may be negative. No operand may overlap the one written, but for map: there, one may be the same
  * elements in the same order. */
-enum { FG_RANK = 12, FG_OPERANDS = 8, FG_PROGRAM = 32, FG_LINES = 32 };
+enum { FG_LINES = 32 }; /* that one call of `lines` takes */
 typedef struct {
   int rank;  /* loops */
   int outer; /* the first `outer` loops run over the output; the others are folded into each of its elements */
@@ -148,18 +146,6 @@ typedef struct {
   fg_idx dims[FG_RANK];
   fg_idx strides[FG_OPERANDS][FG_RANK];
 } fg_nest;
-
-/* One instruction of an elementwise program: a function of registers. Registers 0 .. operands - 2 are the operands read;
- * instruction i writes register operands - 1 + i. Arguments that a function does not take are any register.
- *
- * Truth is 1 or 0, and whatever is not 0 is true. FG_MIN and FG_MAX are NaN if either is, and so are the folds of these
- * names; FG_MOD has the sign of b, a - b floor(a / b), and FG_FMOD that of a, a - b trunc(a / b); FG_ROUND takes halves to
- * even; FG_WHERE is a ? b : c; FG_ATAN2 the angle of a over b. */
-typedef struct {
-  int function; /* enum fg_function, or fg_act_kind: an activation of alpha and beta */
-  int a, b, c;
-  double alpha, beta;
-} fg_micro;
 
 /* An elementwise program over one loop, at step after step. The output lies packed; an operand lies packed too, or is
  * one element for all: `each` 1 or 0. */

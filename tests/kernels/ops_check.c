@@ -44,7 +44,6 @@ typedef struct {
   fg_window lines[LINES];
   fg_recurrence recurrence;
   fg_idx room[FG_MAX_CLOCKS], due[FG_MAX_CLOCKS]; /* steps of a block and of a call that there is room for */
-  fg_frame frame;
   fg_instruction ins;
   fg_run run;
   fg_idx item, B;
@@ -55,7 +54,7 @@ static void begin(bench *b, const char *of, int op, fg_idx item, fg_idx B) {
   name = of;
   b->item = item, b->B = B;
   b->kernels.item = item, b->kernels.lanes = 8;
-  b->ins.op = op, b->ins.frame = &b->frame, b->ins.slice = 1 << 20, b->ins.n_inputs = 1, b->ins.inputs[0] = 0;
+  b->ins.op = op, b->ins.slice = 1 << 20, b->ins.n_inputs = 1, b->ins.inputs[0] = 0;
   b->ins.output = 1, b->ins.clock = 0;
   b->values[1].clock = 1;
   b->run.kernels = &b->kernels, b->run.values = b->values, b->run.rows = b->rows, b->run.windows = b->lines;
@@ -121,8 +120,8 @@ static void check_windows(fg_idx item) {
   begin(&b, "window", FG_OP_WINDOW, item, 1 + draw(3));
   const fg_idx size = 1 + draw(4), T = 1 + draw(30), most = 6, reach = 1 + draw(5), stride = 1 + draw(4);
   const fg_idx before = (fg_idx)draw(9) - 4, after = draw(3), B = b.B;
-  b.ins.size = size, b.frame.reach = reach, b.frame.stride_in_time = stride;
-  b.frame.before = before, b.frame.after = after, b.frame.fill = 1.5;
+  b.ins.size = size;
+  b.ins.window = (fg_op_window){.reach = reach, .stride = stride, .before = before, .after = after, .fill = 1.5};
   give_line(&b, 0, size, fg_max(reach - 1, fg_max(0, before)) + most + after);
   fg_window *w = &b.lines[0];
   w->held = fg_max(0, before), w->drop = fg_max(0, -before);
@@ -152,8 +151,9 @@ static void check_overlap_add(fg_idx item) {
   begin(&b, "overlap_add", FG_OP_OVERLAP_ADD, item, 1 + draw(3));
   const fg_idx size = 1 + draw(3), T = 1 + draw(20), most = 5, reach = 1 + draw(6), hop = 1 + draw(3), lead = draw(3);
   const fg_idx kept = fg_max(hop, reach + lead), skipped = draw(3), B = b.B, after = kept - hop;
-  b.ins.size = size, b.frame.reach = reach, b.frame.stride_in_time = hop, b.frame.lead = lead, b.frame.kept = kept;
-  b.frame.before = skipped, b.frame.after = after;
+  b.ins.size = size;
+  b.ins.overlap_add = (fg_op_overlap_add){
+      .reach = reach, .stride = hop, .before = skipped, .after = after, .kept = kept, .lead = lead};
   give_line(&b, 0, size, kept + hop * (1 + draw(4)));
   b.lines[0].drop = skipped;
   const fg_idx frame = reach * size, all = fg_max(0, T * hop + after - skipped);
@@ -170,7 +170,7 @@ static void check_overlap_add(fg_idx item) {
       next_block(&b, x, frame, done, T, most), b.run.flush &= !apart;
     else
       b.run.T = 0, b.run.flush = 1;
-    const fg_idx due = fg_overlaps_due(&b.frame, &b.lines[0], b.run.T, b.run.flush, 0);
+    const fg_idx due = fg_overlaps_due(&b.ins.overlap_add, &b.lines[0], b.run.T, b.run.flush, 0);
     give(&b, 1, size, item, fg_max(1, due));
     execute(&b);
     expect(b.run.steps[1] == due, "steps", done);
@@ -191,13 +191,13 @@ static void check_mirror(fg_idx item) {
   const fg_idx size = 1 + draw(4), most = 5, before = draw(4), after = draw(4), B = b.B;
   const fg_idx reach = edge ? 1 : fg_max(1, 1 + fg_max(before, after)), T = reach + draw(15);
   if (!edge && reach == 1) return; /* nothing is mirrored */
-  b.ins.size = size, b.frame.before = before, b.frame.after = after, b.frame.reach = reach;
+  b.ins.size = size, b.ins.mirror = (fg_op_mirror){.reach = reach, .before = before, .after = after};
   give_line(&b, 0, size, reach);
   char *x = sequence(&b, T, size);
   fg_idx shown = 0;
   for (fg_idx done = 0; done < T; done += b.run.T) {
     next_block(&b, x, size, done, T, most);
-    const fg_idx due = fg_mirror_due(&b.frame, &b.lines[0], b.run.T, b.run.flush);
+    const fg_idx due = fg_mirror_due(&b.ins.line, &b.lines[0], b.run.T, b.run.flush);
     give(&b, 1, size, item, fg_max(1, due));
     execute(&b);
     for (fg_idx k = 0; k < due; k++, shown++)
@@ -221,8 +221,7 @@ static void check_wait(fg_idx item) {
   bench b;
   begin(&b, "wait", FG_OP_WAIT, item, 1 + draw(3));
   const fg_idx size = 1 + draw(4), T = 1 + draw(25), most = 5, late = draw(6), B = b.B;
-  b.ins.size = size, b.frame.n_meeting = 2, b.frame.kept = late;
-  b.frame.meeting[1] = 1, b.frame.meeting_clocks[1] = 2;
+  b.ins.size = size, b.ins.wait = (fg_op_wait){.kept = late, .n_meeting = 2, .meeting = {{0, 1}, {1, 3}}};
   give_line(&b, 0, size, late + most);
   char *x = sequence(&b, T, size);
   fg_idx shown = 0, seen = 0, meets = 0; /* of the second value: steps come, and steps shown */
@@ -251,12 +250,12 @@ static void check_misfits(fg_idx item) {
       begin(&b, "misfit", ops[op], item, 1);
       const int lines = ops[op] == FG_OP_WINDOW || ops[op] == FG_OP_WAIT; /* show their line, which can be too short */
       const fg_idx T = 3;
-      b.ins.size = 1, b.frame.reach = b.frame.stride_in_time = b.frame.kept = 1;
+      b.ins.size = 1, b.ins.line.reach = b.ins.line.stride = b.ins.line.kept = 1;
       b.run.T = b.run.steps[0] = b.run.steps[1] = T;
       if ((wrong == 1 && !lines) || (wrong == 4 && ops[op] != FG_OP_WAIT)) continue;
       give_numbers(&b, 0, 1, T), give(&b, 1, 1, item, T);
       give_line(&b, 0, 1, ops[op] == FG_OP_OVERLAP_ADD ? 2 : ops[op] == FG_OP_MIRROR ? 1 : wrong == 1 ? T - 1 : T + 1);
-      b.frame.n_meeting = ops[op] == FG_OP_WAIT && wrong != 4;
+      if (ops[op] == FG_OP_WAIT) b.ins.wait.n_meeting = wrong != 4, b.ins.wait.meeting[0][1] = 1;
       if (wrong == 2) b.room[1] = T - 1;
       if (wrong == 3) b.due[1] = T + 1, b.run.done[1] = 2;
       if (wrong == 4) b.lines[0].drop = 1; /* one step fewer than the other clock counts */
@@ -277,11 +276,11 @@ static void check_time_step(fg_idx item) {
   const fg_idx size = 1 + draw(4), T = 1 + draw(20), most = 6, B = b.B, kept = 1 + draw(4), count = draw(5);
   uint8_t *mask = memory(T * B);
   for (fg_idx i = 0; i < T * B; i++) mask[i] = draw(4) > 0;
-  b.ins.size = size, b.frame.last = draw(2), b.frame.kept = kept, b.frame.count = count;
-  b.ins.n_inputs = b.frame.last ? 2 : 3, b.ins.inputs[1] = 2, b.ins.inputs[2] = 3;
+  b.ins.size = size, b.ins.time_step = (fg_op_time_step){.kept = kept, .last = (int)draw(2), .count = count};
+  b.ins.n_inputs = b.ins.time_step.last ? 2 : 3, b.ins.inputs[1] = 2, b.ins.inputs[2] = 3;
   if (draw(3)) b.run.mask = mask, b.run.mask_t = 1, b.run.mask_b = T;
-  memset(give(&b, 2, size * (b.frame.last ? kept : 1), item, 0), 0,
-         (size_t)(B * size * (b.frame.last ? kept : 1) * item));
+  memset(give(&b, 2, size * (b.ins.time_step.last ? kept : 1), item, 0), 0,
+         (size_t)(B * size * (b.ins.time_step.last ? kept : 1) * item));
   memset(give(&b, 3, 1, item, 0), 0, (size_t)(B * item));
   give(&b, 1, size, item, 0);
   char *x = sequence(&b, T, size);
@@ -294,7 +293,7 @@ static void check_time_step(fg_idx item) {
     fg_idx places[32], n = 0;
     for (fg_idx t = 0; t < T; t++)
       if (b.run.mask == NULL || mask[r * T + t]) places[n++] = t;
-    const fg_idx at = b.frame.last ? n - kept : count;
+    const fg_idx at = b.ins.time_step.last ? n - kept : count;
     for (fg_idx i = 0; i < size; i++)
       expect(get(fg_row(&b.rows[1], item, 0, r), i, item) ==
                  (at < 0 || at >= n ? 0 : get(x, (r * T + places[at]) * size + i, item)), "element", r);
@@ -306,7 +305,7 @@ static void check_masks(fg_idx item) {
   bench b;
   begin(&b, "mask", FG_OP_MASK, item, 1 + draw(3));
   const fg_idx size = 1 + draw(4), T = 1 + draw(9), B = b.B;
-  b.ins.size = size, b.ins.number = 0.25, b.run.T = T;
+  b.ins.size = size, b.ins.mask.value = 0.25, b.run.T = T;
   char *x = give_numbers(&b, 0, size, T);
   for (fg_idx i = 0; i < B * T * size; i++)
     if (draw(2)) set_number(x, i, item, 0.25);
@@ -373,8 +372,8 @@ static void check_top_k(fg_idx item) {
   begin(&b, "top_k", FG_OP_TOP_K, item, 1 + draw(3));
   const fg_idx n = 1 + draw(9), rows = 1 + draw(3), k = 1 + draw((uint32_t)n), T = 1 + draw(4);
   const int smallest = (int)draw(2);
-  b.ins.size = n, b.run.T = T, b.frame.count = k, b.frame.function = smallest, b.frame.outputs[0] = 2;
-  b.frame.dims[0] = 1, b.frame.dims[1] = rows, b.frame.read[1] = n;
+  b.ins.size = n, b.run.T = T, b.ins.outputs[0] = 2;
+  b.ins.top_k = (fg_op_top_k){.dims = {1, rows}, .read = {.inner = n}, .count = k, .smallest = smallest};
   char *x = give_numbers(&b, 0, rows * n, T);
   for (fg_idx i = 0; i < b.B * T * rows * n; i++)
     if (draw(3) == 0) set_number(x, i, item, draw(2) ? NAN : (double)draw(3));
@@ -440,10 +439,11 @@ static void begin_cell(bench *b, fg_instruction *ins, fg_idx units, fg_idx rows,
   fg_recurrence *r = &b->recurrence;
   item_of_cell = item, units_of_cell = units;
   b->kernels.steps = step_of_cell, b->kernels.product = copy_of_input;
-  ins->op = FG_OP_RECURRENT, ins->n_phases = 1, ins->slice = 1 << 20;
-  ins->phase[0].kind = FG_RNN, ins->phase[0].u = (fg_matrix){.data = &data, .panels = padded / 8, .gates = 1};
-  ins->wx[0] = ins->phase[0].u, ins->wx[0].inner = units;
-  ins->units = ins->features = units, ins->units_padded = ins->features_padded = padded;
+  const fg_matrix u = {.data = &data, .panels = padded / 8, .gates = 1, .inner = units};
+  ins->op = FG_OP_RECURRENT, ins->slice = 1 << 20;
+  ins->recurrent.layer = (fg_layer){
+      .units = units, .features = units, .units_padded = padded, .features_padded = padded, .n_phases = 1,
+      .phases = {{.kind = FG_RNN, .u = u, .x = u}}};
   for (int i = 0; i < 2; i++) r->h[i] = calloc((size_t)(rows * padded), (size_t)item);
   r->c = memory(rows * padded * item), r->last = calloc((size_t)(rows * units), (size_t)item);
   r->x[0] = memory(most * rows * padded * item);
@@ -461,7 +461,8 @@ static void check_recurrent(fg_idx item) {
   begin(&b, "recurrent", FG_OP_RECURRENT, item, 1 + draw(4));
   const fg_idx units = 1 + draw(20), T = 1 + draw(12), B = b.B;
   begin_cell(&b, &b.ins, units, B, T);
-  b.ins.reverse = draw(2), b.ins.carry = draw(2), b.ins.last = draw(2);
+  fg_layer *layer = &b.ins.recurrent.layer;
+  layer->reverse = draw(2), layer->carry = draw(2), layer->last = draw(2);
   uint8_t *mask = memory(T * B);
   for (fg_idx i = 0; i < T * B; i++) mask[i] = draw(4) > 0;
   if (draw(2)) b.run.mask = mask, b.run.mask_t = 1, b.run.mask_b = T;
@@ -473,25 +474,25 @@ static void check_recurrent(fg_idx item) {
   for (fg_idx i = 0; i < T; i++)
     for (fg_idx r = 0; r < B; r++)
       for (fg_idx j = 0; j < units; j++) {
-        const fg_idx t = b.ins.reverse ? T - 1 - i : i;
+        const fg_idx t = layer->reverse ? T - 1 - i : i;
         const int counts = b.run.mask == NULL || mask[r * T + t];
         if (counts) {
           h[r * units + j] = h[r * units + j] / 2 + get(x, (r * T + t) * units + j, item);
           if (item == 4) h[r * units + j] = (float)h[r * units + j];
           last[r * units + j] = h[r * units + j];
         }
-        y[(t * B + r) * units + j] = counts || b.ins.carry ? last[r * units + j] : 0;
+        y[(t * B + r) * units + j] = counts || layer->carry ? last[r * units + j] : 0;
       }
   for (fg_idx done = 0; done < T; done += b.run.T) {
     b.run.done[0] = done;
-    const fg_idx some = next_block(&b, x, units, done, T, b.ins.reverse ? 0 : 5);
-    give(&b, 1, units, item, b.ins.last ? 0 : some);
+    const fg_idx some = next_block(&b, x, units, done, T, layer->reverse ? 0 : 5);
+    give(&b, 1, units, item, layer->last ? 0 : some);
     execute(&b);
-    if (b.ins.last && !b.run.final) continue;
-    for (fg_idx t = 0; t < (b.ins.last ? 1 : some); t++)
+    if (layer->last && !b.run.final) continue;
+    for (fg_idx t = 0; t < (layer->last ? 1 : some); t++)
       for (fg_idx r = 0; r < B; r++)
         for (fg_idx j = 0; j < units; j++) {
-          const double wanted = b.ins.last ? last[r * units + j] : y[((done + t) * B + r) * units + j];
+          const double wanted = layer->last ? last[r * units + j] : y[((done + t) * B + r) * units + j];
           expect(get(fg_row(&b.rows[1], item, t, r), j, item) == wanted, "unit", j);
         }
   }
@@ -507,11 +508,10 @@ static void check_scan(fg_idx item) {
   const int masked = (int)draw(2), given = (int)draw(2);
   fg_instruction layer = {.n_inputs = masked ? 2 : 1, .inputs = {0, 2}, .output = 1};
   begin_cell(&b, &layer, units, held, steps);
-  b.run.T = T, b.frame.layer = &layer, b.frame.steps = steps, b.frame.rows = rows;
-  b.frame.read[0] = b.frame.write[0] = rows * units, b.frame.read[1] = b.frame.write[1] = units;
-  b.frame.outputs[0] = 2, b.frame.outputs[1] = -1;
-  b.frame.operands[0].value = given ? 3 : FG_ABSENT, b.frame.operands[1].value = FG_ABSENT;
-  b.frame.operands[2].value = masked ? 4 : FG_ABSENT;
+  b.run.T = T, b.ins.n_outputs = 1, b.ins.outputs[0] = 2;
+  b.ins.scan = (fg_op_scan){.layer = &layer, .steps = steps, .rows = rows, .read = {0, rows * units, units},
+                            .operands = {{.buffer = given ? 3 : FG_ABSENT}, {.buffer = FG_ABSENT},
+                                         {.buffer = masked ? 4 : FG_ABSENT}}};
   b.run.scan_mask = memory(steps * held);
   const char *x = give_numbers(&b, 0, steps * rows * units, T), *h0 = give_numbers(&b, 3, rows * units, T);
   char *lengths = give(&b, 4, rows, item, T);

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import builtins
+import re
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +16,15 @@ from test_frames import graph_of
 from test_sweep import OPS
 
 from fastgru import graph as g
-from fastgru.engine import Plan
+from fastgru.files.fields import KINDS as READ
 from fastgru.graph import Graph, GraphBuilder, Spec
-from fastgru.isa import select_isa
-from fastgru.lowering import instructions, lower, renumbered
+from fastgru.lowering import instructions, kinds, lower, renumbered, structs
 from fastgru.lowering.instructions import INSTRUCTIONS, Dense, Instruction, Map, Recurrent, Window
+from fastgru.lowering.kinds import KINDS
+from fastgru.lowering.validation.fields import TYPES
 from fastgru.passes import fused
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def rows() -> list[Graph]:
@@ -49,46 +54,56 @@ def graphs() -> list[Graph]:
     return [*(graph_of(op, specs) for _, op, specs in OPS), *cells, *rows()]
 
 
-class Watched:
-    """Notes which fields are read of an instruction, and of what it holds."""
-
-    def __init__(self, of: Any, seen: set[str]) -> None:
-        self._of, self._seen = of, seen
-
-    def __getattr__(self, name: str) -> Any:
-        self._seen.update(("output", "outputs") if name == "written" else (name,))
-        value = getattr(self._of, name)
-        if name == "layer":
-            return Watched(value, self._seen)
-        if name == "phases":
-            return [Watched(phase, self._seen) for phase in value]
-        return value
+def test_graphs_have_every_instruction():
+    assert {type(ins) for graph in graphs() for ins in lower(fused(graph)).instructions} == set(INSTRUCTIONS)
 
 
-def declared(kind: type[Any]) -> set[str]:
-    found = {field.name for field in fields(kind)}
-    for field in fields(kind):
-        if field.type == "Layer":
-            found |= declared(instructions.Layer) | declared(instructions.Phase)
-    return found
+def declared(cls: Any) -> list[str]:
+    """The fields of a class, without those that all instructions have."""
+    names = cls._fields if hasattr(cls, "_fields") else [field.name for field in fields(cls)]
+    return [name for name in names if not (cls in INSTRUCTIONS and name in Instruction._names)]
 
 
-@pytest.fixture(scope="module")
-def read() -> dict[type[Instruction], set[str]]:
-    found: dict[type[Instruction], set[str]] = defaultdict(set)
-    for graph in graphs():
-        made = lower(fused(graph))
-        watched = [Watched(ins, found[type(ins)]) for ins in made.instructions]
-        Plan(
-            made.values, watched, made.inputs, made.outputs, made.states, made.blockers, isa=select_isa(None),
-            dtype="float32", macs=made.macs, loops=made.loops, clocks=made.clocks, bases=made.bases,
-        )  # fmt: skip
-    return found
+TABLES = {f"fg_op_{kind.mnemonic}": kind for kind in INSTRUCTIONS} | structs.RECORDS | {"fg_instruction": Instruction}
 
 
-@pytest.mark.parametrize("kind", INSTRUCTIONS, ids=lambda kind: kind.mnemonic)
-def test_the_engine_reads_every_field(kind, read):
-    assert declared(kind) <= read[kind]
+@pytest.mark.parametrize("name", TABLES)
+def test_every_field_reaches_c(name):
+    table = re.search(rf" {name}_fields\[\] = {{(.*?)}};", structs.fields_h(), re.DOTALL)
+    assert re.findall(r'name = "(\w+)"', table[1]) == declared(TABLES[name])
+
+
+@pytest.mark.parametrize("name", [name for name, row in KINDS.items() if row.c.strip(" *") not in structs.RECORDS])
+def test_the_engine_stores_every_kind(name):
+    assert re.search(rf"[=!]= KIND_{structs.snake(name).upper()}\b", (ROOT / "fastgru/engine/plan.pyx").read_text())
+
+
+@pytest.mark.parametrize("path", structs.FILES)
+def test_what_was_built_is_what_is_declared(path):
+    assert (ROOT / path).read_text() == structs.FILES[path]()
+
+
+def test_an_annotation_that_is_no_kind_stops_the_build():
+    class Wrong(Instruction):
+        weight: complex
+
+    with pytest.raises(TypeError, match=r"Wrong\.weight: annotation must be one of int, .*, got 'complex'"):
+        structs.fields_of(Wrong)
+
+
+def test_only_arrays_may_be_none():
+    class Wrong(Instruction):
+        count: int | None
+
+    with pytest.raises(TypeError, match=r"Wrong\.count: annotation must be 'int', as arrays alone may be None"):
+        structs.fields_of(Wrong)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_kind_is_the_type_that_it_says(name):
+    known = vars(kinds) | vars(instructions) | vars(builtins)
+    assert eval(name, known) == eval(KINDS[name].plain, known)
+    assert {KINDS[name].plain} <= TYPES.keys() & READ.keys()
 
 
 def test_a_mistyped_field_is_an_error():

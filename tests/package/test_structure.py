@@ -175,7 +175,8 @@ def public(names: object) -> set[str]:
 
 # Modules of the engine -> each sees those before it alone.
 ENGINE = (
-    "c", "codes", "execute", "weights", "plan", "buffers", "clocks", "arguments", "state", "threads", "stream", "blas"
+    "c", "codes", "run", "execute", "weights", "plan", "buffers", "clocks", "arguments", "state", "threads", "stream",
+    "blas",
 )  # fmt: skip
 SEEN_BY_ENGINE = {"_arrays", "_names", "errors", "graph", "memory"}
 

@@ -15,6 +15,7 @@ import numpy as np
 from ...errors import GraphError, listed
 from .. import instructions as engine
 from ..instructions import Buffer, Instruction
+from ..kinds import LIMITS
 from ..program import MAX_OPERANDS
 from ..schedule import MOST_LOOPS
 from . import nests, rows, steps, walk
@@ -23,8 +24,7 @@ from .walk import PARTLY, UNKNOWN, WHOLE, Needs, Region, Walk, short
 
 __all__ = ["check"]
 
-MOST_CLOCKS = 32  # FG_MAX_CLOCKS
-MOST_AXES = 12  # FG_RANK
+MOST_CLOCKS, MOST_AXES = LIMITS["max_clocks"], LIMITS["rank"]
 KINDS = ("float", "int", "bool")
 DTYPES = ("", "int64", "bool")
 

@@ -1,6 +1,6 @@
-"""Types and ranges of the fields of buffers and instructions, by the annotation with which each is declared.
+"""Types and ranges of the fields of buffers and instructions, by the plain type of their kinds.
 
-A plan read from a file may hold anything in any field. A field of a new annotation needs a row in `TYPES`.
+A plan read from a file may hold anything in any field. A kind of a new type needs a row in `TYPES`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from ...graph.activations import ACTIVATIONS, LARGEST_SCALE, MOST_CODE, SMALLEST_SCALE
-from ..instructions import FUNCTIONS, PHASES, Instruction, Layer, Micro, Operand, Phase, Rows
+from ..codes import FUNCTIONS, PHASES
+from ..instructions import Instruction, Layer, Micro, Operand, Phase, Rows
+from ..kinds import plain
 
 LIMIT = 1 << 40  # of any integer: sums and products of a few stay far below 2**63
 MOST_TIER = 2  # of enum fg_tier
@@ -157,7 +159,7 @@ def is_phases(x: Any) -> bool:
     return type(x) is tuple and 1 <= len(x) <= 2 and all(type(p) is Phase for p in x)
 
 
-# Annotation: the test, and what the field must be.
+# Plain type: the test, and what the field must be.
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (is_int, "an integer below 2**40"),
     "bool": (is_flag, "a truth value"),
@@ -195,12 +197,17 @@ NARROWER: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+def test_of(annotation: str) -> tuple[Callable[[Any], bool], str]:
+    """Return the row of `TYPES` of an annotation, whatever alias it goes by."""
+    return TYPES[plain(annotation)]
+
+
 @cache
 def tests_of(cls: type) -> tuple[tuple[str, Callable[[Any], bool], str], ...]:
     """The name, the test and the words of each field of a class; of an instruction, of those beyond what all have."""
     common = Instruction._names if issubclass(cls, Instruction) else frozenset()
     return tuple(
-        (field.name, *(NARROWER.get(field.name) or TYPES[str(field.type)]))
+        (field.name, *(NARROWER.get(field.name) or test_of(str(field.type))))
         for field in dataclasses.fields(cls)
         if field.name not in common
     )

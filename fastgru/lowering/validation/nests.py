@@ -6,7 +6,7 @@ from math import prod
 from typing import Any
 
 from .. import instructions as engine
-from ..instructions import ABSENT, FOLDS
+from ..codes import ABSENT, FOLDS
 from ..program import MAX_LOOPS, MAX_OPERANDS, MAX_STEPS
 from ..views import CONSTANT
 from .fields import LIMIT

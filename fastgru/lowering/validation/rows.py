@@ -6,7 +6,8 @@ from typing import Any
 
 from ...graph.precision import PRECISIONS
 from .. import instructions as engine
-from ..instructions import PHASES, Instruction, Layer, Phase
+from ..codes import PHASES
+from ..instructions import Instruction, Layer, Phase
 from .fields import PHASE_CODES
 from .walk import Walk
 
@@ -138,12 +139,14 @@ def check_phase(c: Walk, of: str, phase: Phase, rows: int, terms: int) -> tuple[
         if not alone or not (phase.x is phase.table is None):
             c.say(f"{of} must have {'neither' if alone else 'one'} of x and table")
         return None
-    if phase.bias_x is None:
-        c.say(f"{of}.bias_x must be an array, got None")
     if phase.table is not None:
+        if phase.bias_x is not None:
+            c.say(f"{of}.bias_x must be None beside a table, which has it, got an array")
         c.shape(f"{of}.table", phase.table, phase.table.shape[0], gates, rows)
         return 0, phase.table.shape[0]
     assert phase.x is not None
+    if phase.bias_x is None:
+        c.say(f"{of}.bias_x must be an array, got None")
     if phase.x.ndim != 3:
         c.say(f"{of}.x must have three axes, got shape {phase.x.shape}")
         return None

@@ -86,16 +86,16 @@ static cells_fn *const cells_table[FG_PHASES][FG_TIERS] = {
     FG_EACH_CELL(FG_CELLS_ROW)[FG_PROJECT] = {cells_project, cells_project, cells_project},
 };
 
-/* The product was made elsewhere: s->product. */
+/* The product was made elsewhere: s->product, with its bias where the format is behind FG_FLOAT16. */
 static void gates(const fg_phase *ph, const fg_step *s) {
   cells_fn *const cells = cells_table[ph->kind][ph->tier];
   const fg_idx row = ph->u.panels * ph->u.gates * FG_LANES;
   for (fg_idx i = 0; i < s->rows.count; i++) {
     const fg_idx m = row_number(&s->rows, i);
     real *product = (real *)s->product + m * row;
-    if (ph->bias)
+    if (ph->bias_h && ph->u.format <= FG_FLOAT16)
       for (fg_idx j = 0; j < row; j += FG_LANES)
-        store(product + j, load((const real *)ph->bias + j) + load(product + j));
+        store(product + j, load((const real *)ph->bias_h + j) + load(product + j));
     const cells_job job = {ph, s, &m, 0, 1, (int)ph->u.panels, (const vr *)product};
     cells(&job);
   }
@@ -103,7 +103,7 @@ static void gates(const fg_phase *ph, const fg_step *s) {
 
 #ifndef FG_DOUBLE
 FG_INLINE const real *step_bias(const fg_phase *ph, fg_idx panel, int G) {
-  return ph->bias ? (const real *)ph->bias + panel * G * FG_LANES : NULL;
+  return ph->bias_h ? (const real *)ph->bias_h + panel * G * FG_LANES : NULL;
 }
 
 /* The sums of P panels of row m, and their input part where it is to be made. */

@@ -27,19 +27,19 @@ static inline int count_steps(const fg_instruction *ins, fg_run *run, const fg_w
 
 /* Steps outside of the sequence. */
 static void fill_steps(const fg_instruction *ins, const fg_run *run, char *to, fg_idx steps) {
-  for (fg_idx i = 0; i < steps * ins->size; i++) set_number(to, i, run->kernels->item, ins->frame->fill);
+  for (fg_idx i = 0; i < steps * ins->size; i++) set_number(to, i, run->kernels->item, ins->line.fill);
 }
 
 /* Take in the steps of this block and show the windows that are due, as overlapping rows. */
 static void execute_window(const fg_instruction *ins, fg_run *run) {
-  const fg_frame *frame = ins->frame;
-  fg_window *w = &run->windows[frame->window];
+  const fg_op_window *window = &ins->window;
+  fg_window *w = &run->windows[window->window];
   const fg_idx item = run->kernels->item, width = ins->size * item;
   const fg_idx kept = fg_max(0, fg_held_before(w)), skip = fg_max(0, -fg_held_before(w));
-  const fg_idx extra = run->flush ? fg_max(0, frame->after - fg_max(0, skip - run->T)) : 0;
+  const fg_idx extra = run->flush ? fg_max(0, window->after - fg_max(0, skip - run->T)) : 0;
   fg_idx taken = fg_max(0, run->T - skip), first = run->T - taken;
-  if (frame->sliced) first = place_of(frame->first, run->T), taken = fg_sliced_steps(frame, run->T);
-  const fg_idx due = fg_windows_due(frame, kept + taken + extra);
+  if (window->n_bounds) first = place_of(window->bounds[0], run->T), taken = fg_sliced_steps(window, run->T);
+  const fg_idx due = fg_windows_due(&ins->line, kept + taken + extra);
   if (!count_steps(ins, run, w, kept + taken + extra, due)) return;
   for (fg_idx b = 0; b < run->B; b++) {
     char *line = line_of(w, b, width);
@@ -49,18 +49,19 @@ static void execute_window(const fg_instruction *ins, fg_run *run) {
     fill_steps(ins, run, line + (kept + taken) * width, extra);
   }
   w->held = kept + taken + extra;
-  w->drop = due * frame->stride_in_time;
+  w->drop = due * window->stride;
   if (skip > run->T) w->drop = w->held + skip - run->T; /* the whole block was skipped */
 }
 
 /* Take in the steps of this block and show as many of the oldest as the other clock counts. */
 static void execute_wait(const fg_instruction *ins, fg_run *run) {
-  fg_window *w = &run->windows[ins->frame->window];
+  const fg_op_wait *wait = &ins->wait;
+  fg_window *w = &run->windows[wait->window];
   const fg_idx item = run->kernels->item, width = ins->size * item, kept = fg_held_before(w);
   fg_idx due = run->steps[run->values[ins->output].clock];
-  if (ins->frame->n_meeting) due = fg_meeting_due(ins->frame, run->windows, run->steps);
+  if (wait->n_meeting) due = fg_meeting_due(wait, run->windows, run->steps);
   const fg_idx stay = kept + run->T - due; /* at the end of a sequence, others may give more than this line will see */
-  const int wrong = kept < 0 || stay < 0 || (stay > ins->frame->kept && !run->flush);
+  const int wrong = kept < 0 || stay < 0 || (stay > wait->kept && !run->flush);
   if (!count_steps(ins, run, w, kept + run->T, wrong ? -1 : due)) return;
   for (fg_idx b = 0; b < run->B; b++) {
     char *line = line_of(w, b, width);
@@ -81,18 +82,18 @@ static inline const char *step_of(const fg_instruction *ins, const fg_run *run, 
 
 /* Give the steps of this block, behind their mirror image (of one step: itself) as soon as that can be made. */
 static void execute_mirror(const fg_instruction *ins, fg_run *run) {
-  const fg_frame *frame = ins->frame;
-  fg_window *w = &run->windows[frame->window];
+  const fg_op_line *mirror = &ins->line;
+  fg_window *w = &run->windows[mirror->window];
   const fg_rows *y = &run->rows[ins->output];
   const fg_idx item = run->kernels->item, width = ins->size * item, held = w->held, all = held + run->T;
-  const fg_idx due = fg_mirror_due(frame, w, run->T, run->flush), kept = fg_min(all, frame->reach);
-  const int begins = due > 0 && held < frame->reach, edge = frame->reach == 1;
+  const fg_idx due = fg_mirror_due(mirror, w, run->T, run->flush), kept = fg_min(all, mirror->reach);
+  const int begins = due > 0 && held < mirror->reach, edge = mirror->reach == 1;
   if (!count_steps(ins, run, w, kept, due)) return;
   for (fg_idx b = 0; b < run->B; b++) {
     char *line = line_of(w, b, width);
     fg_idx at = 0;
-    for (fg_idx t = 0; t < (begins ? frame->before : 0); t++, at++)
-      memcpy(fg_row(y, item, at, b), step_of(ins, run, line, held, edge ? 0 : frame->before - t, b), (size_t)width);
+    for (fg_idx t = 0; t < (begins ? mirror->before : 0); t++, at++)
+      memcpy(fg_row(y, item, at, b), step_of(ins, run, line, held, edge ? 0 : mirror->before - t, b), (size_t)width);
     for (fg_idx t = begins ? 0 : held; t < (due > 0 ? all : 0); t++, at++)
       memcpy(fg_row(y, item, at, b), step_of(ins, run, line, held, t, b), (size_t)width);
     for (fg_idx last = all - 1, t = edge ? last : last - 1; at < due; at++, t -= !edge)
@@ -118,29 +119,28 @@ static inline char *to_beginning(char *line, char *sums, fg_idx kept) {
   return line;
 }
 
-/* Add each frame to the steps not yet complete and give out the first `stride_in_time` of them. */
+/* Add each frame to the steps not yet complete and give out the first `stride` of them. */
 static void execute_overlap_add(const fg_instruction *ins, fg_run *run) {
-  const fg_frame *frame = ins->frame;
-  fg_window *w = &run->windows[frame->window];
+  const fg_op_overlap_add *to = &ins->overlap_add;
+  fg_window *w = &run->windows[to->window];
   const fg_rows *y = &run->rows[ins->output];
-  const fg_idx item = run->kernels->item, width = ins->size * item, hop = frame->stride_in_time;
-  const fg_idx due = fg_overlaps_due(frame, w, run->T, run->flush, run->rest);
-  const fg_idx end = (w->capacity - frame->kept) * width;
-  if (!count_steps(ins, run, w, frame->kept, due)) return;
+  const fg_idx item = run->kernels->item, width = ins->size * item, hop = to->stride;
+  const fg_idx due = fg_overlaps_due(to, w, run->T, run->flush, run->rest);
+  const fg_idx end = (w->capacity - to->kept) * width;
+  if (!count_steps(ins, run, w, to->kept, due)) return;
   for (fg_idx b = 0; b < run->B; b++) {
     char *line = line_of(w, b, width), *sums = line;
     fg_idx at = -w->drop;
     for (fg_idx t = 0; t < run->T; t++) {
-      if (sums - line == end) sums = to_beginning(line, sums, frame->kept * width);
-      add_numbers(sums + frame->lead * width, fg_row(&run->rows[ins->inputs[0]], item, t, b), frame->reach * ins->size,
-                  item);
+      if (sums - line == end) sums = to_beginning(line, sums, to->kept * width);
+      add_numbers(sums + to->lead * width, fg_row(&run->rows[ins->inputs[0]], item, t, b), to->reach * ins->size, item);
       for (fg_idx i = 0; i < hop; i++, at++)
         if (at >= 0) memcpy(fg_row(y, item, at, b), sums + i * width, (size_t)width);
       sums += hop * width;
     }
     for (fg_idx i = 0; due > 0 && at < due; i++, at++) /* of the end of the sequence */
       if (at >= 0) memcpy(fg_row(y, item, at, b), sums + i * width, (size_t)width);
-    to_beginning(line, sums, frame->kept * width);
+    to_beginning(line, sums, to->kept * width);
   }
   w->drop = fg_max(0, w->drop - run->T * hop);
   w->held = w->drop == 0 && (w->held || run->T > 0);
@@ -148,7 +148,7 @@ static void execute_overlap_add(const fg_instruction *ins, fg_run *run) {
 
 /* Keep the last `kept` steps of a row that count, the latest at the end. */
 static void keep_last(const fg_instruction *ins, fg_run *run, fg_idx b) {
-  const fg_idx item = run->kernels->item, width = ins->size * item, kept = ins->frame->kept;
+  const fg_idx item = run->kernels->item, width = ins->size * item, kept = ins->time_step.kept;
   char *line = fg_row(&run->rows[ins->inputs[1]], item, 0, b);
   fg_idx first = run->T, found = 0;
   while (first > 0 && found < kept) found += valid(run, ins->clock, NULL, --first, b);
@@ -166,9 +166,9 @@ static void keep_counted(const fg_instruction *ins, fg_run *run, fg_idx b) {
   const fg_idx item = run->kernels->item;
   char *count = fg_row(&run->rows[ins->inputs[2]], item, 0, b);
   double before = number_of(count, 0, item);
-  for (fg_idx t = 0; t < run->T && before <= (double)ins->frame->count; t++)
+  for (fg_idx t = 0; t < run->T && before <= (double)ins->time_step.count; t++)
     if (valid(run, ins->clock, NULL, t, b)) {
-      if (before == (double)ins->frame->count)
+      if (before == (double)ins->time_step.count)
         memcpy(fg_row(&run->rows[ins->inputs[1]], item, 0, b), fg_row(&run->rows[ins->inputs[0]], item, t, b),
                (size_t)(ins->size * item));
       before++;
@@ -180,7 +180,7 @@ static void keep_counted(const fg_instruction *ins, fg_run *run, fg_idx b) {
 static void execute_time_step(const fg_instruction *ins, fg_run *run) {
   const fg_idx item = run->kernels->item;
   for (fg_idx b = 0; b < run->B; b++) {
-    if (ins->frame->last)
+    if (ins->time_step.last)
       keep_last(ins, run, b);
     else
       keep_counted(ins, run, b);

@@ -16,10 +16,11 @@ static int differs(const char *x, fg_idx n, fg_idx item, double number) {
 
 static void execute_mask(const fg_instruction *ins, fg_run *run) {
   const fg_value *from = &run->values[ins->inputs[0]];
+  const double number = ins->mask.value;
   for (fg_idx m = 0; m < run->T * run->B; m++) {
     const char *x = row_of(run, ins->inputs[0], from->item, m);
     *(uint8_t *)row_of(run, ins->output, 1, m) = (uint8_t)(
-        from->size == 0 ? (double)*(const int64_t *)x != ins->number : differs(x, ins->size, from->item, ins->number));
+        from->size == 0 ? (double)*(const int64_t *)x != number : differs(x, ins->size, from->item, number));
   }
 }
 

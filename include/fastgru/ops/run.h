@@ -1,4 +1,5 @@
-/* What an instruction's body sees of a call: the values of a block of T steps and B rows, and what is carried on.
+/* What an instruction's body sees of a call: the values of a block of T steps and B rows, and what is carried on. Values
+ * and instructions are those of the plan, which does not change while it runs.
  *
  * A body reads and writes memory that the stream has laid out (fastgru/engine/buffers.pyx): it allocates none, and calls
  * back for two things alone, BLAS and signals. fastgru/engine/execute.pyx decides which bodies run, over which steps. */
@@ -7,8 +8,8 @@
 
 #include <string.h>
 
+#include "fastgru/instructions.h"
 #include "fastgru/pool.h"
-#include "plan.h"
 
 /* The state and scratch of one recurrent instruction, all inside the stream's arena. */
 typedef struct {
@@ -178,9 +179,9 @@ static inline char *frame_at(const fg_run *run, int value, fg_idx item, fg_idx t
 
 /* Where the frame of step t and row b begins. */
 static inline char *operand(const fg_operand *o, const fg_run *run, fg_idx t, fg_idx b) {
-  if (o->value < 0) return (char *)o->data;
-  return (char *)run->rows[o->value].data +
-         (t * step_stride(run, o->value) + b * run->rows[o->value].b_stride + o->offset) * run->kernels->item;
+  if (o->buffer < 0) return (char *)o->constant + o->offset * run->kernels->item;
+  return (char *)run->rows[o->buffer].data +
+         (t * step_stride(run, o->buffer) + b * run->rows[o->buffer].b_stride + o->offset) * run->kernels->item;
 }
 
 /* Numbers of float or double, by the bytes of one. */

@@ -31,17 +31,17 @@ static void top_of_row(const char *x, char *values, char *places, fg_idx n, fg_i
 }
 
 static void execute_top_k(const fg_instruction *ins, fg_run *run) {
-  const fg_frame *frame = ins->frame;
-  const fg_idx item = run->kernels->item, width = frame->count * item;
+  const fg_op_top_k *top = &ins->top_k;
+  const fg_idx item = run->kernels->item, width = top->count * item;
   for (fg_idx t = 0; t < (run->values[ins->output].time ? run->T : 1); t++)
     for (fg_idx b = 0; b < run->B; b++) {
       if (fg_stopped(run)) return;
-      const char *x = frame_at(run, ins->inputs[0], item, t, b) + frame->read_offset * item;
+      const char *x = frame_at(run, ins->inputs[0], item, t, b) + top->read.offset * item;
       char *values = frame_at(run, ins->output, item, t, b);
-      char *places = fg_row(&run->rows[frame->outputs[0]], item, run->values[ins->output].time ? t : 0, b);
-      for (fg_idx n = 0; n < frame->dims[1]; n++)
-        top_of_row(x + n * frame->read[1] * item, values + n * width, places + n * width, ins->size, frame->count,
-                   frame->function, item);
+      char *places = fg_row(&run->rows[ins->outputs[0]], item, run->values[ins->output].time ? t : 0, b);
+      for (fg_idx n = 0; n < top->dims[1]; n++)
+        top_of_row(x + n * top->read.inner * item, values + n * width, places + n * width, ins->size, top->count,
+                   top->smallest, item);
     }
 }
 
