@@ -11,7 +11,7 @@ from ...errors import ConvertError
 from ...graph import Add, Binary, Where
 from .builder import Builder
 from .formulas import softmax
-from .products import Operand, matmul
+from .products import FIXED, Operand, matmul
 from .reductions import FINITE, reduced
 from .sizes import Size
 from .values import Array, NeedsSequenceLength, Tensor, room
@@ -39,7 +39,9 @@ def near(queries: Size, keys: Size, before: int | None = None, after: int | None
         When a number of queries or keys is open.
     """
     if not isinstance(queries, int) or not isinstance(keys, int):
-        raise NeedsSequenceLength(f"mask of attention must be of fixed numbers of steps, got {queries} and {keys}")
+        raise NeedsSequenceLength(
+            f"mask of attention must be of fixed numbers of steps, got {queries} and {keys}{FIXED}"
+        )
     room(queries, keys)
     distance = np.arange(keys) - np.arange(queries)[:, None]
     within = np.ones((queries, keys), bool)

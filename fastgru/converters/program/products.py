@@ -17,6 +17,10 @@ from .values import Array, Axis, NeedsSequenceLength, Tensor, frames_of, is_time
 from .views import agreed, canonical, joint, renumbered, reshaped, sliced, view, without
 
 Operand = Array | Tensor
+FIXED = (
+    ": attention of every step to every other needs a fixed number of steps: that of an example whose axes name no "
+    "'T', or one that the input of a file declares"
+)
 
 
 def _sizes(x: Operand) -> tuple[Size, ...]:
@@ -241,4 +245,6 @@ def _check(axes: Sequence[Axis]) -> None:
         count = sum(is_time(a) if time else a == BATCH for axis in axes for a in axis)
         if count > 1:
             kind, what = (NeedsSequenceLength, "time") if time else (ConvertError, "the batch")
-            raise kind(f"product must have {what} on one axis of its inputs, got it on {count} that differ")
+            raise kind(
+                f"product must have {what} on one axis of its inputs, got it on {count} that differ{FIXED * time}"
+            )

@@ -234,7 +234,8 @@ class _Attempt:
         """A result with its frame in order."""
         call = Call(name, self.session)
         if isinstance(value, Complex | RowOrder):
-            raise ConvertError(f"output {name!r} must be a real tensor, got {type(value).__name__.lower()}")
+            kind = "complex numbers: return torch.view_as_real of them" if isinstance(value, Complex) else "row numbers"
+            raise ConvertError(f"output {name!r} must be a real tensor, got {kind}")
         y = in_order(call, call.tensor(value))
         if not y.spec.time and over_time(y):
             y = in_order(call, call.timed(y))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -34,16 +34,33 @@ class Skipped(ConvertError):
 
 
 COMPLEX_NUMBERS = (
-    "argument must be of real numbers, got complex ones, which only products, sums, moves and parts of spectra take: "
-    "compute with their real and imaginary parts as tensors of their own"
+    "argument must be of real numbers, got complex ones, which only arithmetic, exp, log, products of matrices, sums, "
+    "moves and parts take: compute with their real and imaginary parts as tensors of their own"
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Complex:
-    """A complex tensor as one with a last axis of real and imaginary parts."""
+    """A complex tensor: a last axis of real and imaginary parts, or each part alone.
 
-    pairs: Tensor
+    Attributes
+    ----------
+    pairs : Tensor or None
+    real, imaginary : Tensor, array, number or None
+        Of real numbers the imaginary part is None.
+    """
+
+    pairs: Tensor | None = None
+    real: Any = None
+    imaginary: Any = None
+
+
+class First(NamedTuple):
+    """One of the first steps of a sequence: the value that holds that, its number of steps, and which one it is."""
+
+    sequence: str
+    length: Size
+    place: int
 
 
 @dataclass
@@ -58,8 +75,8 @@ class Session:
         Values that are states given to the module.
     unfused : set of str
         Layers whose state must be that of a State node.
-    firsts : dict of str to (str, size)
-        Values that are the first step of another one: that, and its number of steps.
+    firsts : dict of str to First
+        Values that are one of the first steps of a sequence.
     masked : bool
         Whether packed sequences are told by masks, not by the lengths of a call of the model.
     unpacked : bool
@@ -75,7 +92,7 @@ class Session:
     timed: bool = True
     states: list[str] = field(default_factory=list)
     unfused: set[str] = field(default_factory=set)
-    firsts: dict[str, tuple[str, Size]] = field(default_factory=dict)
+    firsts: dict[str, First] = field(default_factory=dict)
     masked: bool = False
     unpacked: bool = False
     laid: bool = False

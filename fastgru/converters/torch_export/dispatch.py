@@ -15,7 +15,7 @@ from ...errors import ConvertError, GraphError
 from ..program.sizes import Dim, Size
 from ..program.values import Array, Tensor, Unavailable
 from .call import Call, Complex, Handler, RowOrder, Session
-from .spectral import COMPLEX, lifted
+from .complex_numbers import find_complex, is_complex, lifted
 from .table import find
 
 IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "is_coalesced")
@@ -83,9 +83,9 @@ class Dispatcher:
                 return self._folded(op, args, kwargs)
             handler = find(target)
             call = Call(name, self.session, shapes)
-            if any(isinstance(v, Complex | complex) or np.iscomplexobj(v) for v in flat):
-                handler = COMPLEX.get(target.partition("::")[2].partition(".")[0], handler)
-                args = [lifted(call, value) for value in args]
+            if any(map(is_complex, flat)):
+                args = [lifted(value) for value in args]
+                handler = find_complex(target.partition("::")[2].partition(".")[0], handler, next(iter(args), None))
             if handler is None and torch.Tag.nondeterministic_seeded in op.tags:
                 raise ConvertError(RANDOM)
             if handler is None:

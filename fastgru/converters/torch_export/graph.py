@@ -146,7 +146,10 @@ class Interpreter:
         calls = [n for n in nodes if n.op == "call_function" and n in needed and n not in apart]
         loops = find(calls, self.counted) if self.counted.lengths else []
         if self.counts_time and not loops:
-            raise ConvertError("loop over time must do the same at every step, got steps that differ")
+            raise ConvertError(
+                "loop over time must do the same at every step, got steps that differ: where Python chooses by the "
+                "number of the step, choose by torch.where of an argument over time"
+            )
         first = {loop.body[0]: loop for loop in loops}
         for node in sorted(nodes, key=lambda n: n not in self.independent and n.op != "placeholder"):
             if node in first:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from ..program.sizes import Size, difference, size_of, steps_in
 from ..program.steps import STEPS
 from ..program.values import Array, Tensor, Unavailable, describe, over_time
 from ..program.views import canonical
-from .call import Call
+from .call import Call, Complex, First
+from .complex_numbers import by_parts, lifted, parts, whole_parts
 from .dispatch import leaves as leaves_of
 from .elementwise import affine
 from .joins import concatenate
@@ -28,6 +29,7 @@ from .unrolled import ATEN, Counter, Loop, Other, Own, Previous, Reference, Same
 from .views import expand, unsqueeze
 
 MOST_STEPS = 64  # of a sequence that are read at each step
+MIDDLE = "step of a loop that is read behind it must be the first or last, or all must be joined"
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,22 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Held:
+    """A state of a loop, of complex numbers its real part (0) or its imaginary one (1)."""
+
+    previous: Previous
+    part: int | None = None
+
+    def fed_by(self, call: int, before: int) -> bool:
+        """Return True if it becomes the result of a call so many steps before."""
+        return self.previous.call == call and len(self.previous.initials) == before + 1
+
+
+@dataclass(frozen=True)
 class Written:
     """A sequence that a loop writes step by step: along which axis, at which numbers, and what was in it before."""
 
-    step: Tensor
+    step: Any
     dim: int
     counter: Counter
     before: Any
@@ -75,10 +89,10 @@ class Body:
     evaluate: Callable[[fx.Node, Any, Any], Any]
     bodies: Callable[[Loop], Body]
     made: list[Any] = field(default_factory=list)
-    states: dict[Previous, Tensor] = field(default_factory=dict)  # what calls read
-    held: dict[Previous, Tensor] = field(default_factory=dict)  # values of State nodes
-    begins: dict[Previous, tuple[str, int]] = field(default_factory=dict)  # what they start from, how many steps late
-    given: dict[Previous, tuple[str, str]] = field(default_factory=dict)  # the module's own: names and values
+    states: dict[Previous, Tensor | Complex] = field(default_factory=dict)  # what calls read
+    held: dict[Held, Tensor] = field(default_factory=dict)  # values of State nodes
+    begins: dict[Held, str] = field(default_factory=dict)  # what they start from just before the first own step
+    given: dict[Held, tuple[str, str]] = field(default_factory=dict)  # the module's own: names and values
     base: Size = 0  # steps of the sequences that it reads
     ahead: int = 0  # of them before its own first one: range(1, T) has one
 
@@ -95,15 +109,16 @@ class Body:
             _, tree = leaves(node)
             args, kwargs = pytree.tree_unflatten([self.value(each) for each in reads], tree)
             self.made.append(self.step(node, reads, args, kwargs))
-        for previous, state in self.held.items():
-            made = self.made[previous.call]
+        for own, state in self.held.items():
+            later = own.previous.later
+            made = self.made[own.previous.call] if later is None else self.states[later]
             if isinstance(made, Unavailable):
                 return made
-            new = self.float_of(self.made[previous.call])
+            new = self.float_of(made if own.part is None else whole_parts(self.call, made)[own.part])
             if (new.axes, new.spec.shape) != (state.axes, state.spec.shape):
                 raise ConvertError(f"state must keep its shape, got {state} and then {new}")
-            begin = self.begins.get(previous)
-            value = new.value if begin is None else self.after(self.ahead, new.value, delayed(self.call, *begin))
+            begin = self.begins.get(own)
+            value = new.value if begin is None else self.after(self.ahead, new.value, begin)
             self.call.feed(state.value, value)
         return None
 
@@ -114,6 +129,7 @@ class Body:
         for node, reads in zip(self.loop.body, self.loop.reads, strict=True):
             found += [self.bodies(each.loop).base for each in reads if isinstance(each, Other)]
             x = self.value(reads[0]) if _picks(node, reads) else None
+            x = parts(call, x)[0]
             found += [x.size(call.axis(reads[1].value, x.rank))] if isinstance(x, Tensor) else []  # type: ignore[union-attr]
         more = {size: difference(size, self.length) for size in (time, *found)}
         known = {size: n for size, n in more.items() if n is not None and n >= 0}
@@ -142,13 +158,13 @@ class Body:
         """Return the result of a call at every step."""
         flat = list(leaves_of([*args, *kwargs.values()]))
         if self.writes(node, reads):
-            before = reads[0].initial  # type: ignore[union-attr]
-            return Written(self.call.tensor(args[1]), args[2], args[3], before)
+            before = reads[0].initials[0]  # type: ignore[union-attr]
+            return Written(args[1], args[2], args[3], before)
         if _picks(node, reads):
-            return self.picked(node, args)
+            return by_parts(lambda part: self.picked(node, [part, *args[1:]]), self.call, args[0])
         if any(isinstance(value, Counter) for value in flat):
             args, kwargs = pytree.tree_map(self.numbered, (args, kwargs), is_leaf=lambda v: isinstance(v, Counter))
-        tensors = [value for value in flat if isinstance(value, Tensor)]
+        tensors = [part for value in flat for part in parts(self.call, value) if isinstance(part, Tensor)]
         if any(map(over_time, tensors)) and any(x.spec.time and not over_time(x) for x in tensors):
             raise ConvertError("loop must read one step of a sequence at each step, got a call that reads all of it")
         return self.evaluate(node, args, kwargs)
@@ -192,7 +208,9 @@ class Body:
         first = int(counter.first) + (steps if counter.first < 0 else 0)
         low = first if counter.step > 0 else steps - 1 - first
         if not 0 <= low <= rest:
-            at = f"step t{counter.first:+d}" if counter.step > 0 else "steps before the first"
+            at = "steps before the first"
+            if counter.step > 0:
+                at = f"step t{counter.first:+d}, which at first is the last: begin later, or read another value then"
             raise ConvertError(f"loop over {self.length} must read steps within a sequence of {size}, got {at}")
         value = self.call.add(Reverse(), value) if counter.step < 0 else value
         low -= self.ahead
@@ -202,11 +220,14 @@ class Body:
     def of_other(self, reference: Other) -> Any:
         """The results of a call of another loop, each in the step that a counter names."""
         body = self.bodies(reference.loop)
-        made = body.made[reference.call]
-        if not isinstance(made, Tensor):
-            return made
         counter = Counter(int(reference.counter.first) + body.ahead, reference.counter.step)
-        return self.call.result(self.run_of(self.call.timed(made).value, body.base, counter), made.axes)
+
+        def steps_of(made: Any) -> Any:
+            if not isinstance(made, Tensor):
+                return made
+            return self.call.result(self.run_of(self.call.timed(made).value, body.base, counter), made.axes)
+
+        return by_parts(steps_of, self.call, body.made[reference.call])
 
     def numbered(self, value: Any) -> Any:
         """Return what is computed of the number of the step, as a value."""
@@ -227,41 +248,47 @@ class Body:
     # States ----------------------------------------------------------------------------------------
 
     def state(self, previous: Previous) -> Any:
-        """Return the result of a call in the step before."""
+        """Return the result of a call in the step before, or in one before that."""
+        later = None if previous.later is None else self.state(previous.later)
+        if isinstance(later, Unavailable):
+            return later
         node = self.loop.body[previous.call]
         if node.target is ATEN.select_scatter.default and self.loop.reads[previous.call][0] == previous:
             return Unavailable("sequence that a loop writes must not be read in it")
         if previous not in self.states:
-            given = self.value(Same(previous.initial))
-            if isinstance(given, int | float) and node.meta["val"].is_floating_point():
-                given = float(given)  # 0, to which a tensor is added
+            given = lifted(self.value(Same(previous.initials[0])))
             sizes = self.call.session.sizes.shape(node.meta["val"])
             if isinstance(given, Unavailable) or sizes is None:
                 return given if isinstance(given, Unavailable) else Unavailable("state of a loop must be a tensor")
-            self.states[previous] = self.started(previous, self.call.tensor(given), sizes, node.name)
+            if node.meta["val"].is_complex():
+                both = whole_parts(self.call, given)
+                states = [self.started(Held(previous, i), x, sizes, f"{node.name}.{i}") for i, x in enumerate(both)]
+                self.states[previous] = Complex(None, *states)
+            else:
+                self.states[previous] = self.started(Held(previous), given, sizes, node.name)
         return self.states[previous]
 
-    def started(self, previous: Previous, initial: Tensor, sizes: Sequence[Size], name: str) -> Tensor:
+    def started(self, own: Held, given: Any, sizes: Sequence[Size], name: str) -> Tensor:
         """A state that starts from a value."""
         call = self.call
+        initial = call.tensor(float(given) if isinstance(given, int | float) else given)  # 0, to which one is added
         if initial.spec.dtype != "float":
             raise ConvertError(f"state must be float, got {initial.spec.dtype}")
         start = canonical(call, initial if initial.sizes() == tuple(sizes) else expand(call, initial, sizes))
         if start.spec.time:
             raise ConvertError(f"state must start from a value without time, got {start}")
         fixed = call.emit.fixed(start.value)
-        own = fixed is None and may_hold(call, f"{name}.state", [start.value])
-        if own:
+        of_module = fixed is None and may_hold(call, f"{name}.state", [start.value])
+        if of_module:
             fixed = np.zeros(())
-        begin: Array | str = begun(call, start.value, self.base) if fixed is None else fixed
+        begin: Array | str = begun(call, start.value, self.base, max(0, self.ahead - 1)) if fixed is None else fixed
         if self.ahead:
-            late = call.constant(begin) if isinstance(begin, np.ndarray) else begin
-            self.begins[previous] = late, self.ahead - 1
+            self.begins[own] = call.constant(begin) if isinstance(begin, np.ndarray) else begin
             begin = np.zeros(())
         value, read = starting(call.emit, begin, start.spec.shape, f"{name}.state")
-        self.held[previous] = call.result(value, start.axes)
-        if own:  # a state that the module takes is the stream's
-            self.given[previous] = f"{name}.state", start.value
+        self.held[own] = call.result(value, start.axes)
+        if of_module:  # a state that the module takes is the stream's
+            self.given[own] = f"{name}.state", start.value
         return call.result(read, start.axes)
 
     def float_of(self, value: Any) -> Tensor:
@@ -273,10 +300,12 @@ class Body:
 
     # What the loop gives ---------------------------------------------------------------------------
 
-    def joined(self, made: Any, dim: int, numbers: range, length: Size) -> Tensor | Unavailable:
+    def joined(self, made: Any, dim: int, numbers: range, length: Size) -> Any:
         """Return the results of some steps, one behind the other, along an axis of time that is so long."""
         if isinstance(made, Unavailable):
             return made
+        if isinstance(made, Complex):
+            return by_parts(lambda part: self.joined(part, dim, numbers, length), self.call, made)
         x = self.call.timed(self.call.tensor(made))
         if over_time(x):
             raise ConvertError("loop must join one step at each step, got whole sequences")
@@ -289,29 +318,38 @@ class Body:
     def single(self, step: Step) -> Any:
         """Return the result of one step, for a call behind the loop."""
         made = self.made[step.call]
-        last = len(self.loop.steps) - 1
+        before = len(self.loop.steps) - 1 - step.number
         if isinstance(made, Written):
-            if step.number != last:
+            if before:
                 return Unavailable("sequence that a loop writes must be read behind it alone")
-            return self.written(made, self.loop.body[step.call])
+            node = self.loop.body[step.call]
+            return by_parts(lambda part: self.written(replace(made, step=part), node), self.call, made.step)
+        if before and step.number:
+            lags = {len(p.initials): state for p, state in self.states.items() if p.call == step.call}
+            made = lags.get(before, Unavailable(MIDDLE))
+        numbers = {own.part: n for own, n in self.given.items() if own.fed_by(step.call, before)}
+        if isinstance(made, Complex):
+            both = [self.one_of(x, step.number, numbers.get(i)) for i, x in enumerate(whole_parts(self.call, made))]
+            return Complex(None, *both)
+        return self.one_of(made, step.number, numbers.get(None))
+
+    def one_of(self, made: Any, number: int, given: tuple[str, str] | None) -> Any:
+        """Return the first result of a loop for the number 0, else the last, which the module's own states become."""
         if not isinstance(made, Tensor) or over_time(made) or not made.spec.time:
             return made
-        if step.number not in (0, last):
-            return Unavailable("step of a loop that is read behind it must be the first or last, or all must be joined")
-        value = made.value if step.number else shortened(self.call, made.value, self.ahead, 0)
-        final = last_of(self.call.emit, value, name=self.call.name, reverse=step.number == 0)
-        if step.number == 0:
-            self.call.session.firsts[final] = value, self.length
-            return self.call.result(final, made.axes)
-        self.call.emit.finals.add(final)
-        for previous, (name, start) in self.given.items():
-            if previous.call == step.call:
-                hold(self.call, name, start, final)
+        value = made.value if number else shortened(self.call, made.value, self.ahead, 0)
+        final = last_of(self.call.emit, value, name=self.call.name, reverse=number == 0)
+        if number:
+            self.call.emit.finals.add(final)
+            if given is not None:
+                hold(self.call, *given, final)
+        else:
+            self.call.session.firsts[final] = First(value, self.length, 0)
         return self.call.result(final, made.axes)
 
     def written(self, made: Written, node: fx.Node) -> Any:
         """Return a sequence that the loop has written: before and behind its steps what was in it."""
-        count, dim = len(self.loop.steps), made.dim % (made.step.rank + 1)
+        count, dim = len(self.loop.steps), made.dim % (self.call.tensor(made.step).rank + 1)
         length = self.call.session.sizes.of(node.meta["val"].shape[dim])
         rest = difference(length, self.length)
         if rest is None or not made.counter.is_index:
@@ -344,8 +382,7 @@ class Body:
                 step = self.call.result(start.value, [axis for j, axis in enumerate(start.axes) if j != dim])
                 value = self.after(i + 1, value, like(self.call, step, x))
                 continue
-            begin = begun(self.call, like(self.call, start, x), self.base)
-            value = self.after(i + 1, value, delayed(self.call, begin, i))
+            value = self.after(i + 1, value, begun(self.call, like(self.call, start, x), self.base, i))
         axes = list(x.axes)
         axes.insert(dim, (steps_in(length),))
         return self.call.result(value, axes)

@@ -38,7 +38,7 @@ def all_steps(call: Call, nodes: Sequence[fx.Node], values: Sequence[Any], dim: 
     body, number = own[0].body, own[0].call
     step = own[1].number - own[0].number if len(own) > 1 else 1
     numbers = range(own[0].number, own[-1].number + step, step)
-    state = body.states.get(Previous(number, nodes[0])) if at == 1 else None
+    state = body.states.get(Previous(number, (nodes[0],))) if at == 1 else None
     if state is not None and list(numbers) == list(range(len(body.loop.steps) - 1)):
         return body.joined(state, dim, range(len(body.loop.steps)), length)
     if not at:

@@ -29,9 +29,11 @@ def simplify(graph: fx.Graph) -> None:
 def independent(graph: fx.Graph) -> set[fx.Node]:
     """Return the calls that read no tensor, each made once alone.
 
-    They are the same in and before a loop: zeros to start from, made in its first step, are none of its calls.
+    They are the same in and before a loop: zeros to start from, made in its first step, are none of its calls. Nor is
+    what the first steps read of a sequence of zeros that is written behind them.
     """
     made: dict[str, fx.Node] = {}
+    apart: set[fx.Node] = set()
     inputs: dict[Any, fx.Node] = {}
     for node in list(graph.nodes):
         if node.op == "placeholder" and isinstance(node.meta.get("val"), torch.Tensor):
@@ -39,11 +41,32 @@ def independent(graph: fx.Graph) -> set[fx.Node]:
         elif node.op == "call_function":
             if node.target in NEW and isinstance(node.args[0], fx.Node) and _dtype(node.args[0]) in inputs:
                 node.update_arg(0, inputs[_dtype(node.args[0])])  # of which it takes the dtype alone
-            if _reads_no_tensor(node):
+            if _reads_no_tensor(node) or (node.args[:1] and node.args[0] in apart and _reads_unwritten(node)):
                 key = f"{node.target} {node.args} {node.kwargs}"
-                if made.setdefault(key, node) is not node:
+                apart.add(made.setdefault(key, node))
+                if made[key] is not node:
                     node.replace_all_uses_with(made[key])
-    return set(made.values())
+    return apart
+
+
+def _reads_unwritten(node: fx.Node) -> bool:
+    """Return True for a part of a tensor to which others are written, but never that one."""
+    source, part = node.args[0], _part(node)
+    if node.target not in SCATTERS or part is None:
+        return False
+    writes = _writes(source)  # type: ignore[arg-type]
+    return bool(writes) and all(own is not None and part.apart(own) for own in writes)
+
+
+def _writes(source: fx.Node) -> list[Part | None]:
+    """Return the parts that are written to a tensor, one behind the other."""
+    found: list[Part | None] = []
+    waiting = [source]
+    while waiting:
+        users = [user for user in waiting.pop().users if user.target in SCATTERS.values() and user.users]
+        found += map(_part, users)
+        waiting += users
+    return found
 
 
 def _reads_no_tensor(node: fx.Node) -> bool:

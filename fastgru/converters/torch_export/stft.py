@@ -16,6 +16,7 @@ from ..program.time import without_ends
 from ..program.values import Array, Tensor
 from ..program.views import canonical, in_order, sliced
 from .call import Call, Complex, Handler
+from .complex_numbers import pairs_of
 from .views import squeeze, unsqueeze
 from .windows import unfold
 
@@ -68,9 +69,7 @@ def _istft(
     return_complex: bool = False,
 ) -> Tensor:  # fmt: skip
     """(B, frequencies, frames) to (B, L), divided by what the squares of the windows sum up to."""
-    if not isinstance(x, Complex):
-        raise ConvertError("input must be complex, got real numbers")
-    pairs, hop = canonical(call, x.pairs), n // 4 if hop is None else hop
+    pairs, hop = canonical(call, pairs_of(call, x)), n // 4 if hop is None else hop
     steps = pairs.rank - 2
     if onesided is False or return_complex:
         raise ConvertError("spectra must be one-sided and of real signals, got others")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     activations,
     choices,
+    complex_numbers,
     elementwise,
     indexing,
     joins,
@@ -23,7 +24,7 @@ from .call import Handler
 TABLE: dict[str, Handler] = {
     name: handler
     for module in (
-        activations, choices, elementwise, indexing,
+        activations, choices, complex_numbers, elementwise, indexing,
         joins, norms, products, recurrent, reductions, spectral, stft, views, windows, writes,
     )
     for name, handler in module.TABLE.items()

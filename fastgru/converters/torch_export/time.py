@@ -7,15 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Constant
 from ..program.joins import joined
 from ..program.lengths import step_number
 from ..program.sizes import Size
 from ..program.steps import STEPS
-from ..program.time import BEYOND, passes, step_at, step_place, steps_between
+from ..program.time import BEYOND, step_at, step_place, steps_between
 from ..program.values import Tensor, describe
 from ..program.views import in_order
-from .call import Call
+from .call import Call, First
 from .states import hold, stand_in
 
 # Single steps ------------------------------------------------------------------------------------
@@ -24,27 +23,9 @@ from .states import hold, stand_in
 def one_step(call: Call, x: Tensor, dim: int, index: int) -> Tensor:
     """One step, without the axis of time."""
     step = step_at(call, x, dim, index)
-    if index == 0 and x.spec.time:
-        call.session.firsts[step.value] = x.value, x.size(dim)
+    if index >= 0 and x.spec.time:
+        call.session.firsts[step.value] = First(x.value, x.size(dim), index)
     return step
-
-
-def lifted(call: Call, value: str) -> tuple[str, Size] | None:
-    """A sequence whose first step is a value, and its length, where that is computed of first steps step by step."""
-    firsts, emit = call.session.firsts, call.emit
-    if value in firsts:
-        return firsts[value]
-    node = call.producer(value)
-    if node is None or call.spec(value).time or isinstance(node.op, Constant) or not passes(node.op):
-        return None
-    found = {v: lifted(call, v) for v in node.inputs if emit.fixed(v) is None}
-    lengths = {each[1] for each in found.values() if each is not None}
-    if None in found.values() or len(lengths) != 1:
-        return None
-    inputs = (v if v not in found else found[v][0] for v in node.inputs)  # type: ignore[index]
-    outputs = call.add_many(node.op, *inputs, name=node.name)
-    firsts.update((own, (new, next(iter(lengths)))) for own, new in zip(node.outputs, outputs, strict=True))
-    return firsts[value]
 
 
 # Some steps --------------------------------------------------------------------------------------

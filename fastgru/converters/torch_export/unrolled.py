@@ -18,7 +18,7 @@ from .counting import Counted
 
 ATEN: Any = torch.ops.aten
 COMMUTATIVE = (ATEN.add.Tensor, ATEN.mul.Tensor, ATEN.maximum.default, ATEN.minimum.default)
-ENOUGH = 3  # steps, by which those of a loop are known
+MOST_BEFORE = 8  # steps before its own that a step may read
 ROUNDING = 1e-9  # of numbers that Python computes of that of the step
 
 
@@ -38,10 +38,22 @@ class Own:
 
 @dataclass(frozen=True)
 class Previous:
-    """The result of the call of this number in the step before; in the first step another value."""
+    """The result of the call of this number in the step before, or one before that; in the first steps other values.
+
+    Attributes
+    ----------
+    call : int
+    initials : tuple
+        What is read in the steps that have none before them: one value for the step before, two for that before it.
+    """
 
     call: int
-    initial: Any
+    initials: tuple[Any, ...]
+
+    @property
+    def later(self) -> Previous | None:
+        """What becomes of it one step later; None for the result of the step itself."""
+        return Previous(self.call, self.initials[1:]) if len(self.initials) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -141,7 +153,8 @@ class _Search:
 
     def of_size(self, calls: Sequence[fx.Node], size: int) -> Loop | None:
         """The loop whose steps are so many calls, from the first one on."""
-        reads = self.references([calls[t * size : (t + 1) * size] for t in range(ENOUGH)])
+        enough = min(self.counted.fewest() - 1, MOST_BEFORE + 1)  # steps, by which those of the loop are known
+        reads = self.references([calls[t * size : (t + 1) * size] for t in range(enough)])
         if reads is None:
             return None
         steps: list[list[fx.Node | None]] = []
@@ -197,13 +210,12 @@ class _Search:
         first = values[0]
         if all(v is first or (not isinstance(v, fx.Node) and v == first) for v in values):
             return Same(first) if own[0] is None else None
-        if (behind := own[1]) is not None:
-            t, call = behind
-            if t == 1 and all(place == (i, call) for i, place in enumerate(own)):
-                return Own(call)
-            if t == 0 and own[0] is None and all(place == (i, call) for i, place in enumerate(own[1:])):
-                return Previous(call, first)
-            return None
+        begin = next((t for t, place in enumerate(own) if place is not None), None)
+        if begin is not None:
+            _, call = own[begin]  # type: ignore[misc]
+            if own[begin:] != [(t, call) for t in range(len(own) - begin)]:
+                return None
+            return Previous(call, tuple(values[:begin])) if begin else Own(call)
         homes = [self.homes.get(v) if isinstance(v, fx.Node) else None for v in values]
         return _other([home for home in homes if home is not None]) if None not in homes else None
 
@@ -243,13 +255,13 @@ class _Search:
     ) -> bool:  # fmt: skip
         """Return True if a value is that of an argument in the step behind `steps`."""
         t = len(steps)
-        if isinstance(reference, Same) or (isinstance(reference, Previous) and not steps):
-            first = reference.value if isinstance(reference, Same) else reference.initial
+        if isinstance(reference, Same) or (isinstance(reference, Previous) and t < len(reference.initials)):
+            first = reference.value if isinstance(reference, Same) else reference.initials[t]
             return value is first or (not isinstance(value, fx.Node) and bool(value == first))
         if isinstance(reference, Own):
             return value is step[reference.call]
         if isinstance(reference, Previous):
-            return value is steps[-1][reference.call] and value is not None
+            return value is steps[-len(reference.initials)][reference.call] and value is not None
         if isinstance(reference, Counter):
             number = self.number(value)
             return number is not None and _near(number, reference.at(t))

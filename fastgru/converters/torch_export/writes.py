@@ -14,8 +14,7 @@ from ..program.views import canonical, sliced, with_ones
 from .call import Call, Handler
 from .choices import where
 from .joins import concatenate, select
-from .shifts import behind, shortened
-from .time import lifted
+from .shifts import behind, delayed, lifted, shortened
 from .views import expand, unsqueeze
 
 MOST_WRITTEN = 64  # steps of a fixed number that are written one by one
@@ -112,12 +111,12 @@ def _row_of(call: Call, new: Tensor, dim: int) -> Tensor:
 
 def _step_written(call: Call, x: Tensor, new: Tensor, dim: int, index: int) -> Tensor:
     """`x` with one step replaced, which is counted from the first, or from the last by a negative number."""
-    lift = lifted(call, canonical(call, new).value) if index == 0 else None
-    if lift is not None and lift[1] == x.size(dim):  # of a sequence as long that begins with it
-        own = canonical(call, new)
+    own = canonical(call, new)
+    first = lifted(call, own.value)
+    if first is not None and first.length == x.size(dim) and first.place <= index:
         axes = list(own.axes)
         axes.insert(dim, x.axes[dim])
-        new = call.result(lift[0], axes)
+        new = call.result(delayed(call, first.sequence, index - first.place), axes)
     else:
         new = unsqueeze(call, new, dim)
     return where(call, _between(call, x, dim, index, index + 1 or None), new, x)
