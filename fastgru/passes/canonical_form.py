@@ -12,6 +12,7 @@ from .ends import take_ends
 from .identities import drop_identities
 from .integers import multiply_integers
 from .moves import cancel_moves
+from .starts import follow_starts
 from .states import split_states
 from .streaming import make_streaming
 
@@ -20,6 +21,7 @@ CANONICAL: tuple[Callable[[Graph], Graph], ...] = (
     drop_dead,
     drop_identities,
     cancel_moves,
+    follow_starts,
     split_states,
     make_streaming,
     recover_cells,

@@ -93,4 +93,16 @@ class TwoLoops(Cell):
         return torch.stack(zs, 1)
 
 
+class FromTheSecond(Cell):
+    """Reads every step but the first with the one before it."""
+
+    def forward(self, x):
+        h = torch.zeros([x.size(0), 6])
+        ys: list[torch.Tensor] = []
+        for t in range(1, x.size(1)):
+            h = torch.tanh(self.W(x[:, t] - x[:, t - 1]) + self.V(h))
+            ys.append(h)
+        return torch.stack(ys, 1)
+
+
 SCRIPTED = (ByNumber, ByItem, BySlice, LastAlone, StepsAndLast, TwoLoops)

@@ -309,7 +309,23 @@ def a_second_loop_from_the_end(m: Any, x: Any) -> Any:
     return torch.stack(_loop(m, x, lambda v, h, t: m.f(v, h), h=_all(m, x)[-1]), 1)
 
 
+def from_the_first_step(m: Any, x: Any) -> Any:
+    """Differences to the step before, which at the first is itself."""
+    return _stacked(m, x, lambda v, h, t: torch.tanh(m.W(v - x[:, max(t - 1, 0)]) + m.V(h)))
+
+
+def since_the_last_step(m: Any, x: Any) -> Any:
+    h, last, ys = x.new_zeros(x.shape[0], H), x[:, 0, 0], []
+    for t in range(x.shape[1]):
+        h = m.f(x[:, t], h * torch.exp(-(x[:, t, 0] - last).abs()).unsqueeze(1))
+        last = x[:, t, 0]
+        ys.append(h)
+    return torch.stack(ys, 1)
+
+
+STREAMING = (from_the_first_step,)
 ONE = (
+    *STREAMING, since_the_last_step,
     normalized, residual, first_step_without_state, first_step_of_an_lstm_without_state, zeros_like_a_step, differences,
     given_before_the_update, two_steps_back, bidirectional, joined_at_each_step, ends_of_both_directions,
     a_layer_behind_both_directions, two_at_once, behind_a_layer, behind_a_convolution, steps_that_keep_their_axis,

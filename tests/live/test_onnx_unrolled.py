@@ -16,8 +16,8 @@ pytest.importorskip("torch")
 import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from onnx_scripted_modules import SCRIPTED
-from onnx_unrolled_modules import CONTEXT, MASKED, NO_RECURRENCES, ONE, H, I, Loop, Parts
+from onnx_scripted_modules import SCRIPTED, FromTheSecond
+from onnx_unrolled_modules import CONTEXT, MASKED, NO_RECURRENCES, ONE, STREAMING, H, I, Loop, Parts
 
 import fastgru
 from fastgru.errors import ConvertError
@@ -163,6 +163,14 @@ def test_bodies(file, body, axes):
     )
     weights = sum(p.numel() for p in module.parameters())
     assert made.summary().totals.parameters <= 2 * weights
+
+
+@pytest.mark.parametrize("body", STREAMING, ids=lambda f: f.__name__)
+def test_a_start_from_the_first_step_streams(file, body):
+    module, x = Parts(body), drawn(3, 12, I)
+    made = fastgru.convert(exported(module, (drawn(2, T, I),), file, BOTH))
+    stream, y = made.stream(3), made(x.numpy())
+    assert np.array_equal(np.concatenate([stream.process(x[:, t : t + 1].numpy().copy()) for t in range(12)], 1), y)
 
 
 @pytest.mark.parametrize("axes", [BATCH, BOTH], ids=["batch", "both"])
@@ -321,6 +329,17 @@ def test_loops_with_sequences_of_tensors(file, kind, axes):
     made = close(exported(scripted, (x,), file, axes), (x,), module, longer=(drawn(3, 12, I),))
     assert made.provenance["axes"] == f"x (B, T, {I})"
     assert made.summary().totals.parameters <= 2 * sum(p.numel() for p in module.parameters()) + H * H
+
+
+def test_a_loop_from_the_second_step(file):
+    module, x = FromTheSecond().eval(), drawn(3, 12, I)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        scripted = torch.jit.script(module)
+    made = close(exported(scripted, (x,), file, BOTH), (x,), module, longer=(drawn(3, 20, I),))
+    stream = made.stream(3)
+    parts = [stream.process(x[:, t : t + 1].numpy().copy()) for t in range(12)]
+    assert np.array_equal(np.concatenate(parts, 1), made(x.numpy()))
 
 
 # Axes and messages -------------------------------------------------------------------------------------

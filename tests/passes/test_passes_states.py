@@ -330,3 +330,27 @@ def test_states_given_from_without_go_on_as_before():
     found = reference.run(new, x, state={"s.0": start[:, 0, 0], "s.1": start[:, 1, 0]})[0]
     for a, b in zip(expected, found, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def begun(first: g.Op, second: g.Op | None = None) -> Graph:
+    """A sum so far that starts from a matrix of one step of its input, or of some of its steps."""
+    b = GraphBuilder()
+    x = b.input("x", Spec((H,)))
+    start = b.add(g.Dense(normal(H, H)), b.add(first, x if second is None else b.add(second, x)))
+    begun, held = b.add(g.State(np.zeros(())), name="begun"), b.add(g.State(np.zeros(H)), name="held")
+    one = b.add(g.Activate(g.Activation("affine", alpha=0.0, beta=1.0)), begun)
+    total = b.add(g.Add(), b.add(g.Where(), b.add(g.Cast("bool"), begun), held, start), x)
+    return b.build(total, feedback={held: total, begun: one})
+
+
+@pytest.mark.parametrize(
+    ("parts", "followed"),
+    [((g.TimeStep(0),), True), ((g.TimeStep(-1),), False), ((g.TimeStep(0), g.TimeSlice(1, None, 1)), False)],
+)
+def test_a_start_from_a_first_step_follows_the_sequence(parts, followed):
+    graph = begun(*parts)
+    new = canonical(graph)
+    assert any(isinstance(node.op, g.TimeStep) for node in new.nodes) != followed
+    x = normal(2, 9, H)
+    for a, b in zip(reference.run(graph, x)[0], reference.run(new, x)[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import ConvertError
 from ..program.sizes import Dim, difference, size_of
 from ..program.steps import Length
+from ..program.time import without_ends
 from ..program.values import Tensor, describe, is_symbolic
 from ..program.views import with_ones
 from .call import Call
@@ -153,6 +154,10 @@ def _gathered(call: Call, x: Tensor, number: StepNumber) -> Tensor:
 
 def step_of(call: Call, x: Tensor, axis: int, number: StepNumber) -> Tensor:
     """The step of a value that has the number of a loop's own, counted from the first or the last one."""
+    rest = difference(x.size(axis), size_of(number.steps)) if x.is_time(axis) else None
+    if rest and not number.back and not number.end and 0 <= number.offset <= rest:
+        x = without_ends(call, x, axis, number.offset, rest - number.offset)
+        number = replace(number, offset=0)
     own = StepNumber(0, number.rank, number.steps)
     last_first = number.is_last_first and x.axes[axis] == (number.steps,)
     if not x.is_time(axis) or (number != own and not last_first):

@@ -220,6 +220,7 @@ class Writer:
         self.ends: dict[str, Step] = {}  # last values of states, as steps of what has all of them
         self.used: dict[str, Body] = {}  # of Scans by name
         self._makers = {v: call for call in reading.calls for v in call.makes}
+        self._starts: set[tuple[str, str]] = set()  # of Scans by name: calls that their states start from
         self._waiting: list[str] = []
         self._made: set[str] = set()
         for output in outputs:
@@ -265,7 +266,7 @@ class Writer:
                 rename(node, {v: self.reading.own(v) for v in reads(node)})
                 self._waiting += call.reads
             else:
-                node.input[:] = [v and self.read(v) for v in call.reads]
+                node.input[:] = [v and self._read_by(call, v) for v in call.reads]
             self.nodes.append(node)
             return
         inputs, at = [], 0
@@ -309,8 +310,27 @@ class Writer:
         if scan.name not in self.used:
             body = self.used[scan.name] = Body(self.reading, scan.loop, self.opset)
             self._waiting += [*body.outer, *(source for source, _ in body.sources)]
-            self._waiting += [s.initial for s in scan.loop.states if s.initial is not None]
+            for state in scan.loop.states:
+                self._begin(scan, state.initial)
         return scan
+
+    def _begin(self, scan: Scan, initial: str | None) -> None:
+        """Write what a state starts from, which may be made of the first step as the first copy does."""
+        waiting = [] if initial is None else [initial]
+        self._waiting += waiting
+        while waiting:
+            call = self._makers.get(waiting.pop())
+            if call is not None and (scan.name, call.makes[0]) not in self._starts:
+                self._starts.add((scan.name, call.makes[0]))
+                waiting += call.reads
+
+    def _read_by(self, call: Call, value: str) -> str:
+        """Return the name of what a call reads: of the first copy itself where its loop starts from the call."""
+        place = self.places.get(value)
+        if place is None or place.copy or (place.scan.name, call.makes[0]) not in self._starts:
+            return self.read(value)
+        self._waiting.append(value)
+        return value
 
     def _single(self, place: Place) -> str:
         """A value of one copy, for a reader outside of the loop."""

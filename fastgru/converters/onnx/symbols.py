@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConvertError
-from ..program.sizes import Dim, Size, equal, extreme, product
+from ..program.sizes import Dim, Size, difference, equal, extreme, product, size_of
+from ..program.steps import STEPS
 from ..program.values import Array, is_symbolic
 from .call import Call
 
@@ -76,6 +77,13 @@ def _remainder(a: Size, b: Size) -> Size:
     if b == 0:
         raise ConvertError(f"size {a} must not be divided by 0")
     return a % b
+
+
+def _whole(call: Call) -> list[Array] | None:
+    """The number of steps, or some less or more, which is whole; None for what may be a quotient."""
+    sizes = call.array(0, "sizes")
+    whole = all(isinstance(n, Dim) and difference(n, size_of(STEPS)) is not None for n in sizes.flat)
+    return [sizes] if whole else None
 
 
 def _cast(call: Call) -> list[Array]:
@@ -164,6 +172,7 @@ def _split(call: Call) -> list[Array]:
 HANDLERS: dict[str, Callable[[Call], list[Array] | None]] = {
     "Identity": lambda call: [call.array(0, "sizes")],
     "Cast": _cast,
+    "Ceil": _whole,
     "Concat": _concat,
     "Gather": _gather,
     "Slice": _slice,

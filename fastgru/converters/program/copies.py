@@ -289,9 +289,10 @@ class Search:
             made = {states[v]: own for v, own in reads.items()}
             reads, fits = self._before(t, body, states, made)
             same &= fits and len(reads) == len(states)
-        return {v: own for v, own in reads.items() if self.levels.get(own, -1) < 0}, same and all(
-            self.levels.get(own, -1) < 0 for own in reads.values()
-        )
+        latest = max((self.levels.get(own, -1) for own in reads.values()), default=-1)
+        if same and latest <= 0:  # from values outside of the loop, or made of the first step
+            return reads, True
+        return {v: own for v, own in reads.items() if self.levels.get(own, -1) < 0}, False
 
     def _before(
         self, t: int, body: Sequence[Call], states: Mapping[str, str], made: Mapping[str, str]
