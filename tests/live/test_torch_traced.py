@@ -172,3 +172,38 @@ def test_a_module_is_left_as_it_was() -> None:
     examples.example_for(module)
     assert module.training
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+
+
+class ByName(torch.nn.Module):
+    """Layers called by the names of their arguments, as a chain's are by place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru, self.fc = torch.nn.GRU(6, 8, batch_first=True), torch.nn.Linear(8, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(input=self.gru(input=x)[0])
+
+
+def test_layers_take_their_arguments_by_name():
+    module, x = ByName().eval(), torch.randn(2, 7, 6)
+    with torch.no_grad():
+        assert np.allclose(fastgru.convert(module)(x.numpy()), module(x).numpy(), atol=1e-6)
+
+
+class OtherArguments(torch.nn.Module):
+    """A layer with arguments that no chain has goes to torch.export, with the steps of its example."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attend, self.fc = torch.nn.MultiheadAttention(16, 4, batch_first=True), torch.nn.Linear(16, 3)
+
+    def forward(self, x: Any) -> Any:
+        return self.fc(self.attend(x, x, x, need_weights=False)[0])
+
+
+def test_a_layer_with_other_arguments_is_no_chain():
+    module, x = OtherArguments().eval(), torch.randn(2, 10, 16)
+    model = fastgru.convert(module, example_inputs=x[:1])
+    with torch.no_grad():
+        assert np.allclose(model(x.numpy()), module(x).numpy(), atol=1e-5)

@@ -230,7 +230,7 @@ class _Reader:
         if node.op == "output":
             return args[0]
         if node.op == "call_module":
-            return self.layer(node, *args, **kwargs)
+            return self.layer(node, *_layer_arguments(self.modules[str(node.target)], args, kwargs))
         if node.target is operator.getitem:
             return self.item(node, *args)
         if node.target is getattr:
@@ -266,7 +266,7 @@ class _Reader:
                 raise ConvertError("input must be a tensor, got an initial state")
         return handler(Call(title, self.session), *args, **kwargs)
 
-    def layer(self, node: fx.Node, x: Any, hx: Any = None) -> Any:
+    def layer(self, node: fx.Node, x: Any, hx: Any) -> Any:
         """What a layer returns."""
         module, name = self.modules[str(node.target)], self.names.free(str(node.target))
         cls = known_class(module)
@@ -389,6 +389,17 @@ class _Reader:
         if node.op == "call_module":
             return isinstance(self.modules[str(node.target)], (*DROPOUTS, *SAME))
         return node.target in VIEWS
+
+
+def _layer_arguments(module: nn.Module, args: Any, kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the input and the initial state of a call of a layer, by place or by name."""
+    names = list(inspect.signature(module.forward).parameters)
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    first = names[0] if names else ""
+    if first not in given or given.keys() - {first, "hx"}:
+        got = ", ".join([f"{len(args)} of them", *kwargs])
+        raise ConvertError(f"arguments must be those that fastgru imports, got {got}")
+    return given[first], given.get("hx")
 
 
 def _results(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
