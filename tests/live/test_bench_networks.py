@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from bench import __main__ as command
 from bench import cases, layers, lookup, roofline
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
 
 ORDINARY = """
 tolerance = {float32 = 1e-5, float16 = 0.1, bfloat16 = 0.1, int8 = 0.1}
