@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -30,6 +31,9 @@ OLDEST = 7
 NOISY = {"test_dft_inverse", "test_dft_inverse_opset19"}
 # One quotient in these is a tie in float32 and none in float64: one code may be off by one.
 TIED = {"test_dynamicquantizelinear", "test_dynamicquantizelinear_expanded"}
+# Floats beyond the range of the integers they become, which the standard leaves open: here and in ONNX Runtime they
+# wrap around, in the arrays that a test makes with ml_dtypes 0.7 they are the last of the range.
+BEYOND = re.compile(r"test_cast(like)?_FLOAT(16)?_to_(U?)INT([24])(_expanded)?")
 
 
 def recorded() -> tuple[str, set[str]]:
@@ -90,10 +94,23 @@ def outcome(case: Any) -> str | None:
         results = [prepared.run(inputs) for inputs, _ in sets]
     except ConvertError as error:
         return str(error)
-    for got, (_, expected) in zip(results, sets, strict=True):
-        wanted = [_settled(a, b) for a, b in zip(expected, got, strict=True)] if case.name in TIED else expected
+    for got, (inputs, expected) in zip(results, sets, strict=True):
+        wanted = expected
+        if case.name in TIED:
+            wanted = [_settled(a, b) for a, b in zip(expected, got, strict=True)]
+        elif beyond := BEYOND.fullmatch(case.name):
+            wanted = [_within(inputs[0], expected[0], got[0], signed=not beyond[3], bits=int(beyond[4]))]
         Runner.assert_similar_outputs(wanted, got, case.rtol, 1e-6 if case.name in NOISY else case.atol)
     return None
+
+
+def _within(x: Any, expected: Any, got: Any, *, signed: bool, bits: int) -> Any:
+    """The expected integers where x lies in their range, else those got."""
+    least = -(2 ** (bits - 1)) if signed else 0
+    x = np.rint(x.astype(np.float64))
+    inside = (x >= least) & (x < least + 2**bits)
+    assert inside.sum() >= 2 ** (bits - 1)
+    return np.where(inside, expected.astype(np.int64), got.astype(np.int64)).astype(expected.dtype)
 
 
 def _settled(expected: Any, got: Any) -> Any:

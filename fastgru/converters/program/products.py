@@ -18,8 +18,8 @@ from .views import agreed, canonical, joint, renumbered, reshaped, sliced, view,
 
 Operand = Array | Tensor
 FIXED = (
-    ": attention of every step to every other needs a fixed number of steps: that of an example whose axes name no "
-    "'T', or one that the input of a file declares"
+    ": attention of every step to every other needs a number of steps that is fixed where the model is built or "
+    "exported (of a PyTorch module, by an example whose axes name no 'T')"
 )
 
 
