@@ -24,6 +24,10 @@ class Tract(Base):
 
         return str(tract.version())
 
+    def supports(self, problem: Problem) -> bool:
+        """Not networks by their layers: some of them end the whole process by a panic of tract's."""
+        return not problem.case.network and super().supports(problem)
+
     def generated(self, problem: Problem) -> Run:
         model = build(problem)
         return Run(self.loaded(model), model.read)
