@@ -78,10 +78,9 @@ FG_INLINE vr fold_columns(int function, vr *lanes, fg_idx n) {
   return lanes[0];
 }
 
-/* Packed outputs of so few elements each, a constant where one is most usual, that no lane holds two of them. */
+/* Packed outputs of so few elements each that no lane holds two of them. */
 FG_INLINE void fold_few_as(int function, fg_idx terms, int lay, real *out, const real *x, const fg_idx *offset,
                            fg_idx n) {
-  const int merge = function == FG_FOLD_SUM_SQUARE || function == FG_FOLD_SUM_ABS ? FG_FOLD_SUM : function;
   const vr start = fold_start(function);
   for (fg_idx i = 0; i < n; i += FG_LANES) {
     vr lanes[FG_FOLD];
@@ -89,21 +88,37 @@ FG_INLINE void fold_few_as(int function, fg_idx terms, int lay, real *out, const
     FG_EACH(j, FG_FOLD)
       lanes[j] = j < terms ? folded(function, start, load_lanes(lay, x + i * lay + offset[j], lay, FG_LANES)) : start;
     FG_UNROLL for (int half = FG_FOLD / 2; half > 0; half /= 2)
-      FG_EACH(j, FG_FOLD / 2) if (j < half && j + half < terms) lanes[j] = folded(merge, lanes[j], lanes[j + half]);
+      FG_EACH(j, FG_FOLD / 2) if (j < half && j + half < terms) lanes[j] = folded(function, lanes[j], lanes[j + half]);
     store(out + i, lanes[0]);
   }
 }
 
-/* Pools of 2x2 over 16 channels: 13 ns a vector of outputs, and 26 by `across` and `columns` (Zen 4). */
-FG_INLINE void fold_few(int function, int lay, real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {
+/* Those of the usual pools; false of others. Of 2x2 over 16 channels: 13 ns a vector of outputs, and 26 by `across` and
+ * `columns` (Zen 4). */
+FG_INLINE int fold_few(int function, int lay, real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {
   switch (terms) {
-    case 2: fold_few_as(function, 2, lay, out, x, offset, n); break;
-    case 3: fold_few_as(function, 3, lay, out, x, offset, n); break;
-    case 4: fold_few_as(function, 4, lay, out, x, offset, n); break;
-    case 9: fold_few_as(function, 9, lay, out, x, offset, n); break;
-    default: fold_few_as(function, terms, lay, out, x, offset, n); break;
+    case 2: fold_few_as(function, 2, lay, out, x, offset, n); return 1;
+    case 3: fold_few_as(function, 3, lay, out, x, offset, n); return 1;
+    case 4: fold_few_as(function, 4, lay, out, x, offset, n); return 1;
+    case 9: fold_few_as(function, 9, lay, out, x, offset, n); return 1;
+    default: return 0;
   }
 }
+
+typedef int fold_few_fn(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n);
+#define FG_FEW(name, function)                                                                                         \
+  static int name##_few(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {                      \
+    return fold_few(function, FG_PACKED, out, x, offset, terms, n);                                                    \
+  }                                                                                                                    \
+  static int name##_few_others(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {               \
+    return fold_few(function, FG_EVERY_OTHER, out, x, offset, terms, n);                                               \
+  }
+FG_FEW(fold_sum, FG_FOLD_SUM)
+FG_FEW(fold_max, FG_FOLD_MAX)
+static fold_few_fn *const few_folds[][FG_LAYS] = {
+  [FG_FOLD_SUM] = {[FG_PACKED] = fold_sum_few, [FG_EVERY_OTHER] = fold_sum_few_others},
+  [FG_FOLD_MAX] = {[FG_PACKED] = fold_max_few, [FG_EVERY_OTHER] = fold_max_few_others},
+};
 
 /* Elements of one output that do not lie packed, on their way into the lanes. */
 typedef struct {
@@ -118,7 +133,6 @@ typedef struct {
   real (*lanes)(vr *part);
   fold_across_fn *across[FG_LAYS];
   vr (*columns)(vr *lanes, fg_idx n);
-  void (*few[FG_LAYS])(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n);
 } fg_folder;
 
 #define FG_ACROSS(name)                                                                                                \
@@ -127,19 +141,12 @@ typedef struct {
   static void name##_packed(vr *part, const real *x, fg_idx n) { fold_packed(function, part, x, n); }                  \
   FG_ACROSS(name##_vectors) { (void)outputs, fold_across(function, FG_PACKED, lanes, x, stride, offset, n); }          \
   FG_ACROSS(name##_others) { (void)outputs, fold_across(function, FG_EVERY_OTHER, lanes, x, stride, offset, n); }      \
-  FG_ACROSS(name##_scattered) { fold_scattered(function, lanes, x, stride, offset, n, outputs); }                      \
-  static void name##_few(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {                     \
-    fold_few(function, FG_PACKED, out, x, offset, terms, n);                                                           \
-  }                                                                                                                    \
-  static void name##_few_others(real *out, const real *x, const fg_idx *offset, fg_idx terms, fg_idx n) {              \
-    fold_few(function, FG_EVERY_OTHER, out, x, offset, terms, n);                                                      \
-  }
+  FG_ACROSS(name##_scattered) { fold_scattered(function, lanes, x, stride, offset, n, outputs); }
 #define FG_MERGER(name, function)                                                                                      \
   static real name##_lanes(vr *part) { return fold_lanes(function, part); }                                            \
   static vr name##_columns(vr *lanes, fg_idx n) { return fold_columns(function, lanes, n); }
 #define FG_FOLDER_ROW(name, merger)                                                                                    \
-  {name##_packed, merger##_lanes, {name##_scattered, name##_vectors, name##_others, name##_scattered}, merger##_columns, \
-   {NULL, name##_few, name##_few_others, NULL}}
+  {name##_packed, merger##_lanes, {name##_scattered, name##_vectors, name##_others, name##_scattered}, merger##_columns}
 /* function, name, what merges its lanes: sums of squares and of magnitudes are sums from there on */
 #define FG_FOLDERS(row)                          \
   row(FG_FOLD_SUM, fold_sum, fold_sum)           \
@@ -183,15 +190,15 @@ static real reduce_one(const fg_folder *folder, vr start, const real *x, const f
 }
 
 /* The outputs of the last output loop, by vectors. */
-static void reduce_row(const fg_folder *folder, vr start, const fg_nest *nest, fg_terms *terms, real *out,
-                       const real *x) {
+static void reduce_row(int function, vr start, const fg_nest *nest, fg_terms *terms, real *out, const real *x) {
+  const fg_folder *folder = &folders[function];
   const int d = nest->outer - 1;
   const fg_idx n = nest->dims[d], from = nest->strides[1][d], to = nest->strides[0][d];
   fold_across_fn *const across = folder->across[n < FG_LANES ? FG_SCATTERED : lay_of(from)];
-  if ((from == 1 || from == 2) && to == 1 && n >= FG_LANES && terms->count > 0 && terms->count <= FG_FOLD) {
+  fold_few_fn *const few = function <= FG_FOLD_MAX ? few_folds[function][lay_of(from)] : NULL;
+  if (few && to == 1 && n >= FG_LANES && terms->count > 1 && terms->count <= FG_FOLD) {
     const fg_idx held = hold_terms(terms, 0);
-    folder->few[lay_of(from)](out, x, terms->offset[0], held, n);
-    return;
+    if (few(out, x, terms->offset[0], held, n)) return;
   }
   for (fg_idx i = 0; i < n; i += FG_LANES) {
     if (n > FG_LANES) i = smaller(i, n - FG_LANES); /* the last vector anew what it shares with the one before */
@@ -232,7 +239,7 @@ static void reduce(const fg_nest *given, int function, void *const *operands) {
   const fg_walk *walk = &terms.walks[0];
   const fg_idx gain = choose_outputs(&nest);
   if (gain > (lies_packed(walk) && terms.count >= FG_FOLD ? FG_LANES / 2 : 0)) {
-    do reduce_row(folder, start, &nest, &terms, p[0], p[1]);
+    do reduce_row(function, start, &nest, &terms, p[0], p[1]);
     while (advance(&nest, nest.outer - 1, at, p));
   } else {
     do *p[0] = reduce_one(folder, start, p[1], walk);
