@@ -115,11 +115,11 @@ def by_places(op: Any, x: Value, places: int) -> bool:
 
 def places_last(p: Program, x: Value, before: Any, after: Any, number: float = 0.0) -> View:
     """x (C, *S) as a view (*S + padding, C), the places of a channel side by side."""
-    view = p.view(x)
-    padded = any(before) or any(after)
-    if not padded and view.strides[-1] != 1:
-        view = p.contiguous(view)
-    view = pad(p, x, [0, *before], [0, *after], number) if padded else view
+    if any(before) or any(after):
+        view = pad(p, x, [0, *before], [0, *after], number)
+    else:
+        view = p.view(x)
+        view = view if view.strides[-1] == 1 else p.contiguous(view)
     return view.permuted([*range(1, len(x.shape)), 0])
 
 
@@ -254,12 +254,11 @@ def _spread(p: Program, op: Any, x: Value) -> Value:
 def _pool(p: Program, op: Any, x: Value) -> Value:
     n = len(op.kernel)
     number = -np.inf if op.mode == "max" else 0.0
-    by_place = order_of(x)[-1] != 0 and op.strides[-1] <= 2
+    counts = _counts(x.shape[1:], op.kernel, op.strides, op.dilations, op.before, op.after)
+    by_place = order_of(x)[-1] != 0 and op.strides[-1] <= 2 and counts[-1] >= LEAST_ROW
     view = (places_last if by_place else channels_last)(p, x, op.before, op.after, number)
     seen = windows(view, op.kernel, op.strides, op.dilations)
-    out = seen.shape[:n]
-    by_place = by_place and out[-1] >= LEAST_ROW
-    to = p.new((*out, view.shape[-1]), view.time, [n, *range(n)] if by_place else None)
+    to = p.new((*counts, view.shape[-1]), view.time, [n, *range(n)] if by_place else None)
     order = [*range(n), 2 * n, *range(n, 2 * n)]
     p.nest(Reduce, to, [seen.permuted(order)], folded=list(op.kernel),
            function=FOLDS["max" if op.mode == "max" else "sum"])  # fmt: skip

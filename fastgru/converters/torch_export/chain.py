@@ -51,7 +51,7 @@ from .source import Source
 from .table import find
 
 _ALL = slice(None)
-# What the axes of the argument may be. Of rows without time each step is one.
+# The axes that an argument may have. A row without time is one step.
 LAYOUTS: tuple[Labels, ...] = (
     (BATCH, TIME, None), (BATCH, None, TIME), (TIME, BATCH, None), (BATCH, None), (BATCH, TIME), (TIME, BATCH),
 )  # fmt: skip
@@ -173,14 +173,14 @@ class ChainProgram:
     # The values inside -------------------------------------------------------------------------
 
     def seen(self) -> Iterator[Seen]:
-        """What its calls returned when it was translated."""
+        """Return what its calls gave when it was translated."""
         modules = dict(self.chain.root.named_modules())
         for node, layer in self.lasts.items():
             yield Seen(f"{node.name}:0", layer, type(modules[layer]).__name__, self.values[node])
         yield from seen_in(self.values, lambda node: (title(node), describe(node, modules)))
 
     def recorded(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
-        """What they return for arguments."""
+        """Return what the calls give for these arguments."""
         recorder = Recorder(fx.GraphModule(self.chain.root, self.chain.graph))
         recorder.run(*given.values(), *[None] * len(self.chain.states))
         return recorder.tensors()
@@ -206,7 +206,7 @@ class _Reader:
         self.names = FreeNames()
 
     def run(self) -> dict[str, Any]:
-        """What forward returns, by place."""
+        """Return the results of forward, by their places."""
         nodes = list(self.chain.graph.nodes)
         used = reached_by(nodes[-1])
         for node in nodes:
@@ -222,7 +222,7 @@ class _Reader:
         return found
 
     def evaluate(self, node: fx.Node) -> Any:
-        """What one call returns."""
+        """Return the result of one call."""
         args: Any = fx.node.map_arg(node.args, self.values.__getitem__)
         kwargs = fx.node.map_arg(node.kwargs, self.values.__getitem__)
         if node.op == "placeholder":
@@ -247,7 +247,7 @@ class _Reader:
         return self.call(self.names.free(title(node)), name, *arguments_of(node.target, args, kwargs))
 
     def call(self, title: str, name: str, args: list[Any], kwargs: Mapping[str, Any]) -> Any:
-        """What a function returns that is an operator of ATen."""
+        """Return the result of a function that is an operator of ATen."""
         if name in ("sub", "div") and not isinstance(args[0], Tensor):
             raise ConvertError(f"first argument of {name} must be a tensor, got {args[0]!r}")
         schema = schema_of(name, args, kwargs)
@@ -260,14 +260,14 @@ class _Reader:
         return self.made(handler, title, *args, **kwargs)
 
     def made(self, handler: Handler, title: str, *args: Any, **kwargs: Any) -> Any:
-        """What a row of the table makes of arguments."""
+        """Return the result of a row of the table for these arguments."""
         for value in leaves([*args, *kwargs.values()]):
             if isinstance(value, Given):
                 raise ConvertError("input must be a tensor, got an initial state")
         return handler(Call(title, self.session), *args, **kwargs)
 
     def layer(self, node: fx.Node, x: Any, hx: Any) -> Any:
-        """What a layer returns."""
+        """Return the result of a layer."""
         module, name = self.modules[str(node.target)], self.names.free(str(node.target))
         cls = known_class(module)
         if isinstance(x, tuple):
@@ -403,7 +403,7 @@ def _layer_arguments(module: nn.Module, args: Any, kwargs: Mapping[str, Any]) ->
 
 
 def _results(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """What forward returns and its places: keys, or numbers."""
+    """Yield the results of forward with their places: keys, or numbers."""
     if isinstance(value, tuple | list | dict):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _results(item, (*path, str(key)))

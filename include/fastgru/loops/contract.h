@@ -225,11 +225,12 @@ static void contract_vectors(contract_job *job, const fg_block_kind *kind, real 
 
 /* Tiles in two dimensions: vectors that lie side by side, by rows that share them, each with a number of its own for a
  * term. A load then serves several sums, and the totals lie in memory, so that the chains alone hold registers. */
-enum { FG_TALL = 8, FG_BROAD = 3 }; /* rows and vectors of the largest: 24 chains of 32 registers */
-#if FG_REGISTERS < 32
-#define FG_MOST_ROWS 4
+#if FG_REGISTERS < 32 /* rows and vectors of the largest: 12 chains of 16 registers, 24 of 32 */
+enum { FG_TALL = 4, FG_BROAD = 3 };
+#define FG_TALLEST(row)
 #else
-#define FG_MOST_ROWS FG_TALL
+enum { FG_TALL = 8, FG_BROAD = 3 };
+#define FG_TALLEST(row) row(8, 3) row(8, 2) row(8, 1)
 #endif
 
 typedef struct {
@@ -257,7 +258,7 @@ FG_INLINE void sheet_sum(int R, int C, int beside, vr *acc, const fg_sheet *at, 
   }
 }
 
-#define FG_SHEETS(row) row(8, 3) row(8, 2) row(8, 1) row(4, 3) row(4, 2) row(4, 1) row(1, 3) row(1, 2) row(1, 1)
+#define FG_SHEETS(row) FG_TALLEST(row) row(4, 3) row(4, 2) row(4, 1) row(1, 3) row(1, 2) row(1, 1)
 #define FG_SHEET_FNS(R, C)                                                                                             \
   static void sheet_##R##_##C(vr *acc, const fg_sheet *at, fg_idx n) { sheet_sum(R, C, 0, acc, at, n); }               \
   static void beside_##R##_##C(vr *acc, const fg_sheet *at, fg_idx n) { sheet_sum(R, C, 1, acc, at, n); }
@@ -282,7 +283,7 @@ static void contract_sheets(contract_job *job, real *const *p) {
     const fg_idx j = smaller(v * FG_LANES, lane->n - C * FG_LANES);
     for (fg_idx i = 0, R; i < row->n; i += R) {
       const fg_idx left = row->n - i;
-      R = row->n >= FG_MOST_ROWS && left > 4 ? FG_MOST_ROWS : row->n >= 4 && left > 1 ? 4 : 1;
+      R = row->n >= FG_TALL && left > 4 ? FG_TALL : row->n >= 4 && left > 1 ? 4 : 1;
       i = smaller(i, row->n - R);
       vr acc[FG_TALL * FG_BROAD];
       for (fg_idx r = 0; r < R; r++)
@@ -303,15 +304,15 @@ static void contract_sheets(contract_job *job, real *const *p) {
 }
 
 static void contract_chains(contract_job *job, real **p) {
-  choose_loops(job, p);
-  const fg_block_kind *kind = find_kind(&job->lane, &job->row);
-  const fg_idx n = job->lane.n, end = n > FG_LANES ? n - FG_LANES : 0; /* the last vector shares with the one before */
   fg_idx at[FG_RANK] = {0};
+  choose_loops(job, p);
   if (makes_sheets(job)) {
     do contract_sheets(job, p);
     while (advance(&job->nest, job->loops, at, p));
     return;
   }
+  const fg_block_kind *kind = find_kind(&job->lane, &job->row);
+  const fg_idx n = job->lane.n, end = n > FG_LANES ? n - FG_LANES : 0; /* the last vector shares with the one before */
   do {
     fg_idx i = 0;
     if (!job->rows) {
