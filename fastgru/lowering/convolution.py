@@ -266,8 +266,8 @@ def _pool(p: Program, op: Any, x: Value) -> Value:
         return channels_first(to)
     around = float(op.count_padding)
     counted = np.pad(np.ones(x.shape[1:]), list(zip(op.before, op.after, strict=True)), constant_values=around)
-    counts = windows(View.of_constant(counted[..., None]), op.kernel, op.strides, op.dilations).numbers()
-    share = 1.0 / counts.sum(axis=tuple(range(n, 2 * n)))
+    within = windows(View.of_constant(counted[..., None]), op.kernel, op.strides, op.dilations).numbers()
+    share = 1.0 / within.sum(axis=tuple(range(n, 2 * n)))
     return p.expression(FUNCTIONS["mul"], [channels_first(to), View.of_constant(np.moveaxis(share, -1, 0))])
 
 
