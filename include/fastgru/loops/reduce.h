@@ -32,7 +32,7 @@ FG_INLINE real fold_lanes(int function, vr *part) {
   FG_UNROLL for (int p = FG_PARTS / 2; p > 0; p /= 2)
     FG_UNROLL for (int i = 0; i < p; i++) part[i] = folded(function, part[i], part[i + p]);
   FG_UNROLL for (int half = FG_LANES / 2; half > 0; half /= 2) {
-    vr upper;
+    vr upper = part[0];
     FG_UNROLL for (int i = 0; i < FG_LANES; i++) upper[i] = part[0][(i + half) % FG_LANES];
     part[0] = folded(function, part[0], upper);
   }

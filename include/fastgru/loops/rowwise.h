@@ -22,7 +22,7 @@ FG_INLINE real fold(vr *part) {
   FG_UNROLL for (int c = FG_CHAINS / 2; c > 0; c /= 2) FG_EACH(i, c * FG_PARTS) part[i] += part[i + c * FG_PARTS];
   FG_UNROLL for (int p = FG_PARTS / 2; p > 0; p /= 2) FG_EACH(i, p) part[i] += part[i + p];
   FG_UNROLL for (int half = FG_LANES / 2; half > 0; half /= 2) {
-    vr upper;
+    vr upper = part[0];
     FG_EACH(i, FG_LANES) upper[i] = part[0][(i + half) % FG_LANES];
     part[0] += upper;
   }
