@@ -45,8 +45,8 @@ X86 = (
         (Dot("bf16", ("-mavx512vnni", "-mavx512bf16"), "has_avx512_bf16", ("FG_BFLOAT16",)),
          Dot("vnni", ("-mavx512vnni",), "has_avx512_vnni", INT8))),
     Isa("avx2", ("-mavx2", "-mfma", "-mf16c"), "has_avx2", (Dot("vnni", ("-mavxvnni",), "has_avx_vnni", INT8),)),
-    # Where there is no AVX2. At -O1 it compiles in half the time: 9 s of a build's 85; steps are 5 % faster than at -O3,
-    # networks of convolutions 3 to 10 % slower.
+    # Where there is no AVX2. At -O1 it compiles in half the time, 9 s of a build's 85; its steps take 0.95 times as
+    # long as at -O3, networks of convolutions 1.03 to 1.10 times.
     Isa("portable", ("-O1", "-Wno-psabi"), "always"),
 )  # fmt: skip
 ARM = (Isa("neon", (), "always", (Dot("dot", ("-mcpu=generic+dotprod",), "has_neon_dot", INT8),)),)
@@ -77,6 +77,8 @@ POSITION = [] if SYSTEM.startswith("win") else ["-fPIC"]  # Windows knows no oth
 # happened to lie made 15 to 30 ns of a step of 350 (Zen 4, GRU and LSTM of 8 to 40 units).
 DIRECT = ["-fno-plt"] if SYSTEM == "linux" else []
 FLAGS += POSITION + DIRECT + ["-falign-functions=64"] + SANITIZER + (QUICK if SANITIZE else [])
+# float64 gives up what -O3 adds for two seconds of a build: at -O1 its convolutions took 1.3 times as long.
+DOUBLE = ("-O2",)
 # The stable ABI, one wheel for Python 3.12 and later: a step costs 30 to 47 ns more than with the ABI of one Python
 # (GRU-16, 303 and 351 ns; GRU-64, 1431 and 1461), so only wheels ask for it. In that of 3.11 arguments come as a tuple,
 # and a step costs 126 ns more.
@@ -143,7 +145,8 @@ class BuildKernels(build_ext):
         for isa in ISAS:
             for dtype, define in (("f32", []), ("f64", [("FG_DOUBLE", None)])):
                 macros = [*define, ("FG_ISA", isa.name), ("FG_TABLE", f"fg_{isa.name}_{dtype}")]
-                rows.append(("fastgru/_native/kernels.c", f"{isa.name}_{dtype}", isa.flags, macros))
+                flags = (*DOUBLE, *isa.flags) if define else isa.flags
+                rows.append(("fastgru/_native/kernels.c", f"{isa.name}_{dtype}", flags, macros))
             for dot, rest in zip((*isa.dots, PLAIN), (*isa.dots[1:], PLAIN, PLAIN), strict=False):
                 macros = [("FG_DOT", dot.name), ("FG_TABLE", f"fg_{isa.name}_{dot.name}")]
                 if dot.formats:
