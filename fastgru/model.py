@@ -17,14 +17,12 @@ from .errors import require
 from .files.origin import Origin, reopened
 from .graph import Graph, chain, precision_of, tier_of
 from .isa import select_isa
-from .lowering import Lowered, lower
-from .passes import fused
-from .passes.integers import multiply_floats
 from .report.summary import Memory, Summary, summarise
 from .running import Running, Signature
 
 if TYPE_CHECKING:
     from .checks.selftest import SelfTest
+    from .lowering import Lowered
 
 DTYPES = ("float32", "float64")
 GEMMS = ("packed", "blas")
@@ -81,6 +79,8 @@ class Model(Running):
             raise ValueError(f"gemm must be one of {', '.join(allowed)} for dtype {dtype!r}, got {gemm!r}")
         self._graph = layers if isinstance(layers, Graph) else chain(layers)
         if gemm != "packed":
+            from .passes.integers import multiply_floats
+
             self._graph = multiply_floats(self._graph)
         precisions = {n.name: p for n in self._graph.nodes if (p := precision_of(n.op)) != "float32"}
         reduced = [f"{name!r} is {precision}" for name, precision in precisions.items()]
@@ -93,7 +93,7 @@ class Model(Running):
         self._origin: Origin | None = None  # what `fastgru.load` read it from
         blas = _blas_functions(f"dtype {dtype!r}" if dtype != "float32" else "gemm 'blas'") if gemm == "blas" else None
         check_items(self._graph, dtype)
-        plan = partial(_plan, lower(fused(self._graph)), select_isa(isa), dtype, blas)
+        plan = partial(_plan, _lowered(self._graph), select_isa(isa), dtype, blas)
         self._memory = _needs(plan(measure=True))
         memory.check(self._memory.plan + self._memory.stream, "the model and a stream of one row", self._memory.node)
         self._begin(plan(), Signature.of(self._graph, self._provenance.get("lengths")))
@@ -392,7 +392,7 @@ def measured(graph: Graph, dtype: str) -> tuple[Lowered, engine.Plan]:
     """Return `graph` lowered, and a plan of it that only counts the bytes of its weights."""
     check_items(graph, dtype)
     blas = _blas_functions(f"dtype {dtype!r}") if dtype != "float32" else None
-    lowered = lower(fused(graph))
+    lowered = _lowered(graph)
     return lowered, _plan(lowered, select_isa(None), dtype, blas, measure=True)
 
 
@@ -408,6 +408,14 @@ def _blas_functions(purpose: str) -> Any:
     from .engine import blas  # links to SciPy, which a packed model does not need
 
     return blas.functions()
+
+
+def _lowered(graph: Graph) -> Lowered:
+    """Lower a graph; what does it is imported with the first model that needs it, which no compiled one does."""
+    from .lowering import lower
+    from .passes import fused
+
+    return lower(fused(graph))
 
 
 def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> engine.Plan:

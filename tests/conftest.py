@@ -36,7 +36,7 @@ def _plans_are_checked() -> Iterator[None]:
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastgru.model.lower", checked)
+        patch.setattr("fastgru.lowering.lower", checked)
         yield
 
 
