@@ -12,7 +12,7 @@ from ..errors import DataError
 from ..files import compiled, fgru
 from ..model import memory_of
 from ..report import drawing
-from ..report.listing import plan_of, rows_of
+from ..report.listing import plan_of, room_of, rows_of
 from ..report.summary import Summary, summarise
 from . import _show
 
@@ -37,14 +37,17 @@ def info(
     if as_json:
         found = _as_dict(contents, summary)
         if plan:
-            found["plan"] = [row._asdict() for row in plan_of(contents.graph, contents.dtype)]
+            rows, room = plan_of(contents.graph, contents.dtype)
+            found |= {"plan": [row._asdict() for row in rows], "room": room._asdict()}
         print(json.dumps(found, indent=2))
         return
     console = _show.stdout()
     console.say(f"{model}: input {', '.join(summary.inputs)}, computes in {contents.dtype}")
     console.print(_show.layers(summary))
     if plan:
-        console.print(_show.planned(plan_of(contents.graph, contents.dtype)))
+        rows, room = plan_of(contents.graph, contents.dtype)
+        console.print(_show.planned(rows))
+        console.say(str(room))
     whole = contents.graph.not_streamable()
     streams = f"no: {', '.join(whole)} need the whole sequence" if whole else "yes"
     console.say(f"streams: {streams}; {summary.sizes()}")
@@ -73,6 +76,7 @@ def _compiled(path: Path, graph: Path | None, plan: bool, as_json: bool) -> None
     contents = compiled.read(path)
     signature, sections = contents.signature, contents.sections
     rows = rows_of(contents.lowered, [0] * len(contents.lowered.instructions))
+    room = room_of(contents.lowered)
     if as_json:
         found: dict[str, object] = {
             "inputs": {name: str(spec) for name, spec in signature.inputs.items()},
@@ -81,13 +85,16 @@ def _compiled(path: Path, graph: Path | None, plan: bool, as_json: bool) -> None
             "isas": {isa: section.bytes for isa, section in sections.items()},
             "provenance": contents.provenance,
         }
-        print(json.dumps({**found, **({"plan": [row._asdict() for row in rows]} if plan else {})}, indent=2))
+        if plan:
+            found |= {"plan": [row._asdict() for row in rows], "room": room._asdict()}
+        print(json.dumps(found, indent=2))
         return
     console = _show.stdout()
     for what, specs in (("input", signature.inputs), ("output", signature.outputs)):
         console.say(f"{what}: {', '.join(f'{name} {spec}' for name, spec in specs.items())}")
     if plan:
         console.print(_show.planned(rows))
+        console.say(str(room))
     console.say(f"streams: {'no' if contents.lowered.blockers else 'yes'}; {len(rows)} instructions")
     for isa, section in sections.items():
         console.say(f"weights for {isa}: {section.bytes:,} bytes")

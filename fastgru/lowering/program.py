@@ -65,6 +65,8 @@ class Program:
     ----------
     values : list of Buffer
     instructions : list of Instruction
+    borders : dict of int to list of Instruction
+        What writes zeros around the middle of a buffer that has memory of its own, where they would stay for ever.
 
     Parameters
     ----------
@@ -75,6 +77,7 @@ class Program:
     def __init__(self, bases: int = 1) -> None:
         self.values: list[Buffer] = []
         self.instructions: list[Instruction] = []
+        self.borders: dict[int, list[Instruction]] = {}
         self.clocks = [Clock(base=base) for base in range(bases)]  # of `time` 1, 2, ...
         self.base = 0  # of what is being lowered, as far as it has time
         self.states: list[tuple[str, int, str, tuple[int, ...]]] = []

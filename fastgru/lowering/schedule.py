@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import bisect
-import heapq
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
 
 from ..errors import GraphError
 from .instructions import Instruction, Reverse, Store
@@ -13,6 +14,7 @@ from .kinds import LIMITS
 
 Instructions = list[Instruction]
 Span = tuple[int, int]  # from, to before
+TRIED = 64  # slots for each buffer: the time of lowering must not grow with the square of ten thousand delays
 MOST_LOOPS = LIMITS["max_loops"]  # of states, each of which starts at the end of another
 
 
@@ -138,43 +140,47 @@ def _parted(instructions: Instructions, states: set[int]) -> tuple[Instructions,
     return before, loop, behind
 
 
-def slots(instructions: Instructions, sizes: Sequence[int], fixed: Iterable[int], loops: Sequence[Span]) -> list[int]:
-    """A slot of memory for every buffer, -1 for those of `fixed`: two share one when they are never alive together."""
-    life: dict[int, list[int]] = {}
+def lives(instructions: Instructions, loops: Sequence[Span]) -> dict[int, Span]:
+    """From which instruction to which a buffer is needed: all of a loop where it is needed from turn to turn."""
+    life: dict[int, Span] = {}
     for i, ins in enumerate(instructions):
         for v in (*ins.inputs, *ins.written):
-            life.setdefault(v, [i, i])[1] = i
+            life[v] = (life.get(v, (i, i))[0], i)
     for begin, end in loops:
-        for span in life.values():
-            if span[0] < begin <= span[1]:
-                span[1] = max(span[1], end - 1)
-            if begin <= span[0] < end <= span[1]:
-                span[0] = begin
+        for v, (first, last) in life.items():
+            if first < begin <= last:
+                life[v] = (first, max(last, end - 1))
+            elif begin <= first < end <= last:
+                life[v] = (begin, last)
+    return life
+
+
+def most(life: Mapping[int, Span], sizes: Sequence[int]) -> int:
+    """Return the sum of the sizes of what is alive at once where that is most."""
+    change: Counter[int] = Counter()
+    for v, (first, last) in life.items():
+        change[first] += sizes[v]
+        change[last + 1] -= sizes[v]
+    return max(accumulate(change[at] for at in sorted(change)), default=0)
+
+
+def slots(life: Mapping[int, Span], sizes: Sequence[Any], fixed: Iterable[int]) -> list[int]:
+    """A slot of memory for every buffer, -1 for those of `fixed`: two share one when they are never alive together.
+
+    The largest first, each in the smallest slot that has room and is free as long as it lives: "greedy by size" of
+    Pisarchyk and Lee, arXiv:2001.03288.
+    """
     result = [-1] * len(sizes)
-    kept = set(fixed)
-    room: list[int] = []  # the size of each slot
-    busy: list[tuple[int, int]] = []  # a heap of the last instruction that needs a slot, and the slot
-    free: list[tuple[int, int]] = []  # sizes and slots, in order
-    for v in sorted(life, key=lambda v: life[v][0]):
-        if v in kept:
-            continue
-        while busy and busy[0][0] < life[v][0]:
-            slot = heapq.heappop(busy)[1]
-            bisect.insort(free, (room[slot], slot))
-        if free:
-            slot = free.pop(_nearest(free, sizes[v]))[1]
-            room[slot] = max(room[slot], sizes[v])
+    tenants: list[list[Span]] = []  # of each slot, in order
+    for v in sorted(life.keys() - set(fixed), key=lambda v: (sizes[v], -v), reverse=True):
+        for slot in range(len(tenants))[: -TRIED - 1 : -1]:  # the smallest first
+            at = bisect.bisect(tenants[slot], life[v])
+            before, behind = tenants[slot][at - 1 : at], tenants[slot][at : at + 1]
+            if all(span[1] < life[v][0] for span in before) and all(life[v][1] < span[0] for span in behind):
+                break
         else:
-            slot = len(room)
-            room.append(sizes[v])
-        heapq.heappush(busy, (life[v][1], slot))
+            slot, at = len(tenants), 0
+            tenants.append([])
+        tenants[slot].insert(at, life[v])
         result[v] = slot
     return result
-
-
-def _nearest(free: Sequence[tuple[int, int]], size: int) -> int:
-    """The place of the slot whose size is nearest, the first of equals."""
-    above = bisect.bisect_left(free, (size, -1))
-    below = bisect.bisect_left(free, (free[above - 1][0], -1)) if above else above
-    places = [i for i in (below, above) if i < len(free)]
-    return min(places, key=lambda i: (abs(free[i][0] - size), free[i][1]))

@@ -53,13 +53,16 @@ def pad(
     shape = [b + n + a for b, n, a in zip(before, x.shape, after, strict=True)]
     order = order_of(x) if order is None else order
     to = p.new(shape, x.time, order) if number else p.zeros(shape, x.time, order)
+    first = len(p.instructions)
     inner = to
     for axis, (b, n) in enumerate(zip(before, x.shape, strict=True)):
         rim = inner  # the two slabs beside the part that x fills, as deep as what is left of the other axes
         for part in (rim.sliced(axis, 0, b), rim.sliced(axis, b + n, rim.shape[axis])):
-            if part.size and number:
+            if part.size:
                 p.fill(part, number)
         inner = inner.sliced(axis, b, b + n)
+    if not number:
+        p.borders[to.buffer] = p.instructions[first:]
     p.write(x, inner)
     return to
 

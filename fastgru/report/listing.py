@@ -13,6 +13,7 @@ from ..graph.activations import ACTIVATIONS
 from ..lowering import Lowered
 from ..lowering.codes import FOLDS, FUNCTIONS, PHASES
 from ..lowering.instructions import Buffer, Instruction, Layer, Phase, Reduce
+from ..lowering.schedule import lives, most
 from ..model import measured
 
 HEADINGS = ("#", "instruction", "node", "reads", "writes", "with", "weights (bytes)")
@@ -52,10 +53,45 @@ class Row(NamedTuple):
         return number, self.instruction, self.node, " ".join(self.reads), " ".join(self.writes), self.own, shown
 
 
-def plan_of(graph: Graph, dtype: str) -> list[Row]:
-    """Return the instructions that a model of `graph` would run, without making it."""
+class Room(NamedTuple):
+    """Memory of the values of one row and step that lie neither in inputs nor in outputs.
+
+    Attributes
+    ----------
+    taken : int
+        Numbers that there is memory for.
+    at_once : int
+        Numbers that are needed at once, where they are most.
+    """
+
+    taken: int
+    at_once: int
+
+    def __str__(self) -> str:
+        """A line of text."""
+        times = f", {self.taken / self.at_once:.2f} times those needed at once" if self.at_once else ""
+        return f"memory for {self.taken:,} numbers a row and step{times}"
+
+
+def room_of(lowered: Lowered) -> Room:
+    """Return how much memory the values of a plan take, and how much they need."""
+    life = lives(lowered.instructions, [(begin, end) for begin, end, _ in lowered.loops])
+    lines = {v for v, value in enumerate(lowered.values) if value.line}  # windows over memory that is a state's
+    life = {v: span for v, span in life.items() if v not in lines.union(lowered.inputs, lowered.outputs)}
+    for v in life:
+        if lowered.values[v].state:
+            life[v] = (0, len(lowered.instructions))
+    shared: dict[int, int] = {}
+    for v in life:
+        place = lowered.values[v].slot if lowered.values[v].slot >= 0 else -1 - v
+        shared[place] = max(shared.get(place, 0), lowered.values[v].size)
+    return Room(sum(shared.values()), most(life, [value.size for value in lowered.values]))
+
+
+def plan_of(graph: Graph, dtype: str) -> tuple[list[Row], Room]:
+    """Return the instructions that a model of `graph` would run, and the memory of its values, without making it."""
     lowered, plan = measured(graph, dtype)
-    return rows_of(lowered, plan.packed_bytes)
+    return rows_of(lowered, plan.packed_bytes), room_of(lowered)
 
 
 def rows_of(lowered: Lowered, packed_bytes: Sequence[int]) -> list[Row]:

@@ -93,12 +93,16 @@ def test_many_states_in_loops_of_their_own():
     assert set(graph.lengths(7).values()) == {7}
 
 
-def test_slots_are_those_of_the_nearest_size():
-    """Values 1 and 2 end before 4 and 5 begin: each takes the slot whose size is nearest."""
+def test_slots_are_the_smallest_that_have_room():
+    """Values 1 and 2 end before 4 and 5 begin: each takes the smallest slot with room for it."""
     spans = [([0], 1), ([1], 2), ([1, 2], 3), ([3], 4), ([3], 5), ([4, 5], 6)]
     instructions = [Add(inputs=tuple(inputs), output=output) for inputs, output in spans]
-    found = schedule.slots(instructions, [1, 10, 100, 1, 90, 8, 1], [0, 6], [])
-    assert found == [-1, 0, 1, 2, 1, 0, -1]
+    sizes = [1, 10, 100, 1, 90, 8, 1]
+    life = schedule.lives(instructions, [])
+    assert life == {0: (0, 0), 1: (0, 2), 2: (1, 2), 3: (2, 4), 4: (3, 5), 5: (4, 5), 6: (5, 5)}
+    assert schedule.most(life, sizes) == 10 + 100 + 1
+    found = schedule.slots(life, sizes, [0, 6])
+    assert found == [-1, 1, 0, 2, 0, 1, -1]
 
 
 def test_lowering_keeps_no_more_slots_than_live_values():

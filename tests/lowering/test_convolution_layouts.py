@@ -56,7 +56,7 @@ def test_transposed_convolutions_compute_their_definition(axes, groups, units):
 
 @pytest.mark.parametrize("channels", [2, 64])
 def test_convolutions_behind_each_other_move_few_numbers(channels):
-    """A residual block over frames (C, T): one copy for its padding, none between layouts."""
+    """A residual block over frames (C, T): one copy for its padding, none between layouts; where it is large, zeros."""
     b = GraphBuilder()
     x = b.input("x", Spec((200, channels)))
     y = b.add(g.Transpose((1, 0)), x)
@@ -64,8 +64,9 @@ def test_convolutions_behind_each_other_move_few_numbers(channels):
         padded = b.add(g.Pad((0, 2 * dilation), (0, 0)), y)
         made = b.add(g.Conv(np.ones((channels, 1, 3)), dilations=(dilation,), groups=channels), padded)
         y = b.add(g.Add(), made, y)
-    names = [row.instruction for row in plan_of(b.build(b.add(g.Transpose((1, 0)), y)), "float32")]
-    assert names == ["map", "contract", "map"] * 3
+    names = [row.instruction for row in plan_of(b.build(b.add(g.Transpose((1, 0)), y)), "float32")[0]]
+    padding = ["map"] if channels == 2 else ["map", "map"]
+    assert names == [*padding, "contract", "map"] * 3
 
 
 @settings(deadline=None, max_examples=40)
