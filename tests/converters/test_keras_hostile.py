@@ -66,7 +66,7 @@ ROW, ROWS = (None, 4), (None, 4, 4)
 COSTLY: dict[str, tuple[Any, str]] = {
     "features": (
         lambda: sequential(NORM, shape=(None, None, 10**9)),
-        "features of layer 'layer_0'.* must be at most",
+        "shape of input 'x' must have at most",
     ),
     "input": (lambda: sequential(TANH, shape=WIDE), "shape of input 'x': frame must have at most"),
     "input-frame": (lambda: sequential(("Flatten", {}), TANH, shape=WIDE), "frame must have at most"),

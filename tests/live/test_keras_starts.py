@@ -100,6 +100,95 @@ def test_states_stay_inputs_where_one_is_not_given_back():
     assert "notes" not in model.provenance
 
 
+def stepped(net, x: np.ndarray, *states: np.ndarray, given: int = 0, place: int = 0) -> None:
+    """Compare a stream with a model that is given its states, which are its last inputs and outputs."""
+    model = fastgru.convert(net)
+    assert list(model.graph.inputs) == [t.name for t in net.inputs[: 1 + given]]
+    assert "are held by layer" in model.provenance["notes"]
+    stream = model.stream()
+    for t in range(x.shape[1]):
+        outputs = [keras.ops.convert_to_numpy(y) for y in net([x[:, t : t + 1], *states])]
+        states = outputs[len(outputs) - len(states) :]
+        y = stream.step(x[0, t])
+        y = y[place] if isinstance(y, tuple) else y
+        assert np.abs(y - outputs[place][0, 0]).max() <= 1e-5
+
+
+def test_states_in_one_input_and_one_output_are_held():
+    """A user may join them: each element comes back to its place."""
+    x, both = keras.Input((None, 3), name="x"), keras.Input((8,), name="both")
+    y, h, c = L.LSTM(4, return_sequences=True, return_state=True)(x, initial_state=[both[:, :4], both[:, 4:]])
+    stepped(keras.Model([x, both], [y, L.Concatenate()([h, c])]), f(1, 5, 3), np.zeros((1, 8), np.float32))
+
+
+def test_states_in_another_order_are_no_states():
+    x, both = keras.Input((None, 3), name="x"), keras.Input((8,), name="both")
+    y, h, c = L.LSTM(4, return_sequences=True, return_state=True)(x, initial_state=[both[:, :4], both[:, 4:]])
+    net = keras.Model([x, both], [y, L.Concatenate()([c, h])])
+    assert list(same(net, f(2, 5, 3), f(2, 8)).graph.inputs) == ["x", "both"]
+
+
+def test_a_state_that_comes_back_and_is_read_as_well_is_held():
+    x, h, c = keras.Input((None, 3), name="x"), keras.Input((4,), name="h"), keras.Input((4,), name="c")
+    y, *ends = L.LSTM(4, return_sequences=True, return_state=True)(x, initial_state=[h, c])
+    head = L.Dense(2)(L.Concatenate()(ends))
+    model = fastgru.convert(keras.Model([x, h, c], [y, head, *ends]))
+    assert (list(model.graph.inputs), len(model.graph.outputs)) == (["x"], 2)
+    net = keras.Model([x, h, c], [y, head])
+    rows, zero = f(2, 7, 3), np.zeros((2, 4), np.float32)
+    for own, wanted in zip(model(rows), net([rows, zero, zero]), strict=True):
+        assert np.abs(own - keras.ops.convert_to_numpy(wanted)).max() <= 1e-5
+
+
+def test_a_state_that_is_read_before_it_changes_stays_an_input():
+    x, h = keras.Input((None, 3), name="x"), keras.Input((4,), name="h")
+    y, end = L.GRU(4, return_sequences=True, return_state=True)(x, initial_state=h)
+    model = same(keras.Model([x, h], [y, L.Dense(2)(h), end]), f(2, 7, 3), f(2, 4))
+    assert list(model.graph.inputs) == ["x", "h"]
+
+
+def test_a_state_that_two_layers_start_from_stays_an_input():
+    x, h = keras.Input((None, 3), name="x"), keras.Input((4,), name="h")
+    layers = [L.GRU(4, return_sequences=True, return_state=True) for _ in range(2)]
+    (y, end), (z, _) = (layer(x, initial_state=h) for layer in layers)
+    model = same(keras.Model([x, h], [y, z, end]), f(2, 7, 3), f(2, 4))
+    assert list(model.graph.inputs) == ["x", "h"]
+
+
+def test_states_of_a_layer_that_is_called_twice():
+    x, h, k = keras.Input((None, 3), name="x"), keras.Input((4,), name="h"), keras.Input((4,), name="k")
+    layer = L.GRU(4, return_sequences=True, return_state=True)
+    (y, first), (z, second) = layer(x, initial_state=h), layer(L.Dense(3)(x), initial_state=k)
+    zero = np.zeros((1, 4), np.float32)
+    stepped(keras.Model([x, h, k], [L.Add()([y, z]), first, second]), f(1, 5, 3), zero, zero)
+
+
+def test_states_of_one_layer_are_held_and_those_of_another_given():
+    x, h, k = keras.Input((None, 3), name="x"), keras.Input((4,), name="h"), keras.Input((4,), name="k")
+    y, end = L.GRU(4, return_sequences=True, return_state=True, name="a")(x, initial_state=h)
+    y = L.GRU(4, return_sequences=True, name="b")(y, initial_state=k)
+    model = fastgru.convert(keras.Model([x, k, h], [y, end]))
+    assert (list(model.graph.inputs), len(model.graph.outputs)) == (["x", "k"], 1)
+
+
+def test_states_of_a_layer_that_is_given_all_its_steps_at_once_stay_inputs():
+    """Nothing is held from call to call by a layer whose steps lie in a frame."""
+    x, h = keras.Input((5, 3), name="x"), keras.Input((4,), name="h")
+    y, end = L.GRU(4, return_sequences=True, return_state=True)(x, initial_state=h)
+    model = same(keras.Model([x, h], [L.Dense(2)(L.Flatten()(y)), end]), f(2, 5, 3), f(2, 4))
+    assert list(model.graph.inputs) == ["x", "h"]
+
+
+def test_a_layer_that_holds_its_states_has_the_mask_that_keras_gives_it():
+    """None, for it is called with states."""
+    words, h = keras.Input((None,), name="words"), keras.Input((4,), name="h")
+    layer = L.GRU(4, return_sequences=True, return_state=True)
+    y, end = layer(L.Embedding(20, 3, mask_zero=True)(words), initial_state=h)
+    net, ids = keras.Model([words, h], [y, end]), RNG.integers(0, 3, (2, 9))
+    wanted = keras.ops.convert_to_numpy(net([ids, np.zeros((2, 4), np.float32)])[0])
+    assert np.abs(fastgru.convert(net)(ids) - wanted).max() <= 1e-5
+
+
 @pytest.mark.parametrize("decoder", [False, True], ids=["encoder", "both"])
 @pytest.mark.parametrize("name", CLASSES)
 def test_words_that_are_masked(name, decoder):

@@ -226,7 +226,9 @@ def crossed_states() -> Any:
 
 
 def test_states_of_layers_over_time_must_return_to_their_place(tmp_path):
-    with pytest.raises(ConvertError, match="state 'h' must return every element to its place, got another order"):
+    with pytest.raises(
+        ConvertError, match="state 'h' must start one layer alone, and return every element to its place, got"
+    ):
         imported(crossed_states(), tmp_path, states={"h": "hn"})
     found = imported(crossed_states(), tmp_path)
     agree(found)
@@ -238,6 +240,22 @@ def test_states_of_layers_over_time_must_return_to_their_place(tmp_path):
     agree(found)
     assert list(found.graph.inputs) == ["x"]
     assert [s.key for s in found.graph.states()] == ["one.h", "two.h"]
+
+
+@pytest.mark.parametrize("starts", [("h", "h"), ("h", "n1")], ids=["shared", "chained"])
+def test_a_state_that_two_layers_go_on_from_is_given_at_every_call(tmp_path, starts):
+    """Each would go on from its own end, where the file starts both from the state, or one from the other's end."""
+    proto = crossed_states()
+    del proto.graph.node[-1], proto.graph.node[0]
+    for node, start in zip((n for n in proto.graph.node if n.op_type == "GRU"), starts, strict=True):
+        node.input[5] = start
+    proto.graph.node.append(make_node("Identity", ["n2"], ["hn"]))
+    proto.graph.input[1].type.tensor_type.shape.dim[0].dim_value = 1
+    found = imported(proto, tmp_path)
+    agree(found)
+    assert list(found.graph.inputs) == ["x", "h"]
+    with pytest.raises(ConvertError, match=r"state 'h' must start one layer alone|layer 'two' over time must be"):
+        imported(proto, tmp_path, states={"h": "hn"})
 
 
 def test_computed_initial_states_over_time(tmp_path):

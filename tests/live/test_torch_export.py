@@ -151,6 +151,31 @@ def test_states_are_the_streams(name: str) -> None:
     np.testing.assert_allclose(y, torch.cat(outputs, time).movedim(time, 1), atol=TOLERANCE)
 
 
+class GoesOnElsewhere(nn.Module):  # type: ignore[misc,name-defined]
+    """A GRU that does not start from its own last end alone."""
+
+    def __init__(self, start: str) -> None:
+        super().__init__()
+        self.start, self.one, self.other = start, nn.GRU(3, 4, batch_first=True), nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: Any, state: Any) -> Any:
+        more = torch.zeros_like(state) if self.start == "of zeros" else state
+        y, end = self.one(x, state if self.start == "two layers" else torch.cat([state, more], -1))
+        return (y + self.other(x, state)[0], end) if self.start == "two layers" else (y, end[..., :2])
+
+
+@pytest.mark.parametrize("start", ["two layers", "of zeros", "twice"])
+def test_a_state_that_no_layer_can_hold_alone(start: str) -> None:
+    """A stream goes on as the module does that is given its own state again."""
+    module = GoesOnElsewhere(start).eval()
+    x, state = torch.randn(1, 10, 3), torch.zeros(1, 1, 4 if start == "two layers" else 2)
+    stream = fastgru.convert(module, example_inputs=(x[:, :5], state)).stream()
+    for chunk in x.split(5, 1):
+        with torch.no_grad():
+            y, state = module(chunk, state)
+        assert np.abs(stream.step(chunk[0].numpy()) - y[0].numpy()).max() <= 1e-5
+
+
 @pytest.mark.parametrize(
     "name", ["step of an LSTM cell", "step that reads the cell state", "cache of a convolution, step by step"]
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from ..._hints import either
@@ -11,17 +11,17 @@ from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
 from ...graph import Cast, Graph, Spec
 from ..layouts import Layouts
+from ..program.emit import Emitter
 from . import custom as keras_custom
-from .held import hold_states
-from .inputs import INPUT, MOVES, Input, id_steps, mask_steps, shape_of
+from .inputs import INPUT, MOVES, Input, id_steps, mask_steps, shape_of, state_steps
 from .layers import LAYERS, layer_problems, unwrapped
 from .masks import Expression, evaluate, is_mask, makes_mask
 from .masks import steps as steps_mask
 from .nodes import as_model
 from .operations import convert, is_operation
 from .program import HIDE, SHOW, Program, Source, Step, program
-from .recurrent import Later
-from .values import SPARE, AcrossTime, Array, Context, Layer, Seen, Value, Version, axes_of, shortened
+from .starts import NotHeld, hold_states
+from .values import SPARE, AcrossTime, Array, Context, Later, Layer, Seen, Value, Version, axes_of, shortened
 from .whole import at_once
 
 Lookup = Callable[[Layer], list[Array]]
@@ -41,7 +41,7 @@ def graph_of(
     Parameters
     ----------
     model : dict
-        What Keras writes as ``config.json`` or ``model_config``: class_name and config.
+        The content of what Keras writes as ``config.json`` or ``model_config``: class_name and config.
     version : Version
         The Keras that wrote it.
     lookup : callable
@@ -56,30 +56,36 @@ def graph_of(
     ConvertError
         When the model cannot be imported faithfully; every layer that is not supported is listed.
     """
-    work, held = hold_states(program(as_model(model)))
+    work = program(as_model(model))
     custom = dict(custom or {})
     _check(work, custom, version)
     shapes = [shape_of(work.steps[i].layer) for i in work.inputs]
-    ids, masks = id_steps(work), mask_steps(work)
+    ids, masks, states = id_steps(work), mask_steps(work), state_steps(work)
     inputs = [
-        (i, Input(work.steps[i].layer, shape, i in ids, i in masks))
+        (i, Input(work.steps[i].layer, shape, i in ids, i in masks, i in states))
         for i, shape in zip(work.inputs, shapes, strict=True)
     ]
     refused: dict[tuple[bool, ...], ConvertError] = {}
     choices = _choices([each.spec(whole=True) != each.spec(whole=False) for _, each in inputs])
-    for whole, insist in [*((choice, False) for choice in choices), (choices[0], True)]:
-        ctx = Context(version, custom, budget=SPARE + 16 * stored, held=held, insist=insist)
+    given: set[str] = set()  # inputs that layers cannot hold
+    tries = [*((choice, False) for choice in choices), (choices[0], True)]
+    while tries:
+        whole, insist = tries[0]
+        ctx = Context(version, custom, Emitter(SPARE + 16 * stored), insist=insist)
         specs = {i: each.spec(whole=frame) for (i, each), frame in zip(inputs, whole, strict=True)}
         steps = {
             i: each.shape[0] if spec.time else None for (i, each), spec in zip(inputs, specs.values(), strict=True)
         }
         try:
-            graph = _build(work, specs, steps, lookup, ctx)
+            graph = _build(work, specs, steps, lookup, ctx, given)
             _check_lengths(graph, [each for _, each in inputs])
+        except NotHeld as error:
+            given.update(error.inputs)
         except ConvertError as error:
             if not any(whole) and not insist and not isinstance(error, AcrossTime):
                 raise
             refused.setdefault(whole, error)
+            del tries[0]
         else:
             keras_custom.check_met(custom, ctx.met, _names(work))
             known = {n for n in steps.values() if n is not None}
@@ -170,39 +176,57 @@ def _internal(layer: Layer, version: Version) -> bool:
 
 
 def _build(
-    work: Program, specs: Mapping[int, Spec], steps: Mapping[int, int | None], lookup: Lookup, ctx: Context
-) -> Graph:
-    outputs: list[list[Any]] = []
+    work: Program, specs: Mapping[int, Spec], steps: Mapping[int, int | None], lookup: Lookup, ctx: Context,
+    given: Collection[str],
+) -> Graph:  # fmt: skip
+    """Return the graph of a program; inputs that are `given` at every call are held by no layer.
+
+    Raises
+    ------
+    NotHeld
+        Naming more of these inputs.
+    """
+    emit, outputs = ctx.emit, list[list[Any]]()
+    ends: dict[Source, Value] = {}  # what the model returns in the place of states that layers may hold
     for number, step in enumerate(work.steps):
         layer = step.layer
         if layer.class_name == "InputLayer":
-            if layer.name in ctx.held.inputs:
-                outputs.append([])
-                continue
             if number not in specs:
                 raise ConvertError(f"input {layer.name!r} must be one of input_layers, got one that is not")
             spec = specs[number]
-            outputs.append([Value(ctx.builder.input(layer.name, spec), spec, None, steps[number])])
+            name = emit.input(emit.unique(layer.name), spec)
+            outputs.append([Value(name, spec, None, steps[number])])
+            if name not in given and not spec.time and spec.dtype == "float":
+                ctx.states.append(name)
             continue
         operands = [_given(o, work, outputs, str(layer)) for o in step.operands]
         options = {key: _given(v, work, outputs, str(layer)) for key, v in step.options.items()}
-        outputs.append(_run(step._replace(options=options), operands, lookup, ctx))
-    results = [_given(source, work, outputs, "output of the model") for source in work.outputs]
+        made = _run(step._replace(options=options), operands, lookup, ctx)
+        ends.update((Source(number, i), v.end) for i, v in enumerate(made) if isinstance(v, Later) and v.end)
+        outputs.append(made)
+    results = [ends.get(source) or _given(source, work, outputs, "output of the model") for source in work.outputs]
     wrong = [source.step for source, v in zip(work.outputs, results, strict=True) if not isinstance(v, Value)]
     if wrong:
         names = ", ".join(work.steps[number].layer.name for number in wrong)
         raise ConvertError(f"outputs of the model must be outputs of layers, got masks of {names}")
     named = [s.layer for s in work.steps if s.layer.class_name == "InputLayer"]
+    ctx.held = hold_states(ctx, [v.name for v in results])
+    kept = results if ctx.held.outputs is None else [results[i] for i in ctx.held.outputs]
     ctx.layouts = Layouts(
-        {layer.name: axes_of(shape_of(layer)) for layer in named}, [v.axes for v in results], ctx.held.inputs
+        {layer.name: axes_of(shape_of(layer)) for layer in named}, [v.axes for v in kept], ctx.held.inputs
     )
+    inputs = {name: spec for name, spec in emit.inputs.items() if name not in ctx.held.inputs}
+    needed = emit.needed([v.name for v in kept], emit.feedback)
+    nodes = [node for node in emit.order if node.name in needed]
+    feedback = {state: v for state, v in emit.feedback.items() if emit.producers[state].name in needed}
+    graph = Graph(inputs, nodes, [v.name for v in kept], feedback)
     ctx.seen += [
         Seen(step.trail, i, v.name)
         for step, values in zip(work.steps, outputs, strict=True)
         for i, v in enumerate(values)
-        if step.trail and isinstance(v, Value) and v.spec.dtype == "float" and not v.lead
+        if step.trail and isinstance(v, Value) and v.spec.dtype == "float" and not v.lead and v.name in graph.specs
     ]
-    return ctx.builder.build(*(v.name for v in results), feedback=ctx.feedback)
+    return graph
 
 
 def _run(step: Step, operands: list[Any], lookup: Lookup, ctx: Context) -> list[Any]:
@@ -254,7 +278,7 @@ def _counted(layer: Layer, x: Value, ctx: Context) -> Value:
 
 
 def _located(layer: Layer, make: Callable[[], Any]) -> Any:
-    """What `make` makes; errors come back as errors of the layer, which they name."""
+    """Call `make`, and let its errors name the layer."""
     try:
         return make()
     except ConvertError as error:

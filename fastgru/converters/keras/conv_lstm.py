@@ -53,8 +53,11 @@ def conv_lstm(
     stem: str,
     mask: Value | None,
     zero: bool,
+    held: bool,
 ) -> tuple[Value, list[Value]]:
     """One layer in one direction: its output, with outputs at their steps' places, and its last states.
+
+    Where it holds the states that it starts from, it starts from zeros.
 
     Raises
     ------
@@ -89,7 +92,8 @@ def conv_lstm(
         if start.frame != shape:
             raise ConvertError(f"initial_state of {layer} must have an item of shape {shape}, got {start.spec}")
     b = Draft(stem, ctx)
-    firsts: list[Any] = [b.read(start).value for start in starts] or [np.zeros(shape, np.float32)] * STATES
+    firsts: list[Any] = [] if held else [b.read(start).value for start in starts]
+    firsts = firsts or [np.zeros(shape, np.float32)] * STATES
     if x.timed:
         y, ends = _over_time(b, step, b.read(z).value, firsts, mask, layer.flag("go_backwards"), zero=zero)
     else:

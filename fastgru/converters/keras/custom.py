@@ -66,8 +66,8 @@ from ..._names import nearest
 from ...errors import ConvertError, GraphError
 from ...graph import MERGE_OPS, Activate, Activation, Bidirectional, Op, Reverse, Spec, State, Where
 from .masking import keeps_mask, step_mask
-from .starts import begun, last, turned
-from .values import UNKNOWN_MASK, AcrossTime, Array, Context, Layer, Value, as_layer, shortened
+from .starts import begun, ends_held, last, may_hold, turned
+from .values import UNKNOWN_MASK, AcrossTime, Array, Context, Later, Layer, Value, as_layer, shortened
 
 Hook = Callable[..., Any]
 EXPECTED = "a layer of fastgru.layers, a list of them, or a function of a builder and the values it reads"
@@ -116,7 +116,7 @@ def check_met(custom: Mapping[str, Any], met: Container[str], names: Iterable[st
 
 
 def names_of(layer: Layer) -> tuple[str, ...]:
-    """What `custom` may call a layer by: its name, that of its class, or of the class of the cell inside."""
+    """Return the names by which `custom` may call a layer: its own, its class's, and that of the cell inside."""
     own = layer.name, layer.path[-1] if layer.path else layer.name, layer.class_name
     cell = own_cell(layer)
     return own if cell is None else (*own, cell.class_name)
@@ -129,14 +129,14 @@ def own_cell(layer: Layer) -> Layer | None:
 
 
 class Builder:
-    """What a function of the user's adds ops to: `fastgru.graph.GraphBuilder`, within one layer."""
+    """Takes the ops of a function of the user's, as `fastgru.graph.GraphBuilder` does, within one layer."""
 
     def __init__(self, layer: Layer, inputs: list[Value], ctx: Context) -> None:
         self._layer, self._ctx = layer, ctx
         self._values = {x.name: x for x in inputs}
 
     def spec(self, value: str) -> Spec:
-        """What is known of a value: the shape of its frame, whether it has time, its kind of number."""
+        """Return the spec of a value: the shape of its frame, whether it has time, its kind of number."""
         return self._value(value).spec
 
     def add(self, op: Op | Activation, *inputs: str, name: str | None = None) -> str:
@@ -149,7 +149,9 @@ class Builder:
         if not isinstance(op, Op):
             raise ConvertError(f"op of {self._layer} must be a layer of fastgru.layers, got {shortened(op)}")
         name = name or f"{self._layer.name}.{op.kind}"
-        values = self._ctx.add_many(op, *map(self._value, inputs), name=name, outputs=outputs)
+        values = self._ctx.add_many(op, *map(self._value, inputs), name=name)
+        if len(values) != outputs:
+            raise ConvertError(f"outputs of {op.kind} in {self._layer} must be {len(values)}, got {outputs}")
         self._values |= {x.name: x for x in values}
         return tuple(x.name for x in values)
 
@@ -159,7 +161,7 @@ class Builder:
 
     def feed(self, state: str, value: str) -> None:
         """Say what a value of `state` is at the next step."""
-        self._ctx.feedback[self._value(state).name] = self._value(value).name
+        self._ctx.emit.feedback[self._value(state).name] = self._value(value).name
 
     def _value(self, name: Any) -> Value:
         if not isinstance(name, str) or name not in self._values:
@@ -168,7 +170,7 @@ class Builder:
         return self._values[name]
 
 
-def convert(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
+def convert(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value | Later]:
     """A layer that `custom` knows.
 
     Raises
@@ -188,14 +190,15 @@ def convert(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context
 
 def _of_cell(
     layer: Layer, cell: Layer, function: Hook, arrays: list[Array], inputs: list[Value], ctx: Context
-) -> list[Value]:
+) -> list[Value | Later]:
     """An RNN whose cell `custom` knows: a step of it, at every step of the model's time; then its last states."""
     given = layer.call.get("initial_state")
     starts = [*inputs[1:], *(given if isinstance(given, list) else [] if given is None else [given])]
     x = inputs[0]
     if not x.timed or not all(isinstance(v, Value) for v in starts):
         raise ConvertError(f"{layer} with a cell of {named('custom')} must read one sequence over the model's time")
-    if starts and x.steps is not None and not ctx.insist:
+    held = may_hold(layer, starts, ctx)
+    if starts and not held and x.steps is not None and not ctx.insist:
         raise AcrossTime(f"{layer} must start from a zero state while its time is the model's, got an initial_state")
     mask = None if starts and not keeps_mask(layer, ctx) else step_mask(layer, x)
     if layer.flag("stateful", default=False):
@@ -203,7 +206,7 @@ def _of_cell(
     if layer.flag("go_backwards", default=False):
         x = ctx.add(Reverse(), x, name=f"{layer.name}.reversed")
         mask = None if mask is None else turned(mask, ctx, f"{layer.name}.mask")
-    builder = CellBuilder(layer, x, ctx, starts, mask)
+    builder = CellBuilder(layer, x, ctx, starts, mask, held=held)
     y, *others = _run(layer, function, (cell.config, arrays), [x], ctx, builder)
     if others:
         raise ConvertError(f"custom function of the cell of {layer} must give one value, got {1 + len(others)}")
@@ -214,18 +217,22 @@ def _of_cell(
         y = ctx.add(Where(), mask, y, ctx.constant(np.zeros(y.frame), name=f"{layer.name}.zeros"), name=layer.name)
     sequences = layer.flag("return_sequences", default=False)
     ends = builder.ends() if layer.flag("return_state", default=False) else []
-    return [y.masked(inputs[0].mask) if sequences else last(y, ctx, layer.name), *ends]
+    y = y.masked(inputs[0].mask) if sequences else last(y, ctx, layer.name)
+    return [y, *(ends_held(layer, y, starts, ends, ctx) if held else ends)]
 
 
 class CellBuilder(Builder):
     """The builder of a step of a cell: its states start from values where the layer is given some, and skip steps.
 
-    They are counted in the order in which the function asks for them, as the cell lists their sizes.
+    They are counted in the order in which the function asks for them, as the cell lists their sizes. Where the layer
+    holds the states that it is given, they start as the function says.
     """
 
-    def __init__(self, layer: Layer, x: Value, ctx: Context, starts: list[Value], mask: Value | None) -> None:
+    def __init__(
+        self, layer: Layer, x: Value, ctx: Context, starts: list[Value], mask: Value | None, *, held: bool
+    ) -> None:
         super().__init__(layer, [x], ctx)
-        self._starts, self._mask = starts, mask
+        self._starts, self._mask, self._held = starts, mask, held
         self._reads: dict[str, str] = {}  # what a function reads as a state: the state
         self._ends: dict[str, Value] = {}
 
@@ -234,6 +241,10 @@ class CellBuilder(Builder):
         array = np.asarray(initial, np.float32)
         number = len(self._reads)
         start = self._starts[number] if number < len(self._starts) else array
+        if self._held and isinstance(start, Value):
+            if start.frame != array.shape:
+                raise ConvertError(f"initial_state of {self._layer} must have shape {array.shape}, got {start.frame}")
+            start = array
         read, held = begun(start, array.shape, self._ctx, name or f"{self._layer.name}.state")
         self._values[read.name] = read
         self._reads[read.name] = held
@@ -247,7 +258,7 @@ class CellBuilder(Builder):
         if self._mask is not None:
             name = f"{self._layer.name}.kept"
             new = self._ctx.add(Where(), self._mask, new, self._value(state), name=name)
-        self._ctx.feedback[self._reads[state]] = new.name
+        self._ctx.emit.feedback[self._reads[state]] = new.name
         self._ends[state] = new
 
     def check(self) -> None:

@@ -25,7 +25,7 @@ class Draft(Builder):
     ctx : Context
         The model.
     part : str
-        What the result is of the layer, where more follows: its node is ``name.part``.
+        The part of the layer that the result is, where more follows: its node is ``name.part``.
     """
 
     def __init__(self, name: str, ctx: Context, part: str = "") -> None:
@@ -59,10 +59,10 @@ class Draft(Builder):
                 own = f"{self.name}.{self.part}" if self.part else self.name
                 name = own if value in node.outputs else f"{own}.{node.op.kind}"
                 inputs = [self._values[v] for v in node.inputs]
-                made = self.ctx.add_many(node.op, *inputs, name=name, outputs=len(node.outputs))
+                made = self.ctx.add_many(node.op, *inputs, name=name)
                 self._values.update(zip(node.outputs, made, strict=True))
         known = {own: model.name for own, model in self._values.items()}
-        self.ctx.feedback.update((known[state], known[v]) for state, v in feedback.items() if state in known)
+        self.ctx.emit.feedback.update((known[state], known[v]) for state, v in feedback.items() if state in known)
         return self._values[value].masked(mask)
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from math import prod
+from typing import Any, NamedTuple
 
 from ...errors import ConvertError, GraphError
 from ...graph import Spec
-from .held import sources
+from .cells import RECURRENT
 from .layers import unwrapped
 from .masks import is_mask
 from .program import HIDE, SHOW, Program, Source
 from .rows import Row
-from .values import Layer, shortened
+from .values import MAX_ELEMENTS, Layer, shortened
 
 INPUT_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float16", "float32", "float64", "bool")
 INPUT = Row(
@@ -33,19 +35,24 @@ def shape_of(layer: Layer) -> tuple[int | None, ...]:
 
 
 class Input(NamedTuple):
-    """An input: ids where an Embedding reads it; time is the first axis of ids and masks, and of two or more axes."""
+    """An input: ids where an Embedding reads it, a state where a recurrent layer starts from it.
+
+    Time is the first axis of ids and masks, and of two or more axes unless they are of a state.
+    """
 
     layer: Layer
     shape: tuple[int | None, ...]
     embedded: bool
     masks: bool = False
+    state: bool = False
 
     def spec(self, *, whole: bool) -> Spec:
         """Return the spec of the graph's input, with time as an axis of the frame if `whole`."""
         declared, shape = self.layer.config.get("dtype"), self.shape
         ids = declared != "bool" and (self.embedded or (isinstance(declared, str) and "int" in declared))
         stepwise = ids or self.embedded or self.masks
-        time = bool(shape) and (shape[0] is None or (not whole and (len(shape) > 1 or stepwise)))
+        sequence = stepwise or (len(shape) > 1 and not self.state)
+        time = bool(shape) and (shape[0] is None or (sequence and not whole))
         frame = shape[1:] if time else shape
         wrong = [n for n in frame if n is None or n < 1]
         if wrong:
@@ -55,13 +62,18 @@ class Input(NamedTuple):
                 "first axis, time, may be open"
             )
         try:
-            return Spec(
+            spec = Spec(
                 tuple(n for n in frame if n is not None),
                 time,
                 "bool" if declared == "bool" else "int" if ids else "float",
             )
         except GraphError as error:
             raise ConvertError(f"shape of input {self.layer.name!r}: {error}") from error
+        if prod(spec.shape) > MAX_ELEMENTS:
+            raise ConvertError(
+                f"shape of input {self.layer.name!r} must have at most {MAX_ELEMENTS} elements, got {self.shape}"
+            )
+        return spec
 
 
 def id_steps(work: Program) -> set[int]:
@@ -81,3 +93,18 @@ def mask_steps(work: Program) -> set[int]:
         if number in found and is_mask(step.layer):
             found.update(o.step for o in step.operands if isinstance(o, Source))
     return found
+
+
+def state_steps(work: Program) -> set[int]:
+    """The steps whose outputs recurrent layers start from."""
+    recurrent = [s for s in work.steps if s.layer.class_name in (*RECURRENT, "Bidirectional")]
+    return {o.step for s in recurrent for o in sources([s.operands[1:], s.options.get("initial_state")])}
+
+
+def sources(tree: Any) -> Iterator[Source]:
+    """Yield all sources in nested lists."""
+    if isinstance(tree, Source):
+        yield tree
+    elif isinstance(tree, list | tuple):
+        for item in tree:
+            yield from sources(item)

@@ -18,7 +18,7 @@ from . import (
 )
 from . import custom as keras_custom
 from .rows import LORA, Row, one, shaped, take
-from .values import Array, Context, Layer, Value, as_layer
+from .values import Array, Context, Later, Layer, Value, as_layer
 
 KERAS = ("keras", "tf_keras", "tensorflow")  # modules of the framework's own classes
 
@@ -52,7 +52,7 @@ def time_distributed(layer: Layer, arrays: list[Array], inputs: list[Value], ctx
     inner = inner_layer(layer)._replace(name=layer.name)
     own = keras_custom.hook(ctx, *keras_custom.names_of(inner_layer(layer))) is not None
     convert = keras_custom.convert if own else LAYERS[inner.class_name].convert
-    values = [v.make() if isinstance(v, recurrent.Later) else v for v in convert(inner, arrays, [x.inside()], ctx)]
+    values = [v.make() if isinstance(v, Later) else v for v in convert(inner, arrays, [x.inside()], ctx)]
     return [v.outside(x, ctx) for v in values]
 
 

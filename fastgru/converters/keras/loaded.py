@@ -16,7 +16,7 @@ from ...errors import OracleError
 from .. import LayerOutput
 from .inside import Layers
 from .oracle import Oracle
-from .values import Array, Held, Seen, Version
+from .values import Array, HeldStates, Seen, Version
 
 MAJOR = 3
 BACKENDS = (
@@ -38,17 +38,22 @@ class FileOracle:
     path : path
         A whole model, which has been imported.
     config : dict
-        What it says the model is.
+        Its own config of the model.
     version : Version
         Of the Keras that wrote it.
     seen : sequence of Seen
         As for `Layers`.
-    held : Held
-        What of its inputs and outputs layers hold.
+    held : HeldStates
+        Its inputs and outputs that layers hold.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], config: dict[str, Any], version: Version, seen: Sequence[Seen], held: Held
+        self,
+        path: str | os.PathLike[str],
+        config: dict[str, Any],
+        version: Version,
+        seen: Sequence[Seen],
+        held: HeldStates,
     ) -> None:
         self.path, self.config, self.version, self.seen = os.fspath(path), config, version, seen
         self.held = held
@@ -59,11 +64,11 @@ class FileOracle:
 
     @property
     def source(self) -> str:
-        """Which Keras answers, once it has: not the one that wrote the file."""
+        """The Keras that answers, once it has: not the one that wrote the file."""
         return "Keras" if self._loaded is None else f"Keras {self._loaded.keras.__version__}"
 
     def layers(self, x: Any) -> tuple[LayerOutput, ...]:
-        """What `Layers` tells."""
+        """Return the values inside, as `Layers` does."""
         return self._asked(lambda oracle: Layers(oracle, self.seen)(x))
 
     def _asked(self, question: Callable[[Oracle], tuple[Any, ...]]) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..damage import asking
-from .values import Array, Held
+from .values import Array, HeldStates
 
 
 class Oracle:
@@ -21,7 +21,7 @@ class Oracle:
 
     apart = True  # inputs may have numbers of steps of their own
 
-    def __init__(self, keras: Any, model: Any, held: Held) -> None:
+    def __init__(self, keras: Any, model: Any, held: HeldStates) -> None:
         self.keras, self.model, self.held = keras, model, held
 
     def __call__(self, x: Any) -> tuple[Array, ...]:

@@ -8,7 +8,6 @@ op with ``scan``, which also takes initial states and returns the last ones.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import NamedTuple
 
 from ..._hints import either
@@ -19,20 +18,14 @@ from .conv_lstm import KEYS as CONV_KEYS
 from .conv_lstm import STATES, conv_lstm
 from .masking import keeps_mask, known_mask, step_mask
 from .rows import Row, take
-from .starts import started
-from .values import AcrossTime, Array, Context, Layer, Value, as_layer
+from .starts import ends_held, may_hold, started
+from .values import AcrossTime, Array, Context, Later, Layer, Value, as_layer
 
 CELL_KEYS = "units activation recurrent_activation use_bias reset_after"
 CELL_HARMLESS = "dropout recurrent_dropout implementation unit_forget_bias"
 LAYER_KEYS = "return_sequences return_state go_backwards stateful zero_output_for_mask"
 LAYER_HARMLESS = "unroll input_dim input_length use_cudnn"
 LAYER_FIXED = {"time_major": (False, None), "num_constants": (0, None), "ragged": (False, None)}
-
-
-class Later(NamedTuple):
-    """An output that costs something, made when a layer reads it."""
-
-    make: Callable[[], Value]
 
 
 class Run(NamedTuple):
@@ -43,7 +36,7 @@ class Run(NamedTuple):
 
 
 def problems(layer: Layer) -> list[str]:
-    """What is wrong with the config of a recurrent layer and of the cells inside."""
+    """List the problems of the config of a recurrent layer and of the cells inside."""
     found = []
     for cell in cells_of(layer) if layer.class_name == "RNN" else []:
         if cell.class_name not in INSIDE_RNN:
@@ -61,9 +54,10 @@ def problems(layer: Layer) -> list[str]:
 
 
 def _run(
-    layer: Layer, arrays: list[Array], x: Value, states: list[Value], ctx: Context, *, stem: str, zero: bool
-) -> Run:
-    """Add the chain of recurrent nodes of one layer in one direction."""
+    layer: Layer, arrays: list[Array], x: Value, states: list[Value], ctx: Context, *, stem: str, zero: bool,
+    hold: bool = False,
+) -> Run:  # fmt: skip
+    """Add the chain of recurrent nodes of one layer in one direction, which may `hold` states of the model."""
     take(layer, arrays, *arrays_of(layer))
     convolutional = layer.class_name in CONVOLUTIONAL
     cells = [] if convolutional else cells_of(layer)
@@ -73,7 +67,8 @@ def _run(
     timed = x.timed and (convolutional or len(x.frame) == 1)
     if not (timed or convolutional) and (x.timed or len(x.frame) != 2):
         raise ConvertError(f"input of {layer} must have steps and features, got {x.spec}")
-    if timed and states and x.steps is not None and not ctx.insist:  # else an axis of the frame can be the time of all
+    held = hold and timed and may_hold(layer, states, ctx)
+    if timed and states and not held and x.steps is not None and not ctx.insist:  # else the frame's can be that of all
         raise AcrossTime(f"{layer} must start from a zero state while its time is the model's, got an initial_state")
     sequences = layer.flag("return_sequences")
     if states and not keeps_mask(layer, ctx):
@@ -86,8 +81,10 @@ def _run(
         raise ConvertError(f"zero_output_for_mask of {layer} with a mask must come with return_sequences, got false")
     _note_stateful(layer, ctx, timed=timed)
     if convolutional:
-        y, ends = conv_lstm(layer, arrays, x, states, ctx, stem=stem, mask=mask, zero=zero)
-        return Run(y.masked(mask if sequences else None), list(ends))
+        y, ends = conv_lstm(layer, arrays, x, states, ctx, stem=stem, mask=mask, zero=zero, held=held)
+        return Run(
+            y.masked(mask if sequences else None), ends_held(layer, y, states, ends, ctx) if held else list(ends)
+        )
     finals: list[Value | Later] = []
     at = used = 0
     for i, cell in enumerate(cells):
@@ -101,12 +98,12 @@ def _run(
         )  # fmt: skip
         at += count
         if timed:
-            x, ended = _timed(op, x, mask, states[used : used + row.states], ctx, name)
+            x, ended = _timed(op, x, mask, states[used : used + row.states], ctx, name, held=held)
         else:
             x, ended = _scanned(op, x, states[used : used + row.states], ctx, name)
         used += row.states
         finals += ended
-    return Run(x.masked(mask if sequences else None), finals)
+    return Run(x.masked(mask if sequences else None), ends_held(layer, x, states, finals, ctx) if held else finals)
 
 
 def _note_stateful(layer: Layer, ctx: Context, *, timed: bool) -> None:
@@ -118,10 +115,14 @@ def _note_stateful(layer: Layer, ctx: Context, *, timed: bool) -> None:
 
 
 def _timed(
-    op: Recurrent, x: Value, mask: Value | None, states: list[Value], ctx: Context, name: str
+    op: Recurrent, x: Value, mask: Value | None, states: list[Value], ctx: Context, name: str, *, held: bool
 ) -> tuple[Value, list[Value | Later]]:
     """One node along the model's time, whose last state h is its last output; other states are had one by one."""
-    if states:
+    if held and any(s.frame != (size,) for s, size in zip(states, op.carried().values(), strict=True)):
+        shapes = " and ".join(str(s.frame) for s in states)
+        wanted = " and ".join(f"({size},)" for size in op.carried().values())
+        raise ConvertError(f"initial_state of layer {name!r} must have shape {wanted}, got {shapes}")
+    if states and not held:
         whole, ends = started(op, x, states, ctx, name, mask)
         return (whole if op.return_sequences else ends[0]), list(ends)
     inputs = [x] if mask is None else [x, mask]
@@ -154,7 +155,7 @@ def _scanned(
     op = op.replace(scan=True, operands=names, return_sequences=True, mask_output="zero")
     rows = ctx.add(Reshape((steps, 1, features)), x, name=f"{name}.rows")
     initial = [ctx.add(Reshape((1, *s.frame)), s, name=f"{name}.initial") for s in states]
-    y, *ends = ctx.add_many(op, rows, *initial, name=f"{name}.scan", outputs=1 + len(op.carried()))
+    y, *ends = ctx.add_many(op, rows, *initial, name=f"{name}.scan")
     chosen = y if sequences else ends[0]
     shape = (steps, op.output_size) if sequences else (op.output_size,)
     output = ctx.add(Reshape(shape), chosen, name=name)
@@ -183,7 +184,8 @@ def recurrent(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
     x, states = _split(layer, inputs)
     turned = layer.flag("go_backwards") and layer.flag("return_sequences")
     stem = f"{layer.name}.forward" if turned and not x.timed else layer.name
-    run = _run(layer, arrays, x, states, ctx, stem=stem, zero=layer.flag("zero_output_for_mask", default=False))
+    zero = layer.flag("zero_output_for_mask", default=False)
+    run = _run(layer, arrays, x, states, ctx, stem=stem, zero=zero, hold=True)
     y = run.output
     if turned:
         # Keras returns the sequence in the order in which it was computed, but leaves the mask unturned.
@@ -201,7 +203,7 @@ def _reversal(y: Value) -> tuple[Reverse | Slice, Value]:
 
 
 def bidirectional_problems(layer: Layer) -> list[str]:
-    """What is wrong with the configs of the two directions."""
+    """List the problems of the configs of the two directions."""
     return [p for part in directions(layer) for p in ROWS[part.class_name].problems(part) + problems(part)]
 
 

@@ -1,4 +1,4 @@
-"""What the Keras importer passes around: layers of a config, values of the graph, and the checks on both."""
+"""Layers of a config, values of the graph and the model that they belong to, with checks of all three."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConvertError
-from ...graph import Constant, Expand, GraphBuilder, Op, Reshape, Spec
+from ...graph import Constant, Op, Spec
 from ..layouts import Axes, Layouts
+from ..program.emit import Emitter
 from ..program.sizes import BATCH, TIME
 from ..program.values import NeedsSequenceLength
 from .leading import spread
@@ -161,7 +162,7 @@ class Version(NamedTuple):
 
     @property
     def zeroes_masked_bidirectional(self) -> bool:
-        """Whether Bidirectional writes zeros at masked steps: all but the Keras before it became tf.keras."""
+        """True if Bidirectional writes zeros at masked steps: in all but the Keras before it became tf.keras."""
         return self.tensorflow or (self.major, self.minor) >= (2, 4)
 
     @property
@@ -197,7 +198,7 @@ class Value:
 
     @property
     def timed(self) -> bool:
-        """Whether Keras's axis 1 is the graph's time."""
+        """True if Keras's axis 1 is the graph's time."""
         return self.spec.time and not self.hidden
 
     @property
@@ -207,7 +208,7 @@ class Value:
 
     @property
     def rank(self) -> int:
-        """How many axes Keras counts, batch included."""
+        """The number of axes that Keras counts, batch included."""
         return 1 + self.timed + len(self.frame)
 
     @property
@@ -254,7 +255,7 @@ class Seen(NamedTuple):
     value: str
 
 
-class Held(NamedTuple):
+class HeldStates(NamedTuple):
     """Inputs and outputs of a model that its layers hold.
 
     Attributes
@@ -271,20 +272,32 @@ class Held(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+class Later(NamedTuple):
+    """An output that costs something, made when a layer reads it.
+
+    Attributes
+    ----------
+    make : callable
+    end : Value or None
+        Stands for the output where the model returns it, and a layer may hold it as a state.
+    """
+
+    make: Callable[[], Value]
+    end: Value | None = None
+
+
 @dataclass
 class Context:
-    """What converting one layer needs to know of the model."""
+    """The model that layers are converted into."""
 
     version: Version
     custom: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    builder: GraphBuilder = field(default_factory=GraphBuilder)
+    emit: Emitter = field(default_factory=Emitter)
     stateful: list[str] = field(default_factory=list)
     masks: dict[tuple[str, float, int], Value] = field(default_factory=dict)
-    budget: int = SPARE  # bytes that weights may take, as `Sharing` counts them
     seen: list[Seen] = field(default_factory=list)
-    held: Held = field(default_factory=Held)
-    feedback: dict[str, str] = field(default_factory=dict)  # values of State nodes: what they hold one step later
-    state_specs: dict[str, Spec] = field(default_factory=dict)  # of values that only State nodes need
+    states: list[str] = field(default_factory=list)  # inputs without time, which layers may hold
+    held: HeldStates = field(default_factory=HeldStates)
     layouts: Layouts | None = None
     insist: bool = False  # on time as the model's: a layer that needs all of its steps at once is given them as a frame
     gathered: bool = False  # True once a layer was given so many steps, as many as its input has
@@ -293,9 +306,9 @@ class Context:
 
     def add(self, op: Op, *inputs: Value, name: str | None, mask: Value | None = None) -> Value:
         """Add a node; shapes are inferred at once so that an error falls on the layer that causes it."""
-        return self.add_many(op, *inputs, name=name, outputs=1)[0].masked(mask)
+        return self.add_many(op, *inputs, name=name)[0].masked(mask)
 
-    def add_many(self, op: Op, *inputs: Value, name: str | None, outputs: int) -> list[Value]:
+    def add_many(self, op: Op, *inputs: Value, name: str | None) -> list[Value]:
         """Add a node with several outputs."""
         lengths = {x.steps for x in inputs if x.spec.time} - {None}
         if len(lengths) > 1:
@@ -308,11 +321,9 @@ class Context:
         names: Sequence[str]
         if lead:
             given = [(x.name, x.spec, bool(x.lead)) for x in inputs]
-            names = spread(lambda *node: self._grown(op, name, outputs, *node), op, given, specs, lead)
+            names = spread(lambda *node: self._grown(op, name or op.kind, *node), op, given, specs, lead)
         else:
-            names = self.builder.add_many(op, *(x.name for x in inputs), name=name, outputs=outputs)
-        if self.builder.sharing.spent > self.budget:
-            raise ConvertError("weights must not multiply beyond what the file holds, got layers called too often")
+            names = self.emit.add(op, *(x.name for x in inputs), name=name or op.kind)
         length = next(iter(lengths), None)
         steps = None if length is None else op.output_length(length)
         if steps is not None and steps < 1:
@@ -323,18 +334,21 @@ class Context:
             for n, spec in zip(names, specs, strict=True)
         ]
 
-    def _grown(self, op: Op, name: str | None, outputs: int, added: Op, *inputs: str) -> list[str]:
+    def _grown(self, op: Op, name: str, added: Op, *inputs: str) -> list[str]:
         """Add a node of those that `op`, which is called `name`, becomes."""
-        own = type(added) is type(op)
-        called = name if own or name is None else f"{name}.{added.kind}"
-        return list(self.builder.add_many(added, *inputs, name=called, outputs=outputs if own else 1))
+        return list(self.emit.add(added, *inputs, name=name if type(added) is type(op) else f"{name}.{added.kind}"))
 
     def with_lead(self, x: Value, lead: tuple[int, ...]) -> Value:
         """`x` with axes in front that it does not depend on, unless it has them."""
         if x.lead == lead:
             return x
-        one = self.builder.add(Reshape((*(1,) * len(lead), *x.frame)), x.name, name=f"{x.name}.apart")
-        return replace(x, name=self.builder.add(Expand((*lead, *x.frame)), one, name=f"{x.name}.copies"), lead=lead)
+        one = self.emit.reshape(x.name, (*(1,) * len(lead), *x.frame), name=f"{x.name}.apart")
+        return replace(x, name=self.emit.expand(one, (*lead, *x.frame), name=f"{x.name}.copies"), lead=lead)
+
+    def value(self, name: str, steps: int | None = None) -> Value:
+        """Return a value of the graph; with time it has so many steps, None for any number."""
+        spec = self.emit.specs[name]
+        return Value(name, spec, None, steps if spec.time else None)
 
     def constant(self, value: Any, *, name: str, dtype: str = "float") -> Value:
         """A value that is the same for all rows and steps."""

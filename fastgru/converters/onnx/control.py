@@ -118,7 +118,7 @@ def _finals(call: Call, held: Sequence[_Held], states: Sequence[Tensor]) -> list
     for i, (own, state) in enumerate(zip(held, states, strict=True)):
         final = last_of(call.emit, state.value, name=f"{call.name}.last{i}")
         if own.given is not None:
-            call.emit.starts.append(Start(call.name, own.given, final))
+            call.emit.starts.append(Start(call.name, own.given, [final]))
         found.append(call.result(final, state.axes, state.elem))
     return found
 

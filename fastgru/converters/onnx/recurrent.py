@@ -14,7 +14,7 @@ from ...graph import GRU, LSTM, RNN, Concat, Recurrent
 from ..program.emit import Start
 from ..program.held import StandIn
 from ..program.lengths import counted_steps, not_empty, of_rows
-from ..program.recurrence import looped
+from ..program.recurrence import looped_alone
 from ..program.sizes import BATCH
 from ..program.values import Array, Axis, Tensor, describe, frames_of, is_symbolic
 from ..program.views import ordered, sliced, view, with_ones
@@ -112,7 +112,7 @@ def _translate(
 
 
 def _zeros(call: Call, value: Any) -> bool:
-    """Whether an initial state is the one that is taken when there is none."""
+    """Return True for an initial state of zeros, which is taken when there is none."""
     array = call.emit.fixed(value.value) if isinstance(value, Tensor) else value
     return array is not None and not np.any(array)
 
@@ -207,7 +207,7 @@ def _scanned(call: Call, layer: Layer) -> list[Tensor]:
 
 
 def _suffix(layer: Layer, direction: int) -> str:
-    """What tells the two ops of a bidirectional layer apart."""
+    """Return the ending that tells the two ops of a bidirectional layer apart."""
     return (".forward", ".backward")[direction] if len(layer.ops) > 1 else ""
 
 
@@ -267,7 +267,7 @@ def _over_time(call: Call, layer: Layer) -> list[Tensor]:
         if finals and layer.kind == "LSTM":
             finals["c"] = call.add(StandIn((op.hidden_size,)), y)
         call.emit.finals.update(finals.values())
-        call.emit.starts += [Start(call.name, v, finals[n]) for n, v in starts.items() if isinstance(v, str)]
+        call.emit.starts += [Start(call.name, v, [finals[n]]) for n, v in starts.items() if isinstance(v, str)]
         row = x.axes[1] if x.axes[1] == (BATCH,) else None
         made = [call.result(y, [x.axes[0], (0,)], x.elem)]
         made += [call.result(v, [(0,)], x.elem) for v in finals.values()]
@@ -280,19 +280,14 @@ def _apart(
 ) -> list[Tensor]:
     """One direction with its states in State nodes: Y and all final states, without N."""
     name, emit = call.name + suffix, call.emit
-    begins = [
-        emit.reshape(s, (1, *emit.specs[s].shape), name=f"{name}.initial") if isinstance(s, str) else s
-        for s in (starts.get(n, np.zeros(size, np.float32)) for n, size in op.carried().items())
-    ]
-    rows = emit.reshape(value, (1, *emit.specs[value].shape), name=f"{name}.rows")
+    begins = [starts.get(n, np.zeros(size, np.float32)) for n, size in op.carried().items()]
     mask = None if lengths is None else counted_steps(emit, lengths, call.name)
-    y, finals = looped(emit, op, rows, begins, name, mask)
+    y, finals = looped_alone(emit, op, value, begins, name, mask)
     if lengths is not None:
         some = not_empty(emit, lengths, name)
         finals = [call.where(some, v, 0.0) for v in finals]
-    flat = [emit.reshape(v, emit.specs[v].shape[1:], name=name) for v in (y, *finals)]
-    made = [call.result(flat[0], [layer.x.axes[0], (0,)], layer.x.elem)]
-    return made + [call.result(v, [(0,)], layer.x.elem) for v in flat[1:]]
+    made = [call.result(y, [layer.x.axes[0], (0,)], layer.x.elem)]
+    return made + [call.result(v, [(0,)], layer.x.elem) for v in finals]
 
 
 def _with_rows(call: Call, x: Tensor, row: Axis | None) -> Tensor:
@@ -303,12 +298,12 @@ def _with_rows(call: Call, x: Tensor, row: Axis | None) -> Tensor:
 
 
 def _ends(call: Call, starts: dict[str, Any]) -> bool:
-    """Whether anything needs the final states."""
+    """Return True if anything needs the final states."""
     return any(call.node.output[1:]) or any(isinstance(v, str) for v in starts.values())
 
 
 def _start(call: Call, given: Any, direction: int) -> Any:
-    """What one direction starts from: (H,), the same for all rows, or the name of a computed value."""
+    """Return the start of one direction: (H,), the same for all rows, or the name of a computed value."""
     if isinstance(given, Tensor) and call.emit.fixed(given.value) is None:
         own = sliced(call, given, 0, direction, direction + 1)
         return ordered(call, own, [2])

@@ -157,6 +157,7 @@ def without_order(emit: Emitter, outputs: Mapping[str, Tensor], alike: set[str])
     emit.producers.update((v, node) for node in kept for v in node.outputs)
     emit.feedback = {state: same.get(v, v) for state, v in emit.feedback.items()}
     emit.starts = [
-        replace(s, initial=same.get(s.initial, s.initial), final=same.get(s.final, s.final)) for s in emit.starts
+        replace(s, initial=same.get(s.initial, s.initial), finals=[same.get(v, v) for v in s.finals])
+        for s in emit.starts
     ]
     return {name: replace(y, value=same.get(y.value, y.value)) for name, y in outputs.items()}

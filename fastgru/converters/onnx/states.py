@@ -102,7 +102,7 @@ def _split(word: str) -> list[str]:
 
 
 def _stem(name: str, ends: set[str]) -> set[tuple[str, ...]]:
-    """What is left of a name without the words that say before or after; empty when it does not tell of a state."""
+    """Return a name without the words that say before or after; nothing when it does not tell of a state."""
     words = _words(name)
     if not CARRIED.intersection(words) and not any(w.rstrip("0123456789") in CARRIED for w in words):
         return set()
@@ -110,7 +110,7 @@ def _stem(name: str, ends: set[str]) -> set[tuple[str, ...]]:
 
 
 def _fits(a: Declared, b: Declared) -> bool:
-    """Whether the declared shapes can be one."""
+    """Return True if the declared shapes can be one."""
     if a.elem != b.elem or a.dims is None or b.dims is None:
         return a.elem == b.elem
     return len(a.dims) == len(b.dims) and all(
@@ -138,7 +138,10 @@ def absorb(emit: Emitter, pairs: Mapping[str, tuple[str, str]]) -> None:
     for name, (value, following) in pairs.items() if not problems else ():
         try:
             if not held.comes_back(value, following):
-                problems.append(f"state {name!r} must return every element to its place, got another order")
+                problems.append(
+                    f"state {name!r} must start one layer alone, and return every element to its place, got more "
+                    "layers or another order"
+                )
         except ConvertError as error:
             problems.append(
                 f"state {name!r} must be that of layers over time, where there is a time axis (fix its size by "

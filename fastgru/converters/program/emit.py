@@ -20,11 +20,11 @@ LARGEST_FRAME = 2**27  # elements: half a gigabyte of float32 for one value of o
 
 @dataclass(frozen=True)
 class Start:
-    """The value that a layer over time starts from, and the one that stands for its end."""
+    """The value that a layer over time starts from, and those that stand for its end."""
 
     layer: str
     initial: str
-    final: str
+    finals: list[str]
 
 
 class Emitter:
@@ -217,7 +217,7 @@ class Emitter:
         return alive
 
     def told(self, value: str, array: Array) -> tuple[str, Array] | None:
-        """What an array (B, [T,] \\*frame) of a value says of the graph that was built: a value of it, and its array.
+        """Return the value of the graph that was built, and its array, for an array (B, [T,] \\*frame) of a value.
 
         Where the value is gone because moves cancelled, they are undone; None where it is gone altogether. Of what the
         source repeats at every step and the graph does not, the first step counts.

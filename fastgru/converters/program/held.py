@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -60,7 +62,7 @@ def moved(emit: Emitter, value: str, known: Mapping[str, Array]) -> Array:
     Raises
     ------
     ConvertError
-        When it is made otherwise, or of constants alone.
+        When it is made otherwise, or has elements of constants.
     """
     order, waiting, read = [], [value], False
     while waiting:
@@ -78,8 +80,14 @@ def moved(emit: Emitter, value: str, known: Mapping[str, Array]) -> Array:
         raise ConvertError(f"{value!r} must be elements of a state, got constants")
     found = dict(known)
     for node in reversed(order):
-        if node.outputs[0] not in found:
+        if node.outputs[0] in found:
+            continue
+        if isinstance(node.op, Constant) and node.op.dtype == "float":
+            found[node.outputs[0]] = np.full(node.op.value.shape, np.nan)  # which no element of a state is
+        else:
             found[node.outputs[0]] = on_frames(node.op, *(found[v] for v in node.inputs))[0]
+    if np.isnan(found[value]).any():
+        raise ConvertError(f"{value!r} must be elements of a state alone, got constants beside them")
     return found[value]
 
 
@@ -93,10 +101,10 @@ def is_of_states(emit: Emitter, value: str, states: Collection[str]) -> bool:
 
 
 class Held:
-    """The elements of states, each followed through the recurrences that start from it.
+    """The elements of states, each followed through the recurrence that starts from it.
 
-    Every element has a number. Recurrences hand the numbers from their start to their end; a state is that of
-    recurrences where each number then comes back from an end to its own place.
+    Every element has a number. A recurrence hands the numbers from its start to its end. Recurrences hold a state where
+    each number is started from once, and then comes back from an end to its own place.
 
     Attributes
     ----------
@@ -113,6 +121,7 @@ class Held:
         self.numbers: dict[str, Array] = {}
         self.ends: dict[str, Array] = {}
         self.layers: dict[str, set[int]] = {}
+        self.started: Counter[int] = Counter()  # numbers: how often recurrences start from each
         self.problems: list[str] = []
         count = 0
         for value in states:
@@ -122,27 +131,50 @@ class Held:
             count += size
         for start in emit.starts:
             try:
-                found = moved(emit, start.initial, {**self.numbers, **self.ends})
+                found = moved(emit, start.initial, self.numbers)
             except ConvertError as error:
                 self.problems.append(
                     f"initial state of layer {start.layer!r} over time must be elements of a state: {error}"
                 )
                 continue
-            self.ends[start.final] = found.reshape(emit.specs[start.final].shape)
-            self.layers.setdefault(start.layer, set()).update(int(n) for n in found.flat)
+            self.ends.update((final, found.reshape(emit.specs[final].shape)) for final in start.finals)
+            numbers = [int(n) for n in found.flat]
+            self.layers.setdefault(start.layer, set()).update(numbers)
+            self.started.update(numbers)
 
     def comes_back(self, value: str, following: str) -> bool:
-        """Return True if a state is in its own place in the value that it becomes.
+        """Return True if a state, started from once, is in its own place in the value that it becomes.
 
         Raises
         ------
         ConvertError
             When that is made otherwise than by moves of ends, as a state is that is returned as it was.
         """
-        return np.array_equal(moved(self.emit, following, self.ends), self.numbers[value])
+        own = self.numbers[value]
+        found = moved(self.emit, following, self.ends)
+        return np.array_equal(found, own) and all(self.started[int(n)] == 1 for n in own.flat)
+
+    def returned(self, values: Sequence[str]) -> dict[str, list[int]]:
+        """Return the places in `values` where each state comes back, of those that do."""
+        found: dict[str, list[int]] = {}
+        for state in self.numbers:
+            for place, value in enumerate(values):
+                with contextlib.suppress(ConvertError):  # of one that is computed
+                    if self.comes_back(state, value):
+                        found.setdefault(state, []).append(place)
+        return found
+
+    def read_by(self, values: Iterable[str]) -> set[str]:
+        """Return the states that values are computed from, themselves or by a `StandIn` for what they become."""
+        values = list(values)
+        alive = self.emit.needed(values, self.emit.feedback)
+        read = set(values).union(*(node.inputs for node in self.emit.order if node.name in alive))
+        ops = [self.emit.producers[v].op for v in read if v in self.emit.producers]
+        owners = {op.owner for op in ops if isinstance(op, StandIn)}
+        return {state for state in self.numbers if state in read or self.holders(state) & owners}
 
     def holders(self, value: str) -> set[str]:
-        """The layers that start from elements of a state."""
+        """Return the layers that start from elements of a state."""
         own = {int(n) for n in self.numbers[value].flat}
         return {layer for layer, numbers in self.layers.items() if not numbers.isdisjoint(own)}
 

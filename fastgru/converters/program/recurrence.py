@@ -7,28 +7,15 @@ whose cell state is asked for, becomes one step of a scan, fed back.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
-from ...graph import Activate, Activation, Cast, Constant, Node, Op, Recurrent, Reverse, Spec, State, TimeStep, Where
+from ...graph import Activate, Activation, Cast, Constant, Node, Recurrent, Reverse, State, TimeStep, Where
+from .emit import Emitter
 from .values import Array
 
 
-class Growing(Protocol):
-    """A graph under construction, as `Emitter` is one."""
-
-    specs: dict[str, Spec]
-    feedback: dict[str, str]  # values of State nodes: what they hold one step later
-
-    def add(self, op: Op, *inputs: str, name: str) -> tuple[str, ...]:
-        """Add a node; returns the names of its outputs."""
-
-    def reshape(self, value: str, shape: Sequence[int], *, name: str) -> str:
-        """Another frame of the same elements."""
-
-
-def started(emit: Growing, name: str) -> str:
+def started(emit: Emitter, name: str) -> str:
     """Add a value that is false at the first step and true at others; each loop has one of its own."""
     (state,) = emit.add(State(np.zeros((), np.float32)), name=f"{name}.started")
     one = Activate(Activation("affine", alpha=0.0, beta=1.0))
@@ -36,7 +23,7 @@ def started(emit: Growing, name: str) -> str:
     return emit.add(Cast("bool"), state, name=f"{name}.started")[0]
 
 
-def starting(emit: Growing, start: Array | str, shape: Sequence[int], name: str) -> tuple[str, str]:
+def starting(emit: Emitter, start: Array | str, shape: Sequence[int], name: str) -> tuple[str, str]:
     """The value of a State, to be fed, and what is read of it: at the first step what it starts from.
 
     Parameters
@@ -53,7 +40,7 @@ def starting(emit: Growing, start: Array | str, shape: Sequence[int], name: str)
 
 
 def looped(
-    emit: Growing, op: Recurrent, rows: str, starts: Sequence[Array | str], name: str, mask: str | None = None
+    emit: Emitter, op: Recurrent, rows: str, starts: Sequence[Array | str], name: str, mask: str | None = None
 ) -> tuple[str, list[str]]:
     """A layer over time for several rows of each frame.
 
@@ -102,7 +89,21 @@ def looped(
     return (emit.add(Reverse(), y, name=name)[0] if op.reverse else y), finals
 
 
-def reversed_mask(emit: Growing, mask: str, name: str) -> str:
+def looped_alone(
+    emit: Emitter, op: Recurrent, x: str, starts: Sequence[Array | str], name: str, mask: str | None = None
+) -> tuple[str, list[str]]:
+    """A layer over time of one row: as `looped`, with frames (I,) and (R,)."""
+    rows = emit.reshape(x, (1, *emit.specs[x].shape), name=f"{name}.rows")
+    given = [
+        emit.reshape(start, (1, *emit.specs[start].shape), name=f"{name}.initial") if isinstance(start, str) else start
+        for start in starts
+    ]
+    y, finals = looped(emit, op, rows, given, name, mask)
+    y, *finals = (emit.reshape(v, emit.specs[v].shape[1:], name=name) for v in (y, *finals))
+    return y, finals
+
+
+def reversed_mask(emit: Emitter, mask: str, name: str) -> str:
     """Return a mask of steps in the order of the steps from the last to the first."""
     value = mask
     for op in (Cast("float"), Reverse(), Cast("bool")):
@@ -110,7 +111,7 @@ def reversed_mask(emit: Growing, mask: str, name: str) -> str:
     return value
 
 
-def _masked_output(emit: Growing, y: str, mask: str, op: Recurrent, name: str) -> str:
+def _masked_output(emit: Emitter, y: str, mask: str, op: Recurrent, name: str) -> str:
     """Return the output of steps that count, and for others zeros or the last one that counts."""
     shape = emit.specs[y].shape
     if op.mask_output == "zero":
@@ -145,6 +146,6 @@ def _layers(producers: Mapping[str, Node], values: Iterable[str]) -> set[bytes]:
     return found
 
 
-def last_of(emit: Growing, value: str, *, name: str, reverse: bool = False) -> str:
+def last_of(emit: Emitter, value: str, *, name: str, reverse: bool = False) -> str:
     """Return the last step of a value, with `reverse` the first."""
     return emit.add(TimeStep(0 if reverse else -1), value, name=name)[0]

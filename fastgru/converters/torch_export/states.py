@@ -27,7 +27,7 @@ CARRIED = {
 
 
 def is_carried(name: str) -> bool:
-    """Whether a parameter's name says that it is a state."""
+    """Return True if a parameter's name says that it is a state."""
     words = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     return any(word in CARRIED for word in words)
 
@@ -80,16 +80,16 @@ def may_hold(call: Call, layer: str, initial: Sequence[str]) -> bool:
 
 def hold(call: Call, layer: str, initial: str, final: str) -> None:
     """Say that a layer (or with no name a cache) starts from a value, and that another one stands for its end."""
-    call.emit.starts.append(Start(layer, initial, final))
+    call.emit.starts.append(Start(layer, initial, [final]))
 
 
 def stand_in(call: Call, shape: Sequence[int], owner: str) -> str:
-    """A value in place of what a layer (or with no `owner` a cache) becomes; nothing may compute with it."""
+    """Add a value in place of what a layer (or with no `owner` a cache) becomes; nothing may compute with it."""
     return call.add(StandIn(tuple(shape), owner))
 
 
 def follow(session: Session, held: Held, name: str, given: Tensor, following: Tensor) -> str | None:
-    """What feeds the State of `given`; None where layers hold it, element for element."""
+    """Return the value that feeds the State of `given`; None where layers hold it, element for element."""
     call = Call(name, session)
     ordered = in_order(call, following)
     if ordered.sizes() != given.sizes() or ordered.axes != given.axes:
