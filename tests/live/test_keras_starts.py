@@ -155,6 +155,13 @@ def test_a_state_that_two_layers_start_from_stays_an_input():
     assert list(model.graph.inputs) == ["x", "h"]
 
 
+def test_a_state_has_no_time():
+    x, h = keras.Input((None, 3)), keras.Input((None,), name="h")
+    net = keras.Model([x, h], L.GRU(4)(x, initial_state=h))
+    with pytest.raises(fastgru.ConvertError, match="features of input 'h' must be a positive number, got None"):
+        fastgru.convert(net)
+
+
 def test_states_of_a_layer_that_is_called_twice():
     x, h, k = keras.Input((None, 3), name="x"), keras.Input((4,), name="h"), keras.Input((4,), name="k")
     layer = L.GRU(4, return_sequences=True, return_state=True)

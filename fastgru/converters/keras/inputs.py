@@ -49,17 +49,18 @@ class Input(NamedTuple):
     def spec(self, *, whole: bool) -> Spec:
         """Return the spec of the graph's input, with time as an axis of the frame if `whole`."""
         declared, shape = self.layer.config.get("dtype"), self.shape
-        ids = declared != "bool" and (self.embedded or (isinstance(declared, str) and "int" in declared))
+        integers = isinstance(declared, str) and "int" in declared and not self.state
+        ids = declared != "bool" and (self.embedded or integers)
         stepwise = ids or self.embedded or self.masks
-        sequence = stepwise or (len(shape) > 1 and not self.state)
-        time = bool(shape) and (shape[0] is None or (sequence and not whole))
+        sequence = shape[:1] == (None,) or (not whole and (len(shape) > 1 or stepwise))
+        time = bool(shape) and sequence and not self.state
         frame = shape[1:] if time else shape
         wrong = [n for n in frame if n is None or n < 1]
         if wrong:
             name = self.layer.name
+            why = "it is a state, which has no time" if self.state else "only its first axis, time, may be open"
             raise ConvertError(
-                f"features of input {name!r} must be a positive number, got {wrong[0]!r} in {self.shape}: only its "
-                "first axis, time, may be open"
+                f"features of input {name!r} must be a positive number, got {wrong[0]!r} in {self.shape}: {why}"
             )
         try:
             spec = Spec(

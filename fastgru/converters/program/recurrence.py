@@ -99,7 +99,7 @@ def looped_alone(
         for start in starts
     ]
     y, finals = looped(emit, op, rows, given, name, mask)
-    y, *finals = (emit.reshape(v, emit.specs[v].shape[1:], name=name) for v in (y, *finals))
+    y, *finals = (emit.reshape(v, emit.specs[v].shape[1:], name=f"{name}.flat") for v in (y, *finals))
     return y, finals
 
 
