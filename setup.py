@@ -157,7 +157,7 @@ class BuildKernels(build_ext):
         dots = " ".join(f"row({isa.name}, {dot.name}, {dot.supported})" for isa in ISAS for dot in (*isa.dots, PLAIN))
         macros = [("FG_BUILT_ISAS(row)", isas), ("FG_BUILT_DOTS(row)", dots)]
         rows.append(("fastgru/_native/dispatch.c", "dispatch", (), macros))
-        rows.append(("fastgru/_native/ops.c", "ops", (), []))
+        rows += [(f"fastgru/_native/{name}.c", name, (), []) for name in ("ops", "traced")]
         rows.append(("fastgru/_native/pool.c", "pool", () if SYSTEM.startswith("win") else ("-pthread",), []))
         # the longest first
         return sorted(rows, key=lambda row: (row[0].endswith("kernels.c"), row[1].endswith("f32")), reverse=True)

@@ -23,6 +23,7 @@ from .running import Running, Signature
 if TYPE_CHECKING:
     from .checks.selftest import SelfTest
     from .lowering import Lowered
+    from .inspect.tracing import Trace
 
 DTYPES = ("float32", "float64")
 GEMMS = ("packed", "blas")
@@ -290,6 +291,59 @@ class Model(Running):
             provenance={**self._provenance, "scaler": "; ".join(filter(None, told))},
             self_test=_scaling.self_test(self._self_test, scaled, inputs, outputs, self.dtype),
         )  # fmt: skip
+
+    def trace(
+        self,
+        x: Any,
+        points: str | Sequence[str] = "*",
+        *,
+        steps: int | slice | Sequence[int] | None = None,
+        state: Mapping[str, Any] | None = None,
+        lengths: Any = None,
+        mask: Any = None,
+    ) -> tuple[Any, Trace]:
+        """Run whole sequences, and show gates, states and outputs of layers at each step.
+
+        They are those of the plan that runs, whatever its precision, and the output has the bits of a call.
+
+        Parameters
+        ----------
+        points : str or sequence of str
+            Names or shell patterns: ``"gru"`` is the output of a layer, by its name in `summary` or its kind,
+            ``"gru.update"`` a gate, ``"lstm.*"`` all gates and states, ``"*"`` everything. A GRU has update, reset,
+            candidate and hidden (and output where it has that gate), an LSTM input, forget, candidate, output, cell and
+            hidden, an RNN hidden. An output that the plan joins with another layer's is an error that says with which.
+        steps : int, slice or sequence of int, optional
+            Which steps to keep; all when omitted.
+        x, state, lengths, mask
+            As for a call.
+
+        Returns
+        -------
+        output, Trace
+            The output, and a mapping of names to arrays (B, T, units), or (T, units) for a single sequence.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When a pattern matches nothing, with the nearest names; as a call does.
+
+        Examples
+        --------
+        >>> from fastgru.layers import GRU
+        >>> rng = np.random.default_rng(0)
+        >>> model = Model([GRU.from_torch(rng.normal(size=(12, 3)), rng.normal(size=(12, 4)))])
+        >>> y, trace = model.trace(np.zeros((2, 5, 3)), ["gru.update", "gru.hidden"])
+        >>> trace.names, trace["gru.update"].shape
+        (('gru.update', 'gru.hidden'), (2, 5, 4))
+        """
+        from .inspect import tracing
+
+        return tracing.trace(self, x, points, steps, state, lengths, mask)
+
+    def _plan_of(self, lowered: Lowered) -> engine.Plan:
+        """The plan of other instructions, as this model's is."""
+        return _plan(lowered, self.isa, self.dtype, _blas_functions("trace") if self._gemm == "blas" else None)
 
     def summary(self) -> Summary:
         """Layers, shapes, parameters, bytes and MACs per step; print it."""

@@ -82,7 +82,7 @@ if grep -qw avx2 /proc/cpuinfo; then
 fi
 
 ops() { # what runs it, compiler: the bodies of instructions against plain loops; its last line is a hash of all bits
-  "$2" "${flags[@]}" tests/kernels/ops_check.c fastgru/_native/ops.c fastgru/_native/pool.c -static -pthread -lm -o "$build/ops"
+  "$2" "${flags[@]}" tests/kernels/ops_check.c fastgru/_native/{ops,traced,pool}.c -static -pthread -lm -o "$build/ops"
   $1 "$build/ops" 200
 }
 ops qemu-aarch64-static aarch64-linux-gnu-gcc | tee "$build/ops.aarch64"

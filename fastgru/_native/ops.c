@@ -9,6 +9,9 @@
 #include "fastgru/ops/scan.h"
 #include "fastgru/ops/top_k.h"
 
+/* Compiled apart: with a second caller the parts of a recurrent layer's step would no longer be inlined into it. */
+static void execute_traced(const fg_instruction *ins, fg_run *run) { fg_execute_traced(ins, run); }
+
 #define FG_BODY(op, body) [FG_OP_##op] = execute_##body,
 const fg_execute fg_ops[] = {FG_EACH_OP(FG_BODY)};
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+from .buffers import stream_bytes
 from .execute import isas, timer_ns, worker_threads
 from .plan import Plan
-from .stream import Stream, make_stream, profile, steps_due, stream_bytes
+from .stream import Stream, make_stream, profile, steps_due
 from .threads import checked_threads, get_num_threads, set_num_threads
 
 __all__ = [

@@ -59,6 +59,7 @@ cdef class Buffers:
     cdef void restore(self) noexcept
     cdef void place_rows(self) noexcept
     cdef void settle(self) noexcept
+    cdef bint alike(self, Buffers other) noexcept
     cdef int copy_state(self, Buffers other) except -1
 
 cdef Arena empty_arena() noexcept

@@ -15,7 +15,7 @@ from .. import memory
 from .c cimport (
     ALIGN, allocate, bytes_of, fg_plus, fg_round_up, fg_rows, fg_times, FG_TOO_LARGE, idx, NO_NODE)
 from .codes cimport (
-    fg_layer, fg_op_line, Instruction, is_line, MIRROR, OVERLAP_ADD, RECURRENT, SCAN, Value, WAIT, WINDOW)
+    fg_layer, fg_op_line, Instruction, is_line, is_recurrent, MIRROR, OVERLAP_ADD, SCAN, Value, WAIT, WINDOW)
 from .execute cimport Arena, fill_line, Mark
 from .plan cimport Plan
 from .run cimport (
@@ -166,7 +166,7 @@ cdef class Buffers:
             ins = &self.plan.instructions[i]
             if is_line(ins):
                 self.begin_window(ins, b)
-            if ins.op != RECURRENT:
+            if not is_recurrent(ins):
                 continue
             layer = &ins.recurrent.layer
             r = &self.recurrences[layer.state]
@@ -247,8 +247,24 @@ cdef class Buffers:
                 memmove(line, line + w.drop * width, kept * width)
             w.held, w.drop = kept, max(0, w.drop - w.held)
 
+    cdef bint alike(self, Buffers other) noexcept:
+        """True if the state of another plan's buffers lies as this one's."""
+        cdef int i
+        cdef idx apart = self.arena.base - other.arena.base
+        if (self.B != other.B or self.layout.state_bytes != other.layout.state_bytes
+                or self.plan.n_recurrences != other.plan.n_recurrences or self.plan.n_windows != other.plan.n_windows):
+            return False
+        for i in range(self.plan.n_recurrences):
+            if self.recurrences[i].c - other.recurrences[i].c != apart:
+                return False
+        for i in range(self.plan.n_windows):
+            if (self.windows[i].line - other.windows[i].line != apart
+                    or self.windows[i].capacity != other.windows[i].capacity):
+                return False
+        return True
+
     cdef int copy_state(self, Buffers other) except -1:
-        """Take over the state of buffers of the same plan and rows."""
+        """Take over the state of buffers of the same plan and rows, or of such that are `alike`."""
         cdef int i
         memcpy(self.arena.base, other.arena.base, self.layout.state_bytes)
         for i in range(self.plan.n_recurrences):
@@ -258,6 +274,12 @@ cdef class Buffers:
         for v, array in other.still.items():
             self.still[v][...] = array
         return 0
+
+
+def stream_bytes(Plan plan, batch=None):
+    """Bytes that a stream of so many rows allocates, and the node that needs most of them (None if none does)."""
+    cdef Buffers measured = Buffers(plan, batch, 0, True)
+    return measured.bytes, measured.largest
 
 
 cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
@@ -275,7 +297,7 @@ cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
         ins = &l.instructions[i]
         if is_line(ins):
             lay_out_window(l, arena, ins)
-        elif ins.op == RECURRENT:
+        elif is_recurrent(ins):
             lay_out_recurrence_state(l, arena, ins, l.B)
     for i in range(l.n_values):
         if l.values[i].state:
@@ -283,7 +305,7 @@ cdef void lay_out(Layout *l, Arena *arena) noexcept nogil:
     l.state_bytes = arena.at
     for i in range(l.n_instructions):
         ins = &l.instructions[i]
-        if ins.op == RECURRENT:
+        if is_recurrent(ins):
             lay_out_recurrence(l, arena, ins, l.max_steps[ins.clock], l.B)
             l.index = max(l.index, fg_times(l.max_steps[ins.clock], l.B))
         elif ins.op == SCAN:

@@ -34,6 +34,7 @@ cdef extern from "fastgru/fastgru.h" nogil:
     enum:
         FG_NATIVE, FG_FLOAT16, FG_BFLOAT16, FG_INT8, FG_SPARSE, FG_SPARSE_INT8
         FG_LINES
+        FG_TRACED
     ctypedef struct fg_nest:
         int rank, outer, steps_and_rows, operands
         idx dims[12]

@@ -7,7 +7,7 @@ from cpython.mem cimport PyMem_Free
 from .buffers cimport Buffers
 from .c cimport allocate, fg_plus, fg_times, idx
 from .codes cimport (
-    fg_op_line, Instruction, is_line, is_nest, MIRROR, OVERLAP_ADD, RECURRENT, STORE, TIME_STEP, Value, WINDOW)
+    fg_op_line, Instruction, is_line, is_nest, is_recurrent, MIRROR, OVERLAP_ADD, STORE, TIME_STEP, Value, WINDOW)
 from .run cimport held_before, meeting_due, mirror_due, overlaps_due, sliced_steps, Window, windows_due
 
 cnp.import_array()
@@ -122,7 +122,7 @@ cdef class Clocks:
         cdef int i
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if (ins.op == RECURRENT or ins.op == STORE or ins.op == TIME_STEP) and self.due[ins.clock] != T:
+            if (is_recurrent(ins) or ins.op == STORE or ins.op == TIME_STEP) and self.due[ins.clock] != T:
                 raise ValueError(
                     f"lengths and mask must be omitted when a layer has another number of steps than the input: "
                     f"{self.plan.nodes[ins.node]!r} has {self.due[ins.clock]}, x has {T}; "

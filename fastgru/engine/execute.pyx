@@ -7,7 +7,7 @@ from libc.stdint cimport int64_t
 
 from .c cimport (
     FG_LINES, fg_add, fg_barrier, fg_claim, fg_isa, fg_line, fg_publish, fg_rows, fg_seen, idx)
-from .codes cimport Instruction, is_line, is_nest, RECURRENT
+from .codes cimport Instruction, is_line, is_nest, is_recurrent
 from .run cimport fg_execute, LOOK_ELEMENTS, LOOK_STEPS, look, Run, stopped, stopped_together
 
 ctypedef void (*work_t)(void *, int) noexcept nogil
@@ -98,11 +98,11 @@ cdef void run_range(Run *run, int begin, int end) noexcept nogil:
             return
         if run.mixed:
             run.T = run.steps[ins.clock]
-            if run.T == 0 and ins.op != RECURRENT and not is_line(ins) and (
+            if run.T == 0 and not is_recurrent(ins) and not is_line(ins) and (
                     run.values[ins.output].time or (is_nest(ins) and ins.nest.over_time)):
                 continue  # what has no time is made of what has none: it is there at the end, too
-        if (run.final or run.mixed or run.values[ins.output].time or ins.op == RECURRENT) and (
-                run.part == 0 or ins.op == RECURRENT):
+        if (run.final or run.mixed or run.values[ins.output].time or is_recurrent(ins)) and (
+                run.part == 0 or is_recurrent(ins)):
             if run.spent == NULL:
                 EXECUTE[ins.op](ins, run)
             else:
@@ -307,7 +307,7 @@ cdef void run_task(const Job *job, Run *run, int i, int k) noexcept nogil:
     cdef int v
     run.T = min(job.block, job.T - k * job.block)
     run.final = k * job.block + run.T == job.T
-    if run.final or run.values[ins.output].time or ins.op == RECURRENT:
+    if run.final or run.values[ins.output].time or is_recurrent(ins):
         for v in range(ins.n_inputs):
             place_value(job, run, ins.inputs[v], k)
         place_value(job, run, ins.output, k)

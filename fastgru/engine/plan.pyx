@@ -14,15 +14,17 @@ import numpy as np
 
 from ..errors import GraphError
 from .c cimport (
-    allocate, bytes_of, fg_act, FG_FLOAT16, fg_isa, fg_matrix, fg_nest, fg_plus, fg_times, FG_TOO_LARGE, Gemm, idx,
+    allocate, bytes_of, fg_act, FG_FLOAT16, fg_isa, fg_matrix, fg_nest, fg_plus, fg_times, FG_TOO_LARGE, FG_TRACED,
+    Gemm, idx,
     NO_NODE)
 from .codes cimport (
     ABSENT, CONTRACT, DENSE, fg_field, fg_instruction_fields, fg_layer, fg_layer_fields, fg_op_fields, fg_phase,
-    fg_value_fields, FRAME_PRODUCT, GATHER, Instruction, is_frame_rows, is_line, is_nest, KIND_ACT, KIND_ACTS,
-    KIND_ARRAY, KIND_BIAS, KIND_BOOL, KIND_BOUNDS, KIND_BUFFERS, KIND_CLOCK, KIND_DIMS, KIND_FLOAT, KIND_FUNCTIONS,
-    KIND_FURTHER, KIND_GATES, KIND_INDEX, KIND_INNER, KIND_INT, KIND_LAYER, KIND_LOOKUP, KIND_MATRIX, KIND_OUTER,
-    KIND_PADDED, KIND_PAIR, KIND_PAIRS, KIND_PANELS, KIND_ROWS, KIND_SHAPE, KIND_STR, KIND_STRIDES, KIND_TABLE,
-    MAP, MAX_CLOCKS, MAX_LOOPS, OVERLAP_ADD, RECURRENT, SCAN, STORE, TIME_STEP, TOP_K, Value)
+    fg_value_fields, FRAME_PRODUCT, GATHER, Instruction, is_frame_rows, is_line, is_nest, is_recurrent, KIND_ACT,
+    KIND_ACTS, KIND_ARRAY, KIND_BIAS, KIND_BOOL, KIND_BOUNDS, KIND_BUFFERS, KIND_CLOCK, KIND_CODES, KIND_DIMS,
+    KIND_FLOAT, KIND_FUNCTIONS, KIND_FURTHER, KIND_GATES, KIND_INDEX, KIND_INNER, KIND_INT, KIND_LAYER, KIND_LOOKUP,
+    KIND_MATRIX, KIND_OUTER, KIND_PADDED, KIND_PAIR, KIND_PAIRS, KIND_PANELS, KIND_ROWS, KIND_SHAPE, KIND_STR,
+    KIND_STRIDES, KIND_TABLE, MAP, MAX_CLOCKS, MAX_LOOPS, OVERLAP_ADD, RECURRENT, SCAN, STORE, TIME_STEP, TOP_K,
+    TRACED, Value)
 from .execute cimport find_isa
 from .run cimport BLOCK_ROWS, product_width, SLICE_WORK, slice_rows
 from .weights cimport make_weights
@@ -213,7 +215,7 @@ cdef class Plan:
             work = fg_plus(work, matrix_work(&ins.dense.w, lanes))
         elif ins.op == FRAME_PRODUCT:
             work = fg_plus(work, matrix_work(&ins.frame_product.w, lanes))
-        elif ins.op == RECURRENT:
+        elif is_recurrent(ins):
             for i in range(ins.recurrent.layer.n_phases):
                 phase = &ins.recurrent.layer.phases[i]
                 work = fg_plus(work, fg_plus(matrix_work(&phase.u, lanes), matrix_work(&phase.x, lanes)))
@@ -229,14 +231,18 @@ cdef class Plan:
         return 0
 
     cdef int load(self, Instruction *ins, d) except -1:
+        cdef int i
         ins.op, self.loading = d.code, d.node
         self.store_fields(ins, d, fg_instruction_fields, d)
         self.store_fields(ins, d, fg_op_fields[ins.op], d)
         self.framed = self.framed or ins.op >= MAP
         self.picks = self.picks or ins.op == TIME_STEP
-        self.looks_up = self.looks_up or ins.op == GATHER
+        self.looks_up = self.looks_up or ins.op == GATHER or ins.op == TRACED  # calls that may end with an error
         self.scans = self.scans or ins.op == SCAN
         self.n_windows += is_line(ins)
+        if ins.op == TRACED:
+            for i in range(ins.traced.layer.n_phases):
+                ins.traced.layer.phases[i].tier += FG_TRACED
         if ins.op == OVERLAP_ADD and ins.overlap_add.rest > 0:
             self.loose = True
         if ins.op == SCAN and ins.scan.operands[2].buffer != ABSENT:
@@ -297,7 +303,7 @@ cdef class Plan:
             (<void **>to)[0] = self.reserve(n * field.size)
             to = (<char **>to)[0]
         for i in range(n):
-            if field.kind == KIND_BUFFERS or field.kind == KIND_FURTHER:
+            if field.kind == KIND_BUFFERS or field.kind == KIND_FURTHER or field.kind == KIND_CODES:
                 (<int *>to)[i] = value[i]
             elif field.kind == KIND_SHAPE:
                 (<idx *>to)[i] = value[i]

@@ -68,6 +68,8 @@ cdef extern from "fastgru/ops/run.h" nogil:
         bint listens
         int part, parts
         fg_barrier *barrier
+        void (*edit)(void *, const Instruction *, Run *, idx) noexcept nogil
+        void *editor
     ctypedef void (*fg_execute)(const Instruction *, Run *) noexcept nogil
     char *row "fg_row"(const fg_rows *, idx item, idx t, idx b)
     idx slice_rows "fg_slice_rows"(idx work)

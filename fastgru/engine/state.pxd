@@ -19,6 +19,7 @@ cdef class State:
     cdef fg_rows *rows
     cdef Recurrence *recurrences
     cdef Window *windows
+    cdef object editor, raised  # what changes steps, and what that raised during a call
     cdef view(self, int recurrence, str name, tuple shape)
     cdef lines(self, int window, Py_ssize_t size)
     cdef taken(self, int recurrence, str name, tuple shape)
@@ -33,3 +34,8 @@ cdef class State:
     cdef int reset_rows(self, rows) except -1
     cdef int check_rows_apart(self) except -1
     cdef bint counts_apart(self, const Instruction *ins) noexcept
+    cdef int edited_by(self, editor) except -1
+    cdef void edit_step(self, const Instruction *ins, idx t) noexcept
+    cdef int raise_edit(self) except -1
+    cdef dict step_arrays(self, const Instruction *ins, idx t)
+    cdef rows_at(self, char *data, idx width)

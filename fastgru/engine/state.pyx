@@ -13,8 +13,8 @@ from .arguments cimport Arguments
 from .buffers cimport Buffers
 from .c cimport idx
 from .clocks cimport Clocks, ENDED, MOST_STEPS
-from .codes cimport Instruction, is_line, MIRROR, OVERLAP_ADD, RECURRENT
-from .run cimport held_before, Recurrence, Window
+from .codes cimport fg_layer, Instruction, is_line, is_recurrent, MIRROR, OVERLAP_ADD
+from .run cimport held_before, product_width, Recurrence, Run, Window
 
 cnp.import_array()
 
@@ -44,7 +44,7 @@ cdef class State:
         r = &self.recurrences[recurrence]
         for i in range(self.plan.n_instructions):
             ins = &self.plan.instructions[i]
-            if ins.op == RECURRENT and ins.recurrent.layer.state == recurrence:
+            if is_recurrent(ins) and ins.recurrent.layer.state == recurrence:
                 break
         data = r.h[r.now]
         dims[1] = ins.recurrent.layer.features_padded
@@ -234,3 +234,62 @@ cdef class State:
         if ins.op == OVERLAP_ADD:
             return w.drop != ins.line.before
         return held_before(w) != (0 if ins.op == MIRROR else ins.line.before)
+
+    # Edits, of plans that show gates ----------------------------------------------------------------
+
+    cdef int edited_by(self, editor) except -1:
+        """Call ``editor(node, arrays)`` at every step of every recurrence from here on; nothing for None."""
+        self.editor, self.raised = editor, None
+        self.buffers.run.editor = <void *>self
+        self.buffers.run.edit = NULL
+        if editor is not None:
+            self.buffers.run.edit = run_edit
+        return 0
+
+    cdef void edit_step(self, const Instruction *ins, idx t) noexcept:
+        """Let the editor change the arrays of a step. What it raises ends the call, when that has come to its end."""
+        if self.raised is not None:
+            return
+        try:
+            self.editor(self.plan.nodes[ins.node], self.step_arrays(ins, t))
+        except BaseException as error:
+            self.raised, self.buffers.run.bad_id = error, 1
+
+    cdef int raise_edit(self) except -1:
+        """Raise what an edit raised, if one did."""
+        raised, self.raised = self.raised, None
+        if raised is not None:
+            raise raised
+        return 0
+
+    cdef dict step_arrays(self, const Instruction *ins, idx t):
+        """Views of the states before and behind a step, (B, units), and of gates by phase, (B, panels, G, lanes)."""
+        cdef const fg_layer *layer = &ins.recurrent.layer
+        cdef const Recurrence *r = &self.recurrences[layer.state]
+        cdef idx width
+        cdef int p
+        found = {
+            "h": self.rows_at(r.h[r.now], layer.features_padded)[:, :layer.features],
+            "h_before": self.rows_at(r.h[1 - r.now], layer.features_padded)[:, :layer.features],
+            "c": self.rows_at(r.c, layer.units_padded)[:, :layer.units],
+            "c_before": self.rows_at(r.s1, layer.units_padded)[:, :layer.units],
+            "y": self.rows_at(r.y, layer.features_padded)[:, :layer.features],
+        }
+        for p in range(layer.n_phases):
+            width = product_width(&layer.phases[p], self.plan.kernels.lanes)
+            if r.x[p] != NULL:
+                gates = self.rows_at(r.x[p] + t * self.B * width * self.plan.kernels.item, width)
+                shape = self.B, layer.phases[p].u.panels, layer.phases[p].u.gates, self.plan.kernels.lanes
+                found[f"gates{p}"] = gates.reshape(shape)
+        return found
+
+    cdef rows_at(self, char *data, idx width):
+        """Rows of memory of the stream as an array (B, width)."""
+        cdef cnp.npy_intp[2] dims
+        dims[0], dims[1] = self.B, width
+        return cnp.PyArray_SimpleNewFromData(2, dims, self.plan.typenum, data)
+
+
+cdef void run_edit(void *state, const Instruction *ins, Run *run, idx t) noexcept with gil:
+    """Let the editor of a stream's state change a step."""
+    (<State>state).edit_step(ins, t)

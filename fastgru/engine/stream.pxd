@@ -21,6 +21,7 @@ cdef class Stream:
     cdef Team team
     cdef bint busy             # a call uses the stream
     cdef list raised           # what a handler of a signal raised during a call
+    cdef public object _look   # what traces and edits it, fastgru.inspect's
     cdef inline int claim(self) except -1
     cdef inline void release(self) noexcept
     cdef tuple converted(self, x, bint chunk)

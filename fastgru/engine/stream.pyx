@@ -6,7 +6,6 @@ a chunk of one.
 
 cimport cython
 cimport numpy as cnp
-from cpython.exc cimport PyErr_CheckSignals  # no-cython-lint
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.stdint cimport int64_t, uint8_t  # no-cython-lint
 
@@ -24,7 +23,7 @@ from .execute cimport now, run_instructions
 from .plan cimport Plan
 from .run cimport Watch, WATCH_NS
 from .state cimport State
-from .threads cimport default_threads, PANEL_MACS, Team
+from .threads cimport check_signals, default_threads, PANEL_MACS, Team
 
 cnp.import_array()
 
@@ -293,6 +292,7 @@ cdef class Stream:
         if self.buffers.run.bad_id:
             self.buffers.run.bad_id = 0
             self.buffers.restore()
+            self.carried.raise_edit()
             raise ValueError("ids that the model looks up must lie inside their table, got others")
         if self.buffers.run.misfit:
             self.end_misfit(saved)
@@ -388,11 +388,53 @@ cdef class Stream:
             self.plan, self.batch, model=self.model, block=self.buffers.block, threads=self.threads)
         self.claim()
         try:
-            twin.buffers.copy_state(self.buffers)
-            twin.clocks.steps = self.clocks.steps
+            twin._follow(self)
         finally:
             self.release()
         return twin
+
+    def trace(self, x, points="*", *, steps=None):
+        """Run a step or a chunk as `step` and `process` do, and return the output and the `Trace` of it.
+
+        `points` and `steps` are as for `Model.trace`; arrays of the trace have an axis of time for a chunk alone.
+        """
+        from ..inspect import tracing
+        return tracing.trace_stream(self, x, points, steps)
+
+    def edit(self, name, change):
+        """Change a state or a gate at every step of calls inside of ``with stream.edit("gru.h", change):``.
+
+        `fastgru.inspect.edit` says what can be changed, and when it takes effect.
+        """
+        from ..inspect import editing
+        return editing.edit(self, name, change)
+
+    def _twin(self, plan):
+        """A stream of a plan of the same model that shows gates."""
+        return make_stream(plan, self.batch, model=self.model, block=self.buffers.block, threads=1)
+
+    def _follow(self, Stream other not None):
+        """Take over the state of a stream of another plan of the same model."""
+        if self.plan.states == other.plan.states and self.buffers.alike(other.buffers):
+            self.buffers.copy_state(other.buffers)
+            self.clocks.steps = other.clocks.steps
+        else:
+            self.carried.set(other.carried.get())
+
+    def _exchange(self, Stream other not None):
+        """Run the plan of the other stream from here on, and let that run this one's; states stay with their plan."""
+        self.claim()
+        self.plan, other.plan = other.plan, self.plan
+        self.buffers, other.buffers = other.buffers, self.buffers
+        self.clocks, other.clocks = other.clocks, self.clocks
+        self.arguments, other.arguments = other.arguments, self.arguments
+        self.carried, other.carried = other.carried, self.carried
+        self.team, other.team = other.team, self.team
+        self.release()
+
+    def _edited_by(self, editor):
+        """Call ``editor(node, arrays)`` at every step of a plan that shows gates; see `State.step_arrays`."""
+        self.carried.edited_by(editor)
 
     __copy__ = copy
 
@@ -445,24 +487,8 @@ def steps_due(Stream stream not None):
     return [stream.clocks.due[i] for i in range(stream.plan.clocks)]
 
 
-def stream_bytes(Plan plan, batch=None):
-    """Bytes that a stream of so many rows allocates, and the node that needs most of them (None if none does)."""
-    cdef Buffers measured = Buffers(plan, batch, 0, True)
-    return measured.bytes, measured.largest
-
-
 def _restore(model, batch, state, threads):
     """Unpickle: the model's stream with the state it had."""
     stream = model.stream(batch, threads=threads)
     stream.state = state
     return stream
-
-
-cdef int check_signals(void *raised) noexcept with gil:
-    """Run the handlers of pending signals; 1 if one raised, with what it raised in the list."""
-    try:
-        PyErr_CheckSignals()
-    except BaseException as error:
-        (<list>raised)[0] = error
-        return 1
-    return 0

@@ -10,6 +10,7 @@ cdef enum:
     PANEL_MACS = 300000
 
 cdef int default_threads
+cdef int check_signals(void *raised) noexcept with gil
 
 
 cdef class Team:

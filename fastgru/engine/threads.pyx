@@ -1,6 +1,7 @@
 """A call on several threads: rows of the batch apart, layers side by side, or panels of large recurrences."""
 
 cimport cython
+from cpython.exc cimport PyErr_CheckSignals  # no-cython-lint
 from cpython.mem cimport PyMem_Free
 from libc.string cimport memcpy, memset
 
@@ -9,7 +10,7 @@ import numpy as np
 from .. import memory
 from .buffers cimport Buffers, empty_arena, fill_arena, free_arena, lay_out_part, most_marks
 from .c cimport allocate, fg_plus, fg_rows, fg_times, idx
-from .codes cimport fg_layer, Instruction, is_line, RECURRENT
+from .codes cimport fg_layer, Instruction, is_line, is_recurrent
 from .execute cimport Arena, inside, Job, MOST_TASKS, Part, run_instructions, run_together, Tasks
 from .plan cimport Plan
 from .run cimport product_width, Recurrence, Run, Window
@@ -213,7 +214,7 @@ cdef class Team:
             if is_line(ins):
                 w = &part.windows[ins.line.window]
                 w.line += from_row * w.capacity * ins.size * item
-            if ins.op != RECURRENT:
+            if not is_recurrent(ins):
                 continue
             layer = &ins.recurrent.layer
             r = &part.recurrences[layer.state]
@@ -236,3 +237,13 @@ cdef class Team:
         for i in range(self.n_parts):
             self.buffers.check_arena(&self.parts[i].arena)
         return 0
+
+
+cdef int check_signals(void *raised) noexcept with gil:
+    """Run the handlers of pending signals; 1 if one raised, with what it raised in the list."""
+    try:
+        PyErr_CheckSignals()
+    except BaseException as error:
+        (<list>raised)[0] = error
+        return 1
+    return 0

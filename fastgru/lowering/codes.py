@@ -22,3 +22,6 @@ PHASES = {
          "project")
     )
 }  # fmt: skip
+# What a traced layer shows: gate g of phase p is PHASE_GATES p + g; behind them its states, and 1 - gate 0.
+PHASE_GATES = 4
+SHOWN = {name: 2 * PHASE_GATES + i for i, name in enumerate(("cell", "hidden", "forget"))}

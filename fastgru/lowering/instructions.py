@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 from .codes import UNBOUNDED
 
 from .kinds import (  # isort: skip
-    Act, Acts, Array, Bias, Bounds, Buffers, Clock, Declared, Dims, Further, Gates, Index, Lookup, Matrix, Outer,
+    Act, Acts, Array, Bias, Bounds, Buffers, Clock, Codes, Declared, Dims, Further, Gates, Index, Lookup, Matrix, Outer,
     Padded, Pair, Pairs, Panels, Shape, Strides, Table, snake,
 )  # fmt: skip
 
@@ -201,6 +201,12 @@ class Recurrent(Instruction):
     """A recurrent layer over time; its second input is a mask."""
 
     layer: Layer
+
+
+class Traced(Recurrent):
+    """A recurrent layer that shows gates and states: `shown`, side by side in each row of its second output."""
+
+    shown: Codes = ()
 
 
 class Dense(Instruction):
@@ -481,10 +487,11 @@ class TimeStep(Instruction):
     fewest: int
 
 
-# In the order of their codes, which the engine compares: nests, then rows of frames, then lines lie side by side.
+# In the order of their codes, which the engine compares: recurrent layers, nests, rows of frames and lines lie side by
+# side each.
 INSTRUCTIONS: tuple[type[Instruction], ...] = (
-    Recurrent, Dense, Embedding, LayerNorm, Affine, Activate, Mask, ApplyMask, Reverse, Concat, Add, Multiply, Average,
-    Map, Reduce, Contract, ArgReduce, Gather, Store, FrameProduct, FrameSoftmax, FrameNorm, TopK, Scan,
+    Recurrent, Traced, Dense, Embedding, LayerNorm, Affine, Activate, Mask, ApplyMask, Reverse, Concat, Add, Multiply,
+    Average, Map, Reduce, Contract, ArgReduce, Gather, Store, FrameProduct, FrameSoftmax, FrameNorm, TopK, Scan,
     Window, OverlapAdd, Mirror, Wait, Convert, TimeStep,
 )  # fmt: skip
 

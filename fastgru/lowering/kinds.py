@@ -45,6 +45,7 @@ Clock = int  # counted from 1; in C from 0
 Outer = int
 Buffers = tuple[int, ...]
 Further = tuple[int, ...]
+Codes = tuple[int, ...]
 Shape = tuple[int, ...]
 Dims = tuple[int, ...]
 Strides = tuple[tuple[int, ...], ...]
@@ -95,6 +96,7 @@ KINDS = {
     "Clock": Kind("int", "int"),
     "Buffers": _several("tuple[int, ...]", "int", LIMITS["operands"], "inputs"),
     "Further": _several("tuple[int, ...]", "int", 2, "buffers written or kept"),
+    "Codes": _several("tuple[int, ...]", "int", LIMITS["operands"], "parts shown"),
     "Shape": _several("tuple[int, ...]", "fg_idx", LIMITS["rank"], "axes of an item"),
     "Dims": Kind("tuple[int, ...]", "fg_nest", LIMITS["rank"] - 2, "loops", member="nest"),
     "Outer": Kind("int", "fg_nest", member="nest"),

@@ -12,17 +12,19 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from . import instructions as engine
-from .codes import ABSENT, FOLDS, FUNCTIONS, PHASES
+from .codes import ABSENT, FOLDS, FUNCTIONS, PHASE_GATES, PHASES, SHOWN
 from .kinds import KINDS, LIMITS, OPTIONAL, Kind, kind_of, snake
 
 MADE = "Made by setup.py from fastgru/lowering/instructions.py."
-PREFIXES = {"fg_op": "FG_OP_", "fg_fold": "FG_FOLD_", "fg_kind": "FG_KIND_"}  # of names in enums; FG_ of the others
+PREFIXES = {  # of names in enums; FG_ of the others
+    "fg_op": "FG_OP_", "fg_fold": "FG_FOLD_", "fg_kind": "FG_KIND_", "fg_shown": "FG_SHOWN_",
+}  # fmt: skip
 KERNELS = {"fg_micro": engine.Micro, "fg_phase": engine.Phase}  # what kernels read, too
 RECORDS: dict[str, Any] = {
     **KERNELS, "fg_strides": engine.Rows, "fg_operand": engine.Operand, "fg_layer": engine.Layer,
     "fg_value": engine.Buffer,
 }  # fmt: skip
-BASES = (engine.Nest, engine.FrameRows, engine.Line)  # whose instructions have codes side by side
+BASES = (engine.Recurrent, engine.Nest, engine.FrameRows, engine.Line)  # whose instructions have codes side by side
 OPS = {kind.mnemonic: kind.code for kind in engine.INSTRUCTIONS}
 KIND_CODES = {snake(name): code for code, name in enumerate(KINDS, 1)}
 CYTHON = {"fg_idx": "idx", "fg_instruction": "Instruction", "fg_value": "Value"}  # as the engine calls them
@@ -133,7 +135,8 @@ def codes_h() -> str:
     """Return the text of ``codes.h``."""
     lines = _enum("fg_phase_kind", {**PHASES, "phases": len(PHASES)})
     lines += _enum("fg_function", {**FUNCTIONS, "functions": max(FUNCTIONS.values()) + 1})
-    lines += _enum("fg_fold", FOLDS) + _enum("fg_limit", {**LIMITS, "absent": ABSENT})
+    lines += _enum("fg_fold", FOLDS) + _enum("fg_shown", SHOWN)
+    lines += _enum("fg_limit", {**LIMITS, "absent": ABSENT, "phase_gates": PHASE_GATES})
     return _header("CODES", lines)
 
 

@@ -97,12 +97,14 @@ typedef struct {
  *   FG_LSTM_COUPLED   G 3 i g o: c', h'
  *   FG_PROJECT        G 1: h' = P m
  *
- * The tiers are which activations the gates have: those of the last two are compiled into the cells. */
+ * The tiers are which activations the gates have: those of the last two are compiled into the cells. FG_TRACED is added
+ * to one of them: each gate, and the candidate, is then written over its own input part. */
 enum fg_tier {
   FG_ANY = 0,   /* whatever `act` and `clip` say */
   FG_USUAL = 1, /* sigmoid for gates, tanh elsewhere, nothing clipped */
   FG_FAST = 2,  /* the same with the fast ones */
-  FG_TIERS = 3
+  FG_TRACED = 4,
+  FG_TIERS = 8
 };
 
 /* One instruction of an elementwise program, fg_micro: a function of registers. Registers 0 .. operands - 2 are the

@@ -1,6 +1,6 @@
 /* The bodies of instructions without Python: steps in lines, masks, extremes, scans and recurrences over random values
- * in blocks of random lengths, against plain loops over the whole sequence. Compiled with fastgru/_native/ops.c and
- * pool.c; under sanitizers, and under emulation by tests/aarch64.sh. Its last line is a hash of all bits.
+ * in blocks of random lengths, against plain loops over the whole sequence. Compiled with fastgru/_native/ops.c,
+ * traced.c and pool.c; under sanitizers, and under emulation by tests/aarch64.sh. Its last line is a hash of all bits.
  *
  * Every value and line is an allocation of its own, of its exact size, so that AddressSanitizer sees both ends. */
 #include <math.h>
@@ -455,12 +455,20 @@ static void end_cell(bench *b) {
   free(b->recurrence.x[0]), free(b->run.index), free(b->run.active);
 }
 
-/* Over time: whole, masked, carried or backward; what a row gets at a step that does not count. */
-static void check_recurrent(fg_idx item) {
+/* Over time: whole, masked, carried or backward; what a row gets at a step that does not count. Where it is traced, the
+ * second output shows each state, and before it, of several rows, the only gate: the check's cell leaves the input. */
+static void check_layer(fg_idx item, const char *of, int op) {
   bench b;
-  begin(&b, "recurrent", FG_OP_RECURRENT, item, 1 + draw(4));
+  begin(&b, of, op, item, 1 + draw(4));
   const fg_idx units = 1 + draw(20), T = 1 + draw(12), B = b.B;
   begin_cell(&b, &b.ins, units, B, T);
+  const int traced = op == FG_OP_TRACED, gates = traced && B > 1;
+  const fg_idx width = units * (1 + gates);
+  b.ins.op = op;
+  if (traced) {
+    b.ins.n_outputs = 1, b.ins.outputs[0] = 2, b.ins.traced.n_shown = 1 + gates;
+    b.ins.traced.shown[0] = 0, b.ins.traced.shown[gates] = FG_SHOWN_HIDDEN;
+  }
   fg_layer *layer = &b.ins.recurrent.layer;
   layer->reverse = draw(2), layer->carry = draw(2), layer->last = draw(2);
   uint8_t *mask = memory(T * B);
@@ -470,7 +478,7 @@ static void check_recurrent(fg_idx item) {
   if (draw(2)) b.run.watch = &watch, b.ins.slice = 1 + draw(6); /* in slices, between which signals are looked at */
   char *x = sequence(&b, T, units);
   double *h = calloc((size_t)(B * units), sizeof *h), *y = calloc((size_t)(T * B * units), sizeof *y);
-  double *last = calloc((size_t)(B * units), sizeof *last);
+  double *last = calloc((size_t)(B * units), sizeof *last), *shown = calloc((size_t)(T * B * width), sizeof *shown);
   for (fg_idx i = 0; i < T; i++)
     for (fg_idx r = 0; r < B; r++)
       for (fg_idx j = 0; j < units; j++) {
@@ -482,12 +490,19 @@ static void check_recurrent(fg_idx item) {
           last[r * units + j] = h[r * units + j];
         }
         y[(t * B + r) * units + j] = counts || layer->carry ? last[r * units + j] : 0;
+        shown[(t * B + r) * width + width - units + j] = h[r * units + j];
+        if (gates) shown[(t * B + r) * width + j] = counts ? get(x, (r * T + t) * units + j, item) : 0;
       }
   for (fg_idx done = 0; done < T; done += b.run.T) {
     b.run.done[0] = done;
     const fg_idx some = next_block(&b, x, units, done, T, layer->reverse ? 0 : 5);
     give(&b, 1, units, item, layer->last ? 0 : some);
+    if (traced) give(&b, 2, width, item, some);
     execute(&b);
+    for (fg_idx i = 0; i < (traced ? some * B * width : 0); i++) {
+      const fg_idx t = i / (B * width), r = i / width % B;
+      expect(get(fg_row(&b.rows[2], item, t, r), i % width, item) == shown[done * B * width + i], "shown", i);
+    }
     if (layer->last && !b.run.final) continue;
     for (fg_idx t = 0; t < (layer->last ? 1 : some); t++)
       for (fg_idx r = 0; r < B; r++)
@@ -496,8 +511,11 @@ static void check_recurrent(fg_idx item) {
           expect(get(fg_row(&b.rows[1], item, t, r), j, item) == wanted, "unit", j);
         }
   }
-  free(h), free(y), free(last), free(mask), free(x), end_cell(&b), end(&b);
+  free(h), free(y), free(last), free(shown), free(mask), free(x), end_cell(&b), end(&b);
 }
+
+static void check_recurrent(fg_idx item) { check_layer(item, "recurrent", FG_OP_RECURRENT); }
+static void check_traced(fg_idx item) { check_layer(item, "traced", FG_OP_TRACED); }
 
 /* Inside of frames: rows with an initial state and a length each. */
 static void check_scan(fg_idx item) {
@@ -558,7 +576,7 @@ static void check_signals(fg_idx item) {
 int main(int argc, char **argv) {
   static void (*const CHECKS[])(fg_idx) = {
       check_windows,   check_overlap_add, check_mirror, check_wait,   check_misfits, check_time_step, check_masks,
-      check_reverse,   check_concat,      check_top_k,  check_scan,   check_recurrent, check_signals,
+      check_reverse,   check_concat,      check_top_k,  check_scan,   check_recurrent, check_traced,  check_signals,
   };
   const int rounds = argc > 1 ? atoi(argv[1]) : 200;
   for (int op = 0; op <= FG_OP_TIME_STEP; op++) expect(fg_ops[op] != NULL, "body of an instruction", op);

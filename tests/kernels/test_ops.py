@@ -10,7 +10,7 @@ import pytest
 from test_frame_kernels import COMPILER
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("tests/kernels/ops_check.c", "fastgru/_native/ops.c", "fastgru/_native/pool.c")
+SOURCES = ("tests/kernels/ops_check.c", *(f"fastgru/_native/{name}.c" for name in ("ops", "traced", "pool")))
 FLAGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Iinclude", "-pthread")
 BUILDS = {
     "as built": ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math"),

@@ -21,6 +21,7 @@ from fastgru.graph import Graph, GraphBuilder, Spec
 from fastgru.lowering import instructions, kinds, lower, renumbered, structs
 from fastgru.lowering.instructions import INSTRUCTIONS, Dense, Instruction, Map, Recurrent, Window
 from fastgru.lowering.kinds import KINDS
+from fastgru.lowering.traced import lower_traced
 from fastgru.lowering.validation.fields import TYPES
 from fastgru.passes import fused
 
@@ -55,7 +56,9 @@ def graphs() -> list[Graph]:
 
 
 def test_graphs_have_every_instruction():
-    assert {type(ins) for graph in graphs() for ins in lower(fused(graph)).instructions} == set(INSTRUCTIONS)
+    plans = [lower(fused(graph)) for graph in graphs()]
+    plans.append(lower_traced(graph_of(make_cell("lstm", 3, 4), [F(3)]), [], {}).lowered)
+    assert {type(ins) for plan in plans for ins in plan.instructions} == set(INSTRUCTIONS)
 
 
 def declared(cls: Any) -> list[str]:

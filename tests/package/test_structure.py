@@ -69,6 +69,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "report.profile": ("engine", "graph", "lowering", "model"),
     "report.summary": ("graph",),
     "quantization": ("graph", "reference", "report.summary", "checks.samples", "checks.selftest"),
+    "inspect": ("checks.samples", "engine", "graph", "lowering", "model", "passes", "reference", "running"),
     "_scaling": ("graph", "checks.samples", "checks.selftest", "checks.tolerances"),
     "_arguments": ("engine",),
     "_predict": ("running", "_arguments", "engine", "_progress"),
@@ -79,7 +80,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "model": (
         "checks.selftest", "compiled", "engine", "files.fgru", "files.origin", "graph", "isa", "lowering",
-        "memory", "passes", "quantization", "report.summary", "running", "_scaling",
+        "memory", "passes", "quantization", "report.summary", "running", "_scaling", "inspect",
     ),
     "backends": ("_lazy",),
     "backends.onnx": ("converters", "converters.onnx", "model"),
@@ -178,7 +179,7 @@ ENGINE = (
     "c", "codes", "run", "execute", "weights", "plan", "buffers", "clocks", "arguments", "state", "threads", "stream",
     "blas",
 )  # fmt: skip
-SEEN_BY_ENGINE = {"_arrays", "_names", "errors", "graph", "memory"}
+SEEN_BY_ENGINE = {"_arrays", "_names", "errors", "graph", "memory"}  # and, from within functions, `inspect`
 
 
 def test_modules_of_the_engine_see_those_before_them():

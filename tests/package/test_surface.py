@@ -20,7 +20,7 @@ def seen(of: object) -> set[str]:
 def test_the_package_shows_its_public_names_and_modules():
     modules = seen(fastgru) - set(fastgru.__all__)
     assert modules == {
-        "backends", "checks", "errors", "graph", "layers", "quantization", "report",
+        "backends", "checks", "errors", "graph", "inspect", "layers", "quantization", "report",
     }  # fmt: skip
     assert set(fastgru.__all__) <= seen(fastgru)
     assert all(getattr(fastgru, name) is not None for name in fastgru.__all__)
@@ -64,7 +64,7 @@ def test_errors_shows_errors_alone():
 
 def test_a_stream_shows_what_a_caller_needs():
     assert seen(fastgru.Stream) == {
-        "batch", "copy", "flush", "latency", "model", "process", "reset", "state", "step", "threads",
+        "batch", "copy", "edit", "flush", "latency", "model", "process", "reset", "state", "step", "threads", "trace",
     }  # fmt: skip
 
 

@@ -33,6 +33,7 @@ MANY = (1, MAX_OPERANDS)
 READS = (0, MAX_OPERANDS - 1)  # of a nest, arrays of the plan aside
 REQUIREMENTS: dict[type[Instruction], Needs] = {
     engine.Recurrent: Needs(rows.recurrent, (1, 2), walk.followed, kinds=(("float", "int"), TRUTH)),
+    engine.Traced: Needs(rows.traced, (1, 2), walk.shown, outputs=(0, 1), kinds=(("float", "int"), TRUTH)),
     engine.Dense: Needs(rows.dense, (1, 1), walk.alike),
     engine.Embedding: Needs(rows.embedding, (1, 1), walk.alike, kinds=(IDS,)),
     engine.LayerNorm: Needs(rows.scaled, (1, 1), walk.alike),

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...graph.precision import PRECISIONS
 from .. import instructions as engine
-from ..codes import PHASES
+from ..codes import PHASE_GATES, PHASES, SHOWN
 from ..instructions import Instruction, Layer, Phase
 from .fields import PHASE_CODES
 from .walk import Walk
@@ -204,3 +204,21 @@ def recurrent(c: Walk, ins: engine.Recurrent) -> None:
     c.size("output", ins.output, ins.layer.features)
     if ins.size != ins.layer.features:
         c.say(f"size must be the features, {ins.layer.features}, got {ins.size}")
+
+
+def traced(c: Walk, ins: engine.Traced) -> None:
+    """Require a cell, and room for the gates and states that it shows, all of which it has."""
+    before = len(c.problems)
+    recurrent(c, ins)
+    if len(c.problems) > before:
+        return
+    kinds = [phase.kind for phase in ins.layer.phases]
+    has = {p * PHASE_GATES + g for p, kind in enumerate(kinds) if kind != PROJECT for g in range(GATES[kind])}
+    has |= {SHOWN["hidden"]} | ({SHOWN["cell"], SHOWN["forget"]} if kinds[0] in CELL else set())
+    if not has.issuperset(ins.shown):
+        c.say(f"shown must be some of {sorted(has)}, which the cell has, got {ins.shown}")
+    if len(ins.outputs) != bool(ins.shown):
+        c.say(f"outputs must be one where something is shown, else none, got {len(ins.outputs)}")
+    width = sum(ins.layer.features if part == SHOWN["hidden"] else ins.layer.units for part in ins.shown)
+    for v in ins.outputs:
+        c.size("what is shown", v, width)

@@ -165,6 +165,14 @@ def followed(c: Walk, ins: engine.Recurrent) -> None:
             c.say(f"input {v} must have clock {ins.clock}, got {c.values[v].time}")
 
 
+def shown(c: Walk, ins: engine.Traced) -> None:
+    """As `followed`; what is shown has steps, too."""
+    followed(c, ins)
+    for v in ins.outputs:
+        if c.values[v].time != ins.clock:
+            c.say(f"output {v} must have clock {ins.clock}, got {c.values[v].time}")
+
+
 def turned(c: Walk, ins: engine.Reverse) -> None:
     """Require steps of input and output, and lengths without."""
     for v, wanted in zip((ins.output, *ins.inputs), (ins.clock, ins.clock, 0), strict=False):

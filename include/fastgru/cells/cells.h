@@ -17,8 +17,9 @@ typedef struct {
   const fg_phase *p;
   const fg_step *s;
   int n;
-  int tier; /* a constant in every caller */
+  int tier, traced; /* constants in every caller */
   fg_idx at[FG_FLIGHT], unit[FG_FLIGHT];
+  real *shown[FG_FLIGHT]; /* of a traced step: where the gates of each vector go */
 } fg_cells;
 
 typedef vr fg_inputs[4];
@@ -57,6 +58,11 @@ FG_INLINE void squash(const fg_cells *c, int n, vr *v) {
     FG_EACH(i, n) v[i] = fg_activation(&c->p->act[FG_OUTPUT], v[i]);
 }
 
+/* Show gate g of every vector where the step is traced. */
+FG_INLINE void show(const fg_cells *c, int g, const vr *v) {
+  if (c->traced) EACH store(c->shown[i] + g * FG_LANES, v[i]);
+}
+
 FG_INLINE vr blend(const fg_phase *p, vr z, vr h, vr n) {
   return p->keep_candidate ? z * (n - h) + h : z * (h - n) + n;
 }
@@ -79,13 +85,16 @@ FG_INLINE void gru_after_cell(const fg_cells *c, int out, const fg_inputs *x, co
   vr rz[2 * FG_FLIGHT], h[FG_FLIGHT], o[FG_FLIGHT];
   EACH rz[i] = x[i][0] + u[i * G], rz[c->n + i] = x[i][1] + u[i * G + 1];
   gate(c, 2 * c->n, rz);
+  show(c, 0, rz), show(c, 1, rz + c->n);
   EACH h[i] = rz[i] * u[i * G + 2] + x[i][2];
   candidate(c, c->n, h);
+  show(c, 2, h);
   EACH h[i] = blend(c->p, rz[c->n + i], load(STATE(h)), h[i]);
   EACH store(STATE(h_new), h[i]);
   if (!out) return;
   EACH o[i] = x[i][3] + u[i * G + 3];
   gate(c, c->n, o);
+  show(c, 3, o);
   output(c, o, h);
 }
 FG_INLINE void gru_after(const fg_cells *c, const fg_inputs *x, const vr *u) { gru_after_cell(c, 0, x, u); }
@@ -96,11 +105,13 @@ FG_INLINE void gru_gates_cell(const fg_cells *c, int out, const fg_inputs *x, co
   vr rz[2 * FG_FLIGHT], o[FG_FLIGHT];
   EACH rz[i] = x[i][0] + u[i * G], rz[c->n + i] = x[i][1] + u[i * G + 1];
   gate(c, 2 * c->n, rz);
+  show(c, 0, rz), show(c, 1, rz + c->n);
   EACH store(STATE(s0), rz[i] * load(STATE(h)));
   EACH store(STATE(s1), rz[c->n + i]);
   if (!out) return;
   EACH o[i] = x[i][2] + u[i * G + 2];
   gate(c, c->n, o);
+  show(c, 2, o);
   EACH store(STATE(y), o[i]);
 }
 FG_INLINE void gru_gates(const fg_cells *c, const fg_inputs *x, const vr *u) { gru_gates_cell(c, 0, x, u); }
@@ -110,6 +121,7 @@ FG_INLINE void gru_candidate(const fg_cells *c, const fg_inputs *x, const vr *u)
   vr h[FG_FLIGHT], o[FG_FLIGHT];
   EACH h[i] = x[i][0] + u[i];
   candidate(c, c->n, h);
+  show(c, 0, h);
   EACH h[i] = blend(c->p, load(STATE(s1)), load(STATE(h)), h[i]);
   EACH store(STATE(h_new), h[i]);
   if (!c->s->y) return;
@@ -132,10 +144,13 @@ FG_INLINE void lstm_cell(const fg_cells *c, int coupled, const fg_inputs *x, con
   gate(c, gates * n, a);
   if (coupled) EACH a[n + i] = (real)1 - a[i];
   candidate(c, n, new);
+  show(c, 0, a), show(c, g, new);
+  if (!coupled) show(c, 1, a + n);
   EACH cell[i] = a[n + i] * cell[i] + settled(a[i] * new[i]);
   if (peephole) EACH o[i] = o[i] + load(peephole + 2 * c->s->stride + c->unit[i]) * cell[i];
   EACH store(STATE(c), cell[i]);
   gate(c, n, o);
+  show(c, g + 1, o);
   squash(c, n, cell);
   EACH store(STATE(h_new), o[i] * cell[i]);
 }

@@ -29,13 +29,14 @@ typedef struct {
 FG_INLINE fg_cells take_cells(const cells_job *job, int i, int n, int G, int tier, fg_inputs *x) {
   const fg_idx width = G * FG_LANES, row = job->ph->u.panels * width;
   fg_cells c;
-  c.p = job->ph, c.s = job->s, c.n = n, c.tier = tier;
+  c.p = job->ph, c.s = job->s, c.n = n, c.tier = tier & ~FG_TRACED, c.traced = tier & FG_TRACED;
   FG_EACH(v, n) {
     const fg_idx r = job->rows > 1 ? i + v : 0, p = job->rows > 1 ? job->panel : job->panel + i + v;
     const fg_idx m = job->m[r], from = m * row + p * width;
     c.unit[v] = p * FG_LANES;
     c.at[v] = m * job->s->stride + c.unit[v];
     FG_EACH(g, G) x[v][g] = job->s->x ? load((const real *)job->s->x + from + g * FG_LANES) : splat(0);
+    if (c.traced) c.shown[v] = (real *)job->s->x + from;
   }
   return c;
 }
@@ -65,25 +66,30 @@ typedef void cells_fn(const cells_job *);
 #define FG_CELLS(name, G, formula, tier)                              \
   static __attribute__((noinline)) void name(const cells_job *job) {  \
     int i = 0;                                                        \
-    if (tier != FG_ANY) {                                             \
+    if (((tier) & ~FG_TRACED) != FG_ANY) {                            \
       FG_SOME_CELLS(FG_CELLS_IN_FLIGHT, G, formula, tier)             \
       FG_SOME_CELLS(2, G, formula, tier)                              \
     }                                                                 \
     FG_SOME_CELLS(1, G, formula, tier)                                \
   }
+/* Each twice, and the second time traced: what a step does that shows nothing has no branch for one that does. */
+#define FG_BOTH_CELLS(name, G, formula, tier) \
+  FG_CELLS(cells_##name, G, formula, tier) FG_CELLS(traced_##name, G, formula, (tier) | FG_TRACED)
 #define FG_CELLS_FUNCTIONS(kind, G, formula)                          \
-  FG_CELLS(cells_any_##kind, G, formula, FG_ANY) FG_CELLS(cells_usual_##kind, G, formula, FG_USUAL)
+  FG_BOTH_CELLS(any_##kind, G, formula, FG_ANY) FG_BOTH_CELLS(usual_##kind, G, formula, FG_USUAL)
+#define FG_TIERED(any, usual, fast) \
+  {cells_##any, cells_##usual, cells_##fast, NULL, traced_##any, traced_##usual, traced_##fast, NULL}
 #ifdef FG_DOUBLE /* what is 1e-6 off needs no double: it is computed, but not compiled for speed */
-#define FG_CELLS_ROW(kind, ...) [kind] = {cells_any_##kind, cells_usual_##kind, cells_any_##kind},
+#define FG_CELLS_ROW(kind, ...) [kind] = FG_TIERED(any_##kind, usual_##kind, any_##kind),
 #else
-#define FG_FAST_FUNCTIONS(kind, G, formula) FG_CELLS(cells_fast_##kind, G, formula, FG_FAST)
-#define FG_CELLS_ROW(kind, ...) [kind] = {cells_any_##kind, cells_usual_##kind, cells_fast_##kind},
+#define FG_FAST_FUNCTIONS(kind, G, formula) FG_BOTH_CELLS(fast_##kind, G, formula, FG_FAST)
+#define FG_CELLS_ROW(kind, ...) [kind] = FG_TIERED(any_##kind, usual_##kind, fast_##kind),
 FG_EACH_CELL(FG_FAST_FUNCTIONS)
 #endif
 FG_EACH_CELL(FG_CELLS_FUNCTIONS)
-FG_CELLS(cells_project, 1, project, FG_USUAL)
+FG_BOTH_CELLS(project, 1, project, FG_USUAL)
 static cells_fn *const cells_table[FG_PHASES][FG_TIERS] = {
-    FG_EACH_CELL(FG_CELLS_ROW)[FG_PROJECT] = {cells_project, cells_project, cells_project},
+    FG_EACH_CELL(FG_CELLS_ROW)[FG_PROJECT] = FG_TIERED(project, project, project),
 };
 
 /* The product was made elsewhere: s->product, with its bias where the format is behind FG_FLOAT16. */

@@ -297,7 +297,7 @@ static void make_inputs(const fg_instruction *ins, fg_run *run, const fg_rows *o
   }
 }
 
-static void execute_recurrent(const fg_instruction *ins, fg_run *run) {
+static __attribute__((unused)) void execute_recurrent(const fg_instruction *ins, fg_run *run) {
   const fg_layer *layer = &ins->recurrent.layer;
   const fg_recurrence *r = &run->recurrences[layer->state];
   const fg_rows *own = ins->n_inputs == 2 ? &run->rows[ins->inputs[1]] : NULL;

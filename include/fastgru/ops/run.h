@@ -40,7 +40,7 @@ typedef struct {
 typedef void (*fg_gemm)(int M, int N, int K, const void *a, int a_stride, const void *w, int w_stride, void *c,
                         int c_stride);
 
-typedef struct {
+typedef struct fg_run {
   const fg_kernels *kernels;
   const fg_narrow *narrow;
   void *scratch; /* for `narrow` */
@@ -83,6 +83,9 @@ typedef struct {
   int listens;        /* this thread is the one that handles them */
   int part, parts;    /* which panels of every recurrence are this thread's; parts 1: all */
   fg_barrier *barrier; /* where parts > 1 meet */
+  /* Of traced layers: called at every step, before its outputs are written, to change its states or gates; or NULL. */
+  void (*edit)(void *editor, const fg_instruction *, struct fg_run *, fg_idx t);
+  void *editor;
 } fg_run;
 
 typedef void (*fg_execute)(const fg_instruction *, fg_run *);
@@ -195,6 +198,11 @@ static inline void set_number(char *x, fg_idx i, fg_idx item, double number) {
   else
     ((double *)x)[i] = number;
 }
+
+/* fastgru/_native/traced.c ------------------------------------------------------------------------- */
+
+/* A recurrent layer that shows gates and states. */
+void fg_execute_traced(const fg_instruction *, fg_run *);
 
 /* fastgru/_native/ops.c ---------------------------------------------------------------------------- */
 
