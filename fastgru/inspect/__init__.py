@@ -1,6 +1,7 @@
-"""A look inside of models: what gates, states and layers do as a model runs, and what becomes of it if they did not.
+"""A look inside of models: what gates, states and layers do, what moves them, and how two models differ.
 
-`Model.trace` and `Stream.trace` show values, `Stream.edit` changes them.
+`Model.trace` and `Stream.trace` show values as a model runs, `Stream.edit` changes them. `profile` says what gates and
+memory do on data, `store` keeps that in a model for `drift`, and `compare` finds the layer where two models part.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {  # of the names shown here, each imported when it is first used
-    "Edit": "editing", "Trace": "tracing", "edit": "editing",
+    "Trace": "tracing", "Edit": "editing", "edit": "editing",
+    "Profile": "profiles", "profile": "profiles", "store": "profiles", "stored": "profiles", "compare": "differences",
+    "drift": "differences",
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from ..checks import samples
 from ..graph import Graph, Mask, Node, Op, Recurrent
 from ..lowering.traced import parts
 
+MOST_FOUND = 64  # patterns whose points are kept
 ROUNDING = 1e-9  # of two ways to compute a value in float64, relative to its largest number
 
 
@@ -54,6 +55,7 @@ class Points:
     def __init__(self, graph: Graph, packed: Graph) -> None:
         self.known: dict[str, Point] = {}
         self.joined: dict[str, str] = {}
+        self._found: dict[tuple[str, ...], tuple[Point, ...]] = {}  # by patterns
         kinds = _kinds(graph)
         names = _value_names(graph)
         said = _same_values(graph, packed)
@@ -75,7 +77,7 @@ class Points:
     def _add(self, point: Point) -> None:
         self.known.setdefault(point.name, point)
 
-    def find(self, patterns: str | Iterable[str]) -> list[Point]:
+    def find(self, patterns: str | Iterable[str]) -> tuple[Point, ...]:
         """Return the points that match any of these shell patterns, in the order in which they are computed.
 
         Raises
@@ -84,6 +86,8 @@ class Points:
             When a pattern is no string, or matches nothing: with the names nearest to it.
         """
         wanted = [patterns] if isinstance(patterns, str) else _listed(patterns)
+        if (known := self._found.get(tuple(wanted))) is not None:
+            return known
         problems, found = [], set[str]()
         for pattern in wanted:
             matched = [p.name for p in self.known.values() if any(fnmatchcase(n, pattern) for n in (p.name, p.alias))]
@@ -92,7 +96,10 @@ class Points:
                 problems.append(self._problem(pattern))
         if problems:
             raise ValueError("; ".join(problems))
-        return [point for name, point in self.known.items() if name in found]
+        if len(self._found) >= MOST_FOUND:
+            self._found.clear()
+        points = self._found[tuple(wanted)] = tuple(point for name, point in self.known.items() if name in found)
+        return points
 
     def _problem(self, pattern: str) -> str:
         """Say why a pattern matches nothing."""

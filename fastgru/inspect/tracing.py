@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._names import nearest
-from ..graph import Recurrent
+from ..graph import Graph, Recurrent
 from ..lowering.traced import lower_traced
 from ..passes import fused
 from ..running import Running
@@ -37,7 +37,7 @@ class Trace(Mapping[str, Array]):
     """
 
     def __init__(self, arrays: Mapping[str, Array], aliases: Mapping[str, str]) -> None:
-        self._arrays, self._aliases = dict(arrays), dict(aliases)
+        self._arrays, self._aliases = arrays, aliases
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,16 +79,16 @@ class Look:
         self.model = model
         self.packed = fused(model.graph)
         self.points = Points(model.graph, self.packed)
-        self.plans: dict[tuple[str, ...], Traced] = {}
+        self.plans: dict[tuple[Point, ...], Traced] = {}
 
-    def plan_for(self, points: Sequence[Point]) -> Traced:
+    def plan_for(self, points: tuple[Point, ...]) -> Traced:
         """The plan that shows these points; the oldest goes when there are too many."""
-        key = tuple(point.name for point in points)
-        if key not in self.plans:
+        found = self.plans.get(points)
+        if found is None:
             if len(self.plans) >= MOST_PLANS:
                 del self.plans[next(iter(self.plans))]
-            self.plans[key] = Traced(self, points)
-        return self.plans[key]
+            found = self.plans[points] = Traced(self, points)
+        return found
 
     def recurrent(self) -> dict[str, Recurrent]:
         """The recurrent layers whose steps can be seen, by name."""
@@ -104,12 +104,13 @@ class Traced(Running):
             if point.part:
                 layers.setdefault(point.node, []).append(point.part)
         values = [point.value for point in points if not point.part]
-        self.points = points
         self.outputs_of_model = len(look.packed.outputs)
         shown = lower_traced(look.packed, values, layers)
         self.places = {
             point.name: shown.layers[point.node][0] if point.part else shown.values[point.value] for point in points
         }
+        self.points = points
+        self.aliases = {point.alias: point.name for point in points}
         self.parts = {p.name: shown.layers[p.node][1][p.part] for p in points if p.part}
         outputs = [shown.lowered.values[v] for v in shown.lowered.outputs]
         self.timed = {name: bool(outputs[at].time) for name, at in self.places.items()}
@@ -121,20 +122,32 @@ class Traced(Running):
         """The plan."""
         return self._plan
 
+    def check_steps(self, graph: Graph, x: Any, steps: Any) -> None:
+        """Raise ValueError where a point has no such steps, before anything runs; of `x` that fits the model."""
+        axis = 1 if batched(self, x) else 0
+        shapes = {name: np.shape(a) for name, a in by_name(self, x).items() if self.inputs[name].time}
+        if isinstance(steps, slice) or len(shapes) < len(self.inputs) or any(len(s) <= axis for s in shapes.values()):
+            return
+        counts = graph.lengths({name: shape[axis] for name, shape in shapes.items()})
+        nodes = {node.name: node for node in graph.nodes}
+        for point in self.points:
+            value = nodes[point.node].inputs[0] if point.part else point.value
+            if value in counts:
+                _check_within(counts[value], steps, point.name)
+
     def split(self, outputs: Any, steps: Any, axis: int) -> tuple[Any, Trace]:
         """The model's output and the trace, of all that the plan gives; `axis` is that of time."""
         arrays = outputs if self.several else (outputs,)
         y = arrays[: self.outputs_of_model]
-        found, aliases = {}, {}
-        for point in self.points:
-            array = arrays[self.places[point.name]]
-            if point.part:
-                array = array[..., self.parts[point.name]]
-            if steps is not None and self.timed[point.name]:
-                array = _chosen(array, steps, axis, point.name)
-            found[point.name] = array
-            aliases[point.alias] = point.name
-        return (y if self.outputs_of_model > 1 else y[0]), Trace(found, aliases)
+        found = {}
+        for name, place in self.places.items():
+            array = arrays[place]
+            if name in self.parts:
+                array = array[..., self.parts[name]]
+            if steps is not None and self.timed[name]:
+                array = _chosen(array, steps, axis, name)
+            found[name] = array
+        return (y if self.outputs_of_model > 1 else y[0]), Trace(found, self.aliases)
 
 
 def _checked_steps(steps: Any) -> Any:
@@ -152,10 +165,15 @@ def _chosen(array: Array, steps: Any, axis: int, name: str) -> Array:
     count = array.shape[axis]
     if isinstance(steps, slice):
         return np.asarray(array[(slice(None),) * axis + (steps,)])
+    _check_within(count, steps, name)
+    return np.asarray(np.take(array, steps, axis=axis))
+
+
+def _check_within(count: int, steps: Any, name: str) -> None:
+    """Raise ValueError where some steps are none of so many."""
     wrong = [int(i) for i in steps if not -count <= i < count]
     if wrong:
         raise ValueError(f"steps must be within the {count} of {name!r}, got {wrong[0]}")
-    return np.asarray(np.take(array, steps, axis=axis))
 
 
 def look_of(model: Any) -> Look:
@@ -172,15 +190,25 @@ def trace(
     """Run a model and show points of it; see `Model.trace`."""
     look, chosen = look_of(model), _checked_steps(steps)
     traced = look.plan_for(look.points.find(points))
+    if chosen is not None:
+        traced.check_steps(look.packed, x, chosen)
     outputs = traced(x, state=state, lengths=lengths, mask=mask, threads=1)
-    return traced.split(outputs, chosen, 1 if _batched(traced, x) else 0)
+    return traced.split(outputs, chosen, 1 if batched(traced, x) else 0)
 
 
-def _batched(running: Running, x: Any) -> bool:
-    """True if inputs have a batch axis; a call has accepted them."""
-    first, spec = next(iter(running.inputs.items()))
-    array = x[first] if isinstance(x, Mapping) else x[0] if len(running.inputs) > 1 else x
-    return bool(np.ndim(array) > len(spec.shape) + spec.time)
+def by_name(running: Running, x: Any) -> dict[str, Any]:
+    """Return the inputs of a call by their names, as they are; fewer where some are missing."""
+    names = list(running.inputs)
+    if isinstance(x, Mapping):
+        return {name: x[name] for name in names if name in x}
+    return dict(zip(names, x, strict=False)) if len(names) > 1 and isinstance(x, tuple | list) else {names[0]: x}
+
+
+def batched(running: Running, x: Any) -> bool:
+    """True if inputs have a batch axis."""
+    return any(
+        np.ndim(a) > len(running.inputs[n].shape) + running.inputs[n].time for n, a in by_name(running, x).items()
+    )
 
 
 def trace_stream(stream: Stream, x: Any, points: str | Sequence[str], steps: Any) -> tuple[Any, Trace]:
@@ -203,21 +231,15 @@ def trace_stream(stream: Stream, x: Any, points: str | Sequence[str], steps: Any
 
 def _is_chunk(traced: Traced, x: Any, axis: int) -> bool:
     """True if inputs have a time axis; False if the first that may have one is a step."""
-    for i, (name, spec) in enumerate(traced.inputs.items()):
-        if spec.time:
-            array = x if len(traced.inputs) == 1 else x[name] if isinstance(x, Mapping) else x[i]
-            return bool(np.ndim(array) != len(spec.shape) + axis)
-    return True
+    timed = [(np.ndim(a), traced.inputs[n]) for n, a in by_name(traced, x).items() if traced.inputs[n].time]
+    return not timed or timed[0][0] != len(timed[0][1].shape) + axis
 
 
 def _as_chunk(x: Any, traced: Traced, axis: int) -> Any:
     """Steps as chunks of one."""
-    specs = traced.inputs
-    if len(specs) == 1:
-        return np.expand_dims(np.asarray(x), axis)
-    arrays = [x[name] for name in specs] if isinstance(x, Mapping) else list(x)
-    given = zip(arrays, specs.values(), strict=True)
-    return tuple(np.expand_dims(np.asarray(a), axis) if spec.time else a for a, spec in given)
+    given = by_name(traced, x)
+    made = {n: np.expand_dims(np.asarray(a), axis) if traced.inputs[n].time else a for n, a in given.items()}
+    return made if len(traced.inputs) > 1 else next(iter(made.values()))
 
 
 def _one_step(traced: Traced, y: Any, found: Trace, axis: int) -> tuple[Any, Trace]:

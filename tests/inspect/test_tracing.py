@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from random_graphs import graphs
 
 from fastgru import Model
-from fastgru.graph import PRECISIONS, Graph, GraphBuilder, Mask, Spec, State, chain
+from fastgru.graph import PRECISIONS, Add, Graph, GraphBuilder, Mask, Spec, State, chain
 from fastgru.layers import GRU, LSTM, Activate, BatchNorm, Dense, Dropout, Embedding, TimeConv
 
 RNG = np.random.default_rng(4)
@@ -215,8 +215,6 @@ def test_states_of_other_recurrences_are_shown():
     b = GraphBuilder()
     x = b.input("x", Spec((4,)))
     held = b.add(State(np.zeros(4, np.float32)), name="held")
-    from fastgru.graph import Add
-
     total = b.add(Add(), x, held, name="total")
     model = Model(b.build(total, feedback={held: total}))
     values = normal(2, 5, 4)
@@ -319,6 +317,22 @@ def test_points_must_be_strings(points, told):
 def test_steps_must_be_some_of_the_sequence(steps, told):
     with pytest.raises((ValueError, TypeError), match=told):
         two_layers().trace(normal(5, 3), steps=steps)
+
+
+def test_streams_of_several_inputs_are_traced():
+    b = GraphBuilder()
+    a, c = b.input("a", Spec((3,))), b.input("c", Spec((3,)))
+    model = Model(b.build(b.add(GRU(normal(12, 3), normal(12, 4)), b.add(Add(), a, c), name="gru")))
+    x = {"a": normal(5, 3), "c": normal(5, 3)}
+    _, whole = model.trace(x)
+    stream = model.stream()
+    for t in range(2):
+        _, trace = stream.trace({name: array[t] for name, array in x.items()})
+        assert all(bits(trace[name]) == bits(whole[name][t]) for name in whole)
+    _, trace = stream.trace((x["a"][2:], x["c"][2:]), steps=-1)
+    assert all(bits(trace[name]) == bits(whole[name][4:]) for name in whole)
+    with pytest.raises(ValueError, match="steps must be within the 5 of 'add', got 5"):
+        model.trace(x, steps=5)
 
 
 def test_compiled_plans_say_where_to_trace(tmp_path):

@@ -69,7 +69,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "report.profile": ("engine", "graph", "lowering", "model"),
     "report.summary": ("graph",),
     "quantization": ("graph", "reference", "report.summary", "checks.samples", "checks.selftest"),
-    "inspect": ("checks.samples", "engine", "graph", "lowering", "model", "passes", "reference", "running"),
+    "inspect": (
+        "_arguments", "checks.samples", "engine", "graph", "lowering", "model", "passes", "reference", "report.summary",
+        "running",
+    ),
     "_scaling": ("graph", "checks.samples", "checks.selftest", "checks.tolerances"),
     "_arguments": ("engine",),
     "_predict": ("running", "_arguments", "engine", "_progress"),

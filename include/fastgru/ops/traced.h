@@ -17,6 +17,36 @@ static inline void gather_gate(char *to, const char *from, fg_idx bytes, fg_idx 
   memcpy(to, from, (size_t)bytes);
 }
 
+/* Show a gate or the state of all steps of a block that ran in one call: the gates lie in the input parts, the state in
+ * the output. `at` is where the part begins in a row. */
+static void show_block(const fg_instruction *ins, const fg_run *run, fg_idx part, fg_idx at) {
+  const fg_layer *layer = &ins->traced.layer;
+  const fg_rows *to = &run->rows[ins->outputs[0]], *y = &run->rows[ins->output];
+  const fg_idx item = run->kernels->item, vector = run->kernels->lanes * item;
+  const fg_matrix *u = &layer->phases[0].u;
+  const fg_idx N = phase_columns(u, run) * item, apart = u->gates * vector, width = layer->units * item;
+  const int coupled = part == FG_SHOWN_FORGET;
+  const char *from = run->recurrences[layer->state].x[0] + (coupled ? 0 : part) * vector;
+  for (fg_idx t = 0; t < run->T; t++)
+    for (fg_idx b = 0; b < run->B; b++, from += N) {
+      char *row = fg_row(to, item, t, b) + at * item;
+      if (part == FG_SHOWN_HIDDEN) {
+        memcpy(row, fg_row(y, item, t, b), (size_t)width);
+        continue;
+      }
+      gather_gate(row, from, width, vector, apart);
+      for (fg_idx i = 0; coupled && i < layer->units; i++) set_number(row, i, item, 1 - number_of(row, i, item));
+    }
+}
+
+/* True if all steps may be one call of the kernel: nobody looks between them, and no cell state is to be shown. */
+static int shows_whole(const fg_instruction *ins, const fg_run *run) {
+  const fg_op_traced *op = &ins->traced;
+  int cell = 0;
+  for (int i = 0; i < op->n_shown; i++) cell |= op->shown[i] == FG_SHOWN_CELL;
+  return run->edit == NULL && !cell && !op->layer.last && runs_whole(ins, run) && !makes_input(ins, run, 0);
+}
+
 /* Show one gate or state of row b at step t; where the step does not count, gates are 0 and states as they were. */
 static void show_part(const fg_instruction *ins, const fg_run *run, fg_idx part, fg_idx t, fg_idx b, int counts,
                       char *to) {
@@ -73,6 +103,12 @@ static void run_traced(const fg_instruction *ins, fg_run *run) {
   fg_span step;
   step.batch = run->B, step.first = 0, step.count = run->B, step.index = masked ? run->active : NULL;
   make_inputs(ins, run, own, masked);
+  if (shows_whole(ins, run)) {
+    step_whole(ins, run, &step);
+    for (int i = 0, at = 0; i < ins->traced.n_shown; i++, at += (int)layer->units)
+      show_block(ins, run, ins->traced.shown[i], at);
+    return;
+  }
   for (fg_idx i = 0; i < run->T; i++) {
     const fg_idx t = layer->reverse ? run->T - 1 - i : i;
     if (masked) find_active(ins, run, own, t, &step);
