@@ -29,4 +29,5 @@ cdef class Stream:
     cdef forward(self, inputs, idx T, out, bint chunk, const uint8_t *mask, idx mask_t, idx mask_b, bint ends=*,
                  bint rest=*)
     cdef int run_all(self, idx T) except -1
+    cdef int end_refused(self) except -1
     cdef int end_misfit(self, bint saved) except -1

@@ -290,13 +290,17 @@ cdef class Stream:
             raised, self.raised[0] = self.raised[0], None
             raise raised
         if self.buffers.run.bad_id:
-            self.buffers.run.bad_id = 0
-            self.buffers.restore()
-            self.carried.raise_edit()
-            raise ValueError("ids that the model looks up must lie inside their table, got others")
+            self.end_refused()
         if self.buffers.run.misfit:
             self.end_misfit(saved)
         return 0
+
+    cdef int end_refused(self) except -1:
+        """Raise of a call in which an edit raised, or ids were out of range; the stream is as it was."""
+        self.buffers.run.bad_id = 0
+        self.buffers.restore()
+        self.carried.raise_edit()
+        raise ValueError("ids that the model looks up must lie inside their table, got others")
 
     cdef int end_misfit(self, bint saved) except -1:
         """Raise of a plan whose lines held other steps than it says; the stream is as it was, or as new."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._names import nearest
 from ..graph import Graph, Recurrent
+from ..lowering.instructions import Line
 from ..lowering.traced import lower_traced
 from ..passes import fused
 from ..running import Running
@@ -115,6 +116,7 @@ class Traced(Running):
         outputs = [shown.lowered.values[v] for v in shown.lowered.outputs]
         self.timed = {name: bool(outputs[at].time) for name, at in self.places.items()}
         self.several = len(outputs) > 1
+        self.stepwise = not any(isinstance(ins, Line) for ins in shown.lowered.instructions)  # a step of all for each
         self._begin(look.model._plan_of(shown.lowered), look.model._signature)
 
     @property
@@ -193,12 +195,12 @@ def trace(
     if chosen is not None:
         traced.check_steps(look.packed, x, chosen)
     outputs = traced(x, state=state, lengths=lengths, mask=mask, threads=1)
-    return traced.split(outputs, chosen, 1 if batched(traced, x) else 0)
+    return traced.split(outputs, chosen, 0 if chosen is None or not batched(traced, x) else 1)
 
 
 def by_name(running: Running, x: Any) -> dict[str, Any]:
     """Return the inputs of a call by their names, as they are; fewer where some are missing."""
-    names = list(running.inputs)
+    names = list(running._signature.inputs)
     if isinstance(x, Mapping):
         return {name: x[name] for name in names if name in x}
     return dict(zip(names, x, strict=False)) if len(names) > 1 and isinstance(x, tuple | list) else {names[0]: x}
@@ -206,9 +208,8 @@ def by_name(running: Running, x: Any) -> dict[str, Any]:
 
 def batched(running: Running, x: Any) -> bool:
     """True if inputs have a batch axis."""
-    return any(
-        np.ndim(a) > len(running.inputs[n].shape) + running.inputs[n].time for n, a in by_name(running, x).items()
-    )
+    specs = running._signature.inputs
+    return any(np.ndim(a) > len(specs[name].shape) + specs[name].time for name, a in by_name(running, x).items())
 
 
 def trace_stream(stream: Stream, x: Any, points: str | Sequence[str], steps: Any) -> tuple[Any, Trace]:
@@ -221,25 +222,26 @@ def trace_stream(stream: Stream, x: Any, points: str | Sequence[str], steps: Any
         raise ValueError(f"steps must be omitted when x is a single step, got {steps!r}")
     twin = Watched.of(stream).twin_for(stream, traced)
     twin._follow(stream)
-    outputs = twin.process(x if chunk else _as_chunk(x, traced, axis))
-    y, found = traced.split(outputs, chosen, axis)
-    if not chunk:
-        y, found = _one_step(traced, y, found, axis)
+    if chunk or traced.stepwise:
+        y, found = traced.split(twin.process(x) if chunk else twin.step(x), chosen, axis)
+    else:
+        y, found = _one_step(traced, *traced.split(twin.process(_as_chunk(x, traced, axis)), None, axis), axis)
     stream._follow(twin)
     return y, found
 
 
 def _is_chunk(traced: Traced, x: Any, axis: int) -> bool:
     """True if inputs have a time axis; False if the first that may have one is a step."""
-    timed = [(np.ndim(a), traced.inputs[n]) for n, a in by_name(traced, x).items() if traced.inputs[n].time]
+    specs = traced._signature.inputs
+    timed = [(np.ndim(a), specs[name]) for name, a in by_name(traced, x).items() if specs[name].time]
     return not timed or timed[0][0] != len(timed[0][1].shape) + axis
 
 
 def _as_chunk(x: Any, traced: Traced, axis: int) -> Any:
     """Steps as chunks of one."""
-    given = by_name(traced, x)
-    made = {n: np.expand_dims(np.asarray(a), axis) if traced.inputs[n].time else a for n, a in given.items()}
-    return made if len(traced.inputs) > 1 else next(iter(made.values()))
+    specs = traced._signature.inputs
+    made = {n: np.expand_dims(np.asarray(a), axis) if specs[n].time else a for n, a in by_name(traced, x).items()}
+    return made if len(specs) > 1 else next(iter(made.values()))
 
 
 def _one_step(traced: Traced, y: Any, found: Trace, axis: int) -> tuple[Any, Trace]:

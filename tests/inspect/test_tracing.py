@@ -60,6 +60,21 @@ def test_states_are_those_that_calls_return(cell, reverse, isa):
         assert np.abs(trace[f"{op.kind}.{name}"] - array).max() < EXACT, name
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gates_of_a_block_that_runs_at_once_are_those_of_single_steps(cell, reverse, precision, isa):
+    """A cell state is shown step by step; without it, all steps of a block are one call of the kernel."""
+    for inputs, batch in ((4, 3), (4, 1), (1, 1)):
+        op = make_cell(cell, inputs, 19, reverse=reverse, precision=precision)
+        model, x = Model([op], isa=isa), normal(batch, 7, inputs)
+        _, whole = model.trace(x)
+        names = [name for name in whole.names if not name.endswith(".cell")]
+        y, trace = model.trace(x, names)
+        assert bits(y) == bits(model(x))
+        assert all(bits(trace[name]) == bits(whole[name]) for name in names)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     cells=st.lists(st.sampled_from(sorted(CELLS)), min_size=1, max_size=2),
