@@ -48,6 +48,10 @@ class OracleError(FastGruError, RuntimeError):
     """The source's own framework cannot be asked what a model computes; the message says why."""
 
 
+class AttributionError(FastGruError, ArithmeticError):
+    """An attribution does not add up to the output that it explains; the message names the gap."""
+
+
 class CalibrationWarning(UserWarning):
     """Errors were measured on random input, as no typical one was given: real data may give far larger ones."""
 
