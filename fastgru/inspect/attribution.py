@@ -244,7 +244,8 @@ class _Work:
             back = {n: a if self.inner.specs[n].time else a[:, 0] for n, a in self.taken(sweep).items()}
             return self._sum(target, values), back
 
-        found, at_x, at_baseline, gap = integrate(both, first, last, self.batch, tolerance)
+        numbers = sum(a[:1].size for a in self.values.values())
+        found, at_x, at_baseline, gap = integrate(both, first, last, self.batch, tolerance, numbers)
         found = {n: a if self.inner.specs[n].time else a[:, None] for n, a in found.items()}
         return found, Parts(at_x, at_baseline, {}, {}, np.zeros(self.batch), gap)
 

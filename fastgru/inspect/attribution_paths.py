@@ -18,7 +18,7 @@ from ..graph.activations import F64
 POINTS = 8  # of Gauss and Legendre in each piece
 PIECES = 2  # to begin with
 MOST_POINTS = 4096  # on the line, for all pieces together
-AT_ONCE = 64  # rows that are evaluated together
+AT_ONCE, NUMBERS = 64, 1 << 24  # rows that are evaluated together, and numbers of all their values
 Entries = dict[str, F64]
 # Entries (N * B, ...) to the output (N * B,) and its gradients.
 Evaluate = Callable[[Entries, int], tuple[F64, Entries]]
@@ -27,8 +27,9 @@ Evaluate = Callable[[Entries, int], tuple[F64, Entries]]
 class Line:
     """The integrals over pieces of the line from `first` to `last`."""
 
-    def __init__(self, evaluate: Evaluate, first: Entries, last: Entries, batch: int) -> None:
+    def __init__(self, evaluate: Evaluate, first: Entries, last: Entries, batch: int, numbers: int) -> None:
         self.evaluate, self.first, self.batch = evaluate, first, batch
+        self.together = max(1, min(AT_ONCE, NUMBERS // numbers) // batch)
         self.way = {name: last[name] - first[name] for name in first}
         self.points = 0
         self.nodes, self.weights = np.polynomial.legendre.leggauss(POINTS)
@@ -36,9 +37,8 @@ class Line:
     def at(self, places: F64) -> tuple[F64, Entries]:
         """Return the output (N, B) and gradients (N, B, ...) at N places of the line."""
         outputs, gradients = [], []
-        count = max(1, AT_ONCE // self.batch)
-        for begin in range(0, len(places), count):
-            some = places[begin : begin + count]
+        for begin in range(0, len(places), self.together):
+            some = places[begin : begin + self.together]
             self.points += len(some)
             entries = {
                 name: (self.first[name] + some.reshape(-1, *[1] * way.ndim) * way).reshape(-1, *way.shape[1:])
@@ -59,9 +59,9 @@ class Line:
 
 
 def integrate(
-    evaluate: Evaluate, first: Entries, last: Entries, batch: int, tolerance: float
+    evaluate: Evaluate, first: Entries, last: Entries, batch: int, tolerance: float, numbers: int
 ) -> tuple[Entries, F64, F64, F64]:
-    """Integrate gradients from `first` to `last`.
+    """Integrate gradients from `first` to `last`; `numbers` are those of all values of a row.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def integrate(
     AttributionError
         When the gap stays above the tolerance: the output jumps somewhere on the line.
     """
-    line = Line(evaluate, first, last, batch)
+    line = Line(evaluate, first, last, batch, numbers)
     ends = {0.0: line.at(np.array([0.0]))[0][0], 1.0: line.at(np.array([1.0]))[0][0]}
     allowed = tolerance * np.maximum(1.0, np.abs(ends[1.0] - ends[0.0]))
     pieces: dict[tuple[float, float], tuple[Entries, F64]] = {}
