@@ -21,6 +21,7 @@ from .gradients_tensor import Array, back_through
 
 METHODS = ("gradient", "integrated_gradients", "lrp")
 CONSERVED = 1e-6  # of relevance: how far its sum may be from the output, relative where that is above 1
+LEAST = 1e-12  # tolerance: float64 rounds
 EPSILON = 1e-3  # of the epsilon rule, that of Arras et al.'s code
 
 
@@ -122,9 +123,9 @@ def attribute(
     """
     if not isinstance(method, str) or method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    for what, value in (("tolerance", tolerance), ("epsilon", epsilon)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.inf:
-            raise ValueError(f"{what} must be a number of 0 or more, got {value!r}")
+    for what, value, least in (("tolerance", tolerance, LEAST), ("epsilon", epsilon, 0)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value < np.inf:
+            raise ValueError(f"{what} must be a number of at least {least:g}, got {value!r}")
     if baseline is not None and method != "integrated_gradients":
         raise ValueError(f"baseline must be omitted for method {method!r}, got one")
     graph = unrounded(graph_of(model))

@@ -15,6 +15,7 @@ from ..graph.fields import short
 from ..reference.tensor import DTYPES
 
 Array = Any
+KINDS = {"float": ("fiu", "real numbers"), "int": ("iu", "integer ids"), "bool": ("b", "bools")}
 
 
 class Inputs(NamedTuple):
@@ -65,6 +66,8 @@ def inputs_of(graph: Graph, x: Any, what: str = "x") -> Inputs:
     else:
         given = {names[0]: x}
     arrays = {name: as_array(given[name], f"{what} of input {name!r}" if form else what) for name in names}
+    for name, spec in graph.inputs.items():
+        _check_kind(_named(what, name, form), spec, arrays[name])
     ranks = {name: arrays[name].ndim - len(spec.shape) - spec.time for name, spec in graph.inputs.items()}
     batched = all(rank == 1 for rank in ranks.values())
     if not batched and any(rank != 0 for rank in ranks.values()):
@@ -80,6 +83,13 @@ def inputs_of(graph: Graph, x: Any, what: str = "x") -> Inputs:
     return Inputs(feeds, batched, form)
 
 
+def _check_kind(what: str, spec: Spec, array: Array) -> None:
+    """Raise TypeError unless an array is of the kind of number that an input takes."""
+    kinds, expected = KINDS[spec.dtype]
+    if array.dtype.kind not in kinds:
+        raise TypeError(f"{what} must be {expected}, got {array.dtype}")
+
+
 def _named(what: str, name: str, form: type | None) -> str:
     return f"input {name!r} of {what}" if form else what
 
@@ -91,10 +101,6 @@ def _checked(what: str, shown: str, spec: Spec, array: Array, batched: bool) -> 
     lead = array.shape[: batched + spec.time]
     if 0 in lead:
         raise ValueError(f"{what} must have at least one {'step' if lead[-1] == 0 else 'row'}, got shape {array.shape}")
-    kinds = {"float": "fiu", "int": "iu", "bool": "b"}[spec.dtype]
-    if array.dtype.kind not in kinds:
-        expected = {"float": "real numbers", "int": "integer ids", "bool": "bools"}[spec.dtype]
-        raise TypeError(f"{what} must be {expected}, got {array.dtype}")
     if spec.dtype == "float" and not np.isfinite(array).all():
         place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
         raise ValueError(f"{what} must be finite, got {array[place]} at {place}")
@@ -126,6 +132,7 @@ def baseline_of(graph: Graph, inputs: Inputs, baseline: Any) -> dict[str, Array]
             wide = np.broadcast_to(given, x.shape)
         except ValueError:
             raise ValueError(f"baseline of {name!r} must broadcast to the input {x.shape}, got {given.shape}") from None
+        _check_kind(f"baseline of {name!r}", spec, given)
         found[name] = _checked(f"baseline of {name!r}", graph.shown(name), spec, wide, True)
     return found
 
