@@ -1,5 +1,7 @@
 """The state of a stream as arrays."""
 
+cimport numpy as cnp
+
 from .arguments cimport Arguments
 from .buffers cimport Buffers
 from .c cimport fg_rows, idx
@@ -7,6 +9,16 @@ from .clocks cimport Clocks
 from .codes cimport Instruction
 from .plan cimport Plan
 from .run cimport Recurrence, Window
+
+cdef enum:
+    ASIDE = -1                 # in place of a row: memory for one beside the stream
+
+# Rows to copy, in this order.
+cdef struct Moves:
+    const idx *sources
+    const idx *targets
+    idx count
+    char *aside
 
 
 cdef class State:
@@ -32,6 +44,11 @@ cdef class State:
     cdef int check_counts(self, dict arrays, list problems) except -1
     cdef void initialise(self) noexcept
     cdef int reset_rows(self, rows) except -1
+    cdef cnp.ndarray numbered(self, rows)
+    cdef bint holds_like(self, State other) noexcept
+    cdef int adopt(self, State source, cnp.ndarray sources, cnp.ndarray targets, bint whole) except -1
+    cdef int reorder(self, cnp.ndarray rows) except -1
+    cdef int copy_rows(self, State source, cnp.ndarray sources, cnp.ndarray targets) except -1
     cdef int check_rows_apart(self) except -1
     cdef bint counts_apart(self, const Instruction *ins) noexcept
     cdef int edited_by(self, editor) except -1

@@ -2,6 +2,8 @@
 
 cimport cython
 cimport numpy as cnp
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 import math
 
@@ -14,7 +16,7 @@ from .buffers cimport Buffers
 from .c cimport idx
 from .clocks cimport Clocks, ENDED, MOST_STEPS
 from .codes cimport fg_layer, Instruction, is_line, is_recurrent, MIRROR, OVERLAP_ADD
-from .run cimport held_before, product_width, Recurrence, Run, Window
+from .run cimport held_before, product_width, Recurrence, row, Run, Window
 
 cnp.import_array()
 
@@ -215,6 +217,83 @@ cdef class State:
             self.buffers.initialise_row((<idx *>cnp.PyArray_DATA(numbers))[i])
         return 0
 
+    cdef cnp.ndarray numbered(self, rows):
+        """The rows that a caller asks for, as indices; raise unless each is one of the stream."""
+        index = as_array(rows, "rows")
+        if index.ndim != 1 or not index.size or index.dtype.kind not in "iu" or (
+                index.min() < 0 or index.max() >= self.B):
+            raise ValueError(f"rows must be one or more indices in 0..{self.B - 1}, got {rows!r}")
+        return np.ascontiguousarray(index, dtype=np.intp)
+
+    cdef bint holds_like(self, State other) noexcept:
+        """True if every line holds as many steps as that of another stream of the plan."""
+        cdef int i
+        for i in range(self.plan.n_windows):
+            if held_before(&self.windows[i]) != held_before(&other.windows[i]):
+                return False
+        return self.clocks.steps != ENDED and other.clocks.steps != ENDED
+
+    cdef int adopt(self, State source, cnp.ndarray sources, cnp.ndarray targets, bint whole) except -1:
+        """Let rows go on from rows of another stream of the plan; the `whole` of them: as many steps then are held."""
+        cdef int i
+        cdef idx held
+        if whole:
+            for i in range(self.plan.n_windows):
+                held = held_before(&source.windows[i])
+                self.windows[i].held, self.windows[i].drop = max(0, held), max(0, -held)
+            self.clocks.steps = source.clocks.steps
+        self.copy_rows(source, sources, targets)
+        for v, array in source.buffers.still.items():
+            self.buffers.still[v][targets] = array if source.batch is None else array[sources]
+        return 0
+
+    cdef int reorder(self, cnp.ndarray rows) except -1:
+        """Let each row go on from another one; rows that stay in place are not copied."""
+        moves = ordered_moves(rows.tolist())
+        if moves:
+            sources, targets = zip(*moves)
+            self.copy_rows(self, np.array(sources, np.intp), np.array(targets, np.intp))
+            for array in self.buffers.still.values():
+                array[...] = array[rows]
+        return 0
+
+    cdef int copy_rows(self, State source, cnp.ndarray sources, cnp.ndarray targets) except -1:
+        """Copy rows of all that is carried; the row `ASIDE` is memory for one, beside the stream."""
+        cdef Moves moves
+        cdef int i
+        cdef idx item = self.plan.kernels.item
+        cdef const Instruction *ins
+        cdef Window *a
+        cdef Window *b
+        cdef Recurrence *r
+        cdef Recurrence *s
+        moves.sources, moves.targets = <const idx *>cnp.PyArray_DATA(sources), <const idx *>cnp.PyArray_DATA(targets)
+        moves.count, moves.aside = sources.size, <char *>malloc(max(1, self.buffers.layout.state_bytes // self.B))
+        if moves.aside == NULL:
+            raise MemoryError("memory to move rows of a stream could not be allocated")
+        for i in range(self.plan.n_instructions):
+            ins = &self.plan.instructions[i]
+            if is_recurrent(ins):
+                r, s = &self.recurrences[ins.recurrent.layer.state], &source.recurrences[ins.recurrent.layer.state]
+                move(&moves, r.h[r.now], s.h[s.now], ins.recurrent.layer.features_padded * item)
+                move(&moves, r.c, s.c, ins.recurrent.layer.units_padded * item)
+                move(&moves, r.last, s.last, ins.recurrent.layer.features * item)
+            elif is_line(ins):
+                a, b = &self.windows[ins.line.window], &source.windows[ins.line.window]
+                if ins.op == OVERLAP_ADD:
+                    move_steps(&moves, a.line, a.capacity, b.line, b.capacity, ins.line.kept, ins.size * item)
+                else:
+                    move_steps(
+                        &moves, a.line + a.drop * ins.size * item, a.capacity, b.line + b.drop * ins.size * item,
+                        b.capacity, held_before(b), ins.size * item)
+        for i in range(self.plan.n_values):
+            if self.plan.values[i].state:
+                move_steps(
+                    &moves, row(&self.rows[i], item, 0, 0), self.rows[i].b_stride, row(&source.rows[i], item, 0, 0),
+                    source.rows[i].b_stride, self.plan.values[i].size, item)
+        free(moves.aside)
+        return 0
+
     cdef int check_rows_apart(self) except -1:
         """Raise when a row that begins anew would have another number of steps in its windows than the others."""
         cdef int i
@@ -293,3 +372,48 @@ cdef class State:
 cdef void run_edit(void *state, const Instruction *ins, Run *run, idx t) noexcept with gil:
     """Let the editor of a stream's state change a step."""
     (<State>state).edit_step(ins, t)
+
+
+cdef void move(const Moves *moves, char *to, const char *source, idx size) noexcept nogil:
+    """Copy rows that lie one behind the other."""
+    move_steps(moves, to, 1, source, 1, 1, size)
+
+
+cdef void move_steps(const Moves *moves, char *to, idx to_steps, const char *source, idx steps, idx count,
+                     idx size) noexcept nogil:
+    """Copy the first `count` steps of `size` bytes of rows; a row has `to_steps` and `steps` of them."""
+    cdef idx i
+    cdef char *a
+    cdef const char *b
+    for i in range(moves.count if count > 0 else 0):
+        a = moves.aside if moves.targets[i] == ASIDE else to + moves.targets[i] * to_steps * size
+        b = moves.aside if moves.sources[i] == ASIDE else source + moves.sources[i] * steps * size
+        memcpy(a, b, count * size)
+
+
+cdef list ordered_moves(list rows):
+    """The copies (from, to) that put row ``rows[i]`` in the place of row i, in an order in which none is written
+    before it was read last. One row of each cycle goes aside first."""
+    moves = []
+    readers = [0] * len(rows)  # of each row: how many others are to be made of it
+    for target, source in enumerate(rows):
+        if source != target:
+            readers[source] += 1
+    ready = [i for i, source in enumerate(rows) if source != i and not readers[i]]
+    left = {i: source for i, source in enumerate(rows) if source != i}
+    while left:
+        while ready:
+            target = ready.pop()
+            source = left.pop(target)
+            moves.append((source, target))
+            if source != ASIDE:
+                readers[source] -= 1
+                if not readers[source] and source in left:
+                    ready.append(source)
+        if left:  # cycles alone, in which each row is read once
+            target = next(iter(left))
+            moves.append((target, ASIDE))
+            reader = next(i for i, source in left.items() if source == target)
+            left[reader] = ASIDE
+            ready.append(target)
+    return moves

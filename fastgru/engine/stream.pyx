@@ -440,6 +440,37 @@ cdef class Stream:
         """Call ``editor(node, arrays)`` at every step of a plan that shows gates; see `State.step_arrays`."""
         self.carried.edited_by(editor)
 
+    def take(self, rows):
+        """A stream of rows (n,) of this one: its row i goes on from row ``rows[i]``, which may occur several times."""
+        numbers = self.carried.numbered(rows)
+        cdef Stream taken = make_stream(self.plan, len(numbers), model=self.model, threads=self.threads)
+        taken._adopt(self, numbers, np.arange(len(numbers)), True)
+        return taken
+
+    def reorder(self, rows):
+        """Let row i go on from row ``rows[i]``, of (batch,) rows. Those that stay in place are not copied."""
+        self.claim()
+        try:
+            numbers = self.carried.numbered(rows)
+            if len(numbers) != self.buffers.B:
+                raise ValueError(f"rows must be {self.buffers.B}, one for each row of the stream, got {len(numbers)}")
+            self.carried.reorder(numbers)
+        finally:
+            self.release()
+
+    def _adopt(self, Stream source not None, sources, targets, bint whole):
+        """Let rows of this stream, which nobody else has, go on from rows of another one of the plan. False where lines
+        hold other numbers of steps; the `whole` stream takes over those, too."""
+        source.claim()
+        try:
+            if not whole and not self.carried.holds_like(source.carried):
+                return False
+            numbers = [np.ascontiguousarray(rows, np.intp) for rows in (sources, targets)]
+            self.carried.adopt(source.carried, numbers[0], numbers[1], whole)
+            return True
+        finally:
+            source.release()
+
     __copy__ = copy
 
     def __deepcopy__(self, memo):
