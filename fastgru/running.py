@@ -309,6 +309,106 @@ class Running:
             self, self._plan, x, batch_size=batch_size, lengths=lengths, threads=threads, progress=progress
         )
 
+    def generate(
+        self,
+        prompt: Any,
+        steps: int | None,
+        *,
+        choose: Any = None,
+        stop: Any = None,
+        seed: Any = None,
+        n: int = 1,
+        return_scores: bool = False,
+        iterate: bool = False,
+        feed: Any = None,
+        window: int | None = None,
+        pad: Any = None,
+        output: str | None = None,
+        output_kind: str | None = None,
+        encoder: Running | None = None,
+        encoder_input: Any = None,
+        states: Mapping[str, str] | None = None,
+        threads: int | None = None,
+    ) -> Any:
+        """Go on from a prompt: choose from the output of each step, and feed the choice back.
+
+        Parameters
+        ----------
+        prompt : (T,) ids or (T, I) inputs, or a list of such
+            Sequences of a list may have any lengths. Ids go through `feed` as those that are chosen do.
+        steps : int or None
+            Most steps of each row; None with `iterate`: without end.
+        choose : choice or list, optional
+            ``Greedy()``, ``Sample()``, ``Beam()`` or ``Values()`` of `fastgru.generation`, or a list that ends with
+            one, behind ``Forbid()``, ``Force()`` or functions ``f(log_p, tokens)`` from logarithms of probabilities
+            (R, V) float64 and the ids of each row so far to other scores; -inf forbids. When omitted, ids are chosen
+            greedily; the outputs themselves are fed back where the model takes vectors and there is no `feed`.
+        stop : int, or list of ints and sequences of ints; a function for Values, optional
+            Ids, or sequences of them, that end a row; they are part of it. The others go on without it. Of values,
+            ``stop(values)``, (R, ...) to (R,) bool.
+        seed : int or list of int, optional
+            Of what is drawn: the same one gives the same sequences for any batch and number of threads. A list has one
+            for each prompt, which then is as if it were alone. Another one at each call when omitted.
+        n : int
+            Sequences for each prompt.
+        return_scores : bool
+            Also return the logarithm of the probability of each id, as the model alone has it.
+        iterate : bool
+            Return an iterator over the steps instead: an id, or an array (R,), (R, n) with -1 for rows that have ended.
+        feed : "one_hot", (V, I) array or callable, optional
+            How what is chosen becomes an input, of a model that takes vectors: a vector of each id, or a function of
+            ids (R,), or of values (R, ...), to inputs (R, I). A model that takes ids is fed them.
+        window : int, optional
+            Run the model at each step over so many last steps, without a state. When omitted, a state is carried in a
+            stream; a model that needs whole sequences runs over all steps so far.
+        pad : int or (I,) array, optional
+            A step that fills a window in front; shorter windows when omitted.
+        output : str, optional
+            The output to choose from, of several.
+        output_kind : {"logits", "probabilities", "log_probabilities"}, optional
+            What the output holds. When omitted, as the graph ends: with a softmax, its logarithm, or neither.
+        encoder : Model, optional
+            Whose outputs or final states the model's states start from.
+        encoder_input : array, mapping, or list of such, optional
+            What the encoder reads, or the model's inputs beside the prompt. One prompt serves all rows of it.
+        states : mapping, optional
+            State or input of the model to output or state of the encoder, where their shapes do not pair one by one.
+        threads : int, optional
+            As for a call of the model.
+
+        Returns
+        -------
+        (S,) int64 array; (S, ...) of values
+            What was chosen, without the prompt. A list of arrays for a list of prompts; a list of `n`, or `n_best`, in
+            the place of each where that is above 1. With `return_scores`, a pair of that and the same of float64.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was expected and what was given, before anything runs; while it runs, where the
+            scores of a step leave no choice.
+
+        Examples
+        --------
+        >>> from fastgru import Model
+        >>> from fastgru.generation import Sample
+        >>> from fastgru.layers import GRU, Dense, Embedding
+        >>> rng = np.random.default_rng(0)
+        >>> gru = GRU.from_torch(rng.normal(size=(12, 3)), rng.normal(size=(12, 4)))
+        >>> model = Model([Embedding(rng.normal(size=(9, 3))), gru, Dense(rng.normal(size=(9, 4)))])
+        >>> model.generate([1, 2, 3], 5)
+        array([1, 4, 4, 4, 4])
+        >>> [len(ids) for ids in model.generate([[1, 2, 3], [4]], 5, choose=Sample(top_k=3), seed=0)]
+        [5, 5]
+        """
+        from .generation.generate import generate
+
+        return generate(
+            self, prompt, steps, choose=choose, stop=stop, seed=seed, n=n, return_scores=return_scores, iterate=iterate,
+            feed=feed, window=window, pad=pad, output=output, output_kind=output_kind, encoder=encoder,
+            encoder_input=encoder_input, states=states, threads=threads,
+        )  # fmt: skip
+
     def stream(self, batch: int | None = None, *, threads: int | None = None) -> Stream:
         """A fresh stream, to be fed frame by frame or in chunks.
 

@@ -1,6 +1,7 @@
 """The engine: plans, streams over them, and the threads of their calls. Every module here but this one is compiled.
 
-`blas` is not imported: it links to SciPy, which a model of packed weights does not need.
+`blas` is not imported: it links to SciPy, which a model of packed weights does not need. Nor is `choose`, which only
+generation needs.
 """
 
 from __future__ import annotations

@@ -399,6 +399,10 @@ cdef class Plan:
         self.pieces.append(made)
         return made.data
 
+    def bound(self, str name):
+        """Ids that an input looks up lie below it; one far above those of any table where none are looked up."""
+        return self.values[<int>next(v for v in self.inputs if self.names[v] == name)].bound
+
     def block(self, Py_ssize_t batch):
         """Steps run at a time through the whole plan, for a batch of this size."""
         widest = max(self.widest, self.largest)

@@ -75,8 +75,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "_scaling": ("graph", "checks.samples", "checks.selftest", "checks.tolerances"),
     "_arguments": ("engine",),
+    "generation": ("engine", "graph", "running"),
     "_predict": ("running", "_arguments", "engine", "_progress"),
-    "running": ("graph", "engine", "_arguments", "_predict"),
+    "running": ("graph", "engine", "generation", "_arguments", "_predict"),
     "compiled": (
         "checks.selftest", "engine", "files.compiled", "files.origin", "isa", "lowering", "memory", "model",
         "passes", "running",
@@ -87,10 +88,10 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "backends": ("_lazy",),
     "backends.onnx": ("converters", "converters.onnx", "model"),
-    "recipes": (ROOT, "cli", "converters", "graph", "layers", "passes", "files.writing"),
+    "recipes": (ROOT, "cli", "converters", "generation", "graph", "layers", "passes", "files.writing"),
     "cli": (
         ROOT, "checks.comparison", "checks.selftest", "checks.tracing", "files.compiled", "files.fgru", "files.writing",
-        "graph", "layers", "model", "quantization", "report.drawing", "report.listing", "report.profile",
+        "generation", "graph", "layers", "model", "quantization", "report.drawing", "report.listing", "report.profile",
         "report.summary", "running",
     ),
     "__main__": ("cli",),
@@ -180,7 +181,7 @@ def public(names: object) -> set[str]:
 # Modules of the engine -> each sees those before it alone.
 ENGINE = (
     "c", "codes", "run", "execute", "weights", "plan", "buffers", "clocks", "arguments", "state", "threads", "stream",
-    "blas",
+    "blas", "choose",
 )  # fmt: skip
 SEEN_BY_ENGINE = {"_arrays", "_names", "errors", "graph", "memory"}  # and, from within functions, `inspect`
 
