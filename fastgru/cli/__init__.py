@@ -15,6 +15,7 @@ COMMANDS = (
     "info",
     "verify",
     "run",
+    "generate",
     "bench",
     "quantize",
     "compile",
