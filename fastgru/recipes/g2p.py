@@ -16,7 +16,9 @@ from rich.table import Table
 
 from .. import Model
 from ..cli import _arrays, _show
+from ..cli._options import whole
 from ..errors import DataError
+from ..generation import Beam
 from ..layers import GRU, Dense, Embedding
 from . import _weights
 from ._terminal import start
@@ -51,18 +53,34 @@ def load(path: Path | None = None) -> tuple[Model, Model]:
     return Model([Embedding(a["enc_emb"]), encoder]), Model([Embedding(a["dec_emb"]), decoder, head])
 
 
+def letters(word: str) -> np.ndarray:
+    """The ids of a word's letters, as the encoder takes them."""
+    known = [GRAPHEMES.index(letter) if letter in GRAPHEMES else 1 for letter in word]
+    return np.array([*known, GRAPHEMES.index("</s>")])
+
+
 def pronounce(word: str, encoder: Model, decoder: Model) -> list[str]:
     """The phonemes of a word: its letters encoded, then each most likely phoneme fed back."""
-    known = [GRAPHEMES.index(letter) if letter in GRAPHEMES else 1 for letter in word]
-    stream = decoder.stream()
-    stream.state = {"gru.h": encoder(np.array([*known, GRAPHEMES.index("</s>")]))}
-    phonemes, current = [], START
-    for _ in range(MOST_STEPS):
-        current = int(stream.step(current).argmax())
-        if current == STOP:
-            break
-        phonemes.append(PHONEMES[current])
-    return phonemes
+    ids = decoder.generate([START], MOST_STEPS, stop=STOP, encoder=encoder, encoder_input=letters(word))
+    return phonemes(ids)
+
+
+def search(words: list[str], encoder: Model, decoder: Model, beam: Beam) -> list[list[tuple[float, list[str]]]]:
+    """The most probable pronunciations of each word, with the logarithms of their probabilities, the best first."""
+    found, log_p = decoder.generate(
+        [[START]], MOST_STEPS, choose=beam, stop=STOP, encoder=encoder, encoder_input=[letters(word) for word in words],
+        return_scores=True,
+    )  # fmt: skip
+    several = beam.n_best > 1
+    return [
+        [(float(p.sum()), phonemes(ids)) for ids, p in zip(*((a, b) if several else ([a], [b])), strict=True)]
+        for a, b in zip(found, log_p, strict=True)
+    ]
+
+
+def phonemes(ids: np.ndarray) -> list[str]:
+    """The phonemes of ids, without the one that stops."""
+    return [PHONEMES[i] for i in ids if i != STOP]
 
 
 def words_of(text: str) -> list[str]:
@@ -90,11 +108,31 @@ def words_of(text: str) -> list[str]:
 
 def main(
     text: Annotated[str, typer.Argument(help="Words to speak.")],
+    beam: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole("--beam", 1, len(PHONEMES)),
+            metavar="N",
+            help="Search for the most probable pronunciations, N wide, in the place of the likeliest phoneme each.",
+        ),
+    ] = None,
+    n_best: Annotated[
+        int, typer.Option(parser=whole("--n-best", 1, len(PHONEMES)), metavar="N", help="Of --beam: how many to print.")
+    ] = 1,
     model: Annotated[Path | None, typer.Option(help="checkpoint20.npz of g2p_en.")] = None,
 ) -> None:
     """Print the phonemes of words (ARPAbet; digits are stress)."""
     words = words_of(text)
+    if n_best > (beam or 1):
+        raise DataError(f"--n-best must be at most --beam, {beam or 'which is not given'}, got {n_best}")
     encoder, decoder = load(model)
+    if beam is not None:
+        table = Table("word", "phonemes", "log p")
+        for word, found in zip(words, search(words, encoder, decoder, Beam(beam, n_best)), strict=True):
+            for log_p, spoken in found:
+                table.add_row(word, " ".join(spoken), f"{log_p:.3f}")
+        _show.stdout().print(table)
+        return
     table = Table("word", "phonemes")
     for word in words:
         table.add_row(word, " ".join(pronounce(word, encoder, decoder)))

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -14,6 +13,7 @@ from .. import Model, convert
 from ..cli import _show
 from ..cli._options import real, whole
 from ..errors import DataError
+from ..generation import Beam, Choice, Forbid, Greedy, Sample, Vocabulary
 from ..layers import LSTM, Concat, Dense, Embedding, Multiply, TimeReduce, TimeSoftmax, like
 from . import _weights
 from ._terminal import start
@@ -35,7 +35,7 @@ LAYERS = [
     like(Dense, name="output", activation="softmax"),
 ]
 WINDOW = 40  # ids that the network sees, with zeros before those of a short text
-META = "<s>"  # begins and ends a text
+META, PADDING = "<s>", 0  # begins and ends a text; no character
 
 
 def load(path: Path | None = None) -> Model:
@@ -43,7 +43,7 @@ def load(path: Path | None = None) -> Model:
     return convert(path or _weights.fetch(PACKAGE) / "textgenrnn_weights.hdf5", like=LAYERS)
 
 
-def load_vocabulary(path: Path | None = None) -> dict[str, int]:
+def load_vocabulary(path: Path | None = None) -> Vocabulary:
     """Ids of characters, from textgenrnn_vocab.json.
 
     Raises
@@ -52,37 +52,42 @@ def load_vocabulary(path: Path | None = None) -> dict[str, int]:
         When the file is another.
     """
     path = path or _weights.fetch(PACKAGE) / "textgenrnn_vocab.json"
-    try:
-        ids = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: vocabulary must be JSON, got another: {error}") from error
-    if not isinstance(ids, dict) or not all(isinstance(i, int) for i in ids.values()) or META not in ids:
+    vocabulary = Vocabulary.read(path)
+    if META not in vocabulary:
         raise DataError(f"{path}: vocabulary must map characters, {META!r} among them, to ids, got another object")
-    return ids
+    return vocabulary
 
 
-def window_of(text: list[str], ids: dict[str, int]) -> np.ndarray:
-    """The last characters as the network takes them, (40,); unknown ones are zeros."""
-    known = [ids.get(character, 0) for character in text[-WINDOW:]]
-    return np.array([0] * (WINDOW - len(known)) + known)
+def prompt_of(vocabulary: Vocabulary, text: str) -> np.ndarray:
+    """The ids of how a text begins; unknown characters are padding."""
+    return np.array([vocabulary.ids.get(character, PADDING) for character in (META, *text)])
+
+
+def options(model: Model, vocabulary: Vocabulary, last: Choice) -> dict[str, Any]:
+    """What `Model.generate` is told for this network: its window, and ids that are no characters."""
+    count = next(iter(model.outputs.values())).shape[0]
+    nothing = Forbid([i for i in range(count) if i not in vocabulary.tokens])
+    return {"choose": [nothing, last], "stop": vocabulary[META], "window": WINDOW, "pad": PADDING}
 
 
 def continuation(
-    model: Model, ids: dict[str, int], prompt: str, length: int, temperature: float = 0.0, seed: int = 0
+    model: Model, vocabulary: Vocabulary, prompt: str, length: int, temperature: float = 0.0, seed: int = 0
 ) -> Iterator[str]:
     """Up to `length` further characters: the most likely ones at temperature 0, else drawn by their probabilities."""
-    characters, random = {i: c for c, i in ids.items()}, np.random.default_rng(seed)
-    text = [META, *prompt]
-    for _ in range(length):
-        p = np.asarray(model(window_of(text, ids)), np.float64)
-        p[[i for i in range(len(p)) if i not in characters]] = 0  # id 0 is the padding
-        if temperature:
-            p = np.exp(np.log(np.maximum(p / p.max(), 1e-300)) / temperature)
-        chosen = characters[int(random.choice(len(p), p=p / p.sum()) if temperature else p.argmax())]
-        if chosen == META:
-            return
-        text.append(chosen)
-        yield chosen
+    last = Sample(temperature) if temperature else Greedy()
+    ids = prompt_of(vocabulary, prompt)
+    for i in model.generate(ids, length, seed=seed, iterate=True, **options(model, vocabulary, last)):
+        if i != vocabulary[META]:
+            yield vocabulary.tokens[i]
+
+
+def search(model: Model, vocabulary: Vocabulary, prompt: str, length: int, beam: Beam) -> list[tuple[float, str]]:
+    """The most probable continuations that a beam finds, with the logarithms of their probabilities, the best first."""
+    ids = prompt_of(vocabulary, prompt)
+    found, log_p = model.generate(ids, length, return_scores=True, **options(model, vocabulary, beam))
+    several = beam.n_best > 1
+    rows = zip(found if several else [found], log_p if several else [log_p], strict=True)
+    return [(float(p.sum()), vocabulary.decode(own[own != vocabulary[META]])) for own, p in rows]
 
 
 def main(
@@ -99,13 +104,25 @@ def main(
         ),
     ] = 0.5,
     seed: Annotated[int, typer.Option(parser=whole("--seed", 0), metavar="N", help="Of what is drawn.")] = 0,
+    beam: Annotated[
+        int | None,
+        typer.Option(
+            parser=whole("--beam", 1),
+            metavar="N",
+            help="Search for the most probable texts in the place of drawing one, N wide, and print all N.",
+        ),
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="textgenrnn_weights.hdf5, its vocabulary beside it.")] = None,
 ) -> None:
     """Print a text that goes on from a prompt, as it is made."""
-    ids = load_vocabulary(model.with_name("textgenrnn_vocab.json") if model else None)
+    vocabulary = load_vocabulary(model.with_name("textgenrnn_vocab.json") if model else None)
     network, console = load(model), _show.stdout()
+    if beam is not None:
+        for log_p, text in search(network, vocabulary, prompt, length, Beam(beam, n_best=beam)):
+            console.print(f"{log_p:8.3f}  {prompt}{text}")
+        return
     console.print(prompt, end="")
-    for character in continuation(network, ids, prompt, length, temperature, seed):
+    for character in continuation(network, vocabulary, prompt, length, temperature, seed):
         console.print(character, end="")
     console.print()
 
