@@ -81,7 +81,7 @@ def generate(
         several = chain.last.n_best > 1
         return _results(sequences, single, several, return_scores)
     keys = row_keys(seed, len(given.inputs), n)
-    log = Log(len(keys[0]))
+    log = Log(len(keys[0]), scored=return_scores)
     if values:
         run = by_values(source, making, chain.last, given.inputs, stop, keys, steps, n, log=log)  # type: ignore[arg-type]
     else:
@@ -93,7 +93,7 @@ def generate(
         return _each(run, len(given.inputs), n, single, return_scores)
     for _ in run:
         pass
-    rows = [(log.tokens(r), log.log_p[r, : log.steps[r]]) for r in range(len(keys[0]))]
+    rows = [(log.tokens(r), log.scores(r)) for r in range(len(keys[0]))]
     grouped = [[(ids.copy(), log_p.copy()) for ids, log_p in rows[p * n : p * n + n]] for p in range(len(given.inputs))]
     return _results(grouped, single, n > 1, return_scores)
 

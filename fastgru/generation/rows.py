@@ -17,6 +17,7 @@ from .prompts import Prompts
 from .sources import Rows, Source
 
 Array = NDArray[Any]
+FIRST_ROOM = 64  # steps, doubled whenever they are full
 
 
 class Step(NamedTuple):
@@ -30,30 +31,48 @@ class Step(NamedTuple):
 class Log:
     """All steps so far, of every row."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, *, scored: bool = False) -> None:
         self.chosen: Array | None = None  # (R, room, ...)
         self.log_p = np.zeros((rows, 0))
-        self.steps = np.zeros(rows, np.int64)
+        self.scored = scored
+        self.ended = np.full(rows, -1)  # behind how many steps; -1: it goes on
         self.count = 0
 
     def add(self, step: Step) -> None:
         """Add a step."""
-        if self.chosen is None:
-            self.chosen = np.zeros((len(self.steps), 16, *step.chosen.shape[1:]), step.chosen.dtype)
-            self.log_p = np.zeros((len(self.steps), 16))
-        if self.count == self.chosen.shape[1]:
-            self.chosen = np.concatenate([self.chosen, np.zeros_like(self.chosen)], axis=1)
-            self.log_p = np.concatenate([self.log_p, np.zeros_like(self.log_p)], axis=1)
-        if len(step.rows) == len(self.steps):
-            self.chosen[:, self.count], self.log_p[:, self.count] = step.chosen, step.log_p
-        else:
-            self.chosen[step.rows, self.count], self.log_p[step.rows, self.count] = step.chosen, step.log_p
-        self.steps[step.rows] += 1
+        if self.chosen is None or self.count == self.chosen.shape[1]:
+            self._make_room(step)
+        rows = slice(None) if len(step.rows) == len(self.ended) else step.rows
+        self.chosen[rows, self.count] = step.chosen  # type: ignore[index]
+        if self.scored:
+            self.log_p[rows, self.count] = step.log_p
         self.count += 1
+
+    def _make_room(self, step: Step) -> None:
+        """Take twice the memory."""
+        room = FIRST_ROOM if self.chosen is None else 2 * self.chosen.shape[1]
+        chosen = np.zeros((len(self.ended), room, *step.chosen.shape[1:]), step.chosen.dtype)
+        log_p = np.zeros((len(self.ended), room if self.scored else 0))
+        if self.chosen is not None:
+            chosen[:, : self.count] = self.chosen
+            log_p[:, : self.log_p.shape[1]] = self.log_p
+        self.chosen, self.log_p = chosen, log_p
+
+    def end(self, rows: Rows) -> None:
+        """Say that rows have ended with the last step."""
+        self.ended[rows] = self.count
+
+    def steps(self, row: int) -> int:
+        """Return how many steps a row went on for."""
+        return self.count if self.ended[row] < 0 else int(self.ended[row])
 
     def tokens(self, row: int) -> Array:
         """Return what a row chose so far."""
-        return np.empty(0, np.int64) if self.chosen is None else self.chosen[row, : self.steps[row]]
+        return np.empty(0, np.int64) if self.chosen is None else self.chosen[row, : self.steps(row)]
+
+    def scores(self, row: int) -> NDArray[np.float64]:
+        """Return the logarithms of the probabilities of that."""
+        return self.log_p[row, : self.steps(row)]
 
 
 class Stops:
@@ -119,6 +138,7 @@ def by_ids(
                 return
             if not left.all():
                 kept = np.flatnonzero(left)
+                log.end(rows[~left])
                 source.keep(kept)
                 rows, ids, inside, places = rows[kept], ids[kept], inside[kept], np.ascontiguousarray(places[kept])
                 seen = None if seen is None else np.ascontiguousarray(seen[kept])
@@ -162,6 +182,7 @@ def by_values(
             kept = np.flatnonzero(~ended)
             if not kept.size:
                 return
+            log.end(rows[ended])
             source.keep(kept)
             rows, values, inside, places = rows[kept], values[kept], inside[kept], np.ascontiguousarray(places[kept])
         if at == steps:
