@@ -167,6 +167,7 @@ class BuildKernels(build_ext):
         output = os.path.join(self.build_temp, folder + SANITIZE.replace(",", "_"))
         (target,) = self.compiler.object_filenames([source], output_dir=output)
         made_of = [source, "setup.py", *glob("include/**/*.h", recursive=True), *glob("fastgru/_native/*.h")]
+        made_of = [name for name in made_of if Path(name).parent.name != "decode" or "search" in source]
         if source.endswith(("kernels.c", "narrow.c")):  # these know nothing of instructions
             made_of = [name for name in made_of if not (Path(name).parent.name == "ops" or Path(name).stem in LOADER)]
         if os.path.exists(target) and os.path.getmtime(target) > max(map(os.path.getmtime, made_of)):
@@ -199,7 +200,7 @@ def link_flags() -> list[str]:
     """Threads, and no symbols that only a debugger reads: each linker has its own words for it."""
     if SYSTEM.startswith("win"):
         return ["-lsynchronization", *(SANITIZER or ["-s"])]
-    return ["-pthread", *(SANITIZER or (["-Wl,-S,-x"] if SYSTEM == "macosx" else ["-s"]))]
+    return ["-pthread", "-lm", *(SANITIZER or (["-Wl,-S,-x"] if SYSTEM == "macosx" else ["-s"]))]
 
 
 def extensions() -> list[Extension]:

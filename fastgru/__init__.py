@@ -218,7 +218,9 @@ __all__ = [
     "cpu_info", "get_memory_limit", "get_num_threads", "load", "set_memory_limit", "set_num_threads",
 ]  # fmt: skip
 # Modules that are part of the public interface.
-_MODULES = ("backends", "checks", "errors", "generation", "graph", "inspect", "layers", "quantization", "report")
+_MODULES = (
+    "backends", "checks", "decode", "errors", "generation", "graph", "inspect", "layers", "quantization", "report",
+)  # fmt: skip
 # Modules that are found under the names that they had before they moved into rooms, too; `dir` does not list them.
 _MOVED = {
     "comparison": "checks.comparison", "drawing": "report.drawing", "fileformat": "files.fgru",

@@ -78,6 +78,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "generation": ("engine", "graph", "running"),
     "_predict": ("running", "_arguments", "engine", "_progress"),
     "running": ("graph", "engine", "generation", "_arguments", "_predict"),
+    "decode": ("_arguments", "engine", "running"),
     "compiled": (
         "checks.selftest", "engine", "files.compiled", "files.origin", "isa", "lowering", "memory", "model",
         "passes", "running",
@@ -181,7 +182,7 @@ def public(names: object) -> set[str]:
 # Modules of the engine -> each sees those before it alone.
 ENGINE = (
     "c", "codes", "run", "execute", "weights", "plan", "buffers", "clocks", "arguments", "state", "threads", "stream",
-    "blas", "choose",
+    "blas", "choose", "search",
 )  # fmt: skip
 SEEN_BY_ENGINE = {"_arrays", "_names", "errors", "graph", "memory"}  # and, from within functions, `inspect`
 

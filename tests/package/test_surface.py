@@ -20,7 +20,7 @@ def seen(of: object) -> set[str]:
 def test_the_package_shows_its_public_names_and_modules():
     modules = seen(fastgru) - set(fastgru.__all__)
     assert modules == {
-        "backends", "checks", "errors", "graph", "inspect", "layers", "quantization", "report",
+        "backends", "checks", "decode", "errors", "generation", "graph", "inspect", "layers", "quantization", "report",
     }  # fmt: skip
     assert set(fastgru.__all__) <= seen(fastgru)
     assert all(getattr(fastgru, name) is not None for name in fastgru.__all__)
@@ -41,7 +41,7 @@ def test_rooms_show_their_modules(room):
 
 @pytest.mark.parametrize(
     "name",
-    ["checks.comparison", "checks.tracing", "graph", "layers", "model", "quantization", "report.drawing"],
+    ["checks.comparison", "checks.tracing", "decode", "graph", "layers", "model", "quantization", "report.drawing"],
 )
 def test_modules_show_what_they_export(name):
     module = importlib.import_module(f"fastgru.{name}")

@@ -1,0 +1,359 @@
+"""Transducers (RNN-T): the labelling of greedy choices, and the best labellings by a beam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arguments import checked_lengths
+from ..engine.search import TransducerSearch, best_of
+from ..running import Running
+from . import given
+from .decoder import Decoder
+from .networks import Read, joiner_of, not_numbers, predictor_of
+from .results import Hypothesis, Integers, hypotheses, written
+
+Predict = Running | Callable[[int, Any], Read]
+Join = Running | Callable[[NDArray[Any], Any], Any]
+
+
+class Transducer(Decoder):
+    """The networks of a transducer and what is known of its labels."""
+
+    def __init__(
+        self,
+        predictor: Predict,
+        joiner: Join,
+        blank: int,
+        start: Sequence[int] | None,
+        max_symbols: int,
+        symbols: Sequence[str] | None,
+    ) -> None:
+        self._blank = given.whole(blank, "blank", 0, given.MOST_WIDTH)
+        self._most = given.whole(max_symbols, "max_symbols", 1, given.MOST_WIDTH)
+        self._symbols = given.symbols_of(symbols)
+        first = (self._blank,) if start is None else tuple(start)
+        if not first:
+            raise ValueError("start must have at least one label, got none")
+        self._joiner = joiner_of(joiner)
+        self._predictor = predictor_of(predictor, [given.whole(s, "start", 0, given.MOST_WIDTH) for s in first])
+        if self._joiner.size is not None:
+            self._check_classes(self._joiner.size)
+        self._frame: tuple[int, ...] | None = self._joiner.frame
+
+    def _check_classes(self, size: int) -> None:
+        if self._blank >= size:
+            raise ValueError(f"blank must be one of the classes 0..{size - 1} of the joiner, got {self._blank}")
+        given.symbols_of(self._symbols, size)
+
+    def _frames(self, encoded: Any, chunk: bool) -> NDArray[Any]:
+        """Return frames of the encoder, checked: (T, E), or (B, T, E) where they are no chunk."""
+        ranks = {1: "(E,)", 2: "(T, E)"} if chunk else {2: "(T, E)", 3: "(B, T, E)"}
+        array = given.numbers(encoded, "encoded", ranks)
+        if self._frame is not None and array.shape[-1:] != self._frame:
+            whose = "the joiner's first input" if self._joiner.frame is not None else "the frames before"
+            raise ValueError(f"encoded must have {self._frame[-1]} numbers a frame, as {whose}, got {array.shape[-1]}")
+        return array.reshape(-1, array.shape[-1]) if chunk else array
+
+    @staticmethod
+    def _finite(x: NDArray[Any], row: int | None = None) -> NDArray[Any]:
+        """Return frames as an array that a model reads in place; ValueError where one has NaN or infinity."""
+        bad = np.flatnonzero(~np.isfinite(x))
+        if bad.size:
+            place = (*([] if row is None else [row]), *(int(i) for i in np.unravel_index(bad[0], x.shape)))
+            raise ValueError(f"encoded must be finite, got {x.flat[bad[0]]} at index {place}")
+        return np.ascontiguousarray(x)
+
+    def _rows(self, encoded: Any, lengths: Any) -> tuple[bool, list[NDArray[Any]]]:
+        """Return whether there is a batch, and the frames of each row that count, checked."""
+        array = self._frames(encoded, chunk=False)
+        batch = array.shape[0] if array.ndim == 3 else None
+        rows = array[None] if batch is None else array
+        counts = [rows.shape[1]] * len(rows)
+        if lengths is not None:
+            counts = checked_lengths(lengths, batch, rows.shape[1]).reshape(-1).tolist()
+        places = [None] if batch is None else range(batch)
+        return batch is not None, [
+            self._finite(x[:count], row) for x, count, row in zip(rows, counts, places, strict=True)
+        ]
+
+    def push(self, encoded: Any) -> Integers:
+        """Take (T, E) frames of the encoder, or one frame (E,).
+
+        Returns
+        -------
+        (n,) int64 array
+            The labels that are certain now, from where they last were: nothing that comes will change them.
+        """
+        with self._claimed():
+            x = self._finite(self._frames(encoded, chunk=True))
+            self._frame = x.shape[1:]
+            return self._push(x)
+
+    def _push(self, x: NDArray[Any]) -> Integers:
+        raise NotImplementedError
+
+    def _decode(self, rows: list[NDArray[Any]]) -> list[Any]:
+        found = []
+        for x in rows:
+            with self._claimed():
+                self._push(x)
+            found.append(self.finish())
+        return found
+
+    def finish(self) -> Any:
+        raise NotImplementedError
+
+
+class TransducerGreedy(Transducer):
+    """`transducer_greedy` of frames that come in chunks, with the same result.
+
+    Parameters
+    ----------
+    predictor, joiner, blank, start, max_symbols, symbols
+        As for `transducer_greedy`.
+    """
+
+    def __init__(
+        self,
+        predictor: Predict,
+        joiner: Join,
+        blank: int = 0,
+        *,
+        start: Sequence[int] | None = None,
+        max_symbols: int = 10,
+        symbols: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(predictor, joiner, blank, start, max_symbols, symbols)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._labels: list[int] = []
+        self._times: list[int] = []
+        self._count, self._score = 0, 0.0
+        self._read: Read | None = None
+
+    def _push(self, x: NDArray[Any]) -> Integers:
+        before, blank, most = len(self._labels), self._blank, self._most
+        join, step = self._joiner.one, self._predictor.one
+        if self._read is None and len(x):
+            self._read = self._predictor.begin()
+        for frame in x:
+            assert self._read is not None
+            output, state = self._read
+            for given_labels in range(most + 1):
+                logits = join(frame, output)
+                best, total = best_of(logits)
+                if not total < np.inf or total == -np.inf:
+                    raise self._wrong(logits)
+                if not self._count and not given_labels:
+                    self._check_classes(len(logits))
+                if given_labels == most:
+                    best = blank
+                self._score += logits[best] - total
+                if best == blank:
+                    break
+                self._labels.append(best)
+                self._times.append(self._count)
+                output, state = self._read = step(best, state)
+            self._count += 1
+        return np.array(self._labels[before:], np.int64)
+
+    @staticmethod
+    def _wrong(logits: NDArray[Any]) -> ValueError:
+        if np.isneginf(logits).all():
+            return ValueError("joiner must give some class a probability, got logits of -inf alone")
+        return not_numbers()
+
+    def finish(self) -> Hypothesis:
+        """Return the labelling of all frames, and begin anew."""
+        with self._claimed():
+            labels, frames = (np.array(each, np.int64) for each in (self._labels, self._times))
+            score = float(self._score)
+            self._begin()
+            return Hypothesis(labels, frames, score, score, written(labels, self._symbols))
+
+
+class TransducerBeam(Transducer):
+    """`transducer_beam` of frames that come in chunks, with the same result.
+
+    Parameters
+    ----------
+    predictor, joiner, width, blank, n_best, start, max_symbols, symbols
+        As for `transducer_beam`.
+    """
+
+    def __init__(
+        self,
+        predictor: Predict,
+        joiner: Join,
+        width: int = 4,
+        blank: int = 0,
+        *,
+        n_best: int = 1,
+        start: Sequence[int] | None = None,
+        max_symbols: int = 10,
+        symbols: Sequence[str] | None = None,
+    ) -> None:
+        self._width = given.whole(width, "width", 1, given.MOST_WIDTH)
+        self._n_best = given.whole(n_best, "n_best", 1, self._width)
+        super().__init__(predictor, joiner, blank, start, max_symbols, symbols)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._search: TransducerSearch | None = None
+        self._reads: list[Read] = []  # of the labellings in the beam, in their order
+
+    def _push(self, x: NDArray[Any]) -> Integers:
+        for frame in x:
+            self._one_frame(frame)
+        return np.empty(0, np.int64) if self._search is None else self._search.settled()
+
+    def _one_frame(self, frame: NDArray[Any]) -> None:
+        if self._search is None:
+            reads = [self._predictor.begin()]
+            logits = self._joiner.many(frame, [output for output, _ in reads])
+            self._check_classes(logits.shape[1])
+            self._search = TransducerSearch(logits.shape[1], self._blank, self._width, self._most)
+            self._reads = reads
+        search = self._search
+        search.begin_frame()
+        active = search.active()
+        known = {number: read for (number, _, _), read in zip(active, self._reads, strict=True)}
+        while active:
+            unread = [each for each in active if each[0] not in known]
+            if unread:
+                labels, states = [label for _, _, label in unread], [known[parent][1] for _, parent, _ in unread]
+                found = self._predictor.many(labels, states)
+                known.update(zip((number for number, _, _ in unread), found, strict=True))
+            search.level(self._joiner.many(frame, [known[number][0] for number, _, _ in active]))
+            active = search.active()
+        self._reads = [known[number] for number in search.end_frame()]
+
+    def finish(self) -> list[Hypothesis]:
+        """Return the best labellings of all frames, and begin anew."""
+        with self._claimed():
+            nothing = np.empty(0, np.int64)
+            found = [(nothing, nothing, 0.0, 0.0)] if self._search is None else self._search.finish(self._n_best)
+            self._begin()
+            return hypotheses(found, self._symbols)
+
+
+def transducer_greedy(
+    encoded: Any,
+    predictor: Predict,
+    joiner: Join,
+    lengths: Any = None,
+    blank: int = 0,
+    *,
+    start: Sequence[int] | None = None,
+    max_symbols: int = 10,
+    symbols: Sequence[str] | None = None,
+) -> Hypothesis | list[Hypothesis]:
+    """Decode a transducer by the likeliest class at every turn.
+
+    At each frame labels are taken until the blank is the likeliest, or `max_symbols` were.
+
+    Parameters
+    ----------
+    encoded : (T, E) or (B, T, E) array
+        What the encoder gave.
+    predictor : model or callable
+        A model of ids, which streams, such as an Embedding and an LSTM. Or ``predictor(label, state)``, which returns a
+        pair of its output and its next state and is first called with None; `Stateless` makes one of a function of the
+        last labels.
+    joiner : model or callable
+        A model with two inputs, the encoder's frame first; or ``joiner(frame, output)``, which returns (V,) logits.
+        Logits become log-probabilities by log_softmax, in double.
+    lengths : (B,) int array, optional
+        How many frames of each row count; one integer for (T, E).
+    blank : int
+        The class of no label.
+    start : sequence of int, optional
+        The labels that the predictor reads before the first; ``[blank]`` when omitted.
+    max_symbols : int
+        How many labels a frame may give; then the blank is taken, with the probability it has.
+    symbols : sequence of str, optional
+        What each class stands for, to have `Hypothesis.text`.
+
+    Returns
+    -------
+    Hypothesis, or a list of one for each row
+        Of classes with equal logits the lowest is taken.
+
+    Raises
+    ------
+    ValueError, TypeError
+        When an argument does not fit, or a number is NaN or infinity, naming it.
+
+    Examples
+    --------
+    >>> encoded = np.array([[0.0, 5.0], [5.0, 0.0]])
+    >>> def predictor(label, state):  # after a label the blank
+    ...     return np.array([9.0 if label else 0.0, 0.0]), None
+    >>> transducer_greedy(encoded, predictor, np.add).labels
+    array([1])
+    """
+    decoder = TransducerGreedy(predictor, joiner, blank, start=start, max_symbols=max_symbols, symbols=symbols)
+    batch, rows = decoder._rows(encoded, lengths)
+    found = decoder._decode(rows)
+    return found if batch else found[0]
+
+
+def transducer_beam(
+    encoded: Any,
+    predictor: Predict,
+    joiner: Join,
+    width: int = 4,
+    lengths: Any = None,
+    blank: int = 0,
+    *,
+    n_best: int = 1,
+    start: Sequence[int] | None = None,
+    max_symbols: int = 10,
+    symbols: Sequence[str] | None = None,
+) -> list[Any]:
+    """Find the likeliest labellings of a transducer.
+
+    The probability of a labelling is the sum over its alignments. After every label within a frame, and after every
+    frame, the `width` best labellings are kept; nothing else is dropped, so that the result is exact where `width` is
+    as large as the number of labellings.
+
+    Parameters
+    ----------
+    encoded, predictor, joiner, lengths, blank, start, symbols
+        As for `transducer_greedy`. Labellings that are joined at once make one call of a model.
+    width : int
+        How many labellings are kept.
+    n_best : int
+        How many labellings to return, at most `width`.
+    max_symbols : int
+        How many labels a frame may give; alignments with more have no part in the sums.
+
+    Returns
+    -------
+    list of Hypothesis, or a list of such lists for each row
+        The best first; of equal scores the shorter labelling, then the one with the lower label where they first
+        differ.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `transducer_greedy`.
+
+    Examples
+    --------
+    >>> encoded = np.array([[0.0, 0.5], [0.0, 0.5]])
+    >>> found = transducer_beam(encoded, lambda label, state: (np.zeros(2), None), np.add, n_best=3, max_symbols=1)
+    >>> [each.labels.tolist() for each in found]
+    [[1], [], [1, 1]]
+    """
+    decoder = TransducerBeam(
+        predictor, joiner, width, blank, n_best=n_best, start=start, max_symbols=max_symbols, symbols=symbols
+    )
+    batch, rows = decoder._rows(encoded, lengths)
+    found = decoder._decode(rows)
+    return found if batch else found[0]

@@ -1,0 +1,443 @@
+# cython: binding=False, auto_pickle=False
+"""Searches over outputs of networks: labels of CTC, of fields of tags (CRF), and of transducers.
+
+The loops are C (include/fastgru/decode/). What a caller gives has been checked by `fastgru.decode`: arrays here are of
+double, C-contiguous and without NaN.
+"""
+
+cimport cython
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport int32_t, int64_t, uint8_t
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+cnp.import_array()
+
+ctypedef Py_ssize_t idx
+
+cdef extern from "fastgru/decode/scores.h" nogil:
+    idx fg_largest(const double *x, idx n)
+    double fg_log_sum(const double *x, idx n)
+    idx fg_first_above(const double *x, idx n, double most)
+    void fg_log_softmax(double *x, idx rows, idx n)
+
+cdef extern from "fastgru/decode/crf.h" nogil:
+    ctypedef struct fg_crf:
+        idx K
+        const double *transitions
+        const double *start
+        const double *end
+    void fg_viterbi_frame(const fg_crf *c, const double *emission, const double *score, double *next, int32_t *before)
+    idx fg_viterbi_end(const fg_crf *c, double *score)
+    void fg_viterbi_path(const int32_t *before, idx T, idx K, idx tag, int64_t *tags)
+    idx fg_viterbi_settled(const int32_t *before, idx T, idx K, int32_t *paths, idx *tag)
+    double fg_crf_marginals(const fg_crf *c, const double *emissions, idx T, double *p, double *scratch)
+
+cdef extern from "fastgru/decode/beam.h" nogil:
+    ctypedef struct fg_prefix:
+        int32_t parent, label, length, context, after
+        double bonus
+    ctypedef struct fg_moment:
+        int64_t frame
+        int32_t parent
+    ctypedef struct fg_candidate:
+        pass
+    int32_t fg_shared(const fg_prefix *all, int32_t a, int32_t b)
+
+cdef extern from "fastgru/decode/ctc.h" nogil:
+    ctypedef struct fg_lexicon:
+        const int32_t *child
+        const int32_t *sibling
+        const int32_t *unit
+        const uint8_t *ends
+        const int32_t *begin
+        const int32_t *units
+    ctypedef struct fg_hypothesis:
+        double best_blank, best_label, total, rank
+        int32_t prefix, moment_blank, moment_label
+    ctypedef struct fg_ctc:
+        int32_t V, blank, space, width, listed, scored, count, prefixes, moments, room, settled
+        double unknown
+        fg_lexicon lexicon
+        fg_prefix *prefix
+        fg_moment *moment
+        int32_t *to
+        fg_hypothesis *beam
+        fg_hypothesis *next
+        fg_hypothesis *made
+        fg_candidate *heap
+        int32_t *order
+        int32_t *taken
+        int32_t *heir
+        int32_t *other
+    idx fg_ctc_greedy(const double *x, idx T, idx V, int32_t blank, int64_t first, int32_t *last, double *score,
+                      int64_t *labels, int64_t *frames)
+    void fg_ctc_begin(fg_ctc *s)
+    idx fg_ctc_frames(fg_ctc *s, const double *x, idx T)
+    void fg_ctc_collect(fg_ctc *s)
+    int32_t fg_ctc_asks(const fg_ctc *s)
+    void fg_ctc_told(fg_ctc *s, int32_t i, double score, int32_t after)
+    void fg_ctc_end(fg_ctc *s)
+    int32_t fg_ctc_shared(const fg_ctc *s)
+
+cdef extern from "fastgru/decode/transducer.h" nogil:
+    ctypedef struct fg_path:
+        double total
+        int32_t prefix, moment
+    ctypedef struct fg_transducer:
+        int32_t V, blank, width, most, count, actives, prefixes, moments, room, settled
+        fg_prefix *prefix
+        fg_moment *moment
+        int32_t *to
+        fg_path *beam
+        fg_path *active
+        fg_path *made
+        fg_path *ended
+        fg_candidate *heap
+    void fg_transducer_begin(fg_transducer *s)
+    void fg_transducer_frame(fg_transducer *s)
+    int32_t fg_transducer_level(fg_transducer *s, const double *x)
+    void fg_transducer_end(fg_transducer *s)
+    void fg_transducer_collect(fg_transducer *s)
+
+cdef enum:
+    FIRST_ROOM = 1 << 10     # prefixes for which there is room at first
+    MOST_ROOM = 1 << 30
+    BLOCK = 1 << 10          # frames between looks at signals
+
+
+cdef double *doubles(cnp.ndarray x) noexcept:
+    return <double *>cnp.PyArray_DATA(x)
+
+
+cdef cnp.ndarray integers(idx n):
+    return np.empty(n, np.int64)
+
+
+cdef int32_t *labels_at(cnp.ndarray x) noexcept:
+    return <int32_t *>cnp.PyArray_DATA(x)
+
+
+def first_above(cnp.ndarray x not None, double most):
+    """Return the flat index of the first number that is NaN or above `most`; the size where there is none."""
+    cdef const double *data = doubles(x)
+    cdef idx n = cnp.PyArray_SIZE(x), found
+    with nogil:
+        found = fg_first_above(data, n, most)
+    return found
+
+
+def ctc_greedy(cnp.ndarray x not None, int32_t blank, int64_t first, int32_t last, double score):
+    """Return the labels and frames of (T, V) log-probabilities, and `last` and `score` for the next chunk."""
+    cdef idx T = cnp.PyArray_DIM(x, 0), V = cnp.PyArray_DIM(x, 1), n
+    cdef cnp.ndarray labels = integers(T), frames = integers(T)
+    cdef int64_t *to_labels = <int64_t *>cnp.PyArray_DATA(labels)
+    cdef int64_t *to_frames = <int64_t *>cnp.PyArray_DATA(frames)
+    cdef const double *data = doubles(x)
+    with nogil:
+        n = fg_ctc_greedy(data, T, V, blank, first, &last, &score, to_labels, to_frames)
+    return labels[:n].copy(), frames[:n].copy(), last, score
+
+
+cdef fg_crf field(cnp.ndarray transitions, cnp.ndarray start, cnp.ndarray end) noexcept:
+    return fg_crf(cnp.PyArray_DIM(transitions, 0), doubles(transitions), doubles(start), doubles(end))
+
+
+def crf_marginals(cnp.ndarray x not None, cnp.ndarray transitions not None, cnp.ndarray start not None,
+                  cnp.ndarray end not None, cnp.ndarray out not None):
+    """Write the probability of each tag of (T, K) emissions, T > 0, to `out`; returns the log of the sum over paths."""
+    cdef fg_crf c = field(transitions, start, end)
+    cdef cnp.ndarray scratch = np.empty(3 * c.K)
+    cdef const double *data = doubles(x)
+    cdef double *p = doubles(out)
+    cdef double *some = doubles(scratch)
+    cdef idx T = cnp.PyArray_DIM(x, 0)
+    cdef double found
+    with nogil:
+        found = fg_crf_marginals(&c, data, T, p, some)
+    return found
+
+
+def best_of(cnp.ndarray x not None):
+    """Return the first index of the largest of logits, and the logarithm of the sum of their exponentials."""
+    return fg_largest(doubles(x), cnp.PyArray_SIZE(x)), fg_log_sum(doubles(x), cnp.PyArray_SIZE(x))
+
+
+@cython.final
+cdef class ViterbiSearch:
+    """The best path through frames of tags that come in chunks."""
+
+    cdef fg_crf c
+    cdef cnp.ndarray transitions, start, end, scores, before, paths
+    cdef idx n, T  # frames in `before`, and in all
+
+    def __cinit__(self, cnp.ndarray transitions not None, cnp.ndarray start not None, cnp.ndarray end not None):
+        self.transitions, self.start, self.end = transitions, start, end
+        self.c = field(transitions, start, end)
+        self.scores = np.empty(2 * self.c.K)
+        self.paths = np.empty(self.c.K, np.int32)
+        self.before = np.empty(0, np.int32)
+
+    def push(self, cnp.ndarray x not None):
+        """Take (T, K) emissions."""
+        cdef idx T = cnp.PyArray_DIM(x, 0), K = self.c.K, t
+        cdef const double *data = doubles(x)
+        cdef double *score = doubles(self.scores)
+        cdef double *other = score + K
+        cdef int32_t *before
+        cdef bint first = self.T == 0
+        if (self.n + T) * K > cnp.PyArray_SIZE(self.before):
+            grown = np.empty(max(2 * self.n, self.n + T) * K, np.int32)
+            grown[:self.n * K] = self.before[:self.n * K]
+            self.before = grown
+        before = labels_at(self.before) + self.n * K
+        with nogil:
+            for t in range(T):
+                fg_viterbi_frame(&self.c, data + t * K, NULL if first and t == 0 else score, other, before + t * K)
+                memcpy(score, other, K * sizeof(double))
+        self.n += T
+        self.T += T
+
+    def settled(self):
+        """Return the tags that are certain, whatever comes, of frames from which they were not yet returned."""
+        cdef idx tag = 0, K = self.c.K
+        cdef int32_t *before = labels_at(self.before)
+        cdef idx certain = fg_viterbi_settled(before, self.n, K, labels_at(self.paths), &tag)
+        cdef cnp.ndarray tags = integers(certain)
+        fg_viterbi_path(before, certain, K, tag, <int64_t *>cnp.PyArray_DATA(tags))
+        if certain:  # the next frame still says from where it is reached: from the last of these
+            self.before[:(self.n - certain) * K] = self.before[certain * K:self.n * K].copy()
+            self.n -= certain
+        return tags
+
+    def finish(self):
+        """Return the tags of the frames that were not yet returned, and the score of all; at least one frame."""
+        cdef double *score = doubles(self.scores)
+        cdef idx tag = fg_viterbi_end(&self.c, score)
+        cdef cnp.ndarray tags = integers(self.n)
+        fg_viterbi_path(labels_at(self.before), self.n, self.c.K, tag, <int64_t *>cnp.PyArray_DATA(tags))
+        return tags, score[tag]
+
+
+cdef object labelling(const fg_prefix *prefix, int32_t at, int32_t until):
+    """The labels from behind the prefix `until` to `at`."""
+    cdef idx n = prefix[at].length - prefix[until].length, i
+    cdef cnp.ndarray labels = integers(n)
+    cdef int64_t *to = <int64_t *>cnp.PyArray_DATA(labels)
+    for i in range(n - 1, -1, -1):
+        to[i] = prefix[at].label
+        at = prefix[at].parent
+    return labels
+
+
+cdef object moments(const fg_moment *moment, int32_t at, idx n):
+    """The frames of n labels."""
+    cdef cnp.ndarray frames = integers(n)
+    cdef int64_t *to = <int64_t *>cnp.PyArray_DATA(frames)
+    cdef idx i
+    for i in range(n - 1, -1, -1):
+        to[i] = moment[at].frame
+        at = moment[at].parent
+    return frames
+
+
+cdef class Memory:
+    """Arrays of structs by name, which grow."""
+
+    cdef dict arrays
+
+    def __cinit__(self):
+        self.arrays = {}
+
+    cdef void *make(self, str name, idx count, size_t size) except NULL:
+        """Memory for an array, with what the array of this name held; the old one is freed."""
+        cdef cnp.ndarray old = self.arrays.get(name), new = np.empty(max(1, count) * size, np.uint8)
+        if old is not None:
+            new[:len(old)] = old
+        self.arrays[name] = new
+        return cnp.PyArray_DATA(new)
+
+
+cdef idx room_for(idx used, idx room) except -1:
+    """Room for trees of which `used` is in use: twice as much where that is more than half."""
+    cdef idx wanted = room if 2 * used <= room else 2 * used
+    if wanted > MOST_ROOM:
+        raise MemoryError(f"hypotheses must differ in at most {MOST_ROOM // 2} labels, got more: decode shorter pieces")
+    return wanted
+
+
+@cython.final
+cdef class CtcSearch:
+    """Prefix beam search over frames of log-probabilities that come in chunks.
+
+    `words` are the arrays of `fg_lexicon`, or None. `ask(labels, context)` returns the score of a word after the words
+    with that number, and the number of them with it; `end(context)` what the end adds after them. Both may be None.
+    """
+
+    cdef fg_ctc s
+    cdef Memory memory
+    cdef object ask, end
+    cdef tuple words
+
+    def __cinit__(self, int32_t V, int32_t blank, int32_t width, int32_t space, words, double unknown, ask, end):
+        cdef fg_ctc *s = &self.s
+        memset(s, 0, sizeof(fg_ctc))
+        self.memory, self.ask, self.end, self.words = Memory(), ask, end, words
+        s.V, s.blank, s.width, s.space, s.unknown = V, blank, width, space, unknown
+        s.listed, s.scored = words is not None, ask is not None
+        if words is not None:
+            s.lexicon = fg_lexicon(
+                labels_at(words[0]), labels_at(words[1]), labels_at(words[2]), <uint8_t *>cnp.PyArray_DATA(words[3]),
+                labels_at(words[4]), labels_at(words[5]))
+        s.beam = <fg_hypothesis *>self.memory.make("beam", width, sizeof(fg_hypothesis))
+        s.next = <fg_hypothesis *>self.memory.make("next", width, sizeof(fg_hypothesis))
+        s.made = <fg_hypothesis *>self.memory.make("made", width, sizeof(fg_hypothesis))
+        s.heap = <fg_candidate *>self.memory.make("heap", width, sizeof(fg_candidate))
+        s.order = <int32_t *>self.memory.make("order", V, sizeof(int32_t))
+        s.taken = <int32_t *>self.memory.make("taken", V, sizeof(int32_t))
+        s.heir = <int32_t *>self.memory.make("heir", width, sizeof(int32_t))
+        s.other = <int32_t *>self.memory.make("other", width, sizeof(int32_t))
+        self.grow(max(FIRST_ROOM, 4 * <idx>width))
+        fg_ctc_begin(s)
+
+    cdef int grow(self, idx room) except -1:
+        self.s.prefix = <fg_prefix *>self.memory.make("prefix", room, sizeof(fg_prefix))
+        self.s.moment = <fg_moment *>self.memory.make("moment", room, sizeof(fg_moment))
+        self.s.to = <int32_t *>self.memory.make("to", room, sizeof(int32_t))
+        self.s.room = <int32_t>room
+        return 0
+
+    def push(self, cnp.ndarray x not None):
+        """Take (T, V) log-probabilities."""
+        cdef idx T = cnp.PyArray_DIM(x, 0), t = 0, some
+        cdef const double *data = doubles(x)
+        while t < T:
+            self.ask_all()
+            if max(self.s.prefixes, self.s.moments) > self.s.room - self.s.width:
+                fg_ctc_collect(&self.s)
+                self.grow(room_for(max(self.s.prefixes, self.s.moments) + self.s.width, self.s.room))
+            some = min(T - t, BLOCK)
+            with nogil:
+                some = fg_ctc_frames(&self.s, data + t * self.s.V, some)
+            t += some
+            PyErr_CheckSignals()
+
+    cdef int ask_all(self) except -1:
+        """Have the scorer say what completing the last word of each hypothesis adds."""
+        cdef int32_t i = fg_ctc_asks(&self.s), at, after
+        cdef double score
+        while i >= 0:
+            at = self.s.beam[i].prefix
+            labels, context = [], self.s.prefix[at].context
+            while self.s.prefix[at].label >= 0 and self.s.prefix[at].label != self.s.space:
+                labels.append(self.s.prefix[at].label)
+                at = self.s.prefix[at].parent
+            score, after = self.ask(labels[::-1], context)
+            fg_ctc_told(&self.s, i, score, after)
+            i = fg_ctc_asks(&self.s)
+        return 0
+
+    def settled(self):
+        """Return the labels that all hypotheses share, from where they were last returned."""
+        cdef int32_t at = fg_ctc_shared(&self.s)
+        labels = labelling(self.s.prefix, at, self.s.settled)
+        self.s.settled = at
+        return labels
+
+    def finish(self, int32_t n_best):
+        """Return (labels, frames, score, log-probability) of the n best; nothing may be pushed behind it."""
+        cdef const fg_hypothesis *h
+        cdef int32_t i, moment
+        cdef list found = []
+        self.ask_all()
+        for i in range(self.s.count if self.end is not None else 0):
+            self.s.prefix[self.s.beam[i].prefix].bonus += <double>self.end(self.s.prefix[self.s.beam[i].prefix].after)
+        fg_ctc_end(&self.s)
+        for i in range(min(n_best, self.s.count)):
+            h = &self.s.beam[i]
+            labels = labelling(self.s.prefix, h.prefix, 0)
+            moment = h.moment_blank if h.best_blank > h.best_label else h.moment_label
+            found.append((labels, moments(self.s.moment, moment, len(labels)), h.rank, h.total))
+        return found
+
+
+@cython.final
+cdef class TransducerSearch:
+    """The beam of a transducer, whose networks the caller evaluates."""
+
+    cdef fg_transducer s
+    cdef Memory memory
+
+    def __cinit__(self, int32_t V, int32_t blank, int32_t width, int32_t most):
+        cdef fg_transducer *s = &self.s
+        memset(s, 0, sizeof(fg_transducer))
+        self.memory = Memory()
+        s.V, s.blank, s.width, s.most = V, blank, width, most
+        s.beam = <fg_path *>self.memory.make("beam", width, sizeof(fg_path))
+        s.active = <fg_path *>self.memory.make("active", width, sizeof(fg_path))
+        s.made = <fg_path *>self.memory.make("made", width, sizeof(fg_path))
+        s.ended = <fg_path *>self.memory.make("ended", width * (<idx>most + 1), sizeof(fg_path))
+        s.heap = <fg_candidate *>self.memory.make("heap", width, sizeof(fg_candidate))
+        self.grow(max(FIRST_ROOM, 4 * <idx>width * most))
+        fg_transducer_begin(s)
+
+    cdef int grow(self, idx room) except -1:
+        self.s.prefix = <fg_prefix *>self.memory.make("prefix", room, sizeof(fg_prefix))
+        self.s.moment = <fg_moment *>self.memory.make("moment", room, sizeof(fg_moment))
+        self.s.to = <int32_t *>self.memory.make("to", room, sizeof(int32_t))
+        self.s.room = <int32_t>room
+        return 0
+
+    def begin_frame(self):
+        """Begin a frame; the numbers of the labellings in the beam may then be others, their order is the same."""
+        cdef idx more = <idx>self.s.width * self.s.most
+        if max(self.s.prefixes, self.s.moments) > self.s.room - more:
+            fg_transducer_collect(&self.s)
+            self.grow(room_for(max(self.s.prefixes, self.s.moments) + more, self.s.room))
+        fg_transducer_frame(&self.s)
+
+    def active(self):
+        """Return (number, number without the last label, last label) of each active labelling."""
+        cdef int32_t i, at
+        cdef list found = []
+        for i in range(self.s.actives):
+            at = self.s.active[i].prefix
+            found.append((at, self.s.prefix[at].parent, self.s.prefix[at].label))
+        return found
+
+    def level(self, cnp.ndarray logits not None):
+        """Take (n, V) logits behind the n active labellings, which are overwritten; return how many are active now."""
+        cdef double *x = doubles(logits)
+        cdef int32_t found
+        with nogil:
+            fg_log_softmax(x, self.s.actives, self.s.V)
+            found = fg_transducer_level(&self.s, x)
+        return found
+
+    def end_frame(self):
+        """End a frame; return the numbers of the labellings in the beam, the best first."""
+        cdef int32_t i
+        fg_transducer_end(&self.s)
+        return [self.s.beam[i].prefix for i in range(self.s.count)]
+
+    def settled(self):
+        """Return the labels that all hypotheses share, from where they were last returned."""
+        cdef int32_t i, at = self.s.beam[0].prefix if self.s.count else self.s.settled
+        for i in range(1, self.s.count):
+            at = fg_shared(self.s.prefix, at, self.s.beam[i].prefix)
+        labels = labelling(self.s.prefix, at, self.s.settled)
+        self.s.settled = at
+        return labels
+
+    def finish(self, int32_t n_best):
+        """Return (labels, frames, score, log-probability) of the n best."""
+        cdef const fg_path *h
+        cdef int32_t i
+        cdef list found = []
+        for i in range(min(n_best, self.s.count)):
+            h = &self.s.beam[i]
+            labels = labelling(self.s.prefix, h.prefix, 0)
+            found.append((labels, moments(self.s.moment, h.moment, len(labels)), h.total, h.total))
+        return found
