@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from .model import Model
 
 FUSED = ("avx512", "avx2", "neon")  # round once in a * b + c, and have the same bits
-GRAPH_ALONE = ("compile", "graph", "quantize", "save", "self_test", "summary", "trace", "with_scaler")  # of `Model`
+GRAPH_ALONE = (  # of `Model`
+    "compile", "graph", "quantize", "save", "self_test", "summary", "trace", "with_forecast", "with_scaler",
+)  # fmt: skip
 
 
 class CompiledModel(Running):

@@ -22,8 +22,9 @@ from .running import Running, Signature
 
 if TYPE_CHECKING:
     from .checks.selftest import SelfTest
-    from .lowering import Lowered
+    from .forecasting import Scheme
     from .inspect.tracing import Trace
+    from .lowering import Lowered
 
 DTYPES = ("float32", "float64")
 GEMMS = ("packed", "blas")
@@ -250,7 +251,8 @@ class Model(Running):
             In the place of `scaler`: 0 and 1 when omitted. The standard deviation is a usual scale.
         output : the same, optional
             The scaler of the targets, by the names of the outputs where there are several. Of a single target, also
-            where an output holds several steps ahead.
+            where an output holds several steps ahead, or the parameters of its distribution (`with_forecast`): each is
+            scaled back as the target's own would be.
 
         Returns
         -------
@@ -284,6 +286,10 @@ class Model(Running):
         outputs = _scaling.by_name(output, {name: graph.specs[name] for name in graph.outputs}, "output")
         if not inputs and not outputs:
             raise ValueError("scaler or output must be given, got neither")
+        if outputs and "forecast" in self._provenance:
+            from .forecasting import scheme as schemes
+
+            outputs = schemes.scalers(self._provenance, outputs, graph.specs)
         scaled = _scaling.scaled(graph, inputs, outputs)
         told = [self._provenance.get("scaler", ""), _scaling.told(inputs, outputs)]
         return Model(
@@ -344,6 +350,38 @@ class Model(Running):
     def _plan_of(self, lowered: Lowered) -> engine.Plan:
         """The plan of other instructions, as this model's is."""
         return _plan(lowered, self.isa, self.dtype, _blas_functions("trace") if self._gemm == "blas" else None)
+
+    def with_forecast(self, scheme: Scheme) -> Model:
+        """This model with a description of what it reads and gives as a forecaster, which `forecast` follows.
+
+        It is kept in the model's file and in plans made of it.
+
+        Parameters
+        ----------
+        scheme : fastgru.forecasting.Scheme
+
+        Raises
+        ------
+        GraphError
+            When the inputs and outputs are not of the scheme, naming the shapes; when outputs were scaled back before
+            and hold a distribution, whose parameters are not scaled alike.
+        TypeError
+
+        Examples
+        --------
+        >>> from fastgru.forecasting import Scheme
+        >>> from fastgru.layers import Dense
+        >>> model = Model([Dense([[1.0], [0.0]], bias=[0.0, 0.1])]).with_forecast(Scheme("normal", scaling="mean"))
+        >>> model.forecast([4.0, 5.0], 2, samples=100, seed=1).mean.shape
+        (2,)
+        """
+        from .forecasting import scheme as schemes
+
+        schemes.check_given(scheme, self.inputs, self.outputs, self._provenance)
+        return Model(
+            self._graph, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm,
+            provenance={**self._provenance, schemes.KEY: scheme.text()}, self_test=self._self_test,
+        )  # fmt: skip
 
     def summary(self) -> Summary:
         """Layers, shapes, parameters, bytes and MACs per step; print it."""

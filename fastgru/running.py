@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -91,6 +91,11 @@ class Running:
         self._plan, self._signature = plan, signature
         self._idle: deque[Stream] = deque(maxlen=1)
         self._only_rows = not any(spec.time for spec in signature.inputs.values())
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where the model came from."""
+        raise NotImplementedError
 
     @property
     def inputs(self) -> dict[str, Spec]:
@@ -407,6 +412,74 @@ class Running:
             self, prompt, steps, choose=choose, stop=stop, seed=seed, n=n, return_scores=return_scores, iterate=iterate,
             feed=feed, window=window, pad=pad, output=output, output_kind=output_kind, encoder=encoder,
             encoder_input=encoder_input, states=states, threads=threads,
+        )  # fmt: skip
+
+    def forecast(
+        self,
+        context: Any,
+        horizon: int,
+        *,
+        covariates: Any = None,
+        samples: int = 0,
+        quantiles: Sequence[float] = (0.1, 0.5, 0.9),
+        seed: int | None = None,
+        threads: int | None = None,
+    ) -> Any:
+        """Forecast series: run over what is known of each, then on the model's own output.
+
+        The model's `fastgru.forecasting.Scheme` says what it reads and what its output holds; one whose output is as
+        wide as its input, or narrower, needs none: its output is fed back, and further columns of its input are
+        covariates of the step that is forecast.
+
+        Parameters
+        ----------
+        context : (T,) or (B, T) array, list of (T,) arrays, or table
+            The values up to now, of one series or of many; (T, D), (B, T, D) or a list of (T, D) where a step has D
+            values. A table has the columns ``unique_id`` (which may be missing, of one series), ``ds`` and ``y``, and
+            those of the covariates: a dict of columns, or one of pandas, pyarrow or polars.
+        horizon : int
+            How many steps to forecast.
+        covariates : array, list or table, optional
+            What the model reads beside the values, in the order of its scheme: (B, T + horizon, C), over context and
+            horizon. For a table another one, of ``unique_id``, ``ds`` and the covariates of the steps to come.
+        samples : int
+            Paths to draw from the distribution that the output holds, each fed back by itself. 0 feeds back the point:
+            the mean of the distribution, of quantiles the median.
+        quantiles : sequence of float
+            Levels of the quantiles of the paths.
+        seed : int, optional
+            The same seed gives the same paths for any batch and number of threads, to a series of a table whichever
+            others are in it; another one each time when omitted.
+        threads : int, optional
+            How many batches run side by side; `set_num_threads` when omitted.
+
+        Returns
+        -------
+        array, `fastgru.forecasting.Forecast`, or table
+            Without samples, points (B, horizon), or (horizon,) for one series. With samples, a `Forecast` of mean,
+            quantiles and paths. For a table, one of its kind: ``unique_id``, ``ds``, ``forecast`` (the points, or the
+            mean of the paths), and with samples ``q0.1`` and so on.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an argument does not fit, naming the series and the place; when values are not finite, or covariates
+            end before the horizon. Nothing is computed then.
+        GraphError
+            When the output cannot be fed back, naming the shapes.
+
+        Examples
+        --------
+        >>> from fastgru import Model
+        >>> from fastgru.layers import Dense
+        >>> Model([Dense([[0.5]])]).forecast([8.0, 4.0, 2.0], 3)
+        array([1.  , 0.5 , 0.25], dtype=float32)
+        """
+        from .forecasting import forecasts
+
+        return forecasts.forecast(
+            self, self.provenance, context, horizon, covariates=covariates, samples=samples, quantiles=quantiles,
+            seed=seed, threads=threads,
         )  # fmt: skip
 
     def stream(self, batch: int | None = None, *, threads: int | None = None) -> Stream:

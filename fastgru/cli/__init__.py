@@ -16,6 +16,7 @@ COMMANDS = (
     "verify",
     "run",
     "generate",
+    "forecast",
     "bench",
     "quantize",
     "compile",

@@ -64,7 +64,7 @@ def draw(typical: Typical, scores: Sequence[Score], kind: str, theme: Theme = LI
         When matplotlib is not installed.
     """
     matplotlib, figure_module = library()
-    with matplotlib.rc_context(_settings(theme)):
+    with matplotlib.rc_context(settings(theme)):
         figure = figure_module.Figure(figsize=(11, 4.4), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(1.5, 1))
         rivals = [one for one in scores if one.name != NETWORK]
@@ -80,11 +80,15 @@ def draw(typical: Typical, scores: Sequence[Score], kind: str, theme: Theme = LI
         buffer = io.BytesIO()
         undated = {"metadata": {"Date": None}} if kind == "svg" else {}
         figure.savefig(buffer, dpi=120, format=kind, **undated)
-    picture = buffer.getvalue()
+    return in_readers_font(buffer.getvalue(), kind)
+
+
+def in_readers_font(picture: bytes, kind: str) -> bytes:
+    """Return a picture whose texts are in the reader's font, where they are text: in SVG."""
     return picture.replace(f"'{FONT}'".encode(), READERS.encode()) if kind == "svg" else picture
 
 
-def _settings(theme: Theme) -> dict[str, Any]:
+def settings(theme: Theme) -> dict[str, Any]:
     """Return matplotlib's settings: the colours of the page, and files that are equal for equal data."""
     inks = ("text.color", "axes.labelcolor", "xtick.color", "ytick.color")
     return {

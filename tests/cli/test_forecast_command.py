@@ -1,0 +1,154 @@
+"""``fastgru forecast``: tables in and out, pictures, and one line of error for what it cannot do."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import fastgru
+from fastgru.cli import _forecast_plot, build
+from fastgru.forecasting import Scheme
+from fastgru.layers import Dense
+
+ROWS = [f"2024-01-{day:02},{shop},{day + 10 * (shop == 'B')}" for day in range(1, 15) for shop in "AB"]
+TABLE = "\n".join(["ds,unique_id,y", *ROWS, ""])
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text(TABLE)
+    fastgru.Model([Dense([[0.5]])]).save("half.fgru")
+    noisy = fastgru.Model([Dense([[1.0], [0.0]], [0.0, 1.0])]).with_forecast(Scheme("normal"))
+    noisy.save("noisy.fgru")
+    noisy.compile("noisy.plan")
+    promo = fastgru.Model([Dense([[0.0, 1.0]])]).with_forecast(Scheme(covariates=("promo",)))
+    promo.save("promo.fgru")
+    app = build()
+
+    def invoke(*words, code=0, stdin=None):
+        result = CliRunner().invoke(app, [*map(str, words)], input=stdin)
+        assert result.exit_code == code, result.output
+        if code:
+            assert len(result.stderr.splitlines()) == 1
+            return result.stderr
+        return result.stdout
+
+    return invoke
+
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_points(cli):
+    rows = table(cli("forecast", "half.fgru", "t.csv", "--horizon", 2))
+    assert rows[0] == {"unique_id": "A", "ds": "2024-01-15", "forecast": "7.0"}
+    assert [row["forecast"] for row in rows] == ["7.0", "3.5", "12.0", "6.0"]
+    assert table(cli("forecast", "half.fgru", "-", "--horizon", 2, stdin=TABLE)) == rows
+
+
+def test_quantiles(cli):
+    words = ("forecast", "noisy.fgru", "t.csv", "--horizon", 3, "--seed", 4)
+    text = cli(*words)
+    assert text.splitlines()[0] == "unique_id,ds,forecast,q0.1,q0.5,q0.9"
+    assert text == cli("forecast", "noisy.plan", *words[2:]) == cli(*words, "--samples", 100)
+    model = fastgru.load("noisy.fgru")
+    rows = [row.split(",") for row in ROWS]
+    given = {"unique_id": [r[1] for r in rows], "ds": [r[0] for r in rows], "y": [float(r[2]) for r in rows]}
+    expected = model.forecast(given, 3, samples=100, seed=4)
+    assert [np.float32(row["q0.9"]) for row in table(text)] == expected["q0.9"].tolist()
+    assert cli(*words, "--samples", 0).splitlines()[0] == "unique_id,ds,forecast"
+    assert cli(*words, "--quantiles", "0.25").splitlines()[0] == "unique_id,ds,forecast,q0.25"
+
+
+def test_names_of_columns_and_german_numbers(cli, tmp_path):
+    german = TABLE.replace(",", ";").replace("ds;unique_id;y", "Tag;Filiale;Absatz").replace(";3\n", ";3,5\n")
+    (tmp_path / "g.csv").write_text(german)
+    text = cli(
+        "forecast", "half.fgru", "g.csv", "--horizon", 1, "--id", "Filiale", "--time", "Tag", "--value", "Absatz",
+        "--separator", ";", "--decimal", ",",
+    )  # fmt: skip
+    assert text == "Filiale;Tag;forecast\nA;2024-01-15;7,0\nB;2024-01-15;12,0\n"
+
+
+def test_covariates(cli, tmp_path):
+    known = TABLE.replace("y\n", "y,promo\n", 1).replace("\n2", ",1\n2")[:-1] + ",1\n"
+    (tmp_path / "p.csv").write_text(known)
+    (tmp_path / "later.csv").write_text("unique_id,promo,ds\nB,5,2024-01-15\nA,4,2024-01-15\n")
+    known = (tmp_path / "p.csv").read_text().replace("promo,1\n", "promo\n")
+    (tmp_path / "p.csv").write_text(known)
+    rows = table(cli("forecast", "promo.fgru", "p.csv", "--horizon", 1, "--covariates", "later.csv"))
+    assert [row["forecast"] for row in rows] == ["4.0", "5.0"]
+    error = cli("forecast", "promo.fgru", "p.csv", "--horizon", 2, "--covariates", "later.csv", code=2)
+    assert "must cover all 2 steps to forecast for y of series 'A', up to 2024-01-16, got the first 1" in error
+    assert "p.csv: covariates must be given" in cli("forecast", "promo.fgru", "p.csv", "--horizon", 2, code=2)
+
+
+def test_parquet(cli, tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    rows = [row.split(",") for row in ROWS]
+    days = np.array([row[0] for row in rows], "M8[D]")
+    given = arrow.table({"ds": days, "unique_id": [r[1] for r in rows], "y": [float(r[2]) for r in rows]})
+    pyarrow.parquet.write_table(given, tmp_path / "t.parquet")
+    cli("forecast", "half.fgru", "t.parquet", "--horizon", 2, "-o", "out.parquet")
+    found = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert found.column_names == ["unique_id", "ds", "forecast"]
+    assert found.column("forecast").to_pylist() == [7, 3.5, 12, 6]
+    assert str(found.column("ds")[0]) == "2024-01-15"
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("model", ["half.fgru", "noisy.fgru"])
+def test_pictures(cli, tmp_path, kind, model):
+    cli("forecast", model, "t.csv", "--horizon", 5, "-o", "out.csv", "--plot", f"out.{kind}", "--seed", 1)
+    magic = {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}
+    assert (tmp_path / f"out.{kind}").read_bytes().startswith(magic[kind])
+    if kind == "svg":
+        text = (tmp_path / "out.svg").read_text()
+        assert ("80% of the paths" in text) == (model == "noisy.fgru")
+
+
+def test_a_picture_shows_few_series(cli, tmp_path):
+    many = "\n".join(["ds,unique_id,y", *(f"{t},s{i},{t * i}" for i in range(9) for t in range(4)), ""])
+    (tmp_path / "m.csv").write_text(many)
+    cli("forecast", "half.fgru", "m.csv", "--horizon", 2, "-o", "out.csv", "--plot", "out.svg")
+    text = (tmp_path / "out.svg").read_text()
+    assert all((f">s{i}<" in text) == (i < _forecast_plot.MOST) for i in range(9))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("half.fgru", "t.csv", "--horizon", 0), "--horizon must be a whole number from 1 to 1048576, got '0'"),
+        (("half.fgru", "t.csv"), "Missing option '--horizon'"),
+        (("half.fgru", "t.csv", "--horizon", 2, "--samples", 10), "--samples must be omitted, as the output of"),
+        (("noisy.fgru", "t.csv", "--horizon", 2, "--quantiles", "10,90"), "--quantiles must be numbers from 0 to 1"),
+        (("half.fgru", "t.csv", "--horizon", 2, "--value", "Y"), "must be one of the header, got 'Y'"),
+        (("half.fgru", "t.csv", "--horizon", 2, "-o", "x.npy"), "must be - or end in .csv or .parquet, got 'x.npy'"),
+        (("half.fgru", "t.csv", "--horizon", 2, "--plot", "x.gif"), "--plot must end in one of .png, .svg, .pdf"),
+        (("half.fgru", "none.csv", "--horizon", 2), "none.csv"),
+        (("half.fgru", "t.csv", "--horizon", 2, "--covariates", "t.csv"), "--covariates must be omitted"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_errors(cli, words, message):
+    assert message in cli("forecast", *words, code=2)
+
+
+def test_errors_name_the_file(cli, tmp_path):
+    (tmp_path / "gap.csv").write_text(TABLE.replace("2024-01-07,A,7\n", ""))
+    error = cli("forecast", "half.fgru", "gap.csv", "--horizon", 2, code=2)
+    assert error.startswith(
+        "error: gap.csv: y of series 'A' must have times that are evenly spaced, got steps of 1 days and"
+    )
+    (tmp_path / "hole.csv").write_text(TABLE.replace("2024-01-07,A,7\n", "2024-01-07,A,\n"))
+    assert "hole.csv: line 14, column 'y' must be a number" in cli(
+        "forecast", "half.fgru", "hole.csv", "--horizon", 2, code=2
+    )
