@@ -96,8 +96,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "cli": (
         ROOT, "checks.comparison", "checks.selftest", "checks.tracing", "files.compiled", "files.fgru", "files.writing",
         "forecasting", "generation", "graph", "layers", "model", "quantization", "report.drawing", "report.listing",
-        "report.profile",
-        "report.summary", "running",
+        "report.profile", "report.summary", "running",
     ),
     "__main__": ("cli",),
 }  # fmt: skip

@@ -64,7 +64,8 @@ def test_errors_shows_errors_alone():
 
 def test_a_stream_shows_what_a_caller_needs():
     assert seen(fastgru.Stream) == {
-        "batch", "copy", "edit", "flush", "latency", "model", "process", "reset", "state", "step", "threads", "trace",
+        "batch", "copy", "edit", "flush", "latency", "model", "process", "reorder", "reset", "state", "step", "take",
+        "threads", "trace",
     }  # fmt: skip
 
 
