@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from math import prod, sqrt
 
-import numpy as np
-
 from ...errors import ConvertError
-from ...graph import Where
 from ..program.attention import added, attend, dot_scores, every, near
 from ..program.products import Operand, gemm, matmul
 from ..program.reductions import reduced
 from ..program.sizes import product
 from ..program.values import Tensor
-from ..program.views import joint, reshaped, with_ones
+from ..program.views import reshaped, with_ones
 from .draft import Draft
-from .masking import known_mask
+from .masking import kept, known_mask
 from .rows import Row, shaped, take
 from .values import Array, Context, Layer, Value, shortened
 
@@ -74,7 +71,7 @@ def attention(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
         seen.append(near(query.size(1), value.size(1), after=0))
     y, weights = attend(b, scores, value, every(b, seen), least=MASKED)
     if masks and masks[0] is not None:
-        y = joint(b, Where(), with_ones(b, b.read(masks[0]), [2]), y, b.lift(np.zeros((), np.float32)))
+        y = kept(b, y, with_ones(b, b.read(masks[0]), [2]))
     return _outputs(layer, y, weights, b, masks[0] if masks else None)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from ...errors import ConvertError
-from ...graph import Reshape, Slice, TimeStep
 from ..program.time import steps_between
+from ..program.values import Tensor
+from ..program.views import sliced, with_ones, without
 from .draft import Draft
-from .formulas import Formula, emit
-from .values import AcrossTime, Context, Layer, Value, shortened
+from .values import AcrossTime, Layer, Value, shortened
 
 
 class Part(NamedTuple):
@@ -37,8 +37,8 @@ def _part(layer: Layer, key: Any) -> Part | None:
     return Part(*ends)
 
 
-def item(layer: Layer, operands: list[Any], ctx: Context) -> Value:
-    """x[...]: the batch whole, anything of time and of the frame."""
+def item(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
+    """Return ``x[...]``: the batch whole, anything of time and of the frame."""
     x, *key = operands
     if not isinstance(x, Value):
         raise ConvertError(f"{layer} must be of the output of a layer, got {shortened(x)}")
@@ -51,52 +51,32 @@ def item(layer: Layer, operands: list[Any], ctx: Context) -> Value:
     whole = [p for p in (*parts[:at], *[Part()] * gap, *parts[at + 1 :]) if p is not None]
     if whole[0] != Part():
         raise ConvertError(f"index of {layer} must take the whole batch, got {whole[0]}")
-    rest = whole[1:]
-    if x.timed:
-        head, *rest = rest
-        if head.new:
-            raise AcrossTime(f"index of {layer} must not add an axis in front of time")
-        x = x if head == Part() else _of_time(layer, x, head, ctx)
-        rest = rest if x.timed or head.element else [Part(), *rest]
-    chosen = dict(enumerate(p for p in rest if not p.new))
-    taken = emit(Formula(cut(x.frame, chosen), (x,)), ctx, f"{layer.name}.cut") if x.frame else x
-    sizes = iter(taken.frame)
-    lengths = [(part, 1 if part.new else next(sizes)) for part in rest]
-    return ctx.add(Reshape(tuple(n for part, n in lengths if not part.element)), taken, name=layer.name)
+    if x.timed and whole[1].new:
+        raise AcrossTime(f"index of {layer} must not add an axis in front of time")
+    y = b.read(x)
+    taken = [part for part in whole if not part.new]
+    for axis, part in enumerate(taken):
+        if part != Part():
+            y = _cut(layer, y, axis, part, x.shape[axis - 1], b)
+    y = without(b, y, [axis for axis, part in enumerate(taken) if part.element])
+    left = [part for part in whole if not part.element]
+    return with_ones(b, y, [place for place, part in enumerate(left) if part.new])
 
 
-def cut(frame: tuple[int, ...], chosen: dict[int, Part]) -> Slice:
-    """The slice that takes a part of each axis; one element counts as a slice of one."""
-    bounds = []
-    for axis, n in enumerate(frame):
-        part = chosen.get(axis, Part())
-        start = part.start
-        if part.element:
-            start = 0 if part.start is None else part.start
-            start += n if start < 0 else 0
-            if not 0 <= start < n:
-                raise ConvertError(f"index must be of the {n} elements of axis {axis}, got {part.start}")
-            part = Part(start, start + 1)
-        first, stop, step = slice(part.start, part.stop, part.step).indices(n)
-        bounds.append((first, stop if stop >= 0 else -n - 1, step))
-    starts, stops, steps = zip(*bounds, strict=True)
-    return Slice(starts, stops, steps)
-
-
-def _of_time(layer: Layer, x: Value, part: Part, ctx: Context) -> Value:
-    """A step without time, or a slice: of steps, or of a fixed number of them as the first axis of the frame."""
-    name, n = f"{layer.name}.{'step' if part.element else 'steps'}", x.steps
+def _cut(layer: Layer, x: Tensor, axis: int, part: Part, n: int | None, b: Draft) -> Tensor:
+    """Return a part of an axis of `n` elements, None for any number; a single one is left as an axis of size 1."""
+    start, stop, step = part.start, part.stop, part.step or 1
     if part.element:
-        index = part.start or 0
-        if n is not None and not -n <= index < n:
-            raise ConvertError(f"index of {layer} must be of the {n} steps, got {index}")
-        return ctx.add(TimeStep(index), x, name=name)
-    step = part.step or 1
-    start, stop = ((0 if step > 0 else -1) if part.start is None else part.start), part.stop
-    if n is not None and step > 0:
-        start, end, _ = slice(part.start, part.stop, step).indices(n)
-        if start >= end:
-            raise ConvertError(f"index of {layer} must keep one of the {n} steps, got {part.start}:{part.stop}")
-        stop = end - n or None
-    b = Draft(name, ctx)
-    return b.finish(steps_between(b, b.read(x), 1, start, stop, step))
+        start, step = part.start or 0, 1
+        stop = start + 1 or None
+        if n is not None and not -n <= start < n:
+            raise ConvertError(f"index of {layer} must be of the {n} elements of axis {axis}, got {start}")
+    elif n is not None:
+        first, end, _ = slice(start, stop, step).indices(n)
+        if not range(first, end, step):
+            raise ConvertError(f"index of {layer} must keep one of the {n} elements of axis {axis}, got {start}:{stop}")
+        if x.is_time(axis) and step > 0:
+            start, stop = first, end - n or None
+    if not x.is_time(axis):
+        return sliced(b, x, axis, start, stop, step)
+    return steps_between(b, x, axis, (0 if step > 0 else -1) if start is None else start, stop, step)

@@ -1,10 +1,15 @@
-"""Which steps count: the layers that make masks, and what masks become where layers join them."""
+"""Masks, which say what steps count: the layers that make them, and those that join them."""
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...errors import ConvertError
-from ...graph import ApplyMask, Binary, Embedding, Mask
-from .formulas import Formula, binary, cast, emit, reduce, reshape, unary, where
+from ...graph import ApplyMask, Binary, Cast, Embedding, Mask, Where
+from ..program.reductions import reduced
+from ..program.values import Tensor
+from ..program.views import joint, with_ones
+from .draft import Draft
 from .rows import one, take
 from .values import UNKNOWN_MASK, Array, Context, Layer, Value
 
@@ -38,17 +43,15 @@ def mask_of(x: Value, value: float, ctx: Context, *, stem: str) -> Value:
     """The mask "differs from `value`" of `x`: one node, however many layers ask for it."""
     key = (x.name, value, x.rank)
     if key not in ctx.masks:
-        name = f"{stem}.mask"
         features = x.spec.dtype != "int"
         if x.timed and len(x.frame) == features:
-            ctx.masks[key] = ctx.add(Mask(value), x, name=name)
+            ctx.masks[key] = ctx.add(Mask(value), x, name=f"{stem}.mask")
         else:
-            other = ctx.constant(value, name=f"{stem}.mask_value", dtype=x.spec.dtype)
-            same = binary("equal", x, other)
-            if features:
-                equal = reduce("min", cast(same, "float"), (len(x.frame) - 1,), keepdims=False)
-                same = binary("greater", equal, 0.5)
-            ctx.masks[key] = emit(unary("not", same), ctx, name)
+            b = Draft(stem, ctx, "mask")
+            y = b.read(x)
+            same = b.like(y, b.binary("equal", y.value, value))
+            same = reduced(b, same, [y.rank - 1], "min", False) if features else same
+            ctx.masks[key] = b.finish(b.like(same, b.unary("not", same.value)))
     return ctx.masks[key]
 
 
@@ -84,7 +87,7 @@ def embedding(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
     if table.shape != expected:
         raise ConvertError(f"embeddings of {layer} must have shape {expected}, got {table.shape}")
     if x.spec.dtype != "int":
-        x = emit(cast(x, "int"), ctx, f"{layer.name}.ids")
+        x = ctx.add(Cast("int"), x, name=f"{layer.name}.ids")
     y = ctx.add(Embedding(table), x, name=layer.name)
     mask = mask_of(x, 0.0, ctx, stem=layer.name) if layer.flag("mask_zero", default=False) else None
     return [y.masked(mask)]
@@ -97,9 +100,15 @@ def masking(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context
     mask = mask_of(x, layer.number("mask_value"), ctx, stem=layer.name)
     if mask.timed and len(x.frame) == 1:
         return [ctx.add(ApplyMask(), x, mask, name=layer.name, mask=mask)]
-    return [emit(where(column(mask, x), x, 0.0), ctx, layer.name, mask)]
+    b = Draft(layer.name, ctx)
+    return [b.finish(kept(b, b.read(x), column(b, mask, x)), mask)]
 
 
-def column(mask: Value, x: Value) -> Formula:
-    """A mask (B, T) or (B, S) as a factor of `x`, with as many axes."""
-    return reshape(mask, (*mask.frame, *(1,) * (len(x.frame) - len(mask.frame))))
+def column(b: Draft, mask: Value, x: Value) -> Tensor:
+    """Return a mask (B, T) or (B, S) with as many axes as `x`, whose steps it is of."""
+    return with_ones(b, b.read(mask), range(mask.rank, x.rank))
+
+
+def kept(b: Draft, x: Tensor, mask: Tensor) -> Tensor:
+    """Return `x` where a mask is true, and zeros elsewhere."""
+    return joint(b, Where(), mask, x, b.lift(np.zeros((), np.float32)))

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import Add, Binary, Multiply, Op, Reverse, Where
+from ...graph import Add, Binary, Multiply, Op, Where
 from ..program import formulas, gathers, joins, products, reductions
+from ..program.time import flipped
 from ..program.values import Tensor
 from ..program.views import joint, with_ones, without
 from .activations import HARD_SIGMOID_SLOPE
 from .activations import softmax as over_axes
 from .draft import Draft, axes_in
-from .formulas import Formula, emit
-from .items import Part, cut, item
+from .items import item
 from .reshaping import reshape as reshape_layer
 from .rows import axes_of, one
 from .stored import snake
@@ -293,12 +293,6 @@ def _take_along(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
     return gathers.gather_elements(b, values[0], b.like(ids, b.cast(ids.value, "int")), axis)
 
 
-def _flip(layer: Layer, operands: list[Any], b: Draft) -> Formula:
-    x = _single(layer, operands)
-    (axis,) = axes_of(layer, x, layer.get("axis"))
-    return Formula(Reverse(), (x,)) if axis < 0 else Formula(cut(x.frame, {axis: Part(step=-1)}), (x,))
-
-
 Operation = Callable[[Layer, list[Any], Draft], Any]
 OPERATIONS: dict[str, Operation] = {
     "Add": partial(_linear, op=Add(), affine=lambda n, first: (1.0, n)),
@@ -315,18 +309,18 @@ OPERATIONS: dict[str, Operation] = {
     **dict.fromkeys(REDUCTIONS, _fold), "Var": _spread, "Std": _spread, "Argmax": _place, "Argmin": _place,
     "ExpandDims": _expand, "Squeeze": _squeeze, "Reshape": _reshape, "Transpose": _transpose, "Stack": _stack,
     "Matmul": _matmul, "Einsum": _einsum, "Split": _split, "Swapaxes": _swapped, "Tril": _triangle, "Triu": _triangle,
-    "TakeAlongAxis": _take_along, "Flip": _flip, "GetItem": lambda layer, operands, b: item(layer, operands, b.ctx),
+    "TakeAlongAxis": _take_along, "Flip": partial(_of_axis, function=flipped), "GetItem": item,
 }  # fmt: skip
 
 
 def is_operation(layer: Layer, version: Version) -> bool:
-    """Whether this is an operation of `OPERATIONS`, which unlike a layer of the same name has nothing trainable."""
+    """Return True for an operation of `OPERATIONS`, which unlike a layer of the same name has nothing trainable."""
     return version.major >= 3 and layer.class_name in OPERATIONS and "trainable" not in layer.config
 
 
 def convert(layer: Layer, operands: list[Any], ctx: Context) -> list[Value]:
-    """What an operation makes of values and numbers; it carries no mask, as in Keras."""
+    """Translate an operation on values and numbers; its results carry no mask, as in Keras."""
     b = Draft(layer.name, ctx)
     made = OPERATIONS[layer.class_name](layer, operands, b)
     found = made if isinstance(made, list) else [made]
-    return [b.finish(y) if isinstance(y, Tensor) else emit(y, ctx, layer.name) for y in found]
+    return [b.finish(y) if isinstance(y, Tensor) else y for y in found]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from ...errors import ConvertError
-from ...graph import Reshape
+from ...graph import Binary
 from ..program import windows
 from ..program.padding import pad, repeat
+from ..program.reductions import reduced
 from ..program.resizing import Resizing, resized
+from ..program.views import joint
 from ..program.windows import Window
 from .convolutions import axes_of_space, channels_last, padded, rank_of
 from .draft import Draft
-from .formulas import binary, cast, emit, reduce, where
-from .masking import column, known_mask
+from .masking import column, kept, known_mask
 from .rows import Row, one, take
 from .values import Array, Context, Layer, Value, shortened
 
@@ -29,27 +30,20 @@ def pool(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -
 
 def global_pool(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
     """GlobalMaxPooling and GlobalAveragePooling; the average of one axis leaves out masked steps."""
-    x, rank = one(layer, inputs), rank_of(layer)
+    x, b = one(layer, inputs), Draft(layer.name, ctx)
     take(layer, arrays)
-    if x.rank != rank + 2:
-        raise ConvertError(f"input of {layer} must have {rank + 2} axes with the batch's, got {x.spec}")
-    first = 1 if channels_last(layer) else 2
-    axes = tuple(axis - 1 - x.timed for axis in range(first, first + rank))
+    axes, y = axes_of_space(layer, x), b.read(x)
     average = "Average" in layer.class_name
     keep = layer.flag("keepdims", default=False)
-    mask = known_mask(layer, x) if average and rank == 1 else None
+    mask = known_mask(layer, x) if average and len(axes) == 1 else None
     if mask is None:
-        y = reduce("mean" if average else "max", x, axes, keepdims=keep)
-    else:
-        if not channels_last(layer):
-            raise ConvertError(f"data_format of {layer} must be channels_last with a mask, got channels_first")
-        counted = column(mask, x)
-        total = reduce("sum", where(counted, x, 0.0), axes, keepdims=keep)
-        y = binary("div", total, reduce("sum", cast(counted, "float"), axes, keepdims=keep))
-    if keep and axes[0] < 0:  # time itself is gone, and an axis of the frame takes its place
-        value = emit(y, ctx, f"{layer.name}.row")
-        return [ctx.add(Reshape((1, *value.frame)), value, name=layer.name)]
-    return [emit(y, ctx, layer.name)]
+        return [b.finish(reduced(b, y, axes, "mean" if average else "max", keep))]
+    if not channels_last(layer):
+        raise ConvertError(f"data_format of {layer} must be channels_last with a mask, got channels_first")
+    counted = column(b, mask, x)
+    total = reduced(b, kept(b, y, counted), axes, "sum", keep)
+    number = reduced(b, b.like(counted, b.cast(counted.value, "float")), axes, "sum", keep)
+    return [b.finish(joint(b, Binary("div"), total, number))]
 
 
 def _sides(layer: Layer, key: str) -> list[tuple[int, int]]:

@@ -8,8 +8,8 @@ import numpy as np
 from onnx import TensorProto
 
 from ...errors import ConvertError
-from ...graph import Tile
 from ..program.lengths import numbered
+from ..program.padding import tiled
 from ..program.sizes import Dim, Size, product
 from ..program.values import Array, Tensor, plain
 from ..program.views import expanded, reshaped, with_ones, without
@@ -109,13 +109,7 @@ def tile(call: Call) -> Tensor:
         if any(n != 1 and x.size(i) != 1 for i, n in enumerate(counts)):
             raise ConvertError("repeats must be fixed for axes of more than one element, got a size of batch or time")
         return expanded(call, x, counts)
-    repeats = [1] * len(x.spec.shape)
-    for i, n in enumerate(counts):
-        if n != 1:
-            repeats[x.frame_axis(i)] = int(n)
-    if set(repeats) <= {1}:
-        return x
-    return call.result(call.add(Tile(tuple(repeats)), x.value), x.axes, x.elem)
+    return tiled(call, x, [int(n) for n in counts if not isinstance(n, Dim)])
 
 
 def depth_to_space(call: Call) -> Tensor:
@@ -145,7 +139,7 @@ def space_to_depth(call: Call) -> Tensor:
 
 
 def _mode(call: Call) -> str:
-    """Whether blocks or channels come first."""
+    """Return the order of a block's elements: blocks or channels first."""
     mode = str(call.attr("mode", "DCR"))
     if mode not in ("DCR", "CRD"):
         raise ConvertError(f"mode must be 'DCR' or 'CRD', got {mode!r}")

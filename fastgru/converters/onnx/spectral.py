@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import IRFFT, RFFT, Dense, Framing, Gather, Multiply, Pad
-from ..program.steps import windowed
+from ...graph import IRFFT, RFFT, Dense, Multiply, Pad
 from ..program.values import Tensor, room
-from ..program.views import in_order, ordered, renumbered, without
+from ..program.views import in_order, renumbered, without
+from ..program.windows import unfold
 from .call import Call, Translator
 
 
@@ -78,7 +78,7 @@ def _matrix(n: int, kept: int, parts: int, *, inverse: bool) -> np.ndarray[tuple
 
 
 def stft(call: Call) -> Tensor:
-    """STFT of a real signal (N, L) or (N, L, 1): over time by Framing, of fixed length by a Gather."""
+    """STFT of a real signal (N, L) or (N, L, 1)."""
     x, step = call.tensor(0), int(call.array(1, "frame_step").reshape(-1)[0])
     window, length = call.optional(2, "window"), call.optional(3, "frame_length")
     onesided = bool(call.attr("onesided", 1))
@@ -89,28 +89,13 @@ def stft(call: Call) -> Tensor:
         raise ConvertError(f"signal must be real, got {x}")
     if step < 1 or n < 1 or (window is not None and window.shape != (n,)):
         raise ConvertError(f"frame_step and frame_length must be at least 1 and the window as long, got {step} and {n}")
-    if x.is_time(1):
-        value = call.add(Framing(n, step), ordered(call, x, []))
-        frames = call.result(value, [x.axes[0], (windowed(x.steps(1), n, step, 0),), (0,)], x.elem)
-    else:
-        frames = _frames(call, x, n, step)
+    x = without(call, x, [2]) if x.rank == 3 else x
+    if not x.is_time(1):
+        room((x.spec.shape[x.frame_axis(1)] - n) // step + 1, n)
+    frames = in_order(call, unfold(call, x, 1, n, step))
     value = frames.value if window is None else call.add(Multiply(), frames.value, call.constant(window))
     spectrum = _transformed(call, call.reshape(value, (*call.shape(value), 1)), n, 1, inverse=False, onesided=onesided)
     return call.result(spectrum, [*frames.axes, (len(frames.spec.shape),)], x.elem)
-
-
-def _frames(call: Call, x: Tensor, n: int, step: int) -> Tensor:
-    """(N, L[, 1]) of fixed L to (N, frames, n)."""
-    x = without(call, x, [2]) if x.rank == 3 else x
-    x = in_order(call, x)
-    frame = x.frame_axis(1)
-    count = (x.spec.shape[frame] - n) // step + 1
-    if count < 1:
-        raise ConvertError(f"signal must have at least {n} samples, got {x}")
-    room(count, n)
-    ids = np.arange(count)[:, None] * step + np.arange(n)
-    value = call.add(Gather(frame), x.value, call.constant(ids, "int"))
-    return call.result(value, [x.axes[0], (frame,), (frame + 1,)], x.elem)
 
 
 OPERATORS: dict[str, Translator] = {"DFT": dft, "STFT": stft}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ...errors import ConvertError
-from ...graph import OverlapAdd, Pad, TimePad
+from ...graph import OverlapAdd, Pad, Tile, TimePad
 from .builder import Builder
 from .time import ones, retimed, without_ends
 from .values import NeedsSequenceLength, Tensor
@@ -87,6 +87,17 @@ def _padded_steps(b: Builder, x: Tensor, axis: int, before: int, after: int, mod
         y = b.where(inside, y, _filling(b, fill, y))
     axes = retimed(b, x.axes, axis, x.steps(axis) + (before + after))
     return b.result(b.cast(y, kind), axes, x.elem)
+
+
+def tiled(b: Builder, x: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return copies of a tensor side by side along its axes, as many as `counts` says for each."""
+    if any(n != 1 and len(x.axes[axis]) > 1 for axis, n in enumerate(counts)):
+        x = canonical(b, x)
+    repeats = [1] * len(x.spec.shape)
+    for axis, n in enumerate(counts):
+        if n != 1:
+            repeats[x.frame_axis(axis)] = n
+    return x if set(repeats) <= {1} else b.like(x, b.add(Tile(tuple(repeats)), x.value))
 
 
 def repeat(b: Builder, x: Tensor, axis: int, count: int) -> Tensor:

@@ -30,6 +30,7 @@ from .emit import Emitter
 from .sizes import Dim, Size, difference
 from .steps import Length, windowed
 from .values import Axis, Tensor, describe
+from .views import canonical, sliced
 
 BEYOND = 2**31 - 1  # places at or behind it are the end of an axis, as exporters write it
 
@@ -41,7 +42,7 @@ class Taken(NamedTuple):
     ----------
     ops : tuple of Op
     fixed : int or None
-        How many steps there are, as the first axis of an item without time; None where they stay steps.
+        The number of steps, as the first axis of an item without time; None where they stay steps.
     """
 
     ops: tuple[Op, ...]
@@ -81,6 +82,13 @@ def slice_ops(spec: Spec, start: int, stop: int | None, step: int) -> Taken:
     windows = Framing(count, 1, step)
     last = TimeStep(start if start >= 0 else start + windows.extent - 1)
     return Taken((windows, last, *([Reshape(shape)] if spec.shape == (1,) else [])), count)
+
+
+def flipped(b: Builder, x: Tensor, axis: int) -> Tensor:
+    """Return `x` with an axis, or time, from its end to its beginning."""
+    if x.is_time(axis):
+        return b.like(x, b.turned(b.timed(x).value))
+    return sliced(b, canonical(b, x) if len(x.axes[axis]) > 1 else x, axis, None, None, -1)
 
 
 def step_at(b: Builder, x: Tensor, axis: int, index: int) -> Tensor:

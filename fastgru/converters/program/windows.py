@@ -20,7 +20,7 @@ from .views import canonical, renumbered
 
 
 class Window(NamedTuple):
-    """What windows along one axis are.
+    """The size, spacing and padding of windows along one axis.
 
     Attributes
     ----------
@@ -157,9 +157,9 @@ def pool(
     windows : sequence of Window
         One for each of `axes`.
     count_padding : bool
-        Whether a mean counts padding as zeros.
+        True if a mean counts padding as zeros.
     ceil : bool
-        Whether a last window may reach beyond the padding, where nothing counts, if it begins before it.
+        True if a last window may reach beyond the padding, where nothing counts, if it begins before it.
     """
     laid = laid_out(b, x, axes)
     value, pads = laid.x.value, [(0, 0)] * len(windows)
@@ -210,6 +210,8 @@ def unfold(b: Builder, x: Tensor, axis: int, size: int, step: int) -> Tensor:
     frame = x.spec.shape
     if not x.is_time(axis):
         own = x.frame_axis(axis)
+        if frame[own] < size:
+            raise ConvertError(f"axis {axis} must have the {size} elements of a window at least, got {frame[own]}")
         starts = np.arange(0, frame[own] - size + 1, step)
         value = b.add(Gather(own), x.value, b.constant(starts[:, None] + np.arange(size), "int"))
         order = [i for i in range(len(frame) + 1) if i != own + 1]

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import ConvertError
-from ...graph import Framing, Reverse, Tile
-from ..program.padding import repeat
+from ...graph import Framing
+from ..program.padding import repeat, tiled
 from ..program.sizes import BATCH, Atom, Dim, Size, product
 from ..program.steps import Length
-from ..program.time import framed
+from ..program.time import flipped, framed
 from ..program.values import Tensor
 from ..program.views import canonical, expanded, reshaped, sliced, with_ones, without
 from .call import Call, Handler
@@ -126,13 +126,7 @@ def _repeat(call: Call, x: Any, repeats: Sequence[Size]) -> Tensor:
     symbolic = [i for i, n in enumerate(repeats) if isinstance(n, Dim)]
     if symbolic:
         own = expand(call, own, [n if i in symbolic else -1 for i, n in enumerate(repeats)])
-    counts = [1] * len(own.spec.shape)
-    for i, n in enumerate(repeats):
-        if n != 1 and i not in symbolic:
-            own = _single(call, own, i)
-            counts = counts if len(counts) == len(own.spec.shape) else [1] * len(own.spec.shape)
-            counts[own.frame_axis(i)] = int(n)
-    return own if set(counts) <= {1} else call.result(call.add(Tile(tuple(counts)), own.value), own.axes)
+    return tiled(call, own, [1 if isinstance(n, Dim) else int(n) for n in repeats])
 
 
 def repeat_interleave(call: Call, x: Any, repeats: Any, dim: int | None = None, *, output_size: Any = None) -> Tensor:
@@ -154,11 +148,7 @@ def flip(call: Call, x: Any, dims: Sequence[int]) -> Tensor:
     """Axes from the end; time too."""
     own = call.tensor(x)
     for dim in call.axes(dims, own.rank):
-        if own.is_time(dim):
-            own = call.result(call.add(Reverse(), call.timed(own).value), own.axes)
-        else:
-            own = _single(call, own, dim)
-            own = sliced(call, own, dim, None, None, -1)
+        own = flipped(call, own, dim)
     return own
 
 
