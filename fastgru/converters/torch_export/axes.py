@@ -1,4 +1,4 @@
-"""Which axes of a module's arguments are the batch and time: as the caller says, or every order that may be meant."""
+"""Find which axes of a module's arguments are the batch and time: as told, or every order that may be meant."""
 
 from __future__ import annotations
 

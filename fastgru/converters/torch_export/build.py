@@ -40,7 +40,7 @@ class Input:
     initial : array, optional
         Of a buffer.
     every_step : bool
-        Whether its rows are the steps of sequences: a program of rows alone runs on each.
+        True if its rows are the steps of sequences: a program of rows alone runs on each.
     """
 
     name: str
@@ -77,14 +77,14 @@ class Input:
 
 
 class Program(Protocol):
-    """What is translated."""
+    """A program that can be translated."""
 
     inputs: list[Input]
     buffers: dict[str, str]  # inputs that are buffers to the results that they become
     reached: int  # how far `run` came, the farther the more
 
     def sizes(self) -> Sizes:
-        """What its symbolic sizes are."""
+        """Return its symbolic sizes."""
         ...
 
     def shapes(self) -> Shapes:
@@ -108,18 +108,18 @@ class Translation:
     pairs : dict of str to str
         States to the results that they become.
     whole : bool
-        Whether a call of the program is a whole sequence or a row; else it is a step of a stream.
+        True if a call of the program is a whole sequence or a row; else it is a step of a stream.
     recurrent : bool
-        Whether anything runs over time.
+        True if anything runs over time.
     notes : tuple of str
     checkable : bool
-        Whether the program can be run on any input of the graph.
+        True if the program can be run on any input of the graph.
     emit : Emitter
-        What made the graph.
+        The emitter that made the graph.
     left_out : dict of str to Tensor
         Results that are final states of layers, which the graph does not return.
     laid : bool
-        Whether a fixed number of frames becomes samples, of which there could be any number.
+        True if a fixed number of frames becomes samples, of which there could be any number.
     """
 
     graph: Graph
@@ -140,7 +140,7 @@ class _Again(Exception):
 
 @dataclass
 class _Knowledge:
-    """What attempts have shown."""
+    """Findings of attempts that failed, which the next one heeds."""
 
     unfused: set[str]
     masked: bool = False

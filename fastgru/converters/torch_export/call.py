@@ -65,12 +65,12 @@ class First(NamedTuple):
 
 @dataclass
 class Session:
-    """What the calls of one translation share.
+    """The state that the calls of one translation share.
 
     Attributes
     ----------
     timed : bool
-        Whether an input has an axis of time; else every call of the module is a step, where it has states.
+        True if an input has an axis of time; else every call of the module is a step, where it has states.
     states : list of str
         Values that are states given to the module.
     unfused : set of str
@@ -78,13 +78,13 @@ class Session:
     firsts : dict of str to First
         Values that are one of the first steps of a sequence.
     masked : bool
-        Whether packed sequences are told by masks, not by the lengths of a call of the model.
+        True if packed sequences are told by masks, not by the lengths of a call of the model.
     unpacked : bool
-        Whether a layer over time sees sequences that are not packed.
+        True if a layer over time sees sequences that are not packed.
     laid : bool
-        Whether a fixed number of frames becomes samples, of which there could be any number.
+        True if a fixed number of frames becomes samples, of which there could be any number.
     ending : str
-        What the name of a layer has behind it for the node that gives its last state.
+        Appended to the name of a layer for the node that gives its last state.
     """
 
     emit: Emitter
@@ -106,7 +106,7 @@ class Call(Builder):
     Parameters
     ----------
     name : str
-        What is added is named after it: the path of the module that calls, or the exporter's name.
+        Nodes are named after it: the path of the module that calls, or the exporter's name.
     session : Session
     shapes : sequence of tuple of sizes, optional
         Of the tensors that it returns, where the exporter says so.

@@ -82,7 +82,7 @@ class Chain:
     root : torch.nn.Module
     graph : torch.fx.Graph
     cell : bool
-        Whether it is one recurrent cell, which runs over time.
+        True if it is one recurrent cell, which runs over time.
     states : list of str
         Arguments behind the first that have no default: initial states, which are None.
     """

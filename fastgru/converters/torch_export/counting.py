@@ -83,7 +83,7 @@ class Counting(Counted):
     Parameters
     ----------
     allowed : bool
-        Whether it may: LoopMet is raised where not.
+        True if it may: LoopMet is raised where not.
     fixed : set of int
     """
 

@@ -28,7 +28,7 @@ OPEN = (Tensor, Dim, RowOrder, Complex)  # what is only known when the model run
 
 @dataclass(frozen=True)
 class Missing(Unavailable):
-    """What a call could not give, and the numbers of the problems that are to blame."""
+    """Stands for the result of a call that failed, with the numbers of the problems that are to blame."""
 
     causes: frozenset[int] = frozenset()
 
@@ -60,7 +60,7 @@ class Dispatcher:
         return listed[:MOST_PROBLEMS] + [f"and {len(listed) - MOST_PROBLEMS} more"] * (len(listed) > MOST_PROBLEMS)
 
     def missing(self, text: str, target: str = "") -> Missing:
-        """What stands for the result of a call with a problem."""
+        """Note a problem, and return what stands for the result of the call that has it."""
         self.problems.append((target, text))
         return Missing(causes=frozenset([len(self.problems) - 1]))
 
@@ -68,7 +68,7 @@ class Dispatcher:
         self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], name: str, place: str,
         shapes: Sequence[tuple[Size, ...] | None] = (),
     ) -> Any:  # fmt: skip
-        """What a call returns: values, a list of them, or `Missing`."""
+        """Translate a call, and return its result: values, a list of them, or `Missing`."""
         flat = list(leaves([*args, *kwargs.values()]))
         causes = [v.causes for v in flat if isinstance(v, Missing)]
         if causes:
@@ -146,7 +146,7 @@ def from_torch(value: Any) -> Any:
 
 @functools.cache
 def _parameters(handler: Handler) -> tuple[int, frozenset[str], bool]:
-    """How many positional arguments a handler takes, and which keywords."""
+    """Return how many positional arguments a handler takes, which keywords, and whether any number is allowed."""
     parameters = list(inspect.signature(handler).parameters.values())[1:]
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return (

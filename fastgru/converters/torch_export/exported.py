@@ -172,7 +172,7 @@ class Failure:
         As messages show it.
     error : Exception
     reached : int
-        How far the translation came.
+        Progress of the translation: the greater, the farther it came.
     """
 
     layout: str

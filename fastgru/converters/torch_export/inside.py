@@ -1,4 +1,4 @@
-"""What a traced program computes inside, call by call, as the graph has it."""
+"""Run a traced program call by call, and compare its inner values with those of the graph."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def seen_in(values: Mapping[fx.Node, Any], describe: Callable[[fx.Node], tuple[s
     Parameters
     ----------
     values : mapping of fx.Node to object
-        What every call was translated to.
+        The translation of every call.
     describe : callable
         Tells the name and the kind of a call.
     """
@@ -68,11 +68,11 @@ class Traced(Protocol):
     buffers: dict[str, str]
 
     def seen(self) -> Iterator[Seen]:
-        """What its calls returned when it was translated."""
+        """Yield the results of its calls as they were translated."""
         ...
 
     def recorded(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
-        """What they return for arguments and buffers: by the keys of `Seen`, and results by their names."""
+        """Return the results of its calls for arguments and buffers, by the keys of `Seen`; its own by their names."""
         ...
 
 
@@ -85,7 +85,7 @@ class ExportLayers:
         Which has been translated.
     found : Translation
     oracle : ExportOracle
-        What it is run on.
+        Of the module that it comes from.
     """
 
     def __init__(self, program: Traced, found: Translation, oracle: ExportOracle) -> None:

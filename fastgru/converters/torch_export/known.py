@@ -29,7 +29,7 @@ class Row(NamedTuple):
     operator : str
         Its name in ATen.
     arguments : tuple
-        What follows the input: attributes of the module by name, or what is none of it.
+        The arguments behind the input: attributes of the module by name, or other values.
     functions : tuple
         Of the input and these arguments.
     """

@@ -71,11 +71,11 @@ class Body:
     ----------
     loop : Loop
     call : Call
-        What adds to the graph in its name.
+        The call that adds to the graph in its name.
     length : size
         Steps of what it runs over.
     read : callable
-        What stands for a node outside the loop.
+        The value of a node outside the loop.
     evaluate : callable
         Translates a call of these arguments.
     bodies : callable

@@ -44,7 +44,7 @@ class ExportOracle:
     results : mapping of str to Tensor
         The graph's outputs, with the axes of what the module returns.
     whole : bool
-        Whether a call is a whole sequence or a row; else it is a step.
+        True if a call is a whole sequence or a row; else it is a step.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class ExportOracle:
         return port.example.new_zeros(shape)
 
     def _lengths(self, given: dict[str, Any], feeds: Arrays) -> dict[str, Any]:
-        """What is no input of the graph says how long sequences are: as long as all of them."""
+        """Fill in lengths of sequences, which are no input of the graph: all rows are as long as the longest."""
         steps = next((a.shape[1] for n, a in feeds.items() if n in given and a.ndim > 1), 1)
         rows = next(iter(feeds.values())).shape[0]
         return {n: torch.full((rows,), steps) if a is None else a for n, a in given.items()}
@@ -132,5 +132,5 @@ class ExportOracle:
 
 
 def _place(atom: Atom) -> int:
-    """Where an atom comes: the batch, time, then the frame."""
+    """Return a key that sorts the batch first, then time, then the axes of the frame."""
     return atom if isinstance(atom, int) else -2 if atom == BATCH else -1

@@ -210,7 +210,7 @@ def _padded(data: Any, sizes: Any, batch_first: bool, padding: float, total: Any
 
 
 def _called_by(function: Any) -> bool:
-    """Whether a function is among the callers."""
+    """Return True if a function is among the callers."""
     frame = inspect.currentframe()
     for _ in range(_FRAMES):
         frame = frame.f_back if frame else None
@@ -221,7 +221,7 @@ def _called_by(function: Any) -> bool:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporter says of modules that it then refuses, or has been told of."""
+    """Silence the exporter's messages about modules that it then refuses, or has been told of."""
     loggers = [logging.getLogger(name) for name in NOISY]
     before = [logger.disabled for logger in loggers]
     for logger in loggers:
@@ -315,7 +315,7 @@ def _why(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """Where in the module's own code an error arose."""
+    """Say where in the module's own code an error arose."""
     trace, found = error.__traceback__, ""
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename

@@ -90,7 +90,7 @@ def _examples(program: Any) -> Any:
 
 
 def _differ(own: Any, module: Any, examples: Any) -> bool:
-    """Whether two modules compute different things of an example."""
+    """Return True if two modules compute different results for an example."""
     results = []
     for each in (own, module):
         try:
@@ -163,7 +163,7 @@ def reopened(own: Any, *, opened: bool = True) -> Any:
 
 
 def _is_check(node: fx.Node) -> bool:
-    """Whether a call only checks sizes."""
+    """Return True if a call only checks sizes."""
     if node.op == "call_module":
         return "guards" in str(node.target)
     packet = getattr(node.target, "_overloadpacket", None)

@@ -24,18 +24,18 @@ class Recording:
         self.program, self.buffers = program, program.buffers
 
     def seen(self) -> Iterator[Seen]:
-        """What its calls returned when it was translated."""
+        """Yield the results of its calls as they were translated."""
         return seen_in(self.program.values, lambda node: (name_of(node), _kind(node)))
 
     def recorded(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> dict[str, Any]:
-        """What they return for arguments and buffers, and the results."""
+        """Return the results of its calls for arguments and buffers, and its own."""
         recorder = _Recorder(self.program.program.graph_module)
         recorder.run(*self._arguments(given, held))
         results = {n: recorder.results.get(o) for n, o in self.program.results().items() if isinstance(o, str)}
         return {**recorder.tensors(), **results}
 
     def _arguments(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> Iterator[Any]:
-        """What the program's placeholders are given, in their order."""
+        """Yield the values of the program's placeholders, in their order."""
         program = self.program.program
         fixed = {**program.state_dict, **program.constants}
         names = {place: name for name, place in self.program.places.items()}

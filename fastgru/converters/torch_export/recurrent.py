@@ -36,7 +36,7 @@ class Layer(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What a direction gives: all its outputs, and its final states."""
+    """The results of one direction: all its outputs, and its final states."""
 
     outputs: Tensor
     finals: tuple[Tensor, ...]

@@ -55,7 +55,7 @@ def _best(function: str) -> Handler:
 
 
 def arg(call: Call, x: Any, function: str, dim: int | None = None, keepdim: bool = False) -> Tensor:
-    """Where the largest or smallest is."""
+    """Return the place of the largest or smallest element along an axis."""
     x = canonical(call, call.tensor(x))
     if dim is None:
         raise ConvertError("dim must be given, got none")

@@ -122,7 +122,7 @@ def _check_json(content: Any, what: str) -> None:
 
 
 def _is_plain(target: str) -> bool:
-    """Whether a target is an operator, or the name of a weight in a signature."""
+    """Return True if a target is an operator, or the name of a weight in a signature."""
     if OPERATOR.fullmatch(target):
         return not any(name in target for name in READS_FILES)
     return not target.startswith(("torch", "_operator", "math", "#"))

@@ -161,7 +161,7 @@ class ScriptProgram:
         return interpreter.run(self.arguments(values)), interpreter
 
     def _learn(self, run: ScriptInterpreter) -> None:
-        """Which attributes are states, and what the others hold from the second call on."""
+        """Make inputs of attributes that are states, and keep what others hold from the second call on."""
         for key in run.set:
             value = run.stored[key]
             if not isinstance(value, Tensor):

@@ -73,7 +73,7 @@ class ScriptInterpreter:
         self.count = 0
 
     def run(self, arguments: Mapping[str, Any]) -> Any:
-        """What the graph returns for arguments by name."""
+        """Run the graph on arguments by name, and return its result."""
         graph = self.module.inlined_graph.copy()
         torch._C._jit_pass_dce(graph)
         own, *inputs = graph.inputs()
@@ -256,7 +256,7 @@ class _Operator:
 
     @property
     def tags(self) -> Sequence[Any]:
-        """What PyTorch says of it."""
+        """The tags that PyTorch gives it."""
         found: Sequence[Any] = self._found().tags
         return found
 

@@ -23,7 +23,7 @@ OF_KIND = {"float": 6, "int": 4, "bool": 11}
 
 
 def _equal(a: Any, b: Any) -> bool:
-    """Whether two are equal; an open size is another than any that no batch or sequence has."""
+    """Return True if two are equal; an open size differs from all that no batch or sequence has."""
     return equal(a, b) if isinstance(a, Dim) or isinstance(b, Dim) else bool(a == b)
 
 
@@ -114,14 +114,14 @@ OF_TENSORS: dict[str, Callable[..., Any]] = {
 
 
 def is_open(value: Any) -> bool:
-    """Whether a value is of the graph, or a list with one."""
+    """Return True if a value is one of the graph, or a list with one."""
     if isinstance(value, list | tuple):
         return any(is_open(v) for v in value)
     return isinstance(value, Tensor | RowOrder)
 
 
 def is_array(value: Any) -> bool:
-    """Whether a value is an array, or a list with one."""
+    """Return True if a value is an array, or a list with one."""
     if isinstance(value, list | tuple):
         return any(is_array(v) for v in value)
     return isinstance(value, np.ndarray)

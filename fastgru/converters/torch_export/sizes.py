@@ -67,5 +67,5 @@ class Sizes:
 
 
 def is_batch(size: Any) -> bool:
-    """Whether a size is the number of rows."""
+    """Return True if a size is the number of rows."""
     return bool(size == size_of(BATCH))

@@ -31,7 +31,7 @@ class Source:
     leaves : list
         Of all values: tensors, and what is fixed.
     tree : TreeSpec
-        How they lie in the positional arguments and those by keyword.
+        Their places in the positional arguments and those by keyword.
     arguments : list of Argument
         The tensors among them.
     """

@@ -44,7 +44,7 @@ class Previous:
     ----------
     call : int
     initials : tuple
-        What is read in the steps that have none before them: one value for the step before, two for that before it.
+        Read in the steps that have none before them: one value for the step before, two for that before it.
     """
 
     call: int
@@ -52,7 +52,7 @@ class Previous:
 
     @property
     def later(self) -> Previous | None:
-        """What becomes of it one step later; None for the result of the step itself."""
+        """The same one step later; None for the result of the step itself."""
         return Previous(self.call, self.initials[1:]) if len(self.initials) > 1 else None
 
 
@@ -98,7 +98,7 @@ class Loop:
     reads : sequence of sequence
         For every call of a step what each leaf of its arguments is.
     length : SymInt
-        What the number of its steps stands for.
+        The size that the number of its steps stands for.
     """
 
     steps: Sequence[Sequence[fx.Node | None]]

@@ -129,7 +129,7 @@ def _adaptive(mode: str, count: int, pair: bool = False) -> Handler:
 
 
 def _share(x: Tensor, axis: int, count: Any) -> int:
-    """How many elements of an axis each of `count` windows has."""
+    """Return how many elements of an axis each of `count` windows has."""
     length = x.size(axis)
     if not isinstance(length, int) or not isinstance(count, int) or length % count:
         raise ConvertError(
