@@ -13,7 +13,7 @@ from fastgru import Model
 from fastgru.generation import Beam, Greedy, Sample
 from fastgru.layers import GRU, Dense, Embedding
 
-UNITS, SIZE, STEPS, ROUNDS = 128, 64, 100, 60
+UNITS, SIZE, STEPS, ROUNDS = 128, 64, 400, 25
 CHOICES = {
     "Greedy()": Greedy(), "Sample()": Sample(), "Sample(top_k=10)": Sample(top_k=10),
     "Sample(top_p=0.9)": Sample(top_p=0.9),
