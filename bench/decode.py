@@ -1,8 +1,9 @@
 """Decoders beside others: python -m bench.decode [--seconds N] [--path FOLDER]
 
 Beside pyctcdecode (without a language model), pytorch-crf, and the networks of a transducer alone. Both sides run in
-turns in one process; results are compared before the clock starts; times are medians. FOLDER is where
-``pip install --target FOLDER pyctcdecode`` and ``pip install --target FOLDER --no-deps pytorch-crf`` put them.
+turns in one process; results are compared before the clock starts; times are medians of the thread's own.
+FOLDER is where ``pip install --target FOLDER pyctcdecode`` and ``pip install --target FOLDER --no-deps pytorch-crf``
+put them.
 """
 
 from __future__ import annotations
@@ -30,16 +31,16 @@ def beside(name: str, calls: dict[str, Callable[[], object]], seconds: float) ->
     times: dict[str, list[float]] = {each: [] for each in calls}
     repeats = {}
     for each, call in calls.items():
-        start = time.perf_counter()
+        start = time.thread_time()
         call()
-        repeats[each] = max(1, int(0.002 / (time.perf_counter() - start)))
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or min(map(len, times.values())) < 7:
+        repeats[each] = max(1, int(0.002 / (time.thread_time() - start)))
+    end = time.thread_time() + seconds  # of this thread: others may have the core meanwhile
+    while time.thread_time() < end or min(map(len, times.values())) < 7:
         for each, call in calls.items():
-            start = time.perf_counter()
+            start = time.thread_time()
             for _ in range(repeats[each]):
                 call()
-            times[each].append((time.perf_counter() - start) / repeats[each])
+            times[each].append((time.thread_time() - start) / repeats[each])
     (_, ours), *others = ((each, median(found)) for each, found in times.items())
     for other, theirs in others:
         told = f"fastgru {ours * 1e6:10.1f} us   {other} {theirs * 1e6:10.1f} us"
@@ -67,9 +68,9 @@ def ctc(seconds: float) -> None:
     for T, sharp in itertools.product((100, 200, 500), (2.0, 6.0)):
         x = posteriors(T, sharp)
         (ours,) = decode.ctc_beam(x, WIDTH, symbols=LETTERS)
-        theirs = decoder.decode_beams(x, **exact)[0]
-        texts = "equal" if ours.text.strip() == theirs.text else "differ"
-        agree = f"scores {ours.score:.4f} and {theirs.logit_score:.4f}, texts {texts}"
+        text, _, _, score, _ = decoder.decode_beams(x, **exact)[0]
+        texts = "equal" if ours.text.strip() == text else "differ"
+        agree = f"scores {ours.score:.4f} and {score:.4f}, texts {texts}"
         beside(
             f"CTC beam, T={T}, sharp={sharp:g}",
             {
@@ -113,57 +114,48 @@ def crf(seconds: float) -> None:
 
 
 def transducer(seconds: float) -> None:
-    """Greedy decoding beside the same calls of its networks alone."""
+    """Greedy decoding beside the same calls of its networks without a decoder, in the same order."""
     rng = np.random.default_rng(0)
-    for E, H in ((128, 128), (256, 320)):
-        encoder = fastgru.Model([LSTM(rng.normal(size=(4 * E, 80)) / 9, rng.normal(size=(4 * E, E)) / 16)])
+    for E, H in ((128, 128), (256, 320), (512, 512)):
+        layers = [LSTM(rng.normal(size=(4 * E, n)) / 9, rng.normal(size=(4 * E, E)) / 16) for n in (80, E)]
+        encoder = fastgru.Model(layers)
         lstm = LSTM(rng.normal(size=(4 * H, 64)) / 8, rng.normal(size=(4 * H, H)) / 16)
         predictor = fastgru.Model([Embedding(rng.normal(size=(V, 64))), lstm])
         b = GraphBuilder()
         frame = b.add(Dense(rng.normal(size=(H, E)) / 4), b.input("encoder", Spec((E,), time=False)))
         read = b.add(Dense(rng.normal(size=(H, H)) / 4), b.input("predictor", Spec((H,), time=False)))
-        head = Dense(rng.normal(size=(V, H)) / 4, np.where(np.arange(V) == 0, 4.0, 0.0))
+        head = Dense(rng.normal(size=(V, H)) / 4, np.where(np.arange(V) == 0, 0.45 * H**0.5, 0.0))
         joiner = fastgru.Model(b.build(b.add(head, b.add(Activate("tanh"), b.add(Add(), frame, read)))))
         x = rng.normal(size=(200, 80)).astype(np.float32)
         decoder = decode.TransducerGreedy(predictor, joiner)
-        steps = encoder.stream()
+        steps, one, two = encoder.stream(), predictor.stream(), joiner.stream()
 
-        def all_of_it(x=x, steps=steps, decoder=decoder):
+        def streamed(x=x, steps=steps, decoder=decoder):
             steps.reset()
             for row in x:
                 decoder.push(steps.step(row))
             return decoder.finish()
 
-        found = all_of_it()
-        encoded = encoder(x)
-        whole = decode.transducer_greedy(encoded, predictor, joiner)
+        found, whole = streamed(), decode.transducer_greedy(encoder(x), predictor, joiner)
         assert np.array_equal(found.labels, whole.labels)
-        labels, joins = found.labels.tolist(), len(x) + len(found.labels)
-        one, two = predictor.stream(), joiner.stream()
-        reads = predictor(np.array([0, *labels]))
+        given = [found.labels[found.frames == t].tolist() for t in range(len(x))]
 
-        def networks(x=x, steps=steps, one=one, two=two, labels=labels, joins=joins, encoded=encoded, reads=reads):
+        def alone(x=x, steps=steps, one=one, two=two, given=given, encoder=encoder, whole=False):
             steps.reset()
             one.reset()
-            for row in x:
-                steps.step(row)
-            for label in (0, *labels):
-                one.step(label)
-            for i in range(joins):
-                two.step((encoded[i % len(encoded)], reads[i % len(reads)]))
+            read = one.step(0)
+            for row, labels in zip(encoder(x) if whole else x, given, strict=True):
+                frame = row if whole else steps.step(row)
+                two.step((frame, read))
+                for label in labels:
+                    read = one.step(label)
+                    two.step((frame, read))
 
-        def joined(two=two, one=one, labels=labels, joins=joins, encoded=encoded, reads=reads):
-            one.reset()
-            for label in (0, *labels):
-                one.step(label)
-            for i in range(joins):
-                two.step((encoded[i % len(encoded)], reads[i % len(reads)]))
-
-        title = f"transducer, E={E}, H={H}, {len(labels)} labels"
-        beside(f"{title}, frame by frame", {"fastgru": all_of_it, "networks alone": networks}, seconds)
+        title = f"transducer, E={E}, H={H}, {len(found.labels)} labels"
+        beside(f"{title}, frame by frame", {"fastgru": streamed, "networks alone": alone}, seconds)
         offline = {
             "fastgru": lambda x=x, e=encoder, d=decoder: d._decode([e(x)]),
-            "networks alone": lambda x=x, e=encoder, j=joined: (e(x), j()),
+            "networks alone": lambda alone=alone: alone(whole=True),
         }
         beside(f"{title}, whole", offline, seconds)
 

@@ -21,9 +21,14 @@ class Decoder:
             When another call is running.
         """
         if self._busy:
-            raise RuntimeError("decoder is in use: it can serve one call at a time, and another one is running")
+            raise in_use()
         self._busy = True
         try:
             yield
         finally:
             self._busy = False
+
+
+def in_use() -> RuntimeError:
+    """Return the error of a call while another one is running."""
+    return RuntimeError("decoder is in use: it can serve one call at a time, and another one is running")

@@ -51,11 +51,10 @@ class Stateless:
 class Predictor(Protocol):
     """The network that reads labels."""
 
-    def begin(self) -> Read:
-        """Return what it gives before any label but the start."""
+    one: Callable[..., Any]  # of a function its output and state behind (label, state); of a model its stream's step
 
-    def one(self, label: int, state: Any) -> Read:
-        """Return what it gives behind one more label; the state may be used up."""
+    def begin(self, size: int | None) -> Read:
+        """Return what it gives before any label but the start; `size` classes, where they are known."""
 
     def many(self, labels: list[int], states: list[Any]) -> list[Read]:
         """Return what it gives behind each state and label; the states stay."""
@@ -72,18 +71,18 @@ class ModelPredictor:
         self.model, self.start = model, start
         self.stream = model.stream()
         self.streams: dict[int, Stream] = {}
+        self.one = self.stream.step
 
-    def begin(self) -> Read:
+    def begin(self, size: int | None) -> Read:
+        most = max(*self.start, (size or 1) - 1)
+        try:
+            self.stream.step(most)  # shows whether there is an id for it
+        except ValueError as error:
+            raise _unread([most]) from error
         self.stream.reset()
         for label in self.start:
-            output, _ = self.one(label, None)
+            output = self.stream.step(label)
         return output, self.stream.state
-
-    def one(self, label: int, state: Any) -> Read:
-        try:
-            return self.stream.step(label), None  # a greedy decoder has one history, which the stream holds
-        except ValueError as error:
-            raise _unread([label]) from error
 
     def many(self, labels: list[int], states: list[Any]) -> list[Read]:
         stream = self.streams.get(len(labels))
@@ -107,7 +106,7 @@ class FunctionPredictor:
     def __init__(self, function: Callable[[int, Any], Read], start: tuple[int, ...]) -> None:
         self.function, self.start = function, start
 
-    def begin(self) -> Read:
+    def begin(self, size: int | None) -> Read:
         read: Read = (None, None)
         for label in self.start:
             read = self.one(label, read[1])
@@ -142,12 +141,7 @@ class Joiner:
                 raise ValueError(f"joiner must have no state, got {', '.join(self.stream.state)}")
             self.streams: dict[int, Stream] = {}
         self.function = joiner
-
-    def one(self, frame: NDArray[Any], read: Any) -> Doubles:
-        """Return logits (V,)."""
-        return np.asarray(
-            self.stream.step((frame, read)) if self.model is not None else self.given(frame, read), np.float64
-        )
+        self.one: Callable[..., Any] = self.given if self.model is None else self.stream.step
 
     def many(self, frame: NDArray[Any], reads: list[Any]) -> Doubles:
         """Return logits (n, V) of one frame and several outputs of the predictor.

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arguments import checked_lengths
-from ..engine.search import TransducerSearch, best_of
+from ..engine.search import GreedySearch, TransducerSearch, finite
 from ..running import Running
 from . import given
-from .decoder import Decoder
-from .networks import Read, joiner_of, not_numbers, predictor_of
+from .decoder import Decoder, in_use
+from .networks import ModelPredictor, Read, joiner_of, not_numbers, predictor_of
 from .results import Hypothesis, Integers, hypotheses, written
 
 Predict = Running | Callable[[int, Any], Read]
@@ -88,12 +88,21 @@ class Transducer(Decoder):
         (n,) int64 array
             The labels that are certain now, from where they last were: nothing that comes will change them.
         """
-        with self._claimed():
-            x = self._finite(self._frames(encoded, chunk=True))
-            self._frame = x.shape[1:]
+        if self._busy:
+            raise in_use()
+        self._busy = True
+        try:
+            known = type(encoded) is np.ndarray and encoded.shape[-1:] == self._frame and encoded.ndim <= 2
+            if known and finite(encoded):  # the usual case; a microsecond
+                x = encoded if encoded.ndim == 2 else (encoded,)
+            else:
+                x = self._finite(self._frames(encoded, chunk=True))
+                self._frame = x.shape[1:]
             return self._push(x)
+        finally:
+            self._busy = False
 
-    def _push(self, x: NDArray[Any]) -> Integers:
+    def _push(self, x: Sequence[Any] | NDArray[Any]) -> Integers:
         raise NotImplementedError
 
     def _decode(self, rows: list[NDArray[Any]]) -> list[Any]:
@@ -131,50 +140,39 @@ class TransducerGreedy(Transducer):
         self._begin()
 
     def _begin(self) -> None:
-        self._labels: list[int] = []
-        self._times: list[int] = []
-        self._count, self._score = 0, 0.0
-        self._read: Read | None = None
+        self._search: GreedySearch | None = None
 
-    def _push(self, x: NDArray[Any]) -> Integers:
-        before, blank, most = len(self._labels), self._blank, self._most
-        join, step = self._joiner.one, self._predictor.one
-        if self._read is None and len(x):
-            self._read = self._predictor.begin()
-        for frame in x:
-            assert self._read is not None
-            output, state = self._read
-            for given_labels in range(most + 1):
-                logits = join(frame, output)
-                best, total = best_of(logits)
-                if not total < np.inf or total == -np.inf:
-                    raise self._wrong(logits)
-                if not self._count and not given_labels:
-                    self._check_classes(len(logits))
-                if given_labels == most:
-                    best = blank
-                self._score += logits[best] - total
-                if best == blank:
-                    break
-                self._labels.append(best)
-                self._times.append(self._count)
-                output, state = self._read = step(best, state)
-            self._count += 1
-        return np.array(self._labels[before:], np.int64)
+    def _push(self, x: Sequence[Any] | NDArray[Any]) -> Integers:
+        if self._search is None:
+            if not len(x):
+                return np.empty(0, np.int64)
+            read = self._predictor.begin(self._joiner.size)
+            self._search = GreedySearch(
+                self._joiner.one, self._joiner.model is not None, self._predictor.one,
+                isinstance(self._predictor, ModelPredictor), self._refuse, self._blank, self._most, *read,
+            )  # fmt: skip
+        labels = self._search.labels
+        before = len(labels)
+        self._search.push(x)
+        return np.array(labels[before:], np.int64) if len(labels) > before else np.empty(0, np.int64)
 
-    @staticmethod
-    def _wrong(logits: NDArray[Any]) -> ValueError:
+    def _refuse(self, logits: NDArray[Any]) -> None:
+        """Raise ValueError where logits are none, or not of these classes."""
+        self._check_classes(logits.size)
         if np.isneginf(logits).all():
-            return ValueError("joiner must give some class a probability, got logits of -inf alone")
-        return not_numbers()
+            raise ValueError("joiner must give some class a probability, got logits of -inf alone")
+        if not (logits < np.inf).all():
+            raise not_numbers()
 
     def finish(self) -> Hypothesis:
         """Return the labelling of all frames, and begin anew."""
         with self._claimed():
-            labels, frames = (np.array(each, np.int64) for each in (self._labels, self._times))
-            score = float(self._score)
+            labels, times, score = ([], [], 0.0) if self._search is None else (
+                self._search.labels, self._search.times, self._search.score,
+            )  # fmt: skip
             self._begin()
-            return Hypothesis(labels, frames, score, score, written(labels, self._symbols))
+            found = np.array(labels, np.int64)
+            return Hypothesis(found, np.array(times, np.int64), score, score, written(found, self._symbols))
 
 
 class TransducerBeam(Transducer):
@@ -207,14 +205,14 @@ class TransducerBeam(Transducer):
         self._search: TransducerSearch | None = None
         self._reads: list[Read] = []  # of the labellings in the beam, in their order
 
-    def _push(self, x: NDArray[Any]) -> Integers:
+    def _push(self, x: Sequence[Any] | NDArray[Any]) -> Integers:
         for frame in x:
             self._one_frame(frame)
         return np.empty(0, np.int64) if self._search is None else self._search.settled()
 
     def _one_frame(self, frame: NDArray[Any]) -> None:
         if self._search is None:
-            reads = [self._predictor.begin()]
+            reads = [self._predictor.begin(self._joiner.size)]
             logits = self._joiner.many(frame, [output for output, _ in reads])
             self._check_classes(logits.shape[1])
             self._search = TransducerSearch(logits.shape[1], self._blank, self._width, self._most)

@@ -1,6 +1,7 @@
 """What Python sees; tests/package/test_structure.py holds it against the binary."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ def ctc_greedy(
     x: _Doubles, blank: int, first: int, last: int, score: float
 ) -> tuple[_Integers, _Integers, int, float]: ...
 def crf_marginals(x: _Doubles, transitions: _Doubles, start: _Doubles, end: _Doubles, out: _Doubles) -> float: ...
-def best_of(x: _Doubles) -> tuple[int, float]: ...
+def finite(x: NDArray[Any]) -> bool: ...
 
 class ViterbiSearch:
     def __init__(self, transitions: _Doubles, start: _Doubles, end: _Doubles) -> None: ...
@@ -37,6 +38,26 @@ class CtcSearch:
     def push(self, x: _Doubles) -> None: ...
     def settled(self) -> _Integers: ...
     def finish(self, n_best: int) -> list[_Found]: ...
+
+class GreedySearch:
+    output: Any
+    state: Any
+    labels: list[int]
+    times: list[int]
+    score: float
+    def __init__(
+        self,
+        join: Callable[..., Any],
+        joins: bool,
+        step: Callable[..., Any],
+        steps: bool,
+        refuse: Callable[[NDArray[Any]], None],
+        blank: int,
+        most: int,
+        output: Any,
+        state: Any,
+    ) -> None: ...
+    def push(self, frames: Any) -> None: ...
 
 class TransducerSearch:
     def __init__(self, V: int, blank: int, width: int, most: int) -> None: ...

@@ -18,8 +18,10 @@ cnp.import_array()
 ctypedef Py_ssize_t idx
 
 cdef extern from "fastgru/decode/scores.h" nogil:
-    idx fg_largest(const double *x, idx n)
-    double fg_log_sum(const double *x, idx n)
+    idx fg_choice_f32(const float *x, idx n, double *sum)
+    idx fg_choice_f64(const double *x, idx n, double *sum)
+    bint fg_finite_f32(const float *x, idx n)
+    bint fg_finite_f64(const double *x, idx n)
     idx fg_first_above(const double *x, idx n, double most)
     void fg_log_softmax(double *x, idx rows, idx n)
 
@@ -160,9 +162,14 @@ def crf_marginals(cnp.ndarray x not None, cnp.ndarray transitions not None, cnp.
     return found
 
 
-def best_of(cnp.ndarray x not None):
-    """Return the first index of the largest of logits, and the logarithm of the sum of their exponentials."""
-    return fg_largest(doubles(x), cnp.PyArray_SIZE(x)), fg_log_sum(doubles(x), cnp.PyArray_SIZE(x))
+def finite(cnp.ndarray x not None):
+    """True if an array lies packed and holds finite float32 or float64 alone."""
+    cdef int kind = cnp.PyArray_TYPE(x)
+    if not cnp.PyArray_ISCARRAY_RO(x):
+        return False
+    if kind == cnp.NPY_FLOAT:
+        return fg_finite_f32(<float *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
+    return kind == cnp.NPY_DOUBLE and fg_finite_f64(<double *>cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
 
 
 @cython.final
@@ -361,6 +368,65 @@ cdef class CtcSearch:
             moment = h.moment_blank if h.best_blank > h.best_label else h.moment_label
             found.append((labels, moments(self.s.moment, moment, len(labels)), h.rank, h.total))
         return found
+
+
+@cython.final
+cdef class GreedySearch:
+    """The greedy choices of a transducer, frame by frame.
+
+    `join` is the step of a stream, or where `joins` is false a function (frame, output) that gives logits. `step` is
+    that of a stream, or where `steps` is false a function (label, state) that gives a predictor's output and state.
+    `refuse(logits)` raises where logits are none or have another number of classes than those before.
+    """
+
+    cdef object join, step, refuse
+    cdef bint joins, steps
+    cdef idx blank, most, classes
+    cdef int64_t count
+    cdef public object output, state, labels, times
+    cdef public double score
+
+    def __cinit__(self, join, bint joins, step, bint steps, refuse, idx blank, idx most, output, state):
+        self.join, self.joins, self.step, self.steps, self.refuse = join, joins, step, steps, refuse
+        self.blank, self.most = blank, most
+        self.output, self.state, self.labels, self.times = output, state, [], []
+
+    def push(self, frames):
+        """Take frames of the encoder."""
+        cdef cnp.ndarray logits
+        cdef idx given, best, n
+        cdef double sum
+        for frame in frames:
+            given = 0
+            while True:
+                found = self.join((frame, self.output)) if self.joins else self.join(frame, self.output)
+                if not cnp.PyArray_CheckExact(found) or cnp.PyArray_TYPE(found) != cnp.NPY_FLOAT:
+                    found = np.asarray(found, np.float64)
+                logits = found if cnp.PyArray_ISCARRAY_RO(found) else found.copy()
+                n = cnp.PyArray_SIZE(logits)
+                if cnp.PyArray_TYPE(logits) == cnp.NPY_FLOAT:
+                    best = fg_choice_f32(<float *>cnp.PyArray_DATA(logits), n, &sum)
+                else:
+                    best = fg_choice_f64(doubles(logits), n, &sum)
+                if n != self.classes or not -float("inf") < sum < float("inf"):
+                    self.refuse(logits)
+                    self.classes = n
+                if given == self.most:
+                    best = self.blank
+                if cnp.PyArray_TYPE(logits) == cnp.NPY_FLOAT:
+                    self.score += (<float *>cnp.PyArray_DATA(logits))[best] - sum
+                else:
+                    self.score += doubles(logits)[best] - sum
+                if best == self.blank:
+                    break
+                self.labels.append(best)
+                self.times.append(self.count)
+                if self.steps:
+                    self.output = self.step(best)
+                else:
+                    self.output, self.state = self.step(best, self.state)
+                given += 1
+            self.count += 1
 
 
 @cython.final

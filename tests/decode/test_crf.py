@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from decoded import in_chunks, paths, same
+from decoded import in_chunks, paths, same, some
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +24,7 @@ def field(seed: int, T: int, K: int, *, forbidden: float = 0.0, whole: bool = Fa
     return parts
 
 
+@some
 @given(SEEDS, st.integers(1, 6), st.integers(1, 4), st.sampled_from([0.0, 0.2, 0.6]), st.booleans())
 def test_the_best_of_all_paths(seed, T, K, forbidden, whole):
     parts = field(seed, T, K, forbidden=forbidden, whole=whole)
@@ -40,6 +41,7 @@ def test_the_best_of_all_paths(seed, T, K, forbidden, whole):
         assert labels == min((p for p, score in expected.items() if score == most), key=lambda p: p[::-1])
 
 
+@some
 @given(SEEDS, st.integers(1, 5), st.integers(1, 4), st.sampled_from([0.0, 0.2, 0.6]))
 def test_marginals_of_all_paths(seed, T, K, forbidden):
     parts = field(seed, T, K, forbidden=forbidden)
@@ -75,6 +77,7 @@ def test_a_million_paths(T, K):
         np.testing.assert_allclose(marginals.probabilities[t], wanted, rtol=1e-8, atol=1e-14)
 
 
+@some
 @given(
     SEEDS,
     st.integers(0, 80),
@@ -103,6 +106,7 @@ def test_a_stream_says_what_is_certain_and_forgets_it():
     assert same(found, crf_viterbi(emissions, *rest))
 
 
+@some
 @given(SEEDS, st.integers(1, 4), st.integers(0, 8), st.integers(1, 4))
 def test_rows_of_a_batch_are_decoded_alone(seed, B, T, K):
     rng = np.random.default_rng(seed)

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from decoded import ctc, in_chunks, log_probs, same, word_scores
+from decoded import ctc, in_chunks, log_probs, same, some, word_scores
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +31,7 @@ def scored(words: tuple[str, ...], word: str) -> float:
 LISTS = st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4)
 
 
+@some
 @given(SEEDS, st.integers(0, 5), LISTS, st.sampled_from([None, -0.5, -4.0]), st.booleans())
 def test_words_add_what_they_should(seed, T, words, unknown, asked):
     x = log_probs(seed, T, 4)
@@ -51,6 +52,7 @@ def test_words_add_what_they_should(seed, T, words, unknown, asked):
     assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
 
 
+@some
 @given(SEEDS, st.integers(0, 40), st.integers(1, 12), st.lists(st.integers(0, 99), max_size=3), st.booleans())
 def test_chunks_give_the_bits_of_the_whole(seed, T, width, cuts, listed):
     x = log_probs(seed, T, 4, sharp=2.0)

@@ -8,6 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from hypothesis import settings
+
+some = settings(max_examples=50, deadline=None)
 
 
 class Labelling(NamedTuple):

@@ -38,6 +38,37 @@ static inline fg_size fg_first_above(const double *x, fg_size n, double most) {
   return i;
 }
 
+/* The first index of the largest of n logits, n > 0, and the logarithm of the sum of their exponentials; NaN where one of
+ * them is NaN or infinity. */
+#define FG_CHOICE(name, type)                                         \
+  static inline fg_size name(const type *x, fg_size n, double *sum) { \
+    fg_size best = 0;                                                 \
+    int wrong = 0;                                                    \
+    for (fg_size i = 0; i < n; i++) {                                 \
+      if (x[i] > x[best]) best = i;                                   \
+      wrong |= !(x[i] < (type)INFINITY);                              \
+    }                                                                 \
+    const double most = x[best];                                      \
+    *sum = wrong ? (double)NAN : most;                                \
+    if (wrong || most == -INFINITY) return best;                      \
+    double all = 0;                                                   \
+    for (fg_size i = 0; i < n; i++) all += exp(x[i] - most);          \
+    *sum = most + log(all);                                           \
+    return best;                                                      \
+  }
+FG_CHOICE(fg_choice_f32, float)
+FG_CHOICE(fg_choice_f64, double)
+
+/* True if n numbers are finite. */
+#define FG_FINITE(name, type)                              \
+  static inline int name(const type *x, fg_size n) {       \
+    int good = 1;                                          \
+    for (fg_size i = 0; i < n; i++) good &= x[i] - x[i] == 0; \
+    return good;                                           \
+  }
+FG_FINITE(fg_finite_f32, float)
+FG_FINITE(fg_finite_f64, double)
+
 /* x -= log(sum(exp(x))) for each of `rows` rows; rows of -inf alone stay as they are. */
 static inline void fg_log_softmax(double *x, fg_size rows, fg_size n) {
   for (; rows > 0; rows--, x += n) {
