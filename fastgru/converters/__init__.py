@@ -152,6 +152,25 @@ SOURCES = (
         "torch.files:import_exported_program",
         _TRACED,
     ),
+    Source("forecaster of darts", (), ("darts.models.forecasting.rnn_model.RNNModel",), "forecasters.darts:import_rnn"),
+    Source(
+        "forecaster of darts",
+        (),
+        ("darts.models.forecasting.block_rnn_model.BlockRNNModel",),
+        "forecasters.darts:import_block",
+    ),
+    Source(
+        "predictor of GluonTS",
+        (),
+        ("gluonts.torch.model.predictor.PyTorchPredictor",),
+        "forecasters.gluonts:import_predictor",
+    ),
+    Source(
+        "DeepAR of pytorch-forecasting",
+        (),
+        ("pytorch_forecasting.models.deepar._deepar.DeepAR", "pytorch_forecasting.models.deepar.DeepAR"),
+        "forecasters.pytorch_forecasting:import_deepar",
+    ),
     Source("live PyTorch module", (), ("torch.nn.modules.module.Module",), "torch.live:import_module", _TRACED),
 )
 

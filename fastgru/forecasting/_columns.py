@@ -71,8 +71,8 @@ class Batch:
             if scheme.scaling == "mean":
                 scale[i] = np.abs(part).mean(axis=0)
             elif scheme.scaling != "none":
-                center[i] = part.mean(axis=0)
-                scale[i] = part.std(axis=0, ddof=int(scheme.scaling == "sample" and len(part) > 1))
+                center[i] = 0.0 if scheme.scaling == "spread" else part.mean(axis=0)
+                scale[i] = part.std(axis=0, ddof=int(scheme.scaling != "standard" and len(part) > 1))
         return center, scale if scheme.scaling == "none" else np.maximum(scale, scheme.least_scale)
 
     def _known(self, series: Series, chosen: Array) -> Array:

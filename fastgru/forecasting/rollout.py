@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..running import Running
 
 Array = NDArray[Any]
-ROWS = 4096  # of a batch: enough that the product dominates, few enough that its states stay in the cache
+ROWS = 2048  # of a batch: enough that the product dominates, few enough that its states stay in the cache
 CONTEXT_NUMBERS = 1 << 22  # of the input of a batch of contexts: 16 MB
 
 
@@ -105,6 +105,8 @@ class Rollout:
             step += ahead
             if step == self.batch.horizon:
                 break
+            if self.scheme.window:  # the last output ends with the horizon, and sees as much as it can
+                step = min(step, self.batch.horizon - self.scheme.ahead)
             outputs = go_on(step)
         found: Array = TRANSFORMS[self.scheme.transform][1](self.values).transpose(1, 2, 0, 3)
         return found
@@ -159,6 +161,12 @@ class Rollout:
         """Return the last outputs as (rows, ahead, D, P)."""
         several = y if isinstance(y, tuple) else (y,)
         specs = self.model.outputs.values()
+        if self.scheme.stepped(self.model.outputs):
+            ahead = self.scheme.ahead
+            if several[0].shape[1] < ahead:
+                raise ValueError(f"output of the model must have {ahead} steps or more, got {several[0].shape[1]}")
+            parts = [a[:, -ahead:].reshape(len(a), ahead, self.scheme.targets, -1) for a in several]
+            return np.concatenate(parts, axis=-1)
         last = [
             a[:, -1] if spec.time and a.ndim == len(spec.shape) + 2 else a
             for a, spec in zip(several, specs, strict=True)

@@ -21,7 +21,7 @@ from .distributions import DISTRIBUTIONS, POINT, QUANTILES
 Array = NDArray[Any]
 KEY = "forecast"  # in the provenance
 UNDONE = "undone of output"  # in a provenance of scalers
-SCALINGS = ("none", "mean", "standard", "sample")
+SCALINGS = ("none", "mean", "standard", "sample", "spread")
 SCALE_INPUTS = ("center", "scale", "log_scale")
 CALENDAR = tuple(FEATURES)
 MOST = 1 << 20  # of a lag, a context and the steps of an output
@@ -49,6 +49,7 @@ TRANSFORMS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array], 
     "log": (np.log, np.exp, 0.0),
     "log1p": (np.log1p, np.expm1, -1.0),
     "relu": (_same, _positive, -np.inf),
+    "nonnegative": (_same, _positive, -np.inf),
     "softplus": (_softplus_inverse, _softplus, 0.0),
 }
 
@@ -73,13 +74,16 @@ class Scheme:
         Names of further columns, known for the future too.
     static : tuple of str
         Those of `covariates` that stay the same over a series: tables of the future need not repeat them.
+    ids : tuple of int
+        For each of `covariates` how many ids it has, or 0 for a number; empty where none is an id.
     calendar : tuple of str
         Columns made of the time of t: `CALENDAR` lists them.
     covariate_lag : int
         0 where covariates and calendar are those of t, 1 where they are those of t - 1.
-    scaling : {"none", "mean", "standard", "sample"}
+    scaling : {"none", "mean", "standard", "sample", "spread"}
         By what the values of a context are divided: nothing, the mean of their sizes, or their standard deviation after
-        their mean was taken away, of "sample" the one of n - 1. Outputs are scaled back.
+        their mean was taken away, of "sample" the one of n - 1; of "spread" that, and no mean is taken away. Outputs
+        are scaled back.
     scale_inputs : tuple of str
         Columns of those numbers that the network reads: "center", "scale", "log_scale".
     least_scale : float
@@ -91,14 +95,15 @@ class Scheme:
         True puts zeros in front of a context that is too short for `context` and `lags`; False refuses it, or runs over
         what there is.
     ahead : int
-        Steps that one output holds.
+        Steps that one output holds; with `window` also the last so many steps of an output over time. The last window
+        then begins early enough for its output to end with the horizon.
     window : bool
         True runs the network anew over the last `context` steps each time; False lets its state go on.
     levels : tuple of float
         Of "quantiles", ascending.
-    transform : {"none", "log", "log1p", "relu", "softplus"}
+    transform : {"none", "log", "log1p", "relu", "nonnegative", "softplus"}
         What is done to values before they are scaled, and undone behind: "relu" leaves them and makes forecasts at
-        least 0, "softplus" is the function that makes them positive.
+        least 0 before they are fed back, "nonnegative" behind that, "softplus" makes them positive.
     targets : int
         D, how many values a step has: each lag is D columns, and an output holds D parameters for each name, the
         parameters of one value side by side.
@@ -118,6 +123,7 @@ class Scheme:
     lags: tuple[int, ...] = (1,)
     covariates: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
     calendar: tuple[str, ...] = ()
     covariate_lag: int = 0
     scaling: str = "none"
@@ -141,13 +147,13 @@ class Scheme:
 
     def _types(self) -> list[str]:
         found = []
-        for name in ("lags", "covariates", "static", "calendar", "scale_inputs", "levels"):
+        for name in ("lags", "covariates", "static", "ids", "calendar", "scale_inputs", "levels"):
             value = getattr(self, name)
-            kind = {"lags": int, "levels": float}.get(name, str)
+            kind = {"lags": int, "ids": int, "levels": float}.get(name, str)
             if not isinstance(value, tuple) or not all(_is(kind, item) for item in value):
                 found.append(f"{name} must be a tuple of {TYPES[kind]}, got {value!r}")
                 object.__setattr__(self, name, ())  # one complaint is enough
-            elif len(set(value)) < len(value):
+            elif len(set(value)) < len(value) and name != "ids":
                 found.append(f"{name} must be different, got {value}")
         for name in ("pad", "window"):
             if not isinstance(getattr(self, name), bool):
@@ -176,6 +182,10 @@ class Scheme:
                 found.append(f"{name} must be an integer from 1 to {MOST}, got {getattr(self, name)!r}")
         if not all(1 <= lag <= MOST for lag in self.lags):
             found.append(f"lags must be from 1 to {MOST}, got {self.lags}")
+        if self.ids and (len(self.ids) != len(self.covariates) or min(self.ids) < 0):
+            found.append(
+                f"ids must be a number of ids, or 0, for each of the covariates {self.covariates}, got {self.ids}"
+            )
         if self.covariate_lag not in (0, 1):
             found.append(f"covariate_lag must be 0 or 1, got {self.covariate_lag!r}")
         if self.context is not None and (not _is(int, self.context) or not 1 <= self.context <= MOST):
@@ -193,7 +203,9 @@ class Scheme:
             found.append(f"scaling must be of a kind for scale_inputs {self.scale_inputs}, got 'none'")
         row = DISTRIBUTIONS.get(self.distribution) if isinstance(self.distribution, str) else None
         if row is not None and row.counts and self.scaling in ("standard", "sample"):
-            found.append(f"scaling must be none or mean for counts, as of {self.distribution}, got {self.scaling!r}")
+            found.append(
+                f"scaling must be none, mean or spread for counts, as of {self.distribution}, got {self.scaling!r}"
+            )
         if isinstance(self.targets, int) and self.targets > MOST_LANES:
             found.append(f"targets must be at most {MOST_LANES}, got {self.targets}")
         return found
@@ -226,7 +238,8 @@ class Scheme:
             problems.append(
                 f"input of the model must have {self.width} columns ({self._columns()}), got {spec.shape[0]}"
             )
-        wanted = self.ahead * self.targets * len(self.parameters)
+        steps = self.ahead if not self.stepped(outputs) else 1
+        wanted = steps * self.targets * len(self.parameters)
         sizes = [prod(spec.shape) for spec in outputs.values()]
         good = sum(sizes) == wanted and len(sizes) in (1, len(self.parameters)) and len(set(sizes)) == 1
         if not good or any(spec.dtype != "float" for spec in outputs.values()):
@@ -236,6 +249,12 @@ class Scheme:
             )
         if problems:
             raise GraphError(f"model does not fit its scheme: {listed(problems)}")
+
+    def stepped(self, outputs: Mapping[str, Spec]) -> bool:
+        """True if the steps ahead are the last steps of an output over time, not parts of its last step."""
+        held = sum(prod(spec.shape) for spec in outputs.values())
+        timed = self.window and self.ahead > 1 and all(spec.time for spec in outputs.values())
+        return timed and held == self.targets * len(self.parameters)
 
     def _columns(self) -> str:
         parts = {

@@ -180,7 +180,18 @@ def _covariates(
                 f"{what} must hold finite numbers of float32, got {used[step, column]} for {wanted[column]} at step "
                 f"{step}"
             )
+        check_ids(used, scheme, what)
     return [array[: len(y) + lead] for array, y in zip(arrays, values, strict=True)]
+
+
+def check_ids(array: Array, scheme: Scheme, what: str) -> None:
+    """Raise ValueError unless the columns of ids among covariates (T, C) hold some of theirs."""
+    for k, (name, count) in enumerate(zip(scheme.covariates, scheme.ids, strict=False)):
+        column = array[:, k]
+        bad = (column < 0) | (column >= count) | (column != np.floor(column))
+        if count and bad.any():
+            got = f"{column[bad][0]:g} at step {int(np.argmax(bad))}"
+            raise ValueError(f"{name!r} of {what} must hold ids from 0 to {count - 1}, got {got}")
 
 
 def check_reach(got: int, steps: int, lead: int, what: str) -> None:

@@ -18,7 +18,7 @@ from .._names import nearest
 from ._calendar import TIMELESS, steps_on
 from .result import Forecast
 from .scheme import Scheme
-from .series import Series, check_values
+from .series import Series, check_ids, check_values
 
 Array = NDArray[Any]
 ID, TIME, VALUE, FORECAST = "unique_id", "ds", "y", "forecast"
@@ -260,6 +260,7 @@ def _joined(
             raise ValueError(
                 f"column {scheme.covariates[column]!r} of {part} must hold a number at {at} for {rows.name(i)}, got NaN"
             )
+        check_ids(array, scheme, rows.name(i))
         result.append(array)
     return result
 

@@ -113,7 +113,7 @@ def test_points_are_those_of_a_loop_by_hand(name, unequal):
 
 @pytest.mark.parametrize(
     ("scaling", "inputs"),
-    [("mean", ("log_scale",)), ("standard", ("center", "scale")), ("sample", ("log_scale",))],
+    [("mean", ("log_scale",)), ("standard", ("center", "scale")), ("sample", ("log_scale",)), ("spread", ("scale",))],
 )
 def test_contexts_are_scaled(scaling, inputs):
     scheme = Scheme(scaling=scaling, scale_inputs=inputs, context=8)
@@ -122,9 +122,8 @@ def test_contexts_are_scaled(scaling, inputs):
     got = model.forecast(context, 3)
     for y, row in zip(context, got, strict=True):
         tail = y[-8:]
-        center, scale = (
-            (0.0, np.abs(tail).mean()) if scaling == "mean" else (tail.mean(), tail.std(ddof=scaling == "sample"))
-        )
+        center = tail.mean() if scaling in ("standard", "sample") else 0.0
+        scale = np.abs(tail).mean() if scaling == "mean" else tail.std(ddof=scaling != "standard")
         numbers = {"center": center, "scale": scale, "log_scale": np.log(scale)}
         scaled = list((y - center) / scale)
         for _ in range(3):
@@ -349,7 +348,7 @@ def test_models_whose_output_cannot_be_fed_back():
         ({"lags": (0,)}, r"lags must be from 1 to 1048576, got \(0,\)"),
         ({"lags": (1, 1)}, r"lags must be different, got \(1, 1\)"),
         ({"lags": 1}, "lags must be a tuple of integers, got 1"),
-        ({"scaling": "max"}, "scaling must be one of none, mean, standard, sample, got 'max'"),
+        ({"scaling": "max"}, "scaling must be one of none, mean, standard, sample, spread, got 'max'"),
         ({"calendar": ("weekday",)}, "calendar must be some of"),
         ({"static": ("a",)}, "static must be some of none, got 'a'"),
         ({"covariates": ("y",)}, "covariates must not be called unique_id, ds or y, got 'y'"),
@@ -357,7 +356,7 @@ def test_models_whose_output_cannot_be_fed_back():
         ({"distribution": "quantiles"}, "levels must be given for quantiles, and for nothing else, got none"),
         ({"distribution": "quantiles", "levels": (0.9, 0.1)}, "levels must ascend between 0 and 1"),
         ({"scale_inputs": ("scale",)}, "scaling must be of a kind for scale_inputs"),
-        ({"distribution": "poisson", "scaling": "standard"}, "scaling must be none or mean for counts"),
+        ({"distribution": "poisson", "scaling": "standard"}, "scaling must be none, mean or spread for counts"),
         ({"pad": True}, "context must be given with pad, got None"),
         ({"window": 1}, "window must be True or False, got 1"),
         ({"ahead": 0}, "ahead must be an integer from 1 to 1048576, got 0"),

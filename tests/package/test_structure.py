@@ -46,6 +46,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "converters.onnx": ("converters", "converters.damage", "converters.program", "graph", "memory", "reference"),
     "converters.keras": ("converters", "converters.damage", "converters.program", "graph"),
     "converters.torch": ("converters", "converters.damage", "converters.program", "graph", "memory"),
+    "converters.forecasters": ("converters", "converters.torch", "forecasting"),
     "converters.plugins": (
         "converters", "converters.damage", "converters.program", "converters.torch", "graph", "reference",
     ),
