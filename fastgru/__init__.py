@@ -76,8 +76,10 @@ def convert(
     dtype, isa, gemm
         As for `Model`.
     check : bool
-        False keeps an import that does not compute what its source does; ``provenance["differs"]`` then says by how
-        much. Everything else that is refused still is.
+        False keeps an import that does not compute what its source does, or that the engine computes otherwise than
+        the float64 reference; ``provenance["differs"]`` then says by how much. One that cannot be checked, since its
+        outputs are not finite or the check would take too long, is kept without a self-test, and
+        ``provenance["unchecked"]`` says why. Everything else that is refused still is.
     **options
         More facts about the source:
 
@@ -111,7 +113,7 @@ def convert(
         When `precision` or `activations` does not fit; see `Model.quantize`.
     """
     from . import quantization
-    from .checks import selftest
+    from .checks import importing
     from .converters import to_graph
     from .model import Model, check_dtype
     from .passes import canonical
@@ -122,22 +124,11 @@ def convert(
     quantization.check_names(precision, activations)
     imported = to_graph(source, convert, like=like, **options)
     graph = canonical(imported.graph)
-    provenance = imported.provenance
-    try:
-        if imported.oracle is None:
-            raise OracleError(imported.missing)
-        test = selftest.make(graph, imported.oracle, provenance, dtype=dtype, steps=imported.steps)
-        selftest.check_others(graph, imported.oracle, provenance, imported.others)
-    except selftest.Disagreement as why:
-        if check:
-            raise ConvertError(str(why)) from why
-        test = selftest.make(graph, None, provenance, dtype=dtype)
-        provenance = {**provenance, "differs": str(why)}
-    except OracleError as why:
-        test = selftest.make(graph, None, provenance, dtype=dtype)
-        provenance = {**provenance, "unchecked": str(why)}
+    test, provenance = importing.make_test(imported, graph, dtype, check=check)
     model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=provenance, self_test=test)
-    selftest.check_engine(model)
+    if differs := importing.engine_differs(model, check=check):
+        provenance["differs"] = "; ".join([*filter(None, [provenance.get("differs")]), differs])
+        model = Model(graph, dtype=dtype, isa=isa, gemm=gemm, provenance=provenance, self_test=test)
     if precision is None and imported.precisions and (dtype, gemm or "packed") == ("float32", "packed"):
         kept = {node.name for node in graph.nodes if node.op.matrices}
         model = model.quantize({name: own for name, own in imported.precisions.items() if name in kept})

@@ -116,6 +116,11 @@ class Model(Running):
         return dict(self._provenance)
 
     @property
+    def _untested(self) -> bool:
+        """True where no self-test could be made when the model was imported."""
+        return self._self_test is None and "unchecked" in self._provenance
+
+    @property
     def self_test(self) -> SelfTest | None:
         """The stored input and expected output, if there are any."""
         return self._self_test
@@ -207,7 +212,9 @@ class Model(Running):
         if measured and graph is not self._graph:
             provenance = {**provenance, "max_error": measured}
         unchanged = graph is self._graph and self._self_test is not None
-        test = self._self_test if unchanged else selftest.make(graph, None, provenance, dtype=self.dtype)
+        test = (
+            self._self_test if unchanged or self._untested else selftest.make(graph, None, provenance, dtype=self.dtype)
+        )
         return Model(
             graph, dtype=self.dtype, isa=self._forced_isa, gemm=self._gemm, provenance=provenance, self_test=test
         )
@@ -391,7 +398,8 @@ class Model(Running):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a ``.fgru`` file, whole or not at all.
 
-        A model made by hand gets a self-test from the float64 reference.
+        A model made by hand gets a self-test from the float64 reference; one that `fastgru.convert` was told to take
+        though it cannot be checked has none.
 
         Raises
         ------
@@ -403,7 +411,9 @@ class Model(Running):
         from .checks import selftest
         from .files import fgru
 
-        test = self._self_test or selftest.make(self._graph, None, self._provenance, dtype=self.dtype)
+        test = self._self_test
+        if test is None and not self._untested:
+            test = selftest.make(self._graph, None, self._provenance, dtype=self.dtype)
         fgru.write(path, graph=self._graph, dtype=self.dtype, provenance=self._provenance, self_test=test)
 
     def compile(self, path: str | os.PathLike[str], isa: str | Sequence[str] | None = None) -> None:

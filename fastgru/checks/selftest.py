@@ -17,7 +17,7 @@ from .._hints import either
 from ..errors import ConvertError, GraphError, OracleError, VerificationError
 from ..graph import Graph, Spec
 from .samples import Input, draw, each
-from .tolerances import FLOORS, IMPORT_SLACK, NARROW, outputs_of, tolerances
+from .tolerances import FLOORS, IMPORT_SLACK, NARROW, at_elements, outputs_of, tolerances
 
 Array = NDArray[Any]
 Oracle = Callable[[Any], tuple[Array, ...]]
@@ -214,18 +214,22 @@ def _checked(
     floors = [FLOORS[str(y.dtype)] for y in outputs]
     precision = str(getattr(oracle, "precision", "float32"))
     slack = 1.0 if precision in NARROW else IMPORT_SLACK
-    allowed = [max(slack * t, r) for t, r in tolerances(graph, x, expected, floors, precision)]
     together = _together(graph, x) if getattr(oracle, "together", False) else expected
-    for i, (name, got, limit) in enumerate(zip(graph.outputs, outputs, allowed, strict=True)):
-        wanted = min(expected[i], together[i], key=lambda y: float(np.abs(got - y).max()))
-        error = np.abs(got - wanted)
-        if not error.max() <= limit:
-            where = np.unravel_index(int(error.argmax()), error.shape)
+    nearest = [
+        min(pair, key=lambda y, got=got: float(np.abs(got - y).max()))  # type: ignore[misc]
+        for got, *pair in zip(outputs, expected, together, strict=True)
+    ]
+    errors = [np.abs(got - wanted) for got, wanted in zip(outputs, nearest, strict=True)]
+    allowed = [max(slack * t, r) for t, r in tolerances(graph, x, expected, floors, precision)]
+    limits = _limits(errors, allowed, lambda: at_elements(graph, x, expected, floors, precision), slack)
+    for name, got, wanted, error, limit in zip(graph.outputs, outputs, nearest, errors, limits, strict=True):
+        where = _worst(error, limit)
+        if not error[where] <= limit[where]:
             place = _place(where, graph.specs[name])
             raise Disagreement(
-                f"output {name!r} of the import must equal {source} within {limit:.2g}, got an error of "
-                f"{error.max():.3g} at {place}: {float(wanted[where]):.7g} for {float(got[where]):.7g} "
-                f"({either(*WHERE)} shows in which layer; {either('check=False', '--no-check')} imports it as it is)"
+                f"output {name!r} of the import must equal {source} within {limit[where]:.2g}, got an error of "
+                f"{error[where]:.3g} at {place}: {float(wanted[where]):.7g} for {float(got[where]):.7g} "
+                f"({either(*WHERE)} shows in which layer; {_as_it_is()})"
             )
     own = precision in NARROW or together is not expected
     return (expected, REFERENCE_SOURCE) if own else (outputs, source)
@@ -308,7 +312,29 @@ def _check_finite(name: str, y: Array, spec: Spec, source: str, dtype: str) -> N
         where = np.argwhere(~finite)[0]
         value, place = y[tuple(where)], _place(where, spec)
         kind = f"finite in {dtype}" if np.isfinite(value) else "finite"
-        raise ConvertError(f"output {name!r} of {source} must be {kind}, got {value} at {place}")
+        error = ConvertError if source == REFERENCE_SOURCE else Disagreement
+        raise error(f"output {name!r} of {source} must be {kind}, got {value} at {place}")
+
+
+def _limits(
+    errors: list[Array], allowed: list[float], elements: Callable[[], list[Array]], slack: float
+) -> list[Array]:
+    """What is allowed at every element: the same for all, unless an error is larger, and then its own response, too."""
+    limits = [np.broadcast_to(limit, error.shape) for limit, error in zip(allowed, errors, strict=True)]
+    if all(bool((error <= limit).all()) for error, limit in zip(errors, limits, strict=True)):
+        return limits
+    return [np.maximum(limit, slack * own) for limit, own in zip(limits, elements(), strict=True)]
+
+
+def _worst(error: Array, limit: Array) -> tuple[int, ...]:
+    """The place of the error that is largest for what is allowed there."""
+    share = np.where(np.isnan(error), np.inf, error / np.maximum(limit, np.finfo(np.float64).tiny))
+    return tuple(int(i) for i in np.unravel_index(int(share.argmax()), share.shape))
+
+
+def _as_it_is() -> str:
+    """How to have an import that only a check refuses."""
+    return f"{either('check=False', '--no-check')} imports it as it is"
 
 
 def _place(where: Any, spec: Spec) -> str:
@@ -346,17 +372,20 @@ def replay(model: Runnable) -> Report:
     except ValueError as error:
         raise VerificationError(f"input of the self-test must be one that the model takes, got: {error}") from error
     floors = [max(FLOORS[model.dtype], FLOORS[str(y.dtype)]) for y in test.outputs]
-    base = tolerances(model.graph, test.input, exact, floors)
     with np.errstate(invalid="ignore"):  # of infinities the difference is NaN, which no tolerance allows
         own = [float(np.abs(y - e).max()) for y, e in zip(test.outputs, exact, strict=True)]
         errors = [np.abs(a - b) for a, b in zip(got, test.outputs, strict=True)]
+    base = tolerances(model.graph, test.input, exact, floors)
+    allowed = [max(t, r, 2 * min(o, IMPORT_SLACK * t)) for (t, r), o in zip(base, own, strict=True)]
+    limits = _limits(errors, allowed, lambda: at_elements(model.graph, test.input, exact, floors), 1.0)
+    worst = [_worst(e, limit) for e, limit in zip(errors, limits, strict=True)]
     return Report(
-        errors=tuple(float(e.max()) for e in errors),
-        tolerances=tuple(max(t, r, 2 * min(o, IMPORT_SLACK * t)) for (t, r), o in zip(base, own, strict=True)),
+        errors=tuple(float(e[w]) for e, w in zip(errors, worst, strict=True)),
+        tolerances=tuple(float(limit[w]) for limit, w in zip(limits, worst, strict=True)),
         source=test.source,
         places=tuple(
-            f"{_place(np.unravel_index(int(e.argmax()), e.shape), model.graph.specs[name])} of {name!r}"
-            for name, e in zip(model.graph.outputs, errors, strict=True)
+            f"{_place(where, model.graph.specs[name])} of {name!r}"
+            for name, where in zip(model.graph.outputs, worst, strict=True)
         ),
     )
 
@@ -378,7 +407,7 @@ def _run(model: Runnable) -> tuple[SelfTest, list[Array]]:
 
 
 def check_engine(model: Runnable) -> None:
-    """Raise ConvertError unless the engine computes what the self-test of a model that is being imported says.
+    """Raise Disagreement unless the engine computes what the self-test of a model that is being imported says.
 
     Only where it is not within the floor of every output does the reference run again, to say what may be allowed.
     """
@@ -390,7 +419,7 @@ def check_engine(model: Runnable) -> None:
             for a, b, floor in zip(got, test.outputs, floors, strict=True)
         )
     if not near and not (report := replay(model)).ok:
-        raise ConvertError(f"engine must compute what the graph does, please report it: {report}")
+        raise Disagreement(f"engine must compute what the graph does, please report it: {report} ({_as_it_is()})")
 
 
 def verify(model: Runnable) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from .windows import FORMULAS as WINDOWS
 from .windows import time_step
 
 FORMULAS: dict[type[g.Op], Formula] = {**TENSOR, **WINDOWS}
+Moved = Callable[[g.Node, Array], Array]
 
 
 def apply(op: g.Op, inputs: Sequence[Array]) -> tuple[Array, ...]:
@@ -45,9 +46,12 @@ def on_frames(op: g.Op, *frames: Any) -> tuple[Array, ...]:
 class _Run:
     """One evaluation of a graph: the values known so far, and the states at the end."""
 
-    def __init__(self, graph: g.Graph, feeds: Mapping[str, Any], state: Mapping[str, Any], mask: Any) -> None:
+    def __init__(
+        self, graph: g.Graph, feeds: Mapping[str, Any], state: Mapping[str, Any], mask: Any, moved: Moved | None
+    ) -> None:
         self.graph = graph
         self.state = state
+        self.moved = moved
         self.mask = None if mask is None else np.asarray(mask, dtype=bool)
         self.final: State = {}
         self.values: dict[str, Array] = {}
@@ -89,9 +93,10 @@ class _Run:
         """The outputs of a node that keeps no state, for these values."""
         inputs = self.inputs(node, values)
         try:
-            return apply(node.op, inputs)
+            outputs = apply(node.op, inputs)
         except GraphError as error:
             raise GraphError(f"node {node.name!r}: {error}") from error
+        return outputs if self.moved is None else tuple(self.moved(node, y) for y in outputs)
 
     def delay(self, node: g.Node, op: g.State) -> None:
         """A State outside of loops: what feeds it, one step later."""
@@ -169,7 +174,7 @@ class _Run:
         """Write what a node of a loop gives at this step; one that looks back sees all steps so far."""
         values = now
         if isinstance(node.op, g.Temporal):
-            values = {v: np.concatenate([*past[v], now[v]], axis=1) for v in node.inputs}
+            values = now | {v: np.concatenate([*past[v], now[v]], axis=1) for v in node.inputs if v in past}
         outputs = self.applied(node, values)
         now.update({v: self.full(y[:, -1:]) for v, y in zip(node.outputs, outputs, strict=True)})
 
@@ -213,6 +218,7 @@ def run(
     state: Mapping[str, Any] | None = None,
     mask: Any = None,
     together: bool = False,
+    moved: Moved | None = None,
 ) -> tuple[tuple[Any, ...], State]:
     """Evaluate `graph` in float64.
 
@@ -226,6 +232,9 @@ def run(
         Steps that count: the others change no state.
     together : bool
         Round the operands of products by one scale for all rows and steps that are multiplied at once, not for each.
+    moved : callable, optional
+        Gives, for a node that keeps no state and one of its outputs, the array that others read in its place: to see
+        what follows from an error there.
 
     Returns
     -------
@@ -246,7 +255,7 @@ def run(
     shapes = [np.shape(feeds[name]) for name in graph.inputs]
     steps = {n: shape[1] for (n, spec), shape in zip(graph.inputs.items(), shapes, strict=True) if spec.time}
     check_memory(graph, shapes[0][0], steps)
-    work = _Run(graph, feeds, state or {}, mask)
+    work = _Run(graph, feeds, state or {}, mask, moved)
     token = TOGETHER.set(together)
     try:
         with np.errstate(all="ignore"):  # infinities and NaN are values like others

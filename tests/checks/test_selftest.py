@@ -357,3 +357,66 @@ def test_an_engine_that_computes_otherwise_is_not_imported(monkeypatch):
     monkeypatch.setattr(Model, "__call__", lambda self, x, **options: call(self, x, **options) + 1e-3)
     with pytest.raises(ConvertError, match=message):
         fastgru.convert(source, like=layers)
+
+
+def test_an_engine_that_computes_otherwise_is_had_where_it_is_asked_for(monkeypatch):
+    call = Model.__call__
+    monkeypatch.setattr(Model, "__call__", lambda self, x, **options: call(self, x, **options) + 1e-3)
+    model = fastgru.convert(files("fastgru.data") / "pulse.pt", like=[like(GRU), like(Dense)], check=False)
+    told = model.provenance["differs"]
+    assert told.startswith("engine must compute what the graph does, please report it: FAILED: max error 0.001")
+    assert told.endswith("(check=False imports it as it is)")
+
+
+def test_what_cannot_be_checked_is_had_where_it_is_asked_for(tmp_path):
+    arrays = {"fc.weight": np.full((2, 3), np.nan, np.float32), "fc.bias": np.zeros(2, np.float32)}
+    with pytest.raises(ConvertError, match="output 'fc' of fastgru float64 reference must be finite, got nan"):
+        fastgru.convert(arrays, like=[like(Dense)])
+    model = fastgru.convert(arrays, like=[like(Dense)], check=False)
+    assert model.self_test is None
+    assert "must be finite, got nan" in model.provenance["unchecked"]
+    assert "differs" not in model.provenance
+    model.save(tmp_path / "m.fgru")
+    loaded = fastgru.load(tmp_path / "m.fgru")
+    assert loaded.self_test is None
+    assert np.isnan(loaded(np.ones((5, 3), np.float32))).all()
+
+
+def test_an_oracle_that_is_not_finite_differs(graph):
+    with pytest.raises(selftest.Disagreement, match="must be finite, got nan"):
+        selftest.make(graph, lambda x: (np.full((2, 16, 2), np.nan),), FRAMEWORK)
+
+
+def scores_that_nearly_equal():
+    """Unscaled attention: which of two items is chosen is decided in the last places of large scores."""
+    rng = np.random.default_rng(12)
+    draw = [(rng.normal(size=(128, 128)) / np.sqrt(128)).astype(np.float32) for _ in range(3)]
+    b = GraphBuilder()
+    x = b.input("x", Spec((4, 128)))
+    q, k, v = (b.add(Dense(w), x) for w in (draw[0] * np.float32(30), *draw[1:]))
+    shares = b.add(g.Softmax(1), b.add(g.MatMul(transpose_b=True), q, k))
+    return b.build(b.add(g.MatMul(), shares, v))
+
+
+def test_scores_that_are_nearly_equal_are_looked_at_from_several_sides():
+    graph = scores_that_nearly_equal()
+    x, expected = selftest.finite_input(graph)
+    ((one, _),) = tolerances.tolerances(graph, x, expected, [2e-6])
+    own = tolerances.at_elements(graph, x, expected, [2e-6])
+    assert one < 1e-4 < 1e-3 < own[0].max()
+    assert np.mean(own[0] > one) < 0.02  # of the elements that this decides
+    assert selftest.replay(Model(graph, self_test=selftest.make(graph, None, {}))).ok
+    wrong = graph.with_ops(
+        lambda node: node.op.replace(weight=node.op.weight * 1.001) if node.name == "dense_2" else node.op
+    )
+    assert not selftest.replay(Model(wrong, self_test=selftest.make(graph, None, {}))).ok
+
+
+def test_sums_are_moved_but_not_what_float32_holds():
+    b = GraphBuilder()
+    x = b.input("x", Spec((1,)))
+    count = b.add(TimeReduce("sum"), b.add(g.Multiply(), x, b.add(Unary("sign"), x)))
+    y = b.build(b.add(g.Binary("greater"), count, b.add(g.Constant(np.float32(3)))))
+    x = np.ones((2, 16, 1), np.float32)
+    expected = tolerances.outputs_of(y, x)
+    assert tolerances.tolerances(y, x, expected, [2e-6])[0][0] == 2e-6

@@ -60,6 +60,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "checks.samples": ("graph", "reference"),
     "checks.tolerances": ("graph", "reference", "checks.samples"),
     "checks.selftest": ("graph", "model", "checks.samples", "checks.tolerances"),
+    "checks.importing": ("converters", "graph", "checks.selftest"),
     "checks.tracing": ("graph", "model", "reference", "checks.samples"),
     "checks.comparison": (
         "converters", "graph", "model", "passes", "reference", "checks.samples", "checks.selftest", "checks.tracing",
