@@ -51,6 +51,7 @@ from .graph import (
     Slice,
     Softmax,
     Tile,
+    TimeAttention,
     TimeConv,
     TimePad,
     TimePool,
@@ -68,6 +69,6 @@ __all__ = [
     "BatchNorm", "Bidirectional", "Cast", "Concat", "Conv", "ConvTranspose", "CumSum", "Dense", "Dropout",
     "Embedding", "Expand", "Framing", "GroupNorm", "InstanceNorm", "LayerNorm", "Mask", "Multiply", "OneHot",
     "OverlapAdd", "PReLU", "Pad", "Pool", "Reduce", "Reshape", "Reverse", "Scaler", "Slice", "Softmax", "Tile",
-    "TimeConv", "TimePad", "TimePool", "TimeReduce", "TimeSlice", "TimeSoftmax", "TimeStep", "Transpose", "Unary",
-    "like",
+    "TimeAttention", "TimeConv", "TimePad", "TimePool", "TimeReduce", "TimeSlice", "TimeSoftmax", "TimeStep",
+    "Transpose", "Unary", "like",
 ]  # fmt: skip

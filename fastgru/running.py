@@ -21,7 +21,7 @@ from ._arguments import (
     several_given,
 )
 from ._arrays import as_array
-from .graph import Graph, Recurrent, Reverse, Spec, TimeReduce, TimeSoftmax, TimeStep
+from .graph import Graph, Recurrent, Reverse, Spec, TimeAttention, TimeReduce, TimeSoftmax, TimeStep
 
 if TYPE_CHECKING:
     from .engine import Stream
@@ -70,7 +70,7 @@ class Signature:
         >>> Signature.of(chain([TimeConv(np.ones((2, 3, 5)), before=2, after=2)])).pads
         False
         """
-        kinds = Reverse | TimeReduce | TimeSoftmax
+        kinds = Reverse | TimeReduce | TimeSoftmax | TimeAttention
         return cls(
             dict(graph.inputs),
             {name: graph.specs[name] for name in graph.outputs},
@@ -157,7 +157,7 @@ class Running:
             run at every step: a Dense layer turns those zeros into its activation of the bias. Ignore the output
             of a row behind its length. An import whose source takes them as an input also finds them in `x`, by its
             name (``provenance["lengths"]``) or as the last of a tuple. Refused where all steps are turned round or
-            folded (`Reverse`, `TimeReduce`, `TimeSoftmax`): `predict` takes a list of such sequences.
+            folded (`Reverse`, `TimeReduce`, `TimeSoftmax`, `TimeAttention`): `predict` takes a list of such sequences.
         mask : (B, T) or (T,) bool array, optional
             The same, step by step. Not together with `lengths`.
         return_state : bool

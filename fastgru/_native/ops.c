@@ -1,6 +1,7 @@
 /* The bodies of all instructions, compiled once: what has vectors in it is called through the kernels' tables. */
 #include "fastgru/ops/run.h"
 
+#include "fastgru/ops/attention.h"
 #include "fastgru/ops/frames.h"
 #include "fastgru/ops/lines.h"
 #include "fastgru/ops/masks.h"

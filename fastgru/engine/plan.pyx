@@ -18,13 +18,13 @@ from .c cimport (
     Gemm, idx,
     NO_NODE)
 from .codes cimport (
-    ABSENT, CONTRACT, DENSE, fg_field, fg_instruction_fields, fg_layer, fg_layer_fields, fg_op_fields, fg_phase,
-    fg_value_fields, FRAME_PRODUCT, GATHER, Instruction, is_frame_rows, is_line, is_nest, is_recurrent, KIND_ACT,
-    KIND_ACTS, KIND_ARRAY, KIND_BIAS, KIND_BOOL, KIND_BOUNDS, KIND_BUFFERS, KIND_CLOCK, KIND_CODES, KIND_DIMS,
-    KIND_FLOAT, KIND_FUNCTIONS, KIND_FURTHER, KIND_GATES, KIND_INDEX, KIND_INNER, KIND_INT, KIND_LAYER, KIND_LOOKUP,
-    KIND_MATRIX, KIND_OUTER, KIND_PADDED, KIND_PAIR, KIND_PAIRS, KIND_PANELS, KIND_ROWS, KIND_SHAPE, KIND_STR,
-    KIND_STRIDES, KIND_TABLE, MAP, MAX_CLOCKS, MAX_LOOPS, OVERLAP_ADD, RECURRENT, SCAN, STORE, TIME_STEP, TOP_K,
-    TRACED, Value)
+    ABSENT, ATTEND, CONTRACT, DENSE, fg_field, fg_instruction_fields, fg_layer, fg_layer_fields, fg_op_fields,
+    fg_phase, fg_value_fields, FRAME_PRODUCT, GATHER, Instruction, is_frame_rows, is_line, is_nest, is_recurrent,
+    KIND_ACT, KIND_ACTS, KIND_ARRAY, KIND_BIAS, KIND_BOOL, KIND_BOUNDS, KIND_BUFFERS, KIND_CLOCK, KIND_CODES,
+    KIND_DIMS, KIND_FLOAT, KIND_FUNCTIONS, KIND_FURTHER, KIND_GATES, KIND_INDEX, KIND_INNER, KIND_INT, KIND_LAYER,
+    KIND_LOOKUP, KIND_MATRIX, KIND_OUTER, KIND_PADDED, KIND_PAIR, KIND_PAIRS, KIND_PANELS, KIND_ROWS, KIND_SHAPE,
+    KIND_STR, KIND_STRIDES, KIND_TABLE, MAP, MAX_CLOCKS, MAX_LOOPS, OVERLAP_ADD, RECURRENT, SCAN, STORE, TIME_STEP,
+    TOP_K, TRACED, Value)
 from .execute cimport find_isa
 from .run cimport BLOCK_ROWS, product_width, SLICE_WORK, slice_rows
 from .weights cimport make_weights
@@ -37,6 +37,7 @@ cdef enum:
     BLOCK_BYTES = 262144
     SCANNED = 8              # and frames whose scans run together, which are long
     NUMBER_WORK = 8          # multiply-adds that take the time of one number of an elementwise op
+    ATTENDED = 256           # steps that each step attends to: how many a call has is not known when a plan is made
 
 
 @cython.final
@@ -198,6 +199,8 @@ cdef class Plan:
             ins.scan.layer.slice = slice_rows(work)
         elif ins.op == OVERLAP_ADD:
             work = fg_times(work, ins.overlap_add.reach)
+        elif ins.op == ATTEND:
+            work = fg_times(ATTENDED, fg_plus(ins.size, fg_times(ins.attend.heads, ins.attend.width)))
         elif is_frame_rows(ins):
             rows = fg_times(ins.frame_rows.dims[0], ins.frame_rows.dims[1])
             if ins.op == TOP_K:

@@ -7,6 +7,7 @@ table that the file format and the engine's lowering read.
 
 from . import dialects
 from .activations import ACTIVATIONS, SOFTMAX, TIERS, Activation
+from .attention import TimeAttention
 from .basic import (
     Activate,
     Add,
@@ -58,7 +59,7 @@ OPS: dict[str, type[Op]] = {
         Mask, ApplyMask, Reverse, Concat, Add, Multiply, Average, Scaler,
         Constant, State, Unary, Binary, Where, Cast, Softmax, Reduce, ArgReduce, TopK, CumSum,
         Reshape, Transpose, Slice, Pad, Expand, Tile, Gather, OneHot, MatMul, Conv, ConvTranspose, Pool,
-        TimeConv, TimePool, TimePad, TimeReduce, TimeSoftmax, TimeSlice, TimeStep, Framing, OverlapAdd,
+        TimeConv, TimePool, TimePad, TimeReduce, TimeSoftmax, TimeAttention, TimeSlice, TimeStep, Framing, OverlapAdd,
         RFFT, IRFFT,
     )
 }  # fmt: skip
@@ -70,9 +71,9 @@ __all__ = [
     "CumSum", "Dense", "Described", "Dropout", "Embedding", "Expand", "Framing", "Gather", "Graph", "GraphBuilder",
     "GroupNorm", "InstanceNorm", "LayerNorm", "Like", "Mask", "MatMul", "Multiply", "Node", "OneHot", "Op",
     "OverlapAdd", "PReLU", "Pad", "Pool", "Recurrent", "Reduce", "Reshape", "Reverse", "Scaler", "Slice", "Softmax",
-    "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeConv", "TimePad", "TimePool", "TimeReduce", "TimeSlice",
-    "TimeSoftmax", "TimeStep", "TopK", "Transpose", "Unary", "Where", "chain", "dialects", "like", "precision_of",
-    "tier_of",
+    "Spec", "State", "StateSlot", "Temporal", "Tile", "TimeAttention", "TimeConv", "TimePad", "TimePool", "TimeReduce",
+    "TimeSlice", "TimeSoftmax", "TimeStep", "TopK", "Transpose", "Unary", "Where", "chain", "dialects", "like",
+    "precision_of", "tier_of",
 ]  # fmt: skip
 
 

@@ -17,10 +17,12 @@ from .. import graph as g
 from ..errors import GraphError
 from ..graph.activations import SOFTMAX
 from . import schedule
+from .attention import ATTENTION
 from .convolution import CONVOLUTIONS
 from .elementwise import ELEMENTWISE, Lowering
 from .instructions import (
     OVER_FRAMES,
+    Attend,
     Buffer,
     Convert,
     Instruction,
@@ -54,6 +56,7 @@ FRAMES: dict[type[g.Op], Lowering] = {
     **CONVOLUTIONS,
     **REDUCING,
     **TEMPORAL,
+    **ATTENTION,
     **SPECTRAL,
     **TRANSFORMS,
     g.Embedding: lambda p, op, ids: take(p, View.of_constant(op.weight), p.view(not_negative(p, ids)), 0),
@@ -205,7 +208,7 @@ class Lowerer:
         for ins in instructions:
             if isinstance(ins, Window) and values[ins.output].time == clock:
                 values[ins.output].stays = True  # the windows of each step are shown at the same place
-            elif isinstance(ins, Line | Reverse):
+            elif isinstance(ins, Line | Reverse | Attend):
                 raise GraphError("layers between a state and what becomes of it must give a step for every step")
             times = {values[v].time for v in (*ins.inputs, *ins.written)}
             if times - {0, clock}:

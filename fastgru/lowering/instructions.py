@@ -487,12 +487,26 @@ class TimeStep(Instruction):
     fewest: int
 
 
+class Attend(Instruction):
+    """Of every step the mean of all steps' values, by a softmax of the products of its queries with their keys.
+
+    The inputs are queries, keys and values of `heads`, of `width` numbers each but for the values, and perhaps a number
+    of each step, or one for each head, that is added to its products. They are scaled then; with `causal` none behind a
+    step is seen. The further outputs are room for the scores of some steps, and for the keys of a head.
+    """
+
+    heads: int
+    width: int
+    scale: float
+    causal: bool
+
+
 # In the order of their codes, which the engine compares: recurrent layers, nests, rows of frames and lines lie side by
 # side each.
 INSTRUCTIONS: tuple[type[Instruction], ...] = (
     Recurrent, Traced, Dense, Embedding, LayerNorm, Affine, Activate, Mask, ApplyMask, Reverse, Concat, Add, Multiply,
     Average, Map, Reduce, Contract, ArgReduce, Gather, Store, FrameProduct, FrameSoftmax, FrameNorm, TopK, Scan,
-    Window, OverlapAdd, Mirror, Wait, Convert, TimeStep,
+    Window, OverlapAdd, Mirror, Wait, Convert, TimeStep, Attend,
 )  # fmt: skip
 
 for _code, _kind in enumerate(INSTRUCTIONS):

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import Any
 
 from ..errors import GraphError
-from .instructions import Instruction, Reverse, Store
+from .instructions import Attend, Instruction, Reverse, Store
 from .kinds import LIMITS
 
 Instructions = list[Instruction]
@@ -94,7 +94,7 @@ def levels_of(instructions: Instructions, states: Iterable[int], time_of: Callab
     for i, ins in enumerate(instructions):
         made = set(ins.written) if not follows.isdisjoint(ins.inputs) else set()
         clocks = {time_of(v) for v in ins.inputs} - {0}
-        whole = isinstance(ins, Reverse)  # gives its first step when the loop has ended
+        whole = isinstance(ins, Reverse | Attend)  # gives its first step when the loop has ended
         ends.append({v for v in made if clocks and v not in states and (whole or clocks != {time_of(v)})})
         follows |= made - ends[i]
         for v in set(ins.inputs):

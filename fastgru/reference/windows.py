@@ -190,6 +190,16 @@ def _reverse(op: g.Reverse, x: F64, *lengths: Any) -> F64:
     return np.take_along_axis(np.broadcast_to(x, (rows, *x.shape[1:])), places, axis=1)
 
 
+def _time_attention(op: g.TimeAttention, q: Array, k: Array, v: Array, added: Array | None = None) -> Array:
+    scores = op.scale * np.einsum("bthd,bshd->bhts", q, k)
+    if added is not None:
+        scores = scores + (added[:, None] if added.ndim == LEAD else np.moveaxis(added, 2, 1))[:, :, None]
+    if op.causal:
+        scores = np.where(np.tri(q.shape[1], dtype=bool), scores, -np.inf)
+    mean: Array = np.einsum("bhts,bshe->bthe", softmax(scores, 3) if scores.size else scores, v)
+    return mean
+
+
 FORMULAS: dict[type[g.Op], Formula] = {
     g.Conv: _conv,
     g.ConvTranspose: _conv_transpose,
@@ -202,6 +212,7 @@ FORMULAS: dict[type[g.Op], Formula] = {
     g.TimeSlice: lambda op, x: x[:, op.start : op.stop : op.step],
     g.TimeStep: time_step,
     g.TimeSoftmax: lambda op, x: softmax(x, 1) if x.shape[1] else x,
+    g.TimeAttention: _time_attention,
     g.Framing: _framing,
     g.OverlapAdd: _overlap_add,
     g.RFFT: _rfft,

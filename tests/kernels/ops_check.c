@@ -10,7 +10,7 @@
 
 #include "fastgru/ops/due.h"
 
-enum { VALUES = 6, LINES = 2 };
+enum { VALUES = 7, LINES = 2 };
 
 static uint64_t bits = 14695981039346656037u; /* FNV-1a */
 static uint32_t seed = 1;
@@ -397,6 +397,80 @@ static void check_top_k(fg_idx item) {
   end(&b);
 }
 
+/* Kernels of the check's own, one number after the other. */
+static fg_idx plain_item;
+
+static fg_idx place_in(const fg_nest *nest, int operand, const fg_idx *at) {
+  fg_idx here = 0;
+  for (int d = 0; d < nest->rank; d++) here += at[d] * nest->strides[operand][d];
+  return here;
+}
+
+static void plain_map(const fg_nest *nest, const fg_micro *program, int n, void *const *p) {
+  (void)program, expect(n == 0 && nest->rank == 2, "copy", n);
+  for (fg_idx i = 0; i < nest->dims[0]; i++)
+    for (fg_idx j = 0; j < nest->dims[1]; j++) {
+      const fg_idx at[] = {i, j};
+      set_number(p[0], place_in(nest, 0, at), plain_item, get(p[1], place_in(nest, 1, at), plain_item));
+    }
+}
+
+static void plain_contract(const fg_nest *nest, const fg_act *act, void *const *p) {
+  for (fg_idx i = 0; i < nest->dims[0]; i++)
+    for (fg_idx j = 0; j < nest->dims[1]; j++) {
+      fg_idx at[] = {i, j, 0};
+      double sum = nest->operands > 3 ? get(p[3], place_in(nest, 3, at), plain_item) : 0;
+      for (at[2] = 0; at[2] < nest->dims[2]; at[2]++)
+        sum += get(p[1], place_in(nest, 1, at), plain_item) * get(p[2], place_in(nest, 2, at), plain_item);
+      at[2] = 0;
+      set_number(p[0], place_in(nest, 0, at), plain_item, act->kind == FG_AFFINE ? act->alpha * sum : sum);
+    }
+}
+
+/* In the place of a softmax what is exact: half of each number, and how many there are. */
+static void plain_softmax(const fg_rows *x, const fg_rows *y, fg_idx n, const fg_span *rows) {
+  for (fg_idx i = rows->first; i < rows->first + rows->count; i++) {
+    const char *from = fg_row(x, plain_item, i, 0);
+    char *to = fg_row(y, plain_item, i, 0);
+    for (fg_idx j = 0; j < n; j++) set_number(to, j, plain_item, get(from, j, plain_item) / 2 + (double)n);
+  }
+}
+
+/* Queries in blocks of as many as there is room for, against one after the other over all steps. */
+static void check_attend(fg_idx item) {
+  bench b;
+  begin(&b, "attend", FG_OP_ATTEND, item, 1 + draw(3));
+  const fg_idx heads = 1 + draw(3), D = 1 + draw(4), E = 1 + draw(4), T = 1 + draw(9), some = 1 + draw(4);
+  const int causal = (int)draw(2), added = (int)draw(2);
+  plain_item = item;
+  b.kernels.map = plain_map, b.kernels.contract = plain_contract, b.kernels.softmax = plain_softmax;
+  b.ins.n_inputs = 3 + added, b.ins.inputs[1] = 2, b.ins.inputs[2] = 3, b.ins.inputs[3] = 6;
+  b.ins.outputs[0] = 4, b.ins.outputs[1] = 5, b.ins.size = heads * E, b.run.T = T;
+  b.ins.attend = (fg_op_attend){.heads = heads, .width = D, .scale = 0.5, .causal = causal};
+  const char *q = give_numbers(&b, 0, heads * D, T), *k = give_numbers(&b, 2, heads * D, T);
+  const char *v = give_numbers(&b, 3, heads * E, T), *more = give_numbers(&b, 6, 1, T);
+  for (int i = 0; i < 4; i++) /* small whole numbers: all sums are exact in float, too */
+    for (fg_idx j = 0, value = (const int[]){0, 2, 3, 6}[i]; j < b.B * T * b.values[value].size; j++)
+      set_number(b.rows[value].data, j, item, (double)draw(5) - 2);
+  const char *y = give(&b, 1, heads * E, item, T);
+  give(&b, 4, some, item, T), give(&b, 5, D, item, T);
+  execute(&b);
+  for (fg_idx m = 0; m < b.B * T; m++)
+    for (fg_idx h = 0; h < heads; h++)
+      for (fg_idx e = 0; e < E; e++) {
+        const fg_idx row = m / T * T, seen = causal ? m % T + 1 : T;
+        double sum = 0;
+        for (fg_idx s = 0; s < seen; s++) {
+          double score = added ? get(more, row + s, item) : 0;
+          for (fg_idx d = 0; d < D; d++)
+            score += get(q, (m * heads + h) * D + d, item) * get(k, ((row + s) * heads + h) * D + d, item);
+          sum += (score / 4 + (double)seen) * get(v, ((row + s) * heads + h) * E + e, item);
+        }
+        expect(get(y, (m * heads + h) * E + e, item) == sum, "mean", m);
+      }
+  end(&b);
+}
+
 /* A cell of the check's own in the place of a kernel: h' = h / 2 + x, exact. */
 static fg_idx item_of_cell, units_of_cell;
 
@@ -577,9 +651,10 @@ int main(int argc, char **argv) {
   static void (*const CHECKS[])(fg_idx) = {
       check_windows,   check_overlap_add, check_mirror, check_wait,   check_misfits, check_time_step, check_masks,
       check_reverse,   check_concat,      check_top_k,  check_scan,   check_recurrent, check_traced,  check_signals,
+      check_attend,
   };
   const int rounds = argc > 1 ? atoi(argv[1]) : 200;
-  for (int op = 0; op <= FG_OP_TIME_STEP; op++) expect(fg_ops[op] != NULL, "body of an instruction", op);
+  for (int op = 0; op <= FG_OP_ATTEND; op++) expect(fg_ops[op] != NULL, "body of an instruction", op);
   for (int i = 0; i < rounds; i++)
     for (size_t c = 0; c < sizeof CHECKS / sizeof *CHECKS; c++) CHECKS[c](4), CHECKS[c](8);
   printf("%d rounds, %d errors\nhash %016llx\n", rounds, errors, (unsigned long long)bits);

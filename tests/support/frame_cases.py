@@ -164,6 +164,12 @@ WHOLE += [
     ("time-slice-inner", g.TimeSlice(start=-9, stop=20), [I(2)]),
 ]
 WHOLE += [("time-softmax", g.TimeSoftmax(), [F(2, 3)]), ("reverse", g.Reverse(), [F(4)])]
+WHOLE += [
+    ("time-attention", g.TimeAttention(0.5), [F(2, 4), F(2, 4), F(2, 3)]),
+    ("time-attention-causal", g.TimeAttention(2.0, causal=True), [F(1, 17), F(1, 17), F(1, 33)]),
+    ("time-attention-added", g.TimeAttention(0.25), [F(3, 5), F(3, 5), F(3, 8), F()]),
+    ("time-attention-added-by-head", g.TimeAttention(), [F(3, 16), F(3, 16), F(3, 2), F(3)]),
+]
 WHOLE += [("reverse-by-lengths", g.Reverse(), [F(2, 3), I(time=False)])]
 # Whose output, which has no time, is that of the steps so far.
 LATEST = [

@@ -101,6 +101,7 @@ PLANS = {
     "wait": waits(),
     "time_step": graph_of(g.TimeStep(2), [F(2)]),
     "last_step": graph_of(g.TimeStep(-2), [F(2)]),
+    "attend": graph_of(g.TimeAttention(0.5), [F(2, 4), F(2, 4), F(2, 3), F()]),
 }  # fmt: skip
 
 
@@ -300,6 +301,15 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("top_k", "top_k", {"size": 1}, "each of 1 to 1 elements, got 2"),
     ("top_k", "top_k", {"outputs": ()}, "outputs must be 1 to 1, got 0"),
     ("top_k", "top_k", {"outputs": (0,)}, "buffers written must be others than those read"),
+    ("attend", "attend", {"heads": 4}, "size a multiple of heads, got 4 and 4"),
+    ("attend", "attend", {"heads": 0}, "heads and width must be at least 1"),
+    ("attend", "attend", {"heads": 1}, "must have 4 elements, got 8"),
+    ("attend", "attend", {"width": 5}, "must have 10 elements, got 8"),
+    ("attend", "attend", {"size": 8}, "output must have 8 elements, got 6"),
+    ("attend", "attend", {"outputs": lambda o: o[::-1]}, "room for keys must have 4 elements"),
+    ("attend", "attend", {"outputs": lambda o: o[:1]}, "outputs must be 2 to 2, got 1"),
+    ("attend", "attend", {"inputs": lambda v: v[:2]}, "inputs must be 3 to 4, got 2"),
+    ("attend", "attend", {"causal": 1}, "causal must be a truth value, got 1"),
     ("scan", "scan", {"steps": 6}, "read must lie within elements 0 to 29, got 0 to 35"),
     ("scan", "scan", {"rows": 3}, "read must lie within elements 0 to 29"),
     ("scan", "scan", {"rows": 0}, "steps and rows must be at least 1"),

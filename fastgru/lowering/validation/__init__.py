@@ -63,10 +63,11 @@ REQUIREMENTS: dict[type[Instruction], Needs] = {
     engine.Wait: Needs(steps.waited, MANY, walk.lined, kinds=(("float",), ANY)),
     engine.Convert: Needs(rows.convert, (1, 1), walk.spread, kinds=(ANY,), made=""),
     engine.TimeStep: Needs(steps.time_step, (2, 3), walk.ended),
+    engine.Attend: Needs(rows.attend, (3, 4), walk.timed, outputs=(2, 2)),
 }
 LINES = (engine.Window, engine.OverlapAdd, engine.Mirror, engine.Wait)
 SHOWN = (engine.Window, engine.Wait)  # whose output lies in their line
-NEVER_LOOPED = (engine.OverlapAdd, engine.Mirror, engine.Wait, engine.Reverse)
+NEVER_LOOPED = (engine.OverlapAdd, engine.Mirror, engine.Wait, engine.Reverse, engine.Attend)
 
 State = tuple[str, int, str, tuple[int, ...]]
 

@@ -114,6 +114,22 @@ def reverse(c: Walk, ins: engine.Reverse) -> None:
     c.size("output", ins.output, ins.size)
 
 
+def attend(c: Walk, ins: engine.Attend) -> None:
+    """Require heads of queries, keys and values, and room for scores and the keys of a head at every step."""
+    if ins.heads < 1 or ins.width < 1 or ins.size < 1 or ins.size % ins.heads:
+        c.say(f"heads and width must be at least 1, and size a multiple of heads, got {ins.heads} and {ins.width}")
+        return
+    c.size("output", ins.output, ins.size)
+    for v, wanted in zip(ins.inputs, (ins.heads * ins.width, ins.heads * ins.width, ins.size), strict=False):
+        c.size(f"input {v}", v, wanted)
+    if len(ins.inputs) > 3 and c.values[ins.inputs[3]].size != 1:
+        c.size("what is added", ins.inputs[3], ins.heads)
+    c.size("room for keys", ins.outputs[1], ins.width)
+    for v in ins.outputs:
+        if c.values[v].time != ins.clock:
+            c.say(f"output {v} must have clock {ins.clock}, got {c.values[v].time}")
+
+
 def convert(c: Walk, ins: engine.Convert) -> None:
     """Require floats or truth values to be made."""
     if c.values[ins.output].kind == "int":
