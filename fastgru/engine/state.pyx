@@ -387,7 +387,7 @@ cdef void move_steps(const Moves *moves, char *to, idx to_steps, const char *sou
     cdef const char *b
     for i in range(moves.count if count > 0 else 0):
         a = moves.aside if moves.targets[i] == ASIDE else to + moves.targets[i] * to_steps * size
-        b = moves.aside if moves.sources[i] == ASIDE else source + moves.sources[i] * steps * size
+        b = <const char *>moves.aside if moves.sources[i] == ASIDE else source + moves.sources[i] * steps * size
         memcpy(a, b, count * size)
 
 
