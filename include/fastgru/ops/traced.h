@@ -14,7 +14,7 @@ static inline void gather_gate(char *to, const char *from, fg_idx bytes, fg_idx 
     else
       memcpy(to, from, (size_t)vector);
   }
-  memcpy(to, from, (size_t)bytes);
+  if (bytes > 0) memcpy(to, from, (size_t)bytes);
 }
 
 /* Show a gate or the state of all steps of a block that ran in one call: the gates lie in the input parts, the state in
@@ -27,9 +27,9 @@ static void show_block(const fg_instruction *ins, const fg_run *run, fg_idx part
   const fg_idx N = phase_columns(u, run) * item, apart = u->gates * vector, width = layer->units * item;
   const int coupled = part == FG_SHOWN_FORGET;
   const char *from = run->recurrences[layer->state].x[0] + (coupled ? 0 : part) * vector;
-  for (fg_idx t = 0; t < run->T; t++)
-    for (fg_idx b = 0; b < run->B; b++, from += N) {
-      char *row = fg_row(to, item, t, b) + at * item;
+  for (fg_idx t = 0; t < run->T; t++) {
+    char *row = fg_row(to, item, t, 0) + at * item;
+    for (fg_idx b = 0; b < run->B; b++, from += N, row += to->b_stride * item) {
       if (part == FG_SHOWN_HIDDEN) {
         memcpy(row, fg_row(y, item, t, b), (size_t)width);
         continue;
@@ -37,6 +37,7 @@ static void show_block(const fg_instruction *ins, const fg_run *run, fg_idx part
       gather_gate(row, from, width, vector, apart);
       for (fg_idx i = 0; coupled && i < layer->units; i++) set_number(row, i, item, 1 - number_of(row, i, item));
     }
+  }
 }
 
 /* True if all steps may be one call of the kernel: nobody looks between them, and no cell state is to be shown. */
