@@ -76,6 +76,7 @@ def search(
         size, beam.width, probabilities=probabilities and not chain.functions, normal=not chain.functions
     )
     rows = Rows(count, steps)
+    going = list(range(count))  # prompts with sequences that go on
     source.begin(prompts.inputs, 1)
     for step in range(steps):
         y = source.y
@@ -83,7 +84,7 @@ def search(
             own = log_probabilities(y, probabilities=probabilities)
             tokens = [np.concatenate([prompts.ids[b], rows.ids[r, :step]]) for r, b in enumerate(rows.beams)]
             y = chain.scores(own, tokens)
-        enders = _enders(stops, rows, step, size)
+        enders = _enders(stops, rows, step)
         allowed = _allowed(chain, prefixes, rows.beams, step, enders if step + 1 < beam.min_steps else None)
         order = rows.order()
         wrong = expander.run(y, order, rows.beams, count, rows.sums, allowed, enders)
@@ -91,16 +92,14 @@ def search(
             raise _no_choice(-2, int(rows.beams[wrong - 1]), step, chain)
         _collect(ended, beam, rows, expander.ended, step)
         live = expander.rows >= 0
-        for b in np.unique(rows.beams):
-            if not live[b].any() and not ended[b].found:
-                raise _no_choice(-1, int(b), step, chain)
-            if (
-                live[b].any()
-                and not chain.functions
-                and ended[b].beats(_bound(beam, expander.totals[b, 0], step, steps))
-            ):
-                live[b] = False
-        if not live.any():
+        for b in going:
+            if not live[b, 0] and not ended[b].found:
+                raise _no_choice(-1, b, step, chain)
+            if ended[b].found and not chain.functions:
+                bound = _bound(beam, float(expander.totals[b, 0]), step, steps)
+                live[b] &= not ended[b].beats(bound)
+        going = [b for b in going if live[b, 0]]
+        if not going:
             break
         parents, beams, ranks = _placed(expander.rows, live, rows.beams)
         chosen = beams, ranks
@@ -135,17 +134,16 @@ def check(beam: Beam, count: int, steps: int) -> None:
         raise ValueError(f"min_steps must be at most the {steps} steps asked for, got {beam.min_steps}")
 
 
-def _enders(stops: Stops, rows: Rows, step: int, size: int) -> NDArray[np.uint8]:
+def _enders(stops: Stops, rows: Rows, step: int) -> NDArray[np.uint8]:
     """Return the ids with which each row ends, (R, V) or (1, V) flags."""
-    flags = np.zeros((1, size), np.uint8)
-    flags[0, list(stops.single)] = 1
+    flags = stops.alone
     for ids in stops.longer:
         before = np.array(ids[:-1])
         if len(before) > step:
             continue
         which = (rows.ids[:, step - len(before) : step] == before).all(axis=1)
         if which.any():
-            flags = np.repeat(flags, len(rows.beams), axis=0) if len(flags) < len(rows.beams) else flags
+            flags = np.repeat(flags, len(rows.beams), axis=0) if flags is stops.alone else flags
             flags[which, ids[-1]] = 1
     return flags
 
@@ -199,12 +197,7 @@ def _placed(found: Ids, live: NDArray[np.bool_], beams: Ids) -> tuple[Ids, Ids, 
     parents = found[of, ranks]
     if len(parents) != len(beams):
         return parents, of, ranks
-    places = np.full(len(parents), -1)
-    waiting = []
-    for i, parent in enumerate(parents):
-        if places[parent] < 0:
-            places[parent] = i
-        else:
-            waiting.append(i)
-    places[places < 0] = waiting
+    first: dict[int, int] = {}
+    rest = [i for i, parent in enumerate(parents.tolist()) if first.setdefault(parent, i) != i]
+    places = np.array([first[r] if r in first else rest.pop(0) for r in range(len(parents))])
     return parents[places], of[places], ranks[places]

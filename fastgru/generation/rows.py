@@ -81,6 +81,8 @@ class Stops:
     def __init__(self, sequences: Sequence[tuple[int, ...]], size: int) -> None:
         self.single = {ids[0] for ids in sequences if len(ids) == 1}
         self.longer = [ids for ids in sequences if len(ids) > 1]
+        self.alone = np.zeros((1, size), np.uint8)  # of the ids that end a row by themselves
+        self.alone[0, list(self.single)] = 1
         self.flags: NDArray[np.uint8] | None = None
         if sequences:
             self.flags = np.zeros(size, np.uint8)
