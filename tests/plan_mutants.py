@@ -21,6 +21,7 @@ import numpy as np
 sys.path.extend(str(Path(__file__).resolve().parent / room) for room in (".", "support", "engine", "lowering"))
 
 import random_graphs
+from cells import CELLS, make_cell
 from frame_cases import F, w
 from fuzz import seed_graphs, stream_graphs
 from hypothesis import HealthCheck, Phase, given, settings
@@ -35,6 +36,7 @@ from fastgru.graph import Graph, GraphBuilder
 from fastgru.isa import select_isa
 from fastgru.lowering import Lowered, lower
 from fastgru.lowering.instructions import INSTRUCTIONS, Instruction
+from fastgru.lowering.traced import lower_traced, parts
 from fastgru.lowering.validation import check
 from fastgru.memory import get_memory_limit, set_memory_limit
 from fastgru.passes import fused
@@ -90,7 +92,17 @@ def lowered(randoms: int = 100) -> list[Lowered]:
     """Plans of many graphs."""
     graphs = [*instruction_graphs(), *(graph for graph, _ in stream_graphs.streaming()), *timed(), *random(randoms)]
     graphs += [every_frame_op(), *(graph for graph, _ in seed_graphs.graphs())]
-    return [lower(fused(graph)) for graph in graphs]
+    return [*(lower(fused(graph)) for graph in graphs), *traced()]
+
+
+def traced() -> list[Lowered]:
+    """Plans that show every gate and state of each cell."""
+    found = []
+    for name in CELLS:
+        graph = g.chain([make_cell(name, 3, 4)])
+        shown = {node.name: tuple(parts(node.op)) for node in graph.nodes if isinstance(node.op, g.Recurrent)}
+        found.append(lower_traced(fused(graph), [], shown).lowered)
+    return found
 
 
 def checked(plan: Any) -> None:

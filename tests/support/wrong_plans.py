@@ -14,13 +14,14 @@ from test_frames import graph_of
 
 from fastgru import graph as g
 from fastgru.graph import GraphBuilder, Spec
-from fastgru.lowering import lower
+from fastgru.lowering import Lowered, lower
 from fastgru.lowering.instructions import Rows
+from fastgru.lowering.traced import lower_traced
 from fastgru.passes import fused
 
 
-def plan_of(graph: g.Graph) -> SimpleNamespace:
-    made = lower(fused(graph))
+def plan_of(graph: g.Graph | Lowered) -> SimpleNamespace:
+    made = lower(fused(graph)) if isinstance(graph, g.Graph) else graph
     plan = SimpleNamespace(**{name: getattr(made, name) for name in FIELDS}, blockers=made.blockers, macs=made.macs)
     plan.values, plan.loops = [dataclasses.replace(v) for v in plan.values], tuple(plan.loops)
     return plan
@@ -68,6 +69,7 @@ def waits() -> g.Graph:
 PLANS = {
     "recurrent": single(make_cell("lstm-peephole", 3, 4)),
     "gru": single(make_cell("gru-before-output", 3, 4)),
+    "traced": lower_traced(single(make_cell("lstm", 3, 4)), [], {"lstm": ("forget", "hidden")}).lowered,
     "project": single(make_cell("lstm-projection", 3, 4)),
     "last": single(make_cell("gru-after", 3, 4, return_sequences=False)),
     "table": looked_up(make_cell("gru-after", 3, 4)),
@@ -183,6 +185,10 @@ WRONG: list[tuple[str, str, dict[str, Any], str]] = [
     ("dense", "dense", {"clock": 0}, "clock must be one that is counted before, got 0"),
     ("dense", "dense", {"node": 3}, "node a string"),
     ("dense", "dense", {"size": 1 << 41}, "size an integer of 0 and more"),
+    ("traced", "traced", {"shown": (0, 99)}, "which the cell has, got (0, 99)"),
+    ("traced", "traced", {"shown": (0,)}, "what is shown must have 4 elements, got 8"),
+    ("traced", "traced", {"outputs": ()}, "outputs must be one where something is shown, else none, got 0"),
+    ("traced", "traced", {"layer": layer(units=5)}, "must have shape"),
     ("recurrent", "recurrent", {"layer": layer(units=5)}, "must have shape"),
     ("recurrent", "recurrent", {"layer": layer(features=3)}, "layer.features must be as many as units, 4, got 3"),
     ("recurrent", "recurrent", {"layer": layer(precision="float8")}, "layer.precision must be one of"),
