@@ -211,7 +211,7 @@ ROWS = torch.zeros(2, 4)
 REFUSED: dict[str, tuple[Any, dict[str, Any], list[str]]] = {
     "operators": (
         Unsupported, {},
-        ["2 problems:", "aten::nextafter at 'nextafter' (line ", "aten::lgamma at 'lgamma' (line "]),
+        ["2 problems:", "torch.nextafter at 'nextafter' (line ", "torch.lgamma at 'lgamma' (line "]),
     "batch in a branch": (Branch, {}, ["condition must be known", "got the batch"]),
     "value in a branch": (
         Deciding, {"axes": {"x": (None, None)}},

@@ -83,8 +83,8 @@ FORWARDS_REFUSED: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
         "at most one input must be over time",
     ),
     "cast": (lambda m, x: m.gru(x)[0].to(torch.float32), "call must be one that fastgru imports, got call_method to"),
-    "nothing": (lambda m, x: None, "output must be a tensor, got NoneType"),
-    "a size": (lambda m, x: x.shape, "output must be a tensor, got Dim"),
+    "nothing": (lambda m, x: None, "forward must return a tensor, got None"),
+    "a size": (lambda m, x: x.shape, "forward must return a tensor, got "),
     "number minus tensor": (lambda m, x: 1 - m.gru(x)[0], "first argument of sub must be a tensor, got 1"),
 }
 

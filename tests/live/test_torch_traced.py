@@ -91,7 +91,8 @@ def test_the_example_is_of_the_sizes_that_layers_say(name: str) -> None:
     build, shape = MODULES[name]
     torch.manual_seed(0)
     module = build().train()
-    example, steps = examples.example_for(module)
+    suggestion = examples.example_for(module)
+    example, steps = suggestion.example, suggestion.steps
     sizes = {n for tensor in module.parameters() for n in tensor.shape}
     assert tuple(example.shape) == tuple(steps if n is None else n for n in shape)
     assert steps == examples.LONG or sizes.isdisjoint((steps - 1, steps, steps + 1))
@@ -141,18 +142,18 @@ NOT_KNOWN: dict[str, tuple[Callable[[], Any], list[str]]] = {
     ),
     "a layer that does not fit": (
         lambda: nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 2)),
-        ["node '1' (Linear): input must have 5 features, got 4", "Sequential, whose forward does not run on what its "
-         "layers suggest, such as (2, 13, 3): RuntimeError: mat1 and mat2"],
+        ["node '1' (Linear): input must have 5 features, got 4", "Sequential, whose forward does not run on input of "
+         "shape (2, 13, 3), guessed from layer '0' (Linear): RuntimeError: mat1 and mat2"],
     ),
     "two dimensions": (lambda: nn.Conv2d(3, 4, 2), ["calls no layer that says what it takes"]),
     "steps that stay fixed": (
         lambda: Net(lambda m, x: torch.cat([m.gru(x)[0], m.gru(x)[0]], 1), gru=gru()),
         ["forward must take any number of rows and steps where example_inputs say none, got one that can be imported "
-         "for sizes (B, 17, 3) alone", "traced with an example of shape (2, 17, 3), which its layers suggest"],
+         "for sizes (B, 17, 3) alone", "traced with x of shape (2, 17, 3), guessed from layer 'gru' (GRU)"],
     ),
     "random": (
         lambda: Net(lambda m, x: F.dropout(m.gru(x)[0]), gru=gru()),
-        ["training of dropout must be self.training, got True: outputs would be random", "give others by "],
+        ["training of dropout must be self.training, got True: outputs would be random", "give it by "],
     ),
 }  # fmt: skip
 

@@ -6,6 +6,7 @@ from math import prod, sqrt
 
 from ...errors import ConvertError
 from ..program.attention import added, attend, dot_scores, every, near
+from ..program.pairs import Causal, Scores
 from ..program.products import Operand, gemm, matmul
 from ..program.reductions import reduced
 from ..program.sizes import product
@@ -40,7 +41,7 @@ def _flag(layer: Layer, key: str) -> bool:
     return bool(value)
 
 
-def _scores(layer: Layer, arrays: list[Array], query: Tensor, key: Tensor, b: Draft) -> Tensor:
+def _scores(layer: Layer, arrays: list[Array], query: Tensor, key: Tensor, b: Draft) -> Tensor | Scores:
     """Return the scores (B, Q, S) of keys (B, S, D) for queries (B, Q, D)."""
     additive = layer.class_name == "AdditiveAttention"
     scaled = layer.flag("use_scale", default=additive)
@@ -66,7 +67,7 @@ def attention(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
     masks, b = [known_mask(layer, x) for x in inputs[:2]], Draft(layer.name, ctx)
     query, value, key = (b.read(x) for x in _sequences(layer, inputs))
     scores = _scores(layer, arrays, query, key, b)
-    seen: list[Operand] = [with_ones(b, b.read(mask), [1]) for mask in masks[1:] if mask is not None]
+    seen: list[Operand | Causal] = [with_ones(b, b.read(mask), [1]) for mask in masks[1:] if mask is not None]
     if _flag(layer, "use_causal_mask"):
         seen.append(near(query.size(1), value.size(1), after=0))
     y, weights = attend(b, scores, value, every(b, seen), least=MASKED)
@@ -75,11 +76,15 @@ def attention(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Conte
     return _outputs(layer, y, weights, b, masks[0] if masks else None)
 
 
-def _outputs(layer: Layer, y: Tensor, weights: Tensor, b: Draft, mask: Value | None) -> list[Value]:
+def _outputs(layer: Layer, y: Tensor, weights: Tensor | Scores, b: Draft, mask: Value | None) -> list[Value]:
     """The result and, where the call asks for them, the weights."""
     found = [b.finish(y, mask)]
+    if not _flag(layer, "return_attention_scores"):
+        return found
+    if isinstance(weights, Scores):
+        raise weights.refused(f"output of {layer}")
     b.name = f"{layer.name}.weights"
-    return [*found, b.finish(weights)] if _flag(layer, "return_attention_scores") else found
+    return [*found, b.finish(weights)]
 
 
 def multi_head(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Context) -> list[Value]:
@@ -106,7 +111,8 @@ def multi_head(layer: Layer, arrays: list[Array], inputs: list[Value], ctx: Cont
     steps = [[x.size(a) for a in axes] for x in (query, key)]
     rest = [query.size(i) for i in range(query.rank - 1) if i not in axes]
     y = reshaped(b, y, (*rest, heads, *steps[0], deep))
-    weights = reshaped(b, weights, (*rest, heads, *steps[0], *steps[1]))
+    if isinstance(weights, Tensor):
+        weights = reshaped(b, weights, (*rest, heads, *steps[0], *steps[1]))
     order = [*(i for i in range(query.rank - 1) if i not in axes), query.rank - 1, *axes, query.rank]
     y = y.permuted([order.index(i) for i in range(len(order))])
     kernel = own["output kernel"]
@@ -145,7 +151,7 @@ def _with_heads(b: Draft, x: Tensor, axes: list[int]) -> Tensor:
     return reshaped(b, moved, (*moved.sizes()[: len(rest)], product(x.size(a) for a in axes), x.size(x.rank - 1)))
 
 
-def _mask(layer: Layer, query: Tensor, value: Tensor, axes: list[int]) -> Array | None:
+def _mask(layer: Layer, query: Tensor, value: Tensor, axes: list[int]) -> Array | Causal | None:
     """The keys that a causal mask lets be seen."""
     if not _flag(layer, "use_causal_mask"):
         return None

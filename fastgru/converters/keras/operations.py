@@ -12,6 +12,7 @@ import numpy as np
 from ...errors import ConvertError
 from ...graph import Add, Binary, Multiply, Op, Where
 from ..program import formulas, gathers, joins, products, reductions
+from ..program.pairs import Scores
 from ..program.time import flipped
 from ..program.values import Tensor
 from ..program.views import joint, with_ones, without
@@ -273,11 +274,18 @@ def _matmul(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
     values = _values(layer, operands, b)
     if len(values) != 2:
         raise ConvertError(f"{layer} must have 2 operands, got {len(values)}")
-    return products.matmul(b, *values)
+    return _no_scores(layer, products.matmul(b, *values))
 
 
 def _einsum(layer: Layer, operands: list[Any], b: Draft) -> Tensor:
-    return products.einsum(b, str(layer.get("subscripts")), _values(layer, operands, b))
+    return _no_scores(layer, products.einsum(b, str(layer.get("subscripts")), _values(layer, operands, b)))
+
+
+def _no_scores(layer: Layer, made: Tensor | Scores) -> Tensor:
+    """Return a product; raise where it is of all steps by all steps, which the attention layers put off."""
+    if isinstance(made, Scores):
+        raise made.refused(f"result of {layer}")
+    return made
 
 
 def _triangle(layer: Layer, operands: list[Any], b: Draft) -> Tensor:

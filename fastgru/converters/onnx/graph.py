@@ -16,7 +16,7 @@ from ..damage import MALFORMED
 from ..program.emit import Emitter
 from ..program.sizes import Dim
 from ..program.values import Array, Tensor, Unavailable, Value, is_symbolic
-from . import control, counting, dynamic, sequences, sorting, symbols
+from . import control, counting, dynamic, pairs, sequences, sorting, symbols
 from .call import Attributes, Call, NotConstant
 from .exposed import Trail
 from .folding import Folder
@@ -31,7 +31,7 @@ MOST_PROBLEMS = 100
 # like others.
 STEPWISE: tuple[tuple[type, Any], ...] = (
     (counting.StepNumber, counting.by_number), (counting.Lasting, counting.lasting),
-    (dynamic.Pending, dynamic.reading),
+    (dynamic.Pending, dynamic.reading), *((kind, pairs.translated) for kind in pairs.PAIRS),
 )  # fmt: skip
 
 Scope = ChainMap[str, Value]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..program.products import Operand, einsum, gemm, matmul
 from ..program.values import Tensor
 from .call import Call, Translator
@@ -17,15 +19,20 @@ def _factor(call: Call, index: int, flag: str) -> Operand:
     return x.permuted(order) if isinstance(x, Tensor) else x.transpose(order)
 
 
-def product(call: Call) -> Tensor:
+def product(call: Call) -> Any:
     """alpha * A B + beta * C, A and B transposed first if so told: Gemm, and Microsoft's FusedMatMul without C."""
     alpha, beta = (float(call.attr(name, 1.0)) for name in ("alpha", "beta"))
     addend = call.value(2) if call.given(2) else None
     return gemm(call, _factor(call, 0, "transA"), _factor(call, 1, "transB"), addend, alpha, beta)
 
 
+def _matmul(call: Call) -> Any:
+    """MatMul, of which scores of all steps by all steps may come."""
+    return matmul(call, call.value(0), call.value(1))
+
+
 OPERATORS: dict[str, Translator] = {
-    "MatMul": lambda call: matmul(call, call.value(0), call.value(1)), "Gemm": product,
+    "MatMul": _matmul, "Gemm": product,
     "Einsum": lambda call: einsum(
         call, str(call.attr("equation")), [call.value(i) for i in range(len(call.inputs))]
     ),

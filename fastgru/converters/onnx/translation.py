@@ -17,6 +17,7 @@ from ...graph import Activate, Constant, Graph, Op, Reverse, Spec, State, TimeRe
 from ..layouts import Axes, Layouts, of_tensor
 from ..program.emit import Emitter
 from ..program.held import StandIn, final_outputs
+from ..program.pairs import Scores
 from ..program.sizes import BATCH, TIME, symbol
 from ..program.values import Axis, Tensor, Unavailable, Value, is_time
 from ..program.views import in_order
@@ -318,6 +319,8 @@ class _Attempt:
     def output(self, name: str, value: Value) -> Tensor:
         """An output as a value of the graph with its frame in order."""
         call = Call.outside(name, self.source, self.emit)
+        if isinstance(value, Scores):
+            raise value.refused(f"output {name!r}")
         if not isinstance(value, Tensor | np.ndarray):
             reason = value.reason if isinstance(value, Unavailable) else "it is left out"
             raise ConvertError(f"output {name!r} must be a tensor: {reason}")

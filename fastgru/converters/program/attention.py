@@ -11,17 +11,23 @@ from ...errors import ConvertError
 from ...graph import Add, Binary, Where
 from .builder import Builder
 from .formulas import softmax
+from .pairs import CAUSAL, Causal, Scores, scores_of
 from .products import FIXED, Operand, matmul
 from .reductions import FINITE, reduced
-from .sizes import Size
+from .sizes import Dim, Size
 from .values import Array, NeedsSequenceLength, Tensor, room
 from .views import joint, reshaped, with_ones
 
+Mask = Operand | Causal
 
-def dot_scores(b: Builder, query: Tensor, key: Tensor, scale: float) -> Tensor:
+
+def dot_scores(b: Builder, query: Tensor, key: Tensor, scale: float) -> Tensor | Scores:
     """Return scale * query key', of (..., Q, D) and (..., S, D): (..., Q, S)."""
+    scores = scores_of(query, key)
+    if scores is not None:
+        return scores.scaled(b, scale)
     order = [*range(key.rank - 2), key.rank - 1, key.rank - 2]
-    y = matmul(b, query, key.permuted(order))
+    y: Tensor = matmul(b, query, key.permuted(order))
     return b.like(y, b.affine(y.value, scale))
 
 
@@ -30,14 +36,16 @@ def added(b: Builder, query: Tensor, key: Tensor) -> Tensor:
     return joint(b, Add(), with_ones(b, query, [query.rank - 1]), with_ones(b, key, [key.rank - 2]))
 
 
-def near(queries: Size, keys: Size, before: int | None = None, after: int | None = None) -> Array:
+def near(queries: Size, keys: Size, before: int | None = None, after: int | None = None) -> Array | Causal:
     """Return the mask (Q, S) of keys at most so many places before a query and after it; None for any number.
 
     Raises
     ------
     NeedsSequenceLength
-        When a number of queries or keys is open.
+        When a number of queries or keys is open, but for all keys before any query.
     """
+    if isinstance(keys, Dim) and queries == keys and (before, after) == (None, 0):
+        return CAUSAL
     if not isinstance(queries, int) or not isinstance(keys, int):
         raise NeedsSequenceLength(
             f"mask of attention must be of fixed numbers of steps, got {queries} and {keys}{FIXED}"
@@ -50,10 +58,13 @@ def near(queries: Size, keys: Size, before: int | None = None, after: int | None
     return within
 
 
-def every(b: Builder, masks: Sequence[Operand]) -> Operand | None:
-    """Return where all of some masks hold; None for none."""
+def every(b: Builder, masks: Sequence[Mask]) -> Mask | list[Mask] | None:
+    """Return where all of some masks hold, or these where they are of all steps by all steps; None for none."""
+    if any(isinstance(mask, Causal) for mask in masks):
+        return [*masks]
     found: Operand | None = None
     for mask in masks:
+        assert not isinstance(mask, Causal)
         if found is None:
             found = mask
         elif isinstance(found, np.ndarray) and isinstance(mask, np.ndarray):
@@ -64,8 +75,8 @@ def every(b: Builder, masks: Sequence[Operand]) -> Operand | None:
 
 
 def attend(
-    b: Builder, scores: Tensor, value: Tensor, mask: Operand | None = None, *, least: float = -inf
-) -> tuple[Tensor, Tensor]:
+    b: Builder, scores: Tensor | Scores, value: Tensor, mask: Mask | list[Mask] | None = None, *, least: float = -inf
+) -> tuple[Tensor, Tensor | Scores]:
     """Return the mean of values (..., S, V) by the softmax of scores (..., Q, S), and that softmax.
 
     Parameters
@@ -75,6 +86,13 @@ def attend(
     least : float
         What is added where a key is not to be seen; a query that sees none gets zeros if it is infinite.
     """
+    if isinstance(scores, Scores):
+        for own in mask if isinstance(mask, list) else [] if mask is None else [mask]:
+            scores = scores.masked(b, own, least)
+        scores = scores.softmax(-1)
+        return scores.weighing(b, value), scores
+    if isinstance(mask, list | Causal):
+        raise NeedsSequenceLength(f"mask of attention must be of a fixed number of steps{FIXED}")
     if isinstance(mask, np.ndarray) and mask.dtype == bool:
         mask = np.where(mask, np.float32(0), np.float32(least))
     elif isinstance(mask, Tensor) and mask.spec.dtype == "bool":

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from string import ascii_letters
+from typing import Any
 
 import numpy as np
 
 from ...errors import ConvertError
 from ...graph import Add, Dense, MatMul
 from .builder import Builder
+from .pairs import Scores, scores_of
 from .reductions import reduced
 from .sizes import BATCH, Size
 from .values import Array, Axis, NeedsSequenceLength, Tensor, frames_of, is_time
@@ -23,8 +25,8 @@ FIXED = (
 )
 
 
-def _sizes(x: Operand) -> tuple[Size, ...]:
-    return x.sizes() if isinstance(x, Tensor) else x.shape
+def _sizes(x: Operand | Scores) -> tuple[Size, ...]:
+    return x.shape if isinstance(x, np.ndarray) else x.sizes()
 
 
 # Matrices ----------------------------------------------------------------------------------------
@@ -41,8 +43,19 @@ def dense(b: Builder, x: Tensor, weight: Array, bias: Array | None = None, preci
     return b.result(y, renumbered(x.axes, order), x.elem)
 
 
-def matmul(b: Builder, x: Operand, y: Operand) -> Tensor:
-    """Return ``numpy.matmul``; a constant matrix behind is applied to the last axis of any tensor."""
+def matmul(b: Builder, x: Operand | Scores, y: Operand | Scores) -> Any:
+    """Return ``numpy.matmul``; a constant matrix behind is applied to the last axis of any tensor.
+
+    Of two sequences along their steps, scores of all steps by all steps, which then weigh a third.
+    """
+    if isinstance(y, Scores):
+        raise y.refused("second factor of a product")
+    if isinstance(x, Scores):
+        return x.weighing(b, b.lift(y))
+    if isinstance(x, Tensor) and isinstance(y, Tensor) and y.rank > 1:
+        turned = y.permuted([*range(y.rank - 2), y.rank - 1, y.rank - 2])
+        if (scores := scores_of(x, turned)) is not None:
+            return scores
     if isinstance(x, Tensor) and not isinstance(y, Tensor) and y.ndim == 2:
         return dense(b, x, y.T)
     ranks = len(_sizes(x)), len(_sizes(y))
@@ -56,7 +69,7 @@ def matmul(b: Builder, x: Operand, y: Operand) -> Tensor:
 
 def gemm(
     b: Builder, x: Operand, y: Operand, addend: Operand | float | None = None, alpha: float = 1.0, beta: float = 1.0
-) -> Tensor:
+) -> Any:
     """Return alpha * matmul(x, y) + beta * addend, which broadcasts."""
     bias = None
     if isinstance(x, Tensor) and isinstance(y, np.ndarray) and y.ndim == 2:
@@ -66,6 +79,12 @@ def gemm(
         z = dense(b, x, y.T if alpha == 1 else y.T * y.dtype.type(alpha), bias)
     else:
         z = matmul(b, x, y)
+        if isinstance(z, Scores):
+            scores = z.scaled(b, alpha)
+            if addend is None:
+                return scores
+            other = b.lift(addend if isinstance(addend, Tensor) else np.asarray(addend))
+            return scores.masked(b, b.like(other, b.affine(b.cast(other.value, "float"), beta)))
         z = b.like(z, b.affine(z.value, alpha))
     if addend is None:
         return z
@@ -86,10 +105,17 @@ def tensordot(b: Builder, x: Operand, y: Operand, summed: Sequence[tuple[int, in
 # Letters -----------------------------------------------------------------------------------------
 
 
-def einsum(b: Builder, equation: str, operands: Sequence[Operand]) -> Tensor:
+def einsum(b: Builder, equation: str, operands: Sequence[Operand | Scores]) -> Any:
     """Return ``numpy.einsum``, of any number of operands, with ellipses and diagonals."""
     terms, result = _parsed(equation, [len(_sizes(x)) for x in operands])
-    tensors = [_diagonal(b, x, term) for x, term in zip(operands, terms, strict=True)]
+    if len(operands) == 2 and (made := _of_pairs(b, operands, terms, result)) is not None:
+        return made
+    plain: list[Operand] = []
+    for operand in operands:
+        if isinstance(operand, Scores):
+            raise operand.refused(f"operand of {equation!r}")
+        plain.append(operand)
+    tensors = [_diagonal(b, x, term) for x, term in zip(plain, terms, strict=True)]
     while len(tensors) > 1:
         (x, first), (y, second), *rest = tensors
         needed = {*result}.union(*(term for _, term in rest))
@@ -98,6 +124,36 @@ def einsum(b: Builder, equation: str, operands: Sequence[Operand]) -> Tensor:
     x, term = tensors[0]
     x, term = _summed(b, x, term, result)
     return b.lift(x).permuted([term.index(c) for c in result])
+
+
+def _of_pairs(b: Builder, operands: Sequence[Operand | Scores], terms: Sequence[str], result: str) -> Any:
+    """Return the scores of two sequences by each other, or the values that they weigh; None for any other product."""
+    (x, y), (first, second) = operands, terms
+    both = "".join(c for c in first if c in second)
+    own = ["".join(c for c in term if c not in both) for term in (first, second)]
+    if isinstance(x, Scores) and isinstance(y, Tensor | np.ndarray):
+        *lead, query, key = [*first]
+        if key not in both or query in both or len(own[1]) != 1 or {*result} != {*lead, query, *own[1]}:
+            return None
+        order = [*lead, key, *own[1]]
+        made = x.weighing(b, b.lift(y).permuted([second.index(c) for c in order]))
+        return made.permuted([[*lead, query, *own[1]].index(c) for c in result])
+    inner = [c for c in both if c not in result]
+    if not (isinstance(x, Tensor) and isinstance(y, Tensor)) or len(inner) != 1 or [*map(len, own)] != [1, 1]:
+        return None
+    lead = [c for c in result if c in both]
+    sides = [z.permuted([t.index(c) for c in (*lead, o, *inner)]) for z, t, o in zip((x, y), terms, own, strict=True)]
+    scores = scores_of(*sides)
+    if scores is None or "".join((*lead, *own)) != result:
+        return None if scores is None else _exchanged(scores, (*lead, *own), result)
+    return scores
+
+
+def _exchanged(scores: Scores, letters: Sequence[str], result: str) -> Scores:
+    """Return the scores of the keys by the queries, where a product has them so."""
+    if [*letters[:-2], letters[-1], letters[-2]] != [*result]:
+        raise scores.refused("product with the steps in front")
+    return Scores(scores.key, scores.query)
 
 
 def _parsed(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:

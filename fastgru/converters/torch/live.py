@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..._hints import named, option
+from ..._hints import named
 from ...errors import ConvertError
 from ...graph import Like
 from .. import Imported
@@ -84,7 +84,7 @@ def _imported(module: nn.Module, example_inputs: Any, axes: Any, states: Any) ->
     if example_inputs is not None:
         return import_exported(module, example_inputs, axes, states)
     try:
-        example, steps = example_for(module)
+        suggestion = example_for(module)
     except ConvertError as error:
         if refused is None or str(refused) == str(error):
             raise
@@ -92,13 +92,12 @@ def _imported(module: nn.Module, example_inputs: Any, axes: Any, states: Any) ->
             f"{error}\nOnly a chain of layers needs no example, and this is none: {refused}"
         ) from refused
     try:
-        imported = import_exported(module, example, axes, states)
+        imported = suggestion.noted(import_exported(module, suggestion.example, axes, states))
         if axes is None:
-            _require_open(imported, steps)
+            _require_open(imported, suggestion.steps)
     except ConvertError as error:
         raise ConvertError(
-            f"{error}\nIt was traced with an example of shape {tuple(example.shape)}, which its layers suggest: give "
-            f"others by {option('example_inputs')}"
+            f"{error}\nIt was traced with {suggestion}. If forward takes something else, give it by {suggestion.line()}"
         ) from error
     return imported
 

@@ -52,7 +52,7 @@ def _difference(prepared: Prepared, given: Any) -> float | None:
         from ..torch_export.examples import example_for
 
         try:
-            given = example_for(prepared.module)[0]
+            given = example_for(prepared.module).example
         except ConvertError:
             return None
         if given.is_floating_point():
@@ -78,6 +78,7 @@ def _difference(prepared: Prepared, given: Any) -> float | None:
 
 def _outputs(module: nn.Module, given: Any) -> list[torch.Tensor]:
     """The floating-point tensors that a module returns for arguments; it is left as it was."""
+    from ..torch_export.results import opened
     from ..torch_export.source import restore, snapshot
 
     buffers = snapshot(module)
@@ -89,4 +90,5 @@ def _outputs(module: nn.Module, given: Any) -> list[torch.Tensor]:
                 result = module(*given) if isinstance(given, tuple | list) else module(given)
     finally:
         restore(module, buffers)
-    return [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+    leaves = pytree.tree_leaves(opened(result))
+    return [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]

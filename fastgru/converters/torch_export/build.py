@@ -13,12 +13,14 @@ from ...errors import ConvertError, listed
 from ...graph import Graph, Recurrent, Spec, State
 from ..program.emit import Emitter
 from ..program.held import Held, StandIn, final_outputs
+from ..program.pairs import Scores
 from ..program.sizes import BATCH, TIME, Size, size_of, symbol
 from ..program.steps import STEPS
 from ..program.values import Array, Axis, Tensor, over_time
 from ..program.views import in_order
 from .axes import Labels
 from .call import Call, Complex, RowOrder, Session
+from .results import beside
 from .sizes import Sizes
 from .states import follow, pair
 
@@ -183,9 +185,9 @@ class _Attempt:
         if self.session.emit.lengths and self.session.unpacked:
             self.known.masked = True
             raise _Again("packed sequences must not be mixed with others")
-        tensors = {
-            n: self.output(n, v) for n, v in results.items() if isinstance(v, Tensor | np.ndarray | Complex | RowOrder)
-        }
+        kinds = Tensor | np.ndarray | Complex | RowOrder | Scores
+        tensors = {n: self.output(n, v) for n, v in results.items() if isinstance(v, kinds)}
+        self.notes += [beside(n, v) for n, v in results.items() if n not in tensors]
         missing = [n for n in self.pairs.values() if n not in tensors]
         if missing:
             raise ConvertError(f"states must become tensors, got none for {', '.join(missing)}")
@@ -233,6 +235,8 @@ class _Attempt:
     def output(self, name: str, value: Any) -> Tensor:
         """A result with its frame in order."""
         call = Call(name, self.session)
+        if isinstance(value, Scores):
+            raise value.refused(f"output {name!r}")
         if isinstance(value, Complex | RowOrder):
             kind = "complex numbers: return torch.view_as_real of them" if isinstance(value, Complex) else "row numbers"
             raise ConvertError(f"output {name!r} must be a real tensor, got {kind}")

@@ -13,6 +13,7 @@ from ...errors import ConvertError
 from ...graph import Node, Spec, TimeReduce
 from ..program.builder import Builder
 from ..program.emit import Emitter
+from ..program.pairs import Scores
 from ..program.sizes import Dim, Size, difference, size_of
 from ..program.steps import STEPS, Length
 from ..program.values import Array, Tensor, Unavailable
@@ -131,6 +132,8 @@ class Call(Builder):
             raise ConvertError(COMPLEX_NUMBERS)
         if isinstance(value, Unavailable):
             raise Skipped(value)
+        if isinstance(value, Scores):
+            raise value.refused("argument")
         if not isinstance(value, np.ndarray | bool | int | float):
             raise ConvertError(f"argument must be a tensor, got {type(value).__name__}")
         if np.iscomplexobj(value):

@@ -10,7 +10,7 @@ import inspect
 import operator
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import fx, nn
 from ..._names import FreeNames
 from ...errors import ConvertError, GraphError
 from ...graph import Dropout, Node, Recurrent
+from ..damage import MALFORMED
 from ..program.sizes import BATCH, TIME, Size
 from ..program.values import Tensor, over_time
 from ..torch.oracle import evaluating
@@ -46,6 +47,8 @@ from .known import (
     refuse_changed_calls,
     schema_of,
 )  # fmt: skip
+from .places import raised
+from .results import traced_results
 from .sizes import Sizes
 from .source import Source
 from .table import find
@@ -113,9 +116,10 @@ class Chain:
         try:
             with evaluating(root):
                 traced = _Tracer().trace(root, concrete_args=defaults)
-        except (fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AttributeError, LookupError) as error:
+        except Exception as error:  # whatever forward may raise, for what torch.fx gives it in place of tensors, too
+            got = str(error) if isinstance(error, fx.proxy.TraceError) else raised(error)
             raise ConvertError(
-                f"forward of {type(module).__name__} must be a chain of layers that torch.fx can trace, got {error}"
+                f"forward of {type(module).__name__} must be a chain of layers that torch.fx can trace, got {got}"
             ) from error
         states = [p.name for p in parameters[1:] if p.name not in defaults]
         for node in traced.nodes:
@@ -216,10 +220,11 @@ class _Reader:
                     self.values[node] = self.evaluate(node)
             except (ConvertError, GraphError) as error:
                 raise ConvertError(f"node {title(node)!r} ({describe(node, self.modules)}): {error}") from error
-        found = {".".join(path): value for path, value in _results(self.values[nodes[-1]])}
-        if not found:
-            raise ConvertError("forward must return a tensor, got none")
-        return found
+            except MALFORMED as error:  # as forward itself would raise it, such as for an item that is not there
+                what = f"node {title(node)!r} ({describe(node, self.modules)})"
+                raise ConvertError(f"{what}: arguments must be ones that it takes, got {raised(error)}") from error
+        found = traced_results(self.values[nodes[-1]])
+        return {name: value for name, value in found if not isinstance(value, Given)}
 
     def evaluate(self, node: fx.Node) -> Any:
         """Return the result of one call."""
@@ -233,6 +238,8 @@ class _Reader:
             return self.layer(node, *_layer_arguments(self.modules[str(node.target)], args, kwargs))
         if node.target is operator.getitem:
             return self.item(node, *args)
+        if node.op == "call_function" and is_dataclass(node.target):
+            return dict(kwargs)
         if node.target is getattr:
             return self.attribute(*args)
         if node.target in ("size", "dim"):
@@ -400,17 +407,6 @@ def _layer_arguments(module: nn.Module, args: Any, kwargs: Mapping[str, Any]) ->
         got = ", ".join([f"{len(args)} of them", *kwargs])
         raise ConvertError(f"arguments must be those that fastgru imports, got {got}")
     return given[first], given.get("hx")
-
-
-def _results(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the results of forward with their places: keys, or numbers."""
-    if isinstance(value, tuple | list | dict):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _results(item, (*path, str(key)))
-    elif not isinstance(value, Given):
-        if not isinstance(value, Tensor):
-            raise ConvertError(f"output must be a tensor, got {type(value).__name__}")
-        yield path or ("0",), value
 
 
 def _time_of(x: Tensor) -> int:

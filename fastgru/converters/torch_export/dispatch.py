@@ -12,10 +12,12 @@ import numpy as np
 import torch
 
 from ...errors import ConvertError, GraphError
+from ..program.pairs import Scores
 from ..program.sizes import Dim, Size
 from ..program.values import Array, Tensor, Unavailable
 from .call import Call, Complex, Handler, RowOrder, Session
 from .complex_numbers import find_complex, is_complex, lifted
+from .pairs import find_scored
 from .table import find
 
 IGNORED = ("layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "is_coalesced")
@@ -23,7 +25,7 @@ RANDOM = "call must give the same at every time, got random numbers"
 MOST_PROBLEMS = 100
 MOST_PLACES = 8  # of an operator, in a message
 LARGEST_CONSTANT = 2**27  # elements
-OPEN = (Tensor, Dim, RowOrder, Complex)  # what is only known when the model runs
+OPEN = (Tensor, Dim, RowOrder, Complex, Scores)  # what is only known when the model runs
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,19 @@ class Dispatcher:
         return Missing(causes=frozenset([len(self.problems) - 1]))
 
     def call(
-        self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], name: str, place: str,
+        self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any], name: str, where: str, function: str = "",
         shapes: Sequence[tuple[Size, ...] | None] = (),
     ) -> Any:  # fmt: skip
-        """Translate a call, and return its result: values, a list of them, or `Missing`."""
+        """Translate a call, and return its result: values, a list of them, or `Missing`.
+
+        Nodes are called by its `name`; problems tell `where` in the module it stands, and the `function` of PyTorch
+        that its owner calls there, where that is known.
+        """
         flat = list(leaves([*args, *kwargs.values()]))
         causes = [v.causes for v in flat if isinstance(v, Missing)]
         if causes:
             return Missing(causes=frozenset().union(*causes))
         target = op.name()
-        where = f"{name!r}{f' ({place})' * bool(place)}"
         try:
             for value in flat:
                 if isinstance(value, Unavailable):
@@ -86,15 +91,18 @@ class Dispatcher:
             if any(map(is_complex, flat)):
                 args = [lifted(value) for value in args]
                 handler = find_complex(target.partition("::")[2].partition(".")[0], handler, next(iter(args), None))
+            scored = next((v for v in flat if isinstance(v, Scores)), None)
+            if scored is not None:
+                handler = find_scored(target.partition("::")[2].partition(".")[0], handler, scored)
             if handler is None and torch.Tag.nondeterministic_seeded in op.tags:
                 raise ConvertError(RANDOM)
             if handler is None:
-                return self.missing(where, target)
+                return self.missing(where, function or target)
             positional, keywords = bound(op._schema, handler, args, kwargs)
             return handler(call, *positional, **keywords)
         except (ConvertError, GraphError) as error:
             own = target.replace("fastgru::", "aten::")  # of what stands in for it while a module is traced
-            return self.missing(f"node {where}, {own}: {error}")
+            return self.missing(f"node {where}, {function or own}: {error}")
 
     def _folded(self, op: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The result of a call whose arguments are all known."""

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils import _pytree as pytree
 
 from ..._hints import either, named, option
 from ...errors import ConvertError, GraphError
@@ -26,13 +25,14 @@ from .branches import other_ways
 from .build import Program, Translation, translate
 from .chain import Chain, ChainProgram
 from .counting import Counting, LoopMet, length_for, numbers_of
-from .examples import example_for, suggestions
+from .examples import NoExample, Suggestion, example_for, suggestions
 from .graph import ExportedProgram
 from .inside import ExportLayers
 from .oracle import ExportOracle, Port, Run
 from .program import exported
 from .recording import Recording
-from .source import Source, restore, result_names, snapshot
+from .results import by_name, result_names
+from .source import Source, restore, snapshot
 
 UNCHECKABLE = "PyTorch takes no sequence of no step, which masks of packed sequences may leave"
 CLOSED = "TorchScript does not show the values inside a module, and its outputs are checked as a whole"
@@ -114,8 +114,9 @@ def import_chain(module: nn.Module, examples: Any = None) -> Imported:
         When it is no such module.
     """
     chain = Chain.of(module)
-    if examples is None:
-        examples = (_example(chain), *[None] * len(chain.states))
+    suggestion = _example(chain) if examples is None else None
+    if suggestion is not None:
+        examples = (suggestion.example, *[None] * len(chain.states))
     source = Source.of(chain.root, inspect.signature(chain.root.forward), examples)
     if len(source.arguments) != 1:
         raise ConvertError(f"chain of layers must take one tensor, got {len(source.arguments)}")
@@ -136,18 +137,18 @@ def import_chain(module: nn.Module, examples: Any = None) -> Imported:
             {n: x and _of_one_step(x) for n, x in found.inputs.items()}, [*map(_of_one_step, found.outputs)]
         )
         provenance.pop("notes", None)
-    return imported._replace(provenance=provenance, layouts=layouts)
+    imported = imported._replace(provenance=provenance, layouts=layouts)
+    return imported if suggestion is None else suggestion.noted(imported)
 
 
-def _example(chain: Chain) -> torch.Tensor:
+def _example(chain: Chain) -> Suggestion:
     """Return an argument that a chain runs on; errors say what does not fit, where that can be told."""
     try:
-        return example_for(chain.root, len(chain.states))[0]
-    except ConvertError:
-        for example in suggestions(chain.root):
-            source = Source.of(
-                chain.root, inspect.signature(chain.root.forward), (example, *[None] * len(chain.states))
-            )
+        return example_for(chain.root, len(chain.states))
+    except NoExample as error:
+        for suggestion in [error.suggestion] if error.suggestion else suggestions(chain.root):
+            examples = (suggestion.example, *[None] * len(chain.states))
+            source = Source.of(chain.root, inspect.signature(chain.root.forward), examples)
             translate(ChainProgram(chain, source, candidates(chain.root, source.arguments, {})[0]), None)
         raise
 
@@ -360,8 +361,7 @@ def _imported(guess: Guess, fresh: Fresh, failures: Sequence[Failure]) -> Import
 
             def call(given: dict[str, Any]) -> dict[str, Any]:
                 args, keywords = source.filled(given)
-                leaves, tree = pytree.tree_flatten(module(*args, **keywords))
-                return dict(zip(result_names(tree), leaves, strict=True))
+                return by_name(module(*args, **keywords))
 
             yield call
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import operator
-import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import torch
 from torch import fx
+from torch.export.graph_signature import OutputKind
 
 from ...errors import ConvertError, GraphError
 from ..program.sizes import TIME, Size
@@ -16,10 +16,12 @@ from ..program.values import Tensor, Unavailable
 from .axes import Argument, Layout
 from .build import Input
 from .call import Call, Session, Skipped, kind_of
-from .counting import STACKED, Counted, is_own
+from .counting import STACKED, Counted
 from .dispatch import Dispatcher, Missing, from_torch
 from .loop_body import Body, Step
 from .loop_results import all_steps
+from .places import name_of, place_of, shown, written_as
+from .results import SIZES
 from .simplify import independent, simplify
 from .sizes import Sizes
 from .unrolled import Loop, find
@@ -27,7 +29,6 @@ from .unrolled import Loop, find
 # Checks of what the exporter assumed; nothing reads them.
 CHECKS = {"_assert_scalar", "_assert_tensor_metadata", "_assert_async", "sym_constrain_range",
           "sym_constrain_range_for_size"}  # fmt: skip
-SIZES = (torch.SymInt, torch.SymBool, torch.SymFloat)
 
 
 class ExportedProgram:
@@ -85,22 +86,18 @@ class ExportedProgram:
         return any(symbols & n.node.expr.free_symbols for n in self.counted.lengths.values())
 
     def results(self) -> dict[str, Any]:
-        """What the program returns: the exporter's names, or constants, by ours."""
-        signature = self.program.graph_signature
-        now = dict(zip((each.arg.name for each in signature.output_specs), self.returned(), strict=True))
-        buffers = {f"buffer {target}": now.get(name, name) for name, target in signature.buffers_to_mutate.items()}
-        outputs = (now.get(o, o) if isinstance(o, str) else o for o in signature.user_outputs)
-        return {**dict(zip(self.names, outputs, strict=True)), **buffers}
-
-    def returned(self) -> list[Any]:
-        """The names of the nodes that the program returns, which may be others than its signature says."""
-        outputs: Any = next(node for node in reversed(self.program.graph.nodes) if node.op == "output").args[0]
-        return [node.name if isinstance(node, fx.Node) else node for node in outputs]
+        """What the program returns, nodes and constants, by our names; what buffers become stands behind it."""
+        returned: Any = next(node for node in reversed(self.program.graph.nodes) if node.op == "output").args[0]
+        specs = self.program.graph_signature.output_specs
+        pairs = [(spec, value) for spec, value in zip(specs, returned, strict=True)]
+        buffers = {f"buffer {s.target}": v for s, v in pairs if s.kind is OutputKind.BUFFER_MUTATION}
+        own = [v for s, v in pairs if s.kind is OutputKind.USER_OUTPUT]
+        return {**dict(zip(self.names, own, strict=True)), **buffers}
 
     def shapes(self) -> dict[str, tuple[Size, ...]]:
         """The shapes of the results, where the exporter tells."""
-        sizes, nodes = self.sizes(), self.nodes()
-        found = {n: sizes.shape(nodes[o].meta["val"]) for n, o in self.results().items() if o in nodes}
+        sizes = self.sizes()
+        found = {n: sizes.shape(o.meta["val"]) for n, o in self.results().items() if isinstance(o, fx.Node)}
         return {n: shape for n, shape in found.items() if shape is not None}
 
     def run(self, session: Session, values: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[str]]:
@@ -110,10 +107,11 @@ class ExportedProgram:
         interpreter.counts_time = self.counts_time()
         interpreter.run()
         self.values = interpreter.values
-        nodes = self.nodes()
-        results = {n: interpreter.read(nodes[o]) for n, o in self.results().items() if isinstance(o, str)}
+        returned = self.results()
+        results = {n: interpreter.read(o) if isinstance(o, fx.Node) else o for n, o in returned.items()}
         problems = interpreter.dispatcher.report(results)
-        lost = {n: v.reason for n, v in results.items() if isinstance(v, Unavailable) and v.reason}
+        numbers = {n for n, o in returned.items() if isinstance(o, fx.Node) and isinstance(o.meta.get("val"), SIZES)}
+        lost = {n: v.reason for n, v in results.items() if isinstance(v, Unavailable) and v.reason and n not in numbers}
         problems += [f"output {n!r} must be computed: {reason}" for n, reason in lost.items()]
         self.reached = max(1, 1000 - len(problems))
         return results, problems
@@ -197,10 +195,17 @@ class Interpreter:
         if not isinstance(node.target, torch._ops.OpOverload):
             if isinstance(known, int | float | bool):
                 return known
-            return self.dispatcher.missing(f"node {node.name!r} must be an ATen call, got {node.target}")
+            name = f"torch.{getattr(node.target, '__name__', node.target)}"
+            return self.dispatcher.missing(shown(node), written_as(node) or name)
         shapes = known if isinstance(known, list | tuple) else [known]
         return self.dispatcher.call(
-            node.target, args, kwargs, name_of(node), place_of(node), [self.session.sizes.shape(v) for v in shapes]
+            node.target,
+            args,
+            kwargs,
+            name_of(node),
+            shown(node),
+            written_as(node),
+            [self.session.sizes.shape(v) for v in shapes],
         )
 
     # Loops over time ------------------------------------------------------------------------------
@@ -263,21 +268,3 @@ def reached_by(output: fx.Node) -> set[fx.Node]:
             found.add(node)
             waiting += node.all_input_nodes
     return found
-
-
-def name_of(node: fx.Node) -> str:
-    """The path of the torch.nn layer that makes the call, else the exporter's name behind the path of its module."""
-    stack = [entry for entry in (node.meta.get("nn_module_stack") or {}).values() if entry[0] != entry[1]]
-    if not stack:
-        return node.name
-    path, cls = str(stack[-1][0]), str(stack[-1][1])
-    if path and ("torch.nn.modules." in cls or "torch.ao." in cls):
-        return path
-    return f"{path}.{node.name}" if path else node.name
-
-
-def place_of(node: fx.Node) -> str:
-    """The line of the module's own code that makes the call."""
-    found = re.findall(r'File "([^"]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    own = [(file.replace("\\", "/"), line) for file, line in found if is_own(file)]
-    return f"line {own[-1][1]} of {own[-1][0].rpartition('/')[2]}" if own else ""

@@ -11,30 +11,30 @@ import numpy as np
 from ...errors import ConvertError
 from ..program import products
 from ..program.attention import attend, dot_scores, grouped, near
-from ..program.products import Operand
-from ..program.values import Tensor
-from ..program.views import reshaped, with_ones
+from ..program.pairs import Scores
+from ..program.values import Tensor, over_time
+from ..program.views import expanded, reshaped, with_ones
 from .call import Call, Handler
 from .elementwise import add
 
 
-def _operand(call: Call, x: Any) -> Operand:
-    return x if isinstance(x, np.ndarray) else call.tensor(x)
+def _operand(call: Call, x: Any) -> Any:
+    return x if isinstance(x, np.ndarray | Scores) else call.tensor(x)
 
 
-def linear(call: Call, x: Any, weight: Any, bias: Any = None) -> Tensor:
+def linear(call: Call, x: Any, weight: Any, bias: Any = None) -> Any:
     """x W' + b along the last axis."""
     if isinstance(weight, Tensor):
         return products.gemm(call, _operand(call, x), weight.permuted(range(weight.rank)[::-1]), bias)
     return products.gemm(call, _operand(call, x), weight.T, bias)
 
 
-def matmul(call: Call, x: Any, y: Any) -> Tensor:
+def matmul(call: Call, x: Any, y: Any) -> Any:
     """numpy.matmul, batch and time among the axes."""
     return products.matmul(call, _operand(call, x), _operand(call, y))
 
 
-def _addmm(call: Call, bias: Any, x: Any, y: Any, beta: Any = 1, alpha: Any = 1) -> Tensor:
+def _addmm(call: Call, bias: Any, x: Any, y: Any, beta: Any = 1, alpha: Any = 1) -> Any:
     addend = None if beta == 0 else bias
     return products.gemm(call, _operand(call, x), _operand(call, y), addend, float(alpha), float(beta))
 
@@ -44,7 +44,7 @@ def _sum_over(equation: str) -> Handler:
     return lambda call, *operands: products.einsum(call, equation, [_operand(call, x) for x in operands])
 
 
-def _einsum(call: Call, equation: str, operands: Sequence[Any], path: Any = None) -> Tensor:
+def _einsum(call: Call, equation: str, operands: Sequence[Any], path: Any = None) -> Any:
     return products.einsum(call, equation, [_operand(call, x) for x in operands])
 
 
@@ -77,8 +77,10 @@ def _attention(
     if enable_gqa:
         groups = int(k.size(k.rank - 3))
         q, k, v = grouped(call, q, groups), with_ones(call, k, [k.rank - 2]), with_ones(call, v, [v.rank - 2])
+        if over_time(k):  # of which each head has its own
+            k, v = (expanded(call, x, (*q.sizes()[:-2], *x.sizes()[-2:])) for x in (k, v))
         if seen is not None and not causal:
-            m = call.lift(seen)
+            m = call.tensor(seen)
             seen = (
                 grouped(call, m, groups) if m.rank > 2 and m.size(m.rank - 3) != 1 else with_ones(call, m, [m.rank - 2])
             )

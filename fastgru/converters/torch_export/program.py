@@ -18,7 +18,9 @@ from torch.overrides import TorchFunctionMode
 from ...errors import ConvertError
 from ..damage import line_of
 from ..torch.oracle import evaluating
-from .counting import LIBRARY, Counting, LoopMet, is_own
+from .counting import LIBRARY, Counting, LoopMet
+from .places import place_in
+from .results import opened
 from .table import find
 
 # The exporter unrolls PyTorch's own recurrent operators over time, which fixes the number of steps: these stand in.
@@ -278,29 +280,39 @@ def exported(module: nn.Module, arguments: tuple[Any, Any], free: Any, counting:
     except Exception as error:  # whatever tracing a module of any code may raise
         raise ConvertError(
             f"forward of {type(module).__name__} must be one that torch.export can trace, got {_why(error)}"
-            f"{_place(error)}"
+            f"{place_in(error)}"
         ) from error
 
 
 def _as_exported(module: nn.Module, arguments: tuple[Any, Any], free: tuple[Any, Any]) -> tuple[Any, Any, Any]:
     """Return arguments and their free axes as torch.export takes them.
 
-    It has no axes for ``**kwargs``: a module with such is called by place, in which its forward, which the caller puts
-    back, is another.
+    It knows no dataclasses among results, and has no axes for ``**kwargs``: a module with such is called by place. Its
+    forward is another, which the caller puts back.
     """
-    signature = inspect.signature(module.forward)
+    forward, signature = module.forward, inspect.signature(module.forward)
     if all(p.kind is not p.VAR_KEYWORD for p in signature.parameters.values()) or not arguments[1]:
+
+        def with_results(*values: Any, **keywords: Any) -> Any:
+            return opened(forward(*values, **keywords))
+
+        _replace_forward(module, with_results, signature)
         return *arguments, dict(signature.bind(*free[0], **free[1]).arguments)
-    forward, count, names = module.forward, len(arguments[0]), list(arguments[1])
+    count, names = len(arguments[0]), list(arguments[1])
 
     def by_place(*values: Any) -> Any:
-        return forward(*values[:count], **dict(zip(names, values[count:], strict=True)))
+        return opened(forward(*values[:count], **dict(zip(names, values[count:], strict=True))))
 
     kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
     places = [inspect.Parameter(f"argument_{i}", kind) for i in range(count + len(names))]
-    by_place.__signature__ = inspect.Signature(places)  # type: ignore[attr-defined]
-    vars(module)["forward"] = by_place
+    _replace_forward(module, by_place, inspect.Signature(places))
     return (*arguments[0], *arguments[1].values()), None, (*free[0], *free[1].values())
+
+
+def _replace_forward(module: nn.Module, forward: Callable[..., Any], signature: inspect.Signature) -> None:
+    """Let a module run another forward, until the caller gives it its attributes back."""
+    forward.__signature__ = signature  # type: ignore[attr-defined]
+    vars(module)["forward"] = forward
 
 
 def _why(error: BaseException) -> str:
@@ -312,17 +324,6 @@ def _why(error: BaseException) -> str:
             "such as by torch.where, where forward asks for numbers (if, float(), item(), tolist())"
         )
     return f"{name}: {line_of(error)}"
-
-
-def _place(error: BaseException) -> str:
-    """Say where in the module's own code an error arose."""
-    trace, found = error.__traceback__, ""
-    while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if trace.tb_frame.f_code.co_name == "forward" and is_own(file):
-            found = f" (line {trace.tb_lineno} of {file.replace(chr(92), '/').rpartition('/')[2]})"
-        trace = trace.tb_next
-    return found
 
 
 def _functional(program: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 from torch import fx
 
 from ...errors import ConvertError
-from .graph import CHECKS, ExportedProgram, name_of
+from .graph import CHECKS, ExportedProgram
 from .inside import Recorder, Seen, seen_in
+from .places import name_of
 from .program import TRANSFORMS, WHOLE
 
 # What stands in for PyTorch's own functions in a program has shapes alone: these have the numbers, too.
@@ -31,7 +32,8 @@ class Recording:
         """Return the results of its calls for arguments and buffers, and its own."""
         recorder = _Recorder(self.program.program.graph_module)
         recorder.run(*self._arguments(given, held))
-        results = {n: recorder.results.get(o) for n, o in self.program.results().items() if isinstance(o, str)}
+        nodes = {n: o for n, o in self.program.results().items() if isinstance(o, fx.Node)}
+        results = {n: recorder.results.get(o.name) for n, o in nodes.items()}
         return {**recorder.tensors(), **results}
 
     def _arguments(self, given: Mapping[str, Any], held: Mapping[str, Any]) -> Iterator[Any]:

@@ -14,6 +14,7 @@ from ..program.sizes import Dim
 from ..program.values import Tensor, Unavailable
 from .call import Session
 from .dispatch import Dispatcher, Missing, from_torch, leaves
+from .places import public
 from .script_scalars import CONTAINERS, DTYPES, OF_TENSORS, PLAIN, is_array, is_open
 
 BRANCHING = ("prim::RaiseException", "prim::If", "prim::Loop")
@@ -158,7 +159,9 @@ class ScriptInterpreter:
                 keywords[argument.name] = value
             else:
                 positional.append(value)
-        result = self.dispatcher.call(op, positional, keywords, self.name(name, args), place_of(node))
+        own, place = self.name(name, args), place_of(node)
+        where = f"{own!r}{f' ({place})' * bool(place)}"
+        result = self.dispatcher.call(op, positional, keywords, own, where, public(name))
         if in_place:
             self.values[node.inputsAt(0).debugName()] = result
         if isinstance(result, Unavailable):

@@ -14,9 +14,10 @@ from torch.utils import _pytree as pytree
 
 from ..._hints import named
 from ...errors import ConvertError
-from ..damage import line_of
 from ..torch.oracle import evaluating
 from .axes import Argument, Layout, shown
+from .places import raised
+from .results import check_results, key_of
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,17 @@ class Source:
         return shown(layout, self.arguments)
 
     def check(self) -> None:
-        """Run the module once on the examples; raise ConvertError when it does not take them."""
+        """Run the module once on the examples; raise ConvertError when it does not take them, or returns no tensor."""
         fixed: Layout = {a.name: (None,) * a.example.dim() for a in self.arguments}
-        self.attempt({a.name: a.example for a in self.arguments}, fixed)
+        try:
+            result = self.attempt({a.name: a.example for a in self.arguments}, fixed)
+        except ConvertError as error:
+            if not isinstance(error.__cause__, Exception):
+                raise
+            raise ConvertError(
+                f"{error}: forward must run by itself on {named('example_inputs')}, mend it or give others"
+            ) from error
+        check_results(result)
 
     def _tried(self, values: Mapping[str, torch.Tensor]) -> str:
         """Return the sizes that were tried, where they are not those of the examples."""
@@ -103,8 +112,8 @@ class Source:
         shapes = ", ".join(f"{a.name} {tuple(values[a.name].shape)}" for a in changed)
         return f" (for {shapes})" if changed else ""
 
-    def attempt(self, values: Mapping[str, torch.Tensor], layout: Layout) -> None:
-        """Run the module once, and leave it as it was.
+    def attempt(self, values: Mapping[str, torch.Tensor], layout: Layout) -> Any:
+        """Return what the module does for some arguments, and leave it as it was.
 
         Raises
         ------
@@ -118,12 +127,11 @@ class Source:
         try:
             with evaluating(module):
                 args, keywords = self.filled({n: t.clone() for n, t in values.items()})
-                module(*args, **keywords)
+                result = module(*args, **keywords)
                 found = _attributes(module)
         except Exception as error:  # whatever a module may raise
             raise ConvertError(
-                f"module must take arguments of sizes {self.shown(layout)}, "
-                f"got {type(error).__name__}: {line_of(error)}{self._tried(values)}"
+                f"module must take arguments of sizes {self.shown(layout)}, got {raised(error)}{self._tried(values)}"
             ) from error
         finally:
             restore(module, buffers)
@@ -132,6 +140,7 @@ class Source:
             raise ConvertError(
                 f"states must be arguments and results of forward, got tensors kept in {', '.join(kept)}"
             )
+        return result
 
 
 def _given(what: str, signature: inspect.Signature, examples: Any) -> tuple[list[str], list[Any], dict[str, Any]]:
@@ -165,17 +174,7 @@ def _given(what: str, signature: inspect.Signature, examples: Any) -> tuple[list
 def _named(names: Sequence[str], path: Any) -> str:
     """``"state.0"`` for the first item of the parameter ``state``; a keyword is a name."""
     first = names[path[1].idx] if path[0].idx == 0 else str(path[1].key)
-    return ".".join([first, *map(_key, path[2:])])
-
-
-def _key(entry: Any) -> str:
-    return str(getattr(entry, "key", getattr(entry, "idx", getattr(entry, "name", entry))))
-
-
-def result_names(tree: Any) -> list[str]:
-    """Names of the leaves of what a module returns: their keys and places; ``"0"`` for a single tensor."""
-    paths, _ = pytree.tree_flatten_with_path(pytree.tree_unflatten(list(range(tree.num_leaves)), tree))
-    return [".".join(map(_key, path)) or "0" for path, _ in paths]
+    return ".".join([first, *map(key_of, path[2:])])
 
 
 def _attributes(module: Any) -> dict[tuple[str, str], torch.Tensor]:
