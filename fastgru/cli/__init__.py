@@ -20,6 +20,7 @@ COMMANDS = (
     "bench",
     "quantize",
     "compile",
+    "inspect",
     "demo",
 )  # module and function of that name
 

@@ -2,7 +2,7 @@
 
 `Model.trace` and `Stream.trace` show values as a model runs, `Stream.edit` changes them. `profile` says what gates and
 memory do on data, `store` keeps that in a model for `drift`, and `compare` finds the layer where two models part.
-`attribute` says which inputs an output is owed to.
+`attribute` says which inputs an output is owed to, `report` makes a page that shows all of it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _HOMES = {  # of the names shown here, each imported when it is first used
     "Trace": "tracing", "Edit": "editing", "edit": "editing",
     "Profile": "profiles", "profile": "profiles", "store": "profiles", "stored": "profiles", "compare": "differences",
     "drift": "differences",
-    "attribute": "attribution",
+    "attribute": "attribution", "report": "report_html",
 }  # fmt: skip
 
 

@@ -97,8 +97,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "recipes": (ROOT, "cli", "converters", "generation", "graph", "layers", "passes", "files.writing"),
     "cli": (
         ROOT, "checks.comparison", "checks.selftest", "checks.tracing", "files.compiled", "files.fgru", "files.writing",
-        "forecasting", "generation", "graph", "layers", "model", "quantization", "report.drawing", "report.listing",
-        "report.profile", "report.summary", "running",
+        "forecasting", "generation", "graph", "inspect", "layers", "model", "quantization", "report.drawing",
+        "report.listing", "report.profile", "report.summary", "running",
     ),
     "__main__": ("cli",),
 }  # fmt: skip
