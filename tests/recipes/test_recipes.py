@@ -11,6 +11,7 @@ from scipy.io import wavfile
 
 from fastgru import Model
 from fastgru.errors import ConvertError
+from fastgru.generation import Beam
 from fastgru.recipes import dtln, g2p, gait, rnnoise, textgen
 
 RNNOISE = ("beguiling-drafter-2018-08-30", "somnolent-hogwash-2018-09-01")
@@ -29,6 +30,17 @@ def test_g2p_prints_phonemes(real_models):
     printed = recipe("g2p", "Hello, recurrent QUOKKA!", "--model", path)
     for line in ("hello | HH EH1 L OW0", "recurrent | R IH0 K ER1 AH0 N T", "quokka | K W OW1 K AH0"):
         assert line in " ".join(printed.replace("│", "|").split())
+
+
+def test_g2p_beams_find_what_is_at_least_as_probable(real_models):
+    """Of the 15 words three have a more probable pronunciation than the greedy one; a beam of one is greedy."""
+    models = g2p.load(real_models / "g2p_en" / "checkpoint20.npz")
+    want = json.loads((real_models / "g2p_en" / "reference_pronunciations.json").read_text())
+    narrow, wide = (g2p.search(list(want), *models, Beam(width, n_best=width)) for width in (1, 10))
+    assert [best[0][1] for best in narrow] == list(want.values())
+    assert all(b[0][0] >= a[0][0] - 1e-6 for a, b in zip(narrow, wide, strict=True))
+    other = {word for word, best in zip(want, wide, strict=True) if best[0][1] != want[word]}
+    assert other == {"activationist", "anthropic", "tensorflowing"}
 
 
 def test_textgen_probabilities_and_greedy_text(real_models):
