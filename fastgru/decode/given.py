@@ -30,6 +30,8 @@ def numbers(x: Any, name: str, ranks: dict[int, str]) -> NDArray[Any]:
     ValueError, TypeError
         When it is none; `ranks` says the shapes.
     """
+    if x is None or isinstance(x, str):
+        raise TypeError(f"{name} must be an array of numbers, got {x!r:.40}")
     array = as_array(x, name, ragged="pad them to one length and give the frames of each as lengths")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name} must be real numbers, got {array.dtype}")

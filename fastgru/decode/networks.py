@@ -67,7 +67,7 @@ class ModelPredictor:
         spec = _only(model.inputs, "predictor", "input of labels")
         if spec.dtype != "int" and spec.shape != ():
             raise ValueError(f"predictor must read labels, integer ids of shape (B, T), got a model of {spec}")
-        _only(model.outputs, "predictor", "output")
+        self.shape = _only(model.outputs, "predictor", "output").shape
         self.model, self.start = model, start
         self.stream = model.stream()
         self.streams: dict[int, Stream] = {}
@@ -129,6 +129,7 @@ class Joiner:
         self.model = joiner if isinstance(joiner, Running) else None
         self.size: int | None = None
         self.frame: tuple[int, ...] | None = None  # of the encoder
+        self.read: tuple[int, ...] | None = None  # of the predictor
         if self.model is not None:
             inputs, outputs = self.model.inputs, self.model.outputs
             if len(inputs) != 2:

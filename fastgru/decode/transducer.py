@@ -35,19 +35,35 @@ class Transducer(Decoder):
         self._blank = given.whole(blank, "blank", 0, given.MOST_WIDTH)
         self._most = given.whole(max_symbols, "max_symbols", 1, given.MOST_WIDTH)
         self._symbols = given.symbols_of(symbols)
-        first = (self._blank,) if start is None else tuple(start)
-        if not first:
+        first = [self._blank] if start is None else start
+        if isinstance(first, str) or not isinstance(first, Sequence | np.ndarray):
+            raise TypeError(f"start must be a list of labels, got {first!r:.40}")
+        if not len(first):
             raise ValueError("start must have at least one label, got none")
         self._joiner = joiner_of(joiner)
         self._predictor = predictor_of(predictor, [given.whole(s, "start", 0, given.MOST_WIDTH) for s in first])
         if self._joiner.size is not None:
             self._check_classes(self._joiner.size)
+        if isinstance(self._predictor, ModelPredictor):
+            self._check_read(self._predictor.shape)
         self._frame: tuple[int, ...] | None = self._joiner.frame
 
     def _check_classes(self, size: int) -> None:
         if self._blank >= size:
             raise ValueError(f"blank must be one of the classes 0..{size - 1} of the joiner, got {self._blank}")
         given.symbols_of(self._symbols, size)
+
+    def _check_read(self, shape: tuple[int, ...]) -> None:
+        """Raise ValueError where the predictor's output is not what the joiner takes."""
+        if self._joiner.read is not None and shape != self._joiner.read:
+            expected = f"{self._joiner.read}, as the joiner's second input"
+            raise ValueError(f"predictor must give outputs of shape {expected}, got {shape}")
+
+    def _first_read(self) -> Read:
+        """Return what the predictor gives before any label but the start."""
+        read = self._predictor.begin(self._joiner.size)
+        self._check_read(np.shape(read[0]))
+        return read
 
     def _frames(self, encoded: Any, chunk: bool) -> NDArray[Any]:
         """Return frames of the encoder, checked: (T, E), or (B, T, E) where they are no chunk."""
@@ -146,7 +162,7 @@ class TransducerGreedy(Transducer):
         if self._search is None:
             if not len(x):
                 return np.empty(0, np.int64)
-            read = self._predictor.begin(self._joiner.size)
+            read = self._first_read()
             self._search = GreedySearch(
                 self._joiner.one, self._joiner.model is not None, self._predictor.one,
                 isinstance(self._predictor, ModelPredictor), self._refuse, self._blank, self._most, *read,
@@ -212,7 +228,7 @@ class TransducerBeam(Transducer):
 
     def _one_frame(self, frame: NDArray[Any]) -> None:
         if self._search is None:
-            reads = [self._predictor.begin(self._joiner.size)]
+            reads = [self._first_read()]
             logits = self._joiner.many(frame, [output for output, _ in reads])
             self._check_classes(logits.shape[1])
             self._search = TransducerSearch(logits.shape[1], self._blank, self._width, self._most)

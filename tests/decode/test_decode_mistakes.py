@@ -115,6 +115,15 @@ MISTAKES = {
     "predictor must have an id for every class and label of start, got none for 6": lambda: decode.transducer_beam(
         FRAMES, PREDICTOR, JOINER, start=[6]
     ),
+    "log_probs must be an array of numbers, got None": lambda: decode.ctc_beam(None),
+    "transitions must be an array of numbers, got 'm.npy'": lambda: decode.crf_viterbi(TAGS, "m.npy"),
+    "start must be a list of labels, got 3": lambda: decode.transducer_beam(FRAMES, PREDICTOR, JOINER, start=3),
+    "predictor must give outputs of shape (8,), as the joiner's second input, got (3,)": lambda: decode.transducer_beam(
+        FRAMES, lambda label, state: (np.zeros(3), None), JOINER
+    ),
+    "predictor must give outputs of shape (8,), as the joiner's second input, got (4,)": lambda: (
+        decode.transducer_greedy(FRAMES, fastgru.Model([fastgru.layers.Embedding(np.ones((6, 4)))]), JOINER)
+    ),
     "max_symbols must be an integer from 1": lambda: decode.transducer_greedy(FRAMES, PREDICTOR, JOINER, max_symbols=0),
 }
 
