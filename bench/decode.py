@@ -131,7 +131,7 @@ def transducer(seconds: float) -> None:
         b = GraphBuilder()
         frame = b.add(Dense(rng.normal(size=(H, E)) / 4), b.input("encoder", Spec((E,), time=False)))
         read = b.add(Dense(rng.normal(size=(H, H)) / 4), b.input("predictor", Spec((H,), time=False)))
-        head = Dense(rng.normal(size=(V, H)) / 4, np.where(np.arange(V) == 0, 0.45 * H**0.5, 0.0))
+        head = Dense(rng.normal(size=(V, H)) / 4, np.where(np.arange(V) == 0, 0.35 * H**0.5, 0.0))
         joiner = fastgru.Model(b.build(b.add(head, b.add(Activate("tanh"), b.add(Add(), frame, read)))))
         x = rng.normal(size=(200, 80)).astype(np.float32)
         decoder = decode.TransducerGreedy(predictor, joiner)
