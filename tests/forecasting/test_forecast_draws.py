@@ -95,7 +95,8 @@ LAWS = {
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters", "law"), [(name, p, law) for name, rows in LAWS.items() for p, law in rows], ids=str
+    ("name", "parameters", "law"),
+    [pytest.param(name, p, law, id=f"{name}-{p}") for name, rows in LAWS.items() for p, law in rows],
 )
 def test_draws_have_their_distribution(name, parameters, law):
     row = DISTRIBUTIONS[name]
