@@ -328,7 +328,8 @@ def _limits(
 
 def _worst(error: Array, limit: Array) -> tuple[int, ...]:
     """The place of the error that is largest for what is allowed there."""
-    share = np.where(np.isnan(error), np.inf, error / np.maximum(limit, np.finfo(np.float64).tiny))
+    with np.errstate(over="ignore"):  # inf is the largest, too
+        share = np.where(np.isnan(error), np.inf, error / np.maximum(limit, np.finfo(np.float64).tiny))
     return tuple(int(i) for i in np.unravel_index(int(share.argmax()), share.shape))
 
 

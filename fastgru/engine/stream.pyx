@@ -7,7 +7,7 @@ a chunk of one.
 cimport cython
 cimport numpy as cnp
 from cpython.pythread cimport PyThread_get_thread_ident
-from libc.stdint cimport int64_t, uint8_t  # no-cython-lint
+from libc.stdint cimport uint8_t  # no-cython-lint
 
 import os
 import threading
@@ -413,10 +413,6 @@ cdef class Stream:
         from ..inspect import editing
         return editing.edit(self, name, change)
 
-    def _twin(self, plan):
-        """A stream of a plan of the same model that shows gates."""
-        return make_stream(plan, self.batch, model=self.model, block=self.buffers.block, threads=1)
-
     def _follow(self, Stream other not None):
         """Take over the state of a stream of another plan of the same model."""
         if self.plan.states == other.plan.states and self.buffers.alike(other.buffers):
@@ -424,21 +420,6 @@ cdef class Stream:
             self.clocks.steps = other.clocks.steps
         else:
             self.carried.set(other.carried.get())
-
-    def _exchange(self, Stream other not None):
-        """Run the plan of the other stream from here on, and let that run this one's; states stay with their plan."""
-        self.claim()
-        self.plan, other.plan = other.plan, self.plan
-        self.buffers, other.buffers = other.buffers, self.buffers
-        self.clocks, other.clocks = other.clocks, self.clocks
-        self.arguments, other.arguments = other.arguments, self.arguments
-        self.carried, other.carried = other.carried, self.carried
-        self.team, other.team = other.team, self.team
-        self.release()
-
-    def _edited_by(self, editor):
-        """Call ``editor(node, arrays)`` at every step of a plan that shows gates; see `State.step_arrays`."""
-        self.carried.edited_by(editor)
 
     def take(self, rows):
         """A stream of rows (n,) of this one: its row i goes on from row ``rows[i]``, which may occur several times."""
@@ -500,26 +481,6 @@ def make_stream(plan, batch=None, *, model=None, block=0, threads=None):
         Steps that run at once; the plan's choice for 0.
     """
     return Stream(plan, batch, model, block, threads)
-
-
-def profile(Stream stream not None):
-    """Begin to measure the instructions of a stream whose calls run on one thread.
-
-    Returns
-    -------
-    (instructions, 2) int64 array
-        Nanoseconds and calls of each, counted on from call to call. Of instructions of a loop that run as one, the
-        first has the time of all.
-    """
-    spent = np.zeros((stream.plan.n_instructions, 2), np.int64)
-    stream.buffers.measured = spent
-    stream.buffers.run.spent = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>spent)
-    return spent
-
-
-def steps_due(Stream stream not None):
-    """The steps that each clock counted in the last call."""
-    return [stream.clocks.due[i] for i in range(stream.plan.clocks)]
 
 
 def _restore(model, batch, state, threads):

@@ -181,6 +181,12 @@ def _mat_mul(book: Relevance, node: g.Node, xs: Any, ys: Any, gs: Any) -> list[A
     return [x * b / sum(chosen) if own else None for x, b, own in zip(xs, backs, chosen, strict=True)]
 
 
+def _time_attention(book: Relevance, node: g.Node, xs: Any, ys: Any, gs: Any) -> list[Any]:
+    """Share among the values that were taken; the weights, which a softmax made, are a gate."""
+    back = ROWS[g.TimeAttention](node.op, xs, ys, [book.ratio(ys[0], gs[0])])[2]
+    return [None, None, xs[2] * back, *[None] * (len(xs) - 3)]
+
+
 def _binary(book: Relevance, node: g.Node, xs: Any, ys: Any, gs: Any) -> list[Any]:
     function = node.op.function  # type: ignore[attr-defined]
     if function == "sub":
@@ -246,5 +252,6 @@ RULES: dict[type[g.Op], Rule] = {
     g.Cast: _cast,
     g.Multiply: _multiply,
     g.MatMul: _mat_mul,
+    g.TimeAttention: _time_attention,
     g.Binary: _binary,
 }  # fmt: skip

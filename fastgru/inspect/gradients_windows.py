@@ -11,7 +11,7 @@ from .. import graph as g
 from ..graph.activations import F64
 from ..graph.convolution import extent
 from ..reference import FORMULAS, f64
-from ..reference.tensor import LEAD
+from ..reference.tensor import LEAD, softmax
 from .gradients_slopes import FOLDS, through, through_softmax
 from .gradients_tensor import Array, Row, moved, numbered
 
@@ -143,6 +143,33 @@ def _irfft(op: g.IRFFT, xs: Sequence[Array], ys: Sequence[Array], gs: Sequence[F
     return [np.stack([back.real, back.imag], axis=-1)]
 
 
+def attended(op: g.TimeAttention, xs: Sequence[Array]) -> F64:
+    """Return the weights (B, heads, T, S) by which each step takes the others' values."""
+    q, k, _, *added = xs
+    scores = op.scale * np.einsum("bthd,bshd->bhts", q, k)
+    if added:
+        scores = scores + (added[0][:, None] if added[0].ndim == LEAD else np.moveaxis(added[0], 2, 1))[:, :, None]
+    if op.causal:
+        scores = np.where(np.tri(q.shape[1], dtype=bool), scores, -np.inf)
+    found: F64 = softmax(scores, 3) if scores.size else scores
+    return found
+
+
+def _time_attention(op: g.TimeAttention, xs: Sequence[Array], ys: Sequence[Array], gs: Sequence[F64]) -> list[Any]:
+    q, k, v, *added = xs
+    weights = attended(op, xs)
+    scores = through_softmax(weights, np.einsum("bthe,bshe->bhts", gs[0], v), 3)
+    backs = [
+        op.scale * np.einsum("bhts,bshd->bthd", scores, k),
+        op.scale * np.einsum("bhts,bthd->bshd", scores, q),
+        np.einsum("bhts,bthe->bshe", weights, gs[0]),
+    ]
+    for x in added:
+        heads = np.moveaxis(scores.sum(axis=2), 1, 2)
+        backs.append(heads.sum(axis=2) if x.ndim == LEAD else heads)
+    return backs
+
+
 ROWS: dict[type[g.Op], Row] = {
     g.Conv: _conv,
     g.ConvTranspose: _conv_transpose,
@@ -150,6 +177,7 @@ ROWS: dict[type[g.Op], Row] = {
     g.TimeConv: _time_conv,
     g.TimePool: _time_pool,
     g.TimeReduce: _time_reduce,
+    g.TimeAttention: _time_attention,
     g.TimeSoftmax: lambda op, xs, ys, gs: [through_softmax(ys[0], gs[0], 1)],
     g.OverlapAdd: _overlap_add,
     g.RFFT: _rfft,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._names import nearest
+from ..engine import probe
 from ..graph import Graph, Recurrent
 from ..lowering.instructions import Line
 from ..lowering.traced import lower_traced
@@ -301,18 +302,18 @@ class Watched:
     def twin_for(self, stream: Stream, traced: Traced) -> Stream:
         """The stream of a plan that shows points, kept from call to call with the last plan."""
         if self.twin is None or self.traced is not traced:
-            self.traced, self.twin = traced, stream._twin(traced.plan)
-        self.twin._edited_by(self.editor if self.editor.edits else None)
+            self.traced, self.twin = traced, probe.twin(stream, traced.plan)
+        probe.edited_by(self.twin, self.editor if self.editor.edits else None)
         return self.twin
 
     def add(self, stream: Stream, edit: Edit) -> None:
         """Let an edit take effect from the next step on."""
         if not self.editor.edits:
             plain = self.look.plan_for(())
-            self.spare = stream._twin(plain.plan)
+            self.spare = probe.twin(stream, plain.plan)
             self.spare._follow(stream)
-            stream._exchange(self.spare)
-            stream._edited_by(self.editor)
+            probe.exchange(stream, self.spare)
+            probe.edited_by(stream, self.editor)
         self.editor.edits.append(edit)
 
     def remove(self, stream: Stream, edit: Edit) -> None:
@@ -320,7 +321,7 @@ class Watched:
         self.editor.edits = [e for e in self.editor.edits if e is not edit]
         if not self.editor.edits and self.spare is not None:
             self.spare._follow(stream)
-            stream._exchange(self.spare)
+            probe.exchange(stream, self.spare)
             self.spare = None
 
 

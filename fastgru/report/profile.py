@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import engine
+from ..engine import probe
 from ..lowering.instructions import Buffer, Contract, Dense, FrameProduct, Instruction, Layer, Recurrent, Scan
 from ..model import Model, measured
 
@@ -94,7 +95,7 @@ def profile(model: Model, x: Any, *, seconds: float = 1.0) -> Profile:
     lowered, counted = measured(model.graph, model.dtype)
     model(x)  # leaves the stream that further calls take
     stream = model._idle[-1]
-    spent = engine.profile(stream)
+    spent = probe.profile(stream)
     whole: list[float] = []
     each: list[Any] = []
     begun = perf_counter()
@@ -107,7 +108,7 @@ def profile(model: Model, x: Any, *, seconds: float = 1.0) -> Profile:
     model._idle.clear()  # which goes on measuring
     ns, calls = np.median(each, axis=0).T
     ns = np.maximum(0, ns - calls * engine.timer_ns())
-    best, due, batch = best_gflops(model), engine.steps_due(stream), stream.batch or 1
+    best, due, batch = best_gflops(model), probe.steps_due(stream), stream.batch or 1
     rows = []
     for i, (ins, weights) in enumerate(zip(lowered.instructions, counted.packed_bytes, strict=True)):
         times = batch * (due[ins.clock - 1] if runs_over_steps(ins, lowered) else 1)

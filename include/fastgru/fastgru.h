@@ -103,7 +103,7 @@ enum fg_tier {
   FG_ANY = 0,   /* whatever `act` and `clip` say */
   FG_USUAL = 1, /* sigmoid for gates, tanh elsewhere, nothing clipped */
   FG_FAST = 2,  /* the same with the fast ones */
-  FG_TRACED = 4,
+  FG_TRACED = 4, /* with one of these: shows the gates */
   FG_TIERS = 8
 };
 

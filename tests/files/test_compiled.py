@@ -227,7 +227,7 @@ def section(place: int, value: Any) -> Any:
     [
         (set_item("dialect", 7), r"plan must be of this fastgru \(0.1.0\), got one made by .*: compile it again"),
         (set_item("byteorder", "big"), "byte order of the plan must be that of this machine, little, got 'big'"),
-        (set_item("instructions", [["jump", {}]]), "instruction must be one of recurrent, dense, .*, got 'jump'"),
+        (set_item("instructions", [["jump", {}]]), "instruction must be one of recurrent, traced, .*, got 'jump'"),
         (dense(output="7"), "output of instruction dense: must be of type int, got '7'"),
         (lambda h: h["instructions"][2][1].pop("precision"), "instruction dense must have all its fields"),
         (dense(speed=1), "instruction dense must have fields of .*, got 'speed'"),

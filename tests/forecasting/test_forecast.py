@@ -254,7 +254,8 @@ def test_a_path_is_what_the_network_says_of_it(name):
         parameters = dict(zip(scheme.parameters, (float(o[lane]) for o in outputs), strict=True))
         drawn = found.paths.reshape(many, -1)[:, lane]
         if name == "quantiles":
-            np.testing.assert_allclose(np.quantile(drawn, 0.5), parameters["q0.5"], atol=0.05)
+            middle = sorted(parameters.values())[len(parameters) // 2]  # of a network whose levels may cross
+            np.testing.assert_allclose(np.quantile(drawn, 0.5), middle, atol=0.05)
             continue
         expected = (parameters.get("loc") or parameters.get("mean") or parameters["rate"]) * scale
         variance = expected + parameters.get("alpha", 0) * expected**2  # of counts

@@ -10,9 +10,10 @@ import pytest
 from test_instructions import graphs
 from typer.testing import CliRunner
 
-from fastgru import Model, engine
+from fastgru import Model
 from fastgru.checks.selftest import make
 from fastgru.cli import build
+from fastgru.engine import probe
 from fastgru.errors import ConvertError
 from fastgru.graph import Activate, Add, GraphBuilder, Multiply, Spec, State
 from fastgru.layers import GRU, Dense
@@ -51,7 +52,7 @@ def test_measuring_changes_no_bits():
         model = Model(graph)
         x = tuple(x.values()) if isinstance(x, dict) else x
         expected = model(x)
-        spent = engine.profile(model._idle[-1])
+        spent = probe.profile(model._idle[-1])
         for a, b in zip(*(y if isinstance(y, tuple) else (y,) for y in (model(x), expected)), strict=True):
             np.testing.assert_array_equal(a, b)
         assert (spent >= 0).all()

@@ -66,7 +66,9 @@ def over_time(b: GraphBuilder, samples: str) -> tuple[str, ...]:
     pooled = b.add(g.TimePool("average", 3, 2, 1, 1, True), frames)
     x = b.add(g.TimeConv(normal(4, 4, 3), normal(4), 2, 2, 3, 1, 2, "tanh"), b.add(g.TimePad(2, 1, -0.5), pooled))
     again = b.add(g.OverlapAdd(8, 2), frames)
-    share = b.add(g.TimeReduce("l2"), b.add(g.TimeSoftmax(), b.add(g.Dense(normal(1, 4)), x)))
+    heads = b.add(g.Reshape((2, 2)), x)
+    met = b.add(g.Reshape((4,)), b.add(g.TimeAttention(0.5, True), heads, heads, heads))
+    share = b.add(g.TimeReduce("l2"), b.add(g.TimeSoftmax(), b.add(g.Dense(normal(1, 4)), met)))
     seen = b.add(g.Framing(2, 1, 2, 1, 1), b.add(g.TimeSlice(1, -1, 2), frames))
     return x, again, share, b.add(g.TimeStep(-2), seen)
 

@@ -1,0 +1,16 @@
+"""What Python sees; tests/package/test_structure.py holds it against the binary."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .plan import Plan
+from .stream import Stream
+
+def profile(stream: Stream) -> NDArray[np.int64]: ...
+def steps_due(stream: Stream) -> list[int]: ...
+def twin(stream: Stream, plan: Plan) -> Stream: ...
+def exchange(stream: Stream, other: Stream) -> None: ...
+def edited_by(stream: Stream, editor: Callable[[str, dict[str, NDArray[Any]]], None] | None) -> None: ...
