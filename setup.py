@@ -103,7 +103,8 @@ def write_declarations() -> None:
 
 
 LOADER = ("instructions", "fields")  # headers that kernels do not include
-LOADS = ("blas", "buffers", "plan", "weights")  # modules that run when a model is loaded, never in a step
+# Modules that run when a model is loaded, a state is moved or ids are chosen, never in a step.
+APART = ("blas", "buffers", "choose", "plan", "probe", "state", "threads", "weights")
 
 
 class BuildKernels(build_ext):
@@ -213,7 +214,7 @@ def extensions() -> list[Extension]:
             include_dirs=["include", np.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *limited],
             py_limited_api=ABI3,
-            extra_compile_args=["-O1" if Path(source).stem in LOADS else "-O2", "-g0", *DIRECT, *SANITIZER],
+            extra_compile_args=["-O1" if Path(source).stem in APART else "-O2", "-g0", *DIRECT, *SANITIZER],
             extra_link_args=link_flags(),
             depends=[*glob("fastgru/_native/*.[ch]"), *glob("include/**/*.h", recursive=True)],
         )
