@@ -76,7 +76,9 @@ POSITION = [] if SYSTEM.startswith("win") else ["-fPIC"]  # Windows knows no oth
 # Calls between libraries without a jump in between, and functions that begin a line of the cache: where the same code
 # happened to lie made 15 to 30 ns of a step of 350 (Zen 4, GRU and LSTM of 8 to 40 units).
 DIRECT = ["-fno-plt"] if SYSTEM == "linux" else []
-FLAGS += POSITION + DIRECT + ["-falign-functions=64"] + SANITIZER + (QUICK if SANITIZE else [])
+# No tables for unwinding the stack, which nobody does but a debugger: 5 % of a wheel, that must not have more than 2.5 MB.
+LEAN = [] if SANITIZE or SYSTEM.startswith("win") else ["-fno-asynchronous-unwind-tables"]
+FLAGS += POSITION + DIRECT + LEAN + ["-falign-functions=64"] + SANITIZER + (QUICK if SANITIZE else [])
 # float64 gives up what -O3 adds for two seconds of a build: at -O1 its convolutions took 1.3 times as long.
 DOUBLE = ("-O2",)
 # The stable ABI, one wheel for Python 3.12 and later: a step costs 30 to 47 ns more than with the ABI of one Python
@@ -214,7 +216,7 @@ def extensions() -> list[Extension]:
             include_dirs=["include", np.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"), *limited],
             py_limited_api=ABI3,
-            extra_compile_args=["-O1" if Path(source).stem in APART else "-O2", "-g0", *DIRECT, *SANITIZER],
+            extra_compile_args=["-Os" if Path(source).stem in APART else "-O2", "-g0", *DIRECT, *LEAN, *SANITIZER],
             extra_link_args=link_flags(),
             depends=[*glob("fastgru/_native/*.[ch]"), *glob("include/**/*.h", recursive=True)],
         )
