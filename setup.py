@@ -36,6 +36,7 @@ class Isa(NamedTuple):
     flags: tuple[str, ...]
     supported: str
     dots: tuple[Dot, ...] = ()  # the best first; "plain", without any, comes after them
+    f64: str = ""  # the one whose float64 kernels serve it, where that is built, too
 
 
 INT8 = ("FG_INT8", "FG_SPARSE_INT8")
@@ -43,7 +44,8 @@ X86 = (
     Isa("avx512", ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma", "-mf16c",
                    "-mprefer-vector-width=512"), "has_avx512",
         (Dot("bf16", ("-mavx512vnni", "-mavx512bf16"), "has_avx512_bf16", ("FG_BFLOAT16",)),
-         Dot("vnni", ("-mavx512vnni",), "has_avx512_vnni", INT8))),
+         Dot("vnni", ("-mavx512vnni",), "has_avx512_vnni", INT8)),
+        "avx2"),  # products of float64 are BLAS's; kernels of its own take 95 kB of a wheel that may have 2.5 MB
     Isa("avx2", ("-mavx2", "-mfma", "-mf16c"), "has_avx2", (Dot("vnni", ("-mavxvnni",), "has_avx_vnni", INT8),)),
     # Where there is no AVX2. At -O1 it compiles in half the time, 9 s of a build's 85; its steps take 0.95 times as
     # long as at -O3, networks of convolutions 1.03 to 1.10 times.
@@ -58,6 +60,12 @@ if ASKED := os.environ.get("FASTGRU_ISAS"):  # e.g. "avx2,portable": a build wit
     if unknown := set(ASKED.split(",")) - {isa.name for isa in ISAS}:
         raise SystemExit(f"FASTGRU_ISAS must be some of {', '.join(isa.name for isa in ISAS)}, got {unknown}")
     ISAS = tuple(isa for isa in ISAS if isa.name in ASKED.split(","))
+
+
+def doubles(isa: Isa) -> str:
+    """The instruction set whose float64 kernels serve this one."""
+    return isa.f64 if isa.f64 in [each.name for each in ISAS] else isa.name
+
 
 SANITIZE = os.environ.get("FASTGRU_SANITIZE", "")  # e.g. "address,float-cast-overflow"; see tests/sanitize.sh
 # -O1 and line numbers alone: reports stay readable, and a kernel object takes seconds.
@@ -147,6 +155,8 @@ class BuildKernels(build_ext):
         rows = []
         for isa in ISAS:
             for dtype, define in (("f32", []), ("f64", [("FG_DOUBLE", None)])):
+                if dtype == "f64" and doubles(isa) != isa.name:
+                    continue
                 macros = [*define, ("FG_ISA", isa.name), ("FG_TABLE", f"fg_{isa.name}_{dtype}")]
                 flags = (*DOUBLE, *isa.flags) if define else isa.flags
                 rows.append(("fastgru/_native/kernels.c", f"{isa.name}_{dtype}", flags, macros))
@@ -156,7 +166,7 @@ class BuildKernels(build_ext):
                     made = " ".join(f"row({name})" for name in dot.formats)
                     macros += [("FG_MADE(row)", made), ("FG_REST", f"fg_{isa.name}_{rest.name}")]
                 rows.append(("fastgru/_native/narrow.c", f"{isa.name}_{dot.name}", (*isa.flags, *dot.flags), macros))
-        isas = " ".join(f"row({isa.name}, {isa.supported})" for isa in ISAS)
+        isas = " ".join(f"row({isa.name}, {isa.supported}, {doubles(isa)})" for isa in ISAS)
         dots = " ".join(f"row({isa.name}, {dot.name}, {dot.supported})" for isa in ISAS for dot in (*isa.dots, PLAIN))
         macros = [("FG_BUILT_ISAS(row)", isas), ("FG_BUILT_DOTS(row)", dots)]
         rows.append(("fastgru/_native/dispatch.c", "dispatch", (), macros))

@@ -49,14 +49,15 @@ FG_PREDICATE has_neon_dot(void) { return 1; } /* every Apple silicon */
 #endif
 
 /* FG_BUILT_ISAS has a row for each instruction set, FG_BUILT_DOTS for each set of dot products, the best first:
- * instruction set, name, predicate. Both come from the tables in setup.py. */
-#define FG_DECLARE(name, supported) extern const fg_kernels fg_##name##_f32, fg_##name##_f64;
+ * instruction set, name, predicate; an instruction set names the one whose float64 kernels it has, too. Both come from
+ * the tables in setup.py. */
+#define FG_DECLARE(name, supported, f64) extern const fg_kernels fg_##name##_f32, fg_##f64##_f64;
 #define FG_DECLARE_DOT(isa, name, supported) extern const fg_narrow fg_##isa##_##name;
 FG_BUILT_ISAS(FG_DECLARE)
 FG_BUILT_DOTS(FG_DECLARE_DOT)
 
-#define FG_ROW(name, supported) {#name, &fg_##name##_f32, &fg_##name##_f64, 0, NULL},
-#define FG_ASK(name, supported) supported,
+#define FG_ROW(name, supported, f64) {#name, &fg_##name##_f32, &fg_##f64##_f64, 0, NULL},
+#define FG_ASK(name, supported, f64) supported,
 #define FG_DOT_ROW(isa, name, supported) {#isa, &fg_##isa##_##name, supported},
 
 typedef struct {
