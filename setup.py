@@ -84,7 +84,7 @@ POSITION = [] if SYSTEM.startswith("win") else ["-fPIC"]  # Windows knows no oth
 # Calls between libraries without a jump in between, and functions that begin a line of the cache: where the same code
 # happened to lie made 15 to 30 ns of a step of 350 (Zen 4, GRU and LSTM of 8 to 40 units).
 DIRECT = ["-fno-plt"] if SYSTEM == "linux" else []
-# No tables for unwinding the stack, which nobody does but a debugger: 5 % of a wheel, that must not have more than 2.5 MB.
+# No tables for unwinding the stack, which a debugger alone does: 5 % of a wheel, that may have 2.5 MB.
 LEAN = [] if SANITIZE or SYSTEM.startswith("win") else ["-fno-asynchronous-unwind-tables"]
 FLAGS += POSITION + DIRECT + LEAN + ["-falign-functions=64"] + SANITIZER + (QUICK if SANITIZE else [])
 # float64 gives up what -O3 adds for two seconds of a build: at -O1 its convolutions took 1.3 times as long.
