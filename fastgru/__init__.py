@@ -210,7 +210,8 @@ __all__ = [
 ]  # fmt: skip
 # Modules that are part of the public interface.
 _MODULES = (
-    "backends", "checks", "decode", "errors", "generation", "graph", "inspect", "layers", "quantization", "report",
+    "backends", "checks", "decode", "errors", "forecasting", "generation", "graph", "inspect", "layers",
+    "quantization", "report",
 )  # fmt: skip
 # Modules that are found under the names that they had before they moved into rooms, too; `dir` does not list them.
 _MOVED = {

@@ -20,7 +20,8 @@ def seen(of: object) -> set[str]:
 def test_the_package_shows_its_public_names_and_modules():
     modules = seen(fastgru) - set(fastgru.__all__)
     assert modules == {
-        "backends", "checks", "decode", "errors", "generation", "graph", "inspect", "layers", "quantization", "report",
+        "backends", "checks", "decode", "errors", "forecasting", "generation", "graph", "inspect", "layers",
+        "quantization", "report",
     }  # fmt: skip
     assert set(fastgru.__all__) <= seen(fastgru)
     assert all(getattr(fastgru, name) is not None for name in fastgru.__all__)
