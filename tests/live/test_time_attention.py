@@ -78,6 +78,7 @@ def test_torch(name: str) -> None:
         )
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the exporter
 def test_onnx(tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     torch.manual_seed(0)
