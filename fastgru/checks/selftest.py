@@ -328,8 +328,9 @@ def _limits(
 
 def _worst(error: Array, limit: Array) -> tuple[int, ...]:
     """The place of the error that is largest for what is allowed there."""
-    with np.errstate(over="ignore"):  # inf is the largest, too
-        share = np.where(np.isnan(error), np.inf, error / np.maximum(limit, np.finfo(np.float64).tiny))
+    with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is the largest, too
+        share = error / np.maximum(limit, np.finfo(np.float64).tiny)
+    share = np.where(np.isnan(share), np.inf, share)
     return tuple(int(i) for i in np.unravel_index(int(share.argmax()), share.shape))
 
 
