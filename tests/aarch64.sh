@@ -18,7 +18,7 @@ for dtype in f32 f64; do
 done
 dots() { printf -- '-DFG_BUILT_DOTS(row)=row(%s, plain, always)' "$1"; }
 aarch64-linux-gnu-gcc "${flags[@]}" -DFG_DOT=plain -DFG_TABLE=fg_neon_plain -c fastgru/_native/narrow.c -o "$build/narrow.o"
-aarch64-linux-gnu-gcc "${flags[@]}" '-DFG_BUILT_ISAS(row)=row(neon, always)' "$(dots neon)" "$build/narrow.o" \
+aarch64-linux-gnu-gcc "${flags[@]}" '-DFG_BUILT_ISAS(row)=row(neon, always, neon)' "$(dots neon)" "$build/narrow.o" \
   fastgru/_native/dispatch.c tests/kernels/native_check.c "${objects[@]}" -static -lm -o "$build/check"
 qemu-aarch64-static "$build/check" | tee "$build/neon"
 
@@ -29,11 +29,11 @@ if grep -qw avx2 /proc/cpuinfo; then
       -c fastgru/_native/kernels.c -o "$build/$dtype.o"
   done
   gcc "${flags[@]}" -mavx2 -mfma -mf16c -DFG_DOT=plain -DFG_TABLE=fg_avx2_plain -c fastgru/_native/narrow.c -o "$build/narrow.o"
-  gcc "${flags[@]}" '-DFG_BUILT_ISAS(row)=row(avx2, has_avx2)' "$(dots avx2)" "$build/narrow.o" \
+  gcc "${flags[@]}" '-DFG_BUILT_ISAS(row)=row(avx2, has_avx2, avx2)' "$(dots avx2)" "$build/narrow.o" \
     fastgru/_native/dispatch.c tests/kernels/native_check.c "${objects[@]}" -lm -o "$build/check"
   "$build/check" | tee "$build/avx2"
   bits() { sed -n 's/^bits [a-z0-9]* //p' "$1"; }
-  gcc "${flags[@]}" -Wno-psabi -mavx2 -mfma '-DFG_BUILT_ISAS(row)=row(wide, has_avx2)' "$(dots wide)" \
+  gcc "${flags[@]}" -Wno-psabi -mavx2 -mfma '-DFG_BUILT_ISAS(row)=row(wide, has_avx2, wide)' "$(dots wide)" \
     fastgru/_native/dispatch.c tests/kernels/native_check.c tests/kernels/wide_kernels.c -lm -o "$build/check"
   "$build/check" | tee "$build/wide"
   for other in avx2 wide; do
