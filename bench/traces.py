@@ -1,4 +1,4 @@
-"""What a trace costs: calls of one recurrent layer with its gates and states shown, by the same calls without.
+"""Time calls of one recurrent layer with its gates and states shown, beside the same calls without.
 
     python -m bench.traces
 

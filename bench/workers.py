@@ -91,7 +91,10 @@ class Worker:
 def network() -> Model:
     """An int8 model of 20 MB."""
     rng = np.random.default_rng(0)
-    w = lambda *shape: (rng.standard_normal(shape) / 30).astype(np.float32)  # noqa: E731
+
+    def w(*shape: int) -> np.ndarray:
+        return (rng.standard_normal(shape) / 30).astype(np.float32)
+
     layers = [LSTM.from_torch(w(4 * UNITS, 64 if i == 0 else UNITS), w(4 * UNITS, UNITS)) for i in range(2)]
     return Model([*layers, GRU.from_torch(w(192, UNITS), w(192, 64))]).quantize("int8")
 

@@ -22,6 +22,7 @@ from ..errors import ConvertError, require
 
 require("onnx", extra="onnx", purpose="the ONNX backend")
 
+# Behind the line above, which says in plain words what to install; what these import needs onnx, too.
 from onnx import IR_VERSION, ModelProto, NodeProto, helper  # noqa: E402
 from onnx.backend.base import Backend, BackendRep, Device, DeviceType  # noqa: E402
 

@@ -319,7 +319,7 @@ def _check_finite(name: str, y: Array, spec: Spec, source: str, dtype: str) -> N
 def _limits(
     errors: list[Array], allowed: list[float], elements: Callable[[], list[Array]], slack: float
 ) -> list[Array]:
-    """What is allowed at every element: the same for all, unless an error is larger, and then its own response, too."""
+    """Return what is allowed at each element: the same for all; if an error is larger, its own response, too."""
     limits = [np.broadcast_to(limit, error.shape) for limit, error in zip(allowed, errors, strict=True)]
     if all(bool((error <= limit).all()) for error, limit in zip(errors, limits, strict=True)):
         return limits
@@ -327,7 +327,7 @@ def _limits(
 
 
 def _worst(error: Array, limit: Array) -> tuple[int, ...]:
-    """The place of the error that is largest for what is allowed there."""
+    """Return the place of the error that is largest for what is allowed there."""
     with np.errstate(over="ignore", invalid="ignore"):  # what is infinite is the largest, too
         share = error / np.maximum(limit, np.finfo(np.float64).tiny)
     share = np.where(np.isnan(share), np.inf, share)
@@ -335,7 +335,7 @@ def _worst(error: Array, limit: Array) -> tuple[int, ...]:
 
 
 def _as_it_is() -> str:
-    """How to have an import that only a check refuses."""
+    """Say how an import that only a check refuses can be had."""
     return f"{either('check=False', '--no-check')} imports it as it is"
 
 

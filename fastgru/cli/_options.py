@@ -6,12 +6,21 @@ import math
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from ..errors import ConvertError, DataError
 from ..files.writing import check_target
 from ._ending import CommandLineError
 
+Source = Annotated[
+    str,
+    typer.Argument(
+        help="Input: a table with a step a row, CSV or .parquet; .npy or .npz of shape (T, I) or (B, T, I); - for"
+        " standard input. Several inputs: one .npz with an array of each name."
+    ),
+]
 NOTHING = "none"  # of --state: no input carries on an output
 
 

@@ -13,20 +13,14 @@ from ..inspect import report_html, report_plot, report_seen
 from ..inspect.attribution import METHODS
 from . import _arrays, _progress, _show
 from ._columns import wanted
-from ._options import one_of
+from ._options import Source, one_of
 
 PAGES = (".html", ".htm")
 
 
 def inspect(
     model: Annotated[Path, typer.Argument(help="A .fgru file.")],
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Input: a table with a step a row, CSV or .parquet; .npy or .npz of shape (T, I) or (B, T, I); - for"
-            " standard input. Several inputs: one .npz with an array of each name."
-        ),
-    ],
+    source: Source,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The page to write, a .html file.", show_default=False)
     ] = None,

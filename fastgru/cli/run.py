@@ -11,7 +11,7 @@ from .._names import nearest
 from ..errors import DataError
 from . import _arrays, _progress, _sequences, _streaming
 from ._columns import Wanted, wanted
-from ._options import whole
+from ._options import Source, whole
 
 if TYPE_CHECKING:
     from ..graph import Spec
@@ -22,13 +22,7 @@ MOST_STEPS = 1 << 24  # of a window
 
 def run(
     model: Annotated[str, typer.Argument(help="A .fgru file.")],
-    source: Annotated[
-        str,
-        typer.Argument(
-            help="Input: a table with a step a row, CSV or .parquet; .npy or .npz of shape (T, I) or (B, T, I); - for"
-            " standard input. Several inputs: one .npz with an array of each name."
-        ),
-    ],
+    source: Source,
     output: Annotated[
         str, typer.Option("-o", "--output", help="Output: .csv, .parquet, .npy, .npz, or - for CSV on standard output.")
     ] = "-",

@@ -16,7 +16,7 @@ from .call import Call
 
 @dataclass(frozen=True)
 class Undefined:
-    """Where scores are NaN: nowhere, but in a row that asks no step at all."""
+    """A mask of the scores that are NaN: none, but in a row that asks no step at all."""
 
     scores: Scores
 

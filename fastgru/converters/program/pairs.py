@@ -31,7 +31,7 @@ CAUSAL = Causal()
 
 @dataclass(frozen=True)
 class Scores:
-    """What the queries of all steps ask of all steps: (..., T, T).
+    """The scores of attention of all steps to all steps, (..., T, T), before they are computed.
 
     Attributes
     ----------

@@ -113,7 +113,7 @@ class Suggestion:
         return imported._replace(provenance={**imported.provenance, "notes": "; ".join(notes)})
 
     def line(self) -> str:
-        """How to give another one, and say what its axes are."""
+        """Say how to give another one, and what its axes are."""
         marks = {ROWS: ("B", ROWS), self.steps: ("T", SHOWN_STEPS)}
         axes = [marks.get(n, (None, n)) for n in self.example.shape]
         shape = ", ".join(str(n) for _, n in axes)

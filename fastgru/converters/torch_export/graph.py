@@ -86,7 +86,7 @@ class ExportedProgram:
         return any(symbols & n.node.expr.free_symbols for n in self.counted.lengths.values())
 
     def results(self) -> dict[str, Any]:
-        """What the program returns, nodes and constants, by our names; what buffers become stands behind it."""
+        """Return the outputs of the program, nodes and constants, by our names; behind them new values of buffers."""
         returned: Any = next(node for node in reversed(self.program.graph.nodes) if node.op == "output").args[0]
         specs = self.program.graph_signature.output_specs
         pairs = [(spec, value) for spec, value in zip(specs, returned, strict=True)]
