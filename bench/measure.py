@@ -118,7 +118,6 @@ def statistics(samples: Samples) -> dict[str, Any]:
     low, median, high, p99 = np.percentile(samples.batches, [25, 50, 75, 99])
     found: dict[str, Any] = {
         "median_us": rounded(median), "p99_us": rounded(p99), "spread": rounded((high - low) / median, 3),
-        "samples": len(samples.batches), "repeats": samples.repeats,
     }  # fmt: skip
     if samples.singles:
         singles = np.array(samples.singles) / 1000

@@ -1,15 +1,23 @@
-"""The results of a run as a JSON file, one line per engine: small and readable as a diff."""
+"""The results of a run as a JSON file, one line per engine: small and readable as a diff.
+
+What a case or an engine has by default is left out, and there again once it is read.
+"""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-FORMAT = 2
+from .cases import Case
+
+FORMAT = 3
 DIGITS = 5  # significant ones of a time; runs differ by more than a percent
 KEYS = {"machine", "versions", "unavailable", "seconds_per_case", "roofline", "cases"}
 Results = dict[str, Any]
+CASE: dict[str, Any] = json.loads(json.dumps(asdict(Case(""))))
+ENTRY = {"threads": 1, "status": "ok"}
 
 
 def rounded(value: float, digits: int = DIGITS) -> float:
@@ -36,9 +44,14 @@ def write(results: Results, path: Path) -> None:
 
 
 def _case(case: dict[str, Any]) -> str:
-    facts = _line({key: value for key, value in case.items() if key != "engines"})
-    entries = ",\n".join(f"  {_line(name)}: {_line(entry)}" for name, entry in case["engines"].items())
+    facts = _line(_lean({key: value for key, value in case.items() if key != "engines"}, CASE))
+    entries = ",\n".join(f"  {_line(name)}: {_line(_lean(entry, ENTRY))}" for name, entry in case["engines"].items())
     return f'{facts[:-1]},"engines":{{\n{entries}\n}}}}' if entries else f'{facts[:-1]},"engines":{{}}}}'
+
+
+def _lean(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is as it usually is."""
+    return {key: value for key, value in given.items() if key not in usual or _line(value) != _line(usual[key])}
 
 
 def _line(value: Any) -> str:
@@ -62,4 +75,8 @@ def read(path: Path) -> Results:
         raise ValueError(f"{path} must be results of format {FORMAT}, got {found!r}: run python -m bench again")
     if missing := sorted(KEYS - results.keys()):
         raise ValueError(f"{path} must have {', '.join(sorted(KEYS))}, got no {', '.join(missing)}")
+    for case in results["cases"]:
+        case.update({**CASE, **case})
+        for entry in case["engines"].values():
+            entry.update({**ENTRY, **entry})
     return dict(results)

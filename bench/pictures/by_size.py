@@ -16,6 +16,7 @@ PANELS: dict[str, Callable[[Any], bool]] = {
     "a batch of 32 (512 units: 64)": lambda case: case["batch"] > 1,
 }
 ENGINES = (OURS, f"{OURS} int8", "onnxruntime", "torch", "openvino")
+WIDE = 3.75  # inches of a panel, with the names at the ends of its lines and the numbers of the next one
 REST = "best other"  # the fastest float32 engine that is not among ENGINES
 Lines = dict[str, list[tuple[int, float]]]
 
@@ -30,10 +31,10 @@ def draw(results: Results, theme: Theme, cell: str) -> Any:
         "2 means twice as long as fastgru with float32 weights. Dashed: int8, all else float32. One core. "
         f"{REST.capitalize()}: the fastest engine that is not named, at each size."
     )
-    figure = sheet(theme, (0.75 + 3.55 * len(panels), 5.9), title, below)
+    figure = sheet(theme, (0.75 + WIDE * len(panels), 5.9), title, below)
     ratios = [ratio for lines in panels.values() for points in lines.values() for _, ratio in points]
     for i, (name, lines) in enumerate(panels.items()):
-        axes = panel(figure, theme, (0.75 + 3.55 * i, 0.65, 2.3, 4.35))
+        axes = panel(figure, theme, (0.75 + WIDE * i, 0.65, 2.3, 4.35))
         axes.set_title(name, color=theme.ink, fontsize=PLAIN + 1, loc="left", pad=8, fontweight="bold")
         axes.set(xscale="log", yscale="log", ylim=(min(ratios) / 1.2, max(ratios) * 1.2))
         axes.set_xlabel("hidden size (units)")
