@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from bench import __main__ as command
-from bench import cases, layers, lookup, roofline
+from bench import cases, layers, lookup, records, roofline
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -42,7 +40,7 @@ def test_networks_by_their_layers_are_imported_checked_and_reported(tmp_path):
     path.write_text(ORDINARY)
     fixed = ["--file", str(path), "--json", str(out), "--seconds", "0.01", "--no-roofline"]
     assert command.main([*fixed, "--engines", "^(fastgru|onnxruntime)$"]) == 0
-    results = json.loads(out.read_text())
+    results = records.read(out)
     assert [case["name"] for case in results["cases"]] == ["all-b1", "all-b3", "open-b2"]
     assert [lookup.describe(case) for case in results["cases"]][1] == "every kind of layer, batch of 3"
     for case in results["cases"]:
