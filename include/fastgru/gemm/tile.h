@@ -32,10 +32,12 @@ enum { FG_HALF = 2 }; /* bytes of a float16 */
  * of 32 rows, H=128: four gates as 2 x 4 chains 52 GFLOP/s, as 4 x 2 80.
  * With 32 registers the totals have room, too (`totals_fit`), and are not read and written for every chain. Zen 4
  * (AVX-512, peak 118 GFLOP/s), products of 256 rows and of LSTM and GRU of 256 units, 8 rows: tiles of 6 x 4 and 8 x 3
- * with totals in memory 97, 90, 91 GFLOP/s; 4 x 4 by two columns and 4 x 3, totals in registers, 108, 101, 107. Weights
- * of float16 are widened once for all rows of a tile, so that theirs stay large: LSTM of 128 units, 32 rows, 9 %. */
+ * with totals in memory 97, 90, 91 GFLOP/s; 4 x 3, totals in registers, 107 and 101. Four gates: 4 x 4 by two columns,
+ * totals in registers, 104 to 106 for products of 8 to 64 rows, 16 chains of 8 x 2, totals in memory, 108 to 110, and
+ * 2 to 3 % faster LSTM steps. Weights of float16 are widened once for all rows of a tile, so that theirs stay large:
+ * LSTM of 128 units, 32 rows, 9 %. */
 #if FG_REGISTERS == 32
-#define FG_ROWS(G, item) ((item) == FG_HALF ? ((G) == 4 ? 6 : 8) : (G) >= 3 ? 4 : (G) == 2 ? 6 : 8)
+#define FG_ROWS(G, item) ((item) == FG_HALF ? ((G) == 4 ? 6 : 8) : (G) == 3 ? 4 : (G) == 2 ? 6 : 8)
 #define FG_COLUMNS(G, item) ((item) == FG_HALF || (G) < 4 ? (G) : 2)
 #else
 #define FG_ROWS(G, item) ((G) == 1 ? 8 : 4)
@@ -48,7 +50,7 @@ enum { FG_HALF = 2 }; /* bytes of a float16 */
 #define FG_PANELS(G) ((G) >= 3 ? 3 : (G) == 2 ? 4 : 8)
 /* Of far matrices: one stream, where its chains suffice. */
 #define FG_FAR_PANELS(G) ((G) >= 3 ? (FG_BYTES == 64 ? 1 : 2) : (G) == 2 ? 4 : 8)
-enum { FG_TILE = 24, FG_GROUP = 64 }; /* vectors of the largest tile, R x P x G; rows, or panels of one, taken together */
+enum { FG_TILE = 32, FG_GROUP = 64 }; /* vectors of the largest tile, R x P x G; rows, or panels of one, taken together */
 
 /* Whether one row's weights, of `item` bytes, come from the L3 cache: those are prefetched (Zen 3: 7 % at 512 units).
  * Not what is larger still: at 1024 units, 25 MB of float32 in all, it made a step a third slower. Nor by the size of a

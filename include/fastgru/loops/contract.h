@@ -225,12 +225,14 @@ static void contract_vectors(contract_job *job, const fg_block_kind *kind, real 
 
 /* Tiles in two dimensions: vectors that lie side by side, by rows that share them, each with a number of its own for a
  * term. A load then serves several sums, and the totals lie in memory, so that the chains alone hold registers. */
-#if FG_REGISTERS < 32 /* rows and vectors of the largest: 12 chains of 16 registers, 24 of 32 */
-enum { FG_TALL = 4, FG_BROAD = 3 };
-#define FG_TALLEST(row)
-#else
+#if FG_REGISTERS < 32 /* 12 chains of 16 registers; Zen 4, 3x3 from 16 to 32 channels: 91 us as 4 x 2, 55 as 6 x 2 */
 enum { FG_TALL = 8, FG_BROAD = 3 };
-#define FG_TALLEST(row) row(8, 3) row(8, 2) row(8, 1)
+#define FG_TALL_OF(C) ((C) == 3 ? 4 : (C) == 2 ? 6 : 8)
+#define FG_SHEETS(row) row(4, 3) row(6, 2) row(8, 1) row(4, 2) row(4, 1) row(1, 3) row(1, 2) row(1, 1)
+#else /* 16 of 32; Zen 4 (AVX-512), 1x1 over 128 channels: 180 us as 8 x 3, 159 as 8 x 2 */
+enum { FG_TALL = 8, FG_BROAD = 2 };
+#define FG_TALL_OF(C) 8
+#define FG_SHEETS(row) row(8, 2) row(8, 1) row(4, 2) row(4, 1) row(1, 2) row(1, 1)
 #endif
 
 typedef struct {
@@ -239,15 +241,15 @@ typedef struct {
   fg_idx b_row; /* from one row's number to the next one's */
 } fg_sheet;
 
-/* acc[r * C + c] += the terms 0 .. n - 1; `beside`: the numbers of the rows lie side by side. */
-FG_INLINE void sheet_sum(int R, int C, int beside, vr *acc, const fg_sheet *at, fg_idx n) {
+/* acc[r * C + c] += the terms 0 .. n - 1; `lay`: of the vectors; `beside`: the numbers of the rows lie side by side. */
+FG_INLINE void sheet_sum(int R, int C, int lay, int beside, vr *acc, const fg_sheet *at, fg_idx n) {
   for (fg_idx k = 0; k < n;) {
     vr part[FG_TALL * FG_BROAD];
     FG_UNROLL for (int i = 0; i < R * C; i++) part[i] = splat(0);
     for (const fg_idx to = smaller(n, k + FG_CHAIN); k < to; k++) {
       const real *a = at->a + at->a_term[k], *b = at->b + at->b_term[k];
       vr v[FG_BROAD];
-      FG_UNROLL for (int c = 0; c < C; c++) v[c] = load(a + c * FG_LANES);
+      FG_UNROLL for (int c = 0; c < C; c++) v[c] = load_lanes(lay, a + c * lay * FG_LANES, lay, FG_LANES);
       FG_UNROLL for (int r = 0; r < R; r++) {
         const vr w = splat(b[beside ? r : r * at->b_row]);
         FG_UNROLL for (int c = 0; c < C; c++) part[r * C + c] = fused(v[c], w, part[r * C + c]);
@@ -258,43 +260,48 @@ FG_INLINE void sheet_sum(int R, int C, int beside, vr *acc, const fg_sheet *at, 
   }
 }
 
-#define FG_SHEETS(row) FG_TALLEST(row) row(4, 3) row(4, 2) row(4, 1) row(1, 3) row(1, 2) row(1, 1)
+#define FG_SHEET(name, R, C, lay, beside)                                                                              \
+  static void name##_##R##_##C(vr *acc, const fg_sheet *at, fg_idx n) { sheet_sum(R, C, lay, beside, acc, at, n); }
 #define FG_SHEET_FNS(R, C)                                                                                             \
-  static void sheet_##R##_##C(vr *acc, const fg_sheet *at, fg_idx n) { sheet_sum(R, C, 0, acc, at, n); }               \
-  static void beside_##R##_##C(vr *acc, const fg_sheet *at, fg_idx n) { sheet_sum(R, C, 1, acc, at, n); }
+  FG_SHEET(sheet, R, C, FG_PACKED, 0)                                                                                  \
+  FG_SHEET(beside, R, C, FG_PACKED, 1)                                                                                 \
+  FG_SHEET(others, R, C, FG_EVERY_OTHER, 0)
 FG_SHEETS(FG_SHEET_FNS)
 typedef void sheet_fn(vr *acc, const fg_sheet *, fg_idx n);
-#define FG_SHEET_ROW(R, C) [R][C] = {sheet_##R##_##C, beside_##R##_##C},
-static sheet_fn *const sheets[FG_TALL + 1][FG_BROAD + 1][2] = {FG_SHEETS(FG_SHEET_ROW)};
+enum { FG_SHEET_APART, FG_SHEET_BESIDE, FG_SHEET_OTHERS, FG_SHEET_KINDS };
+#define FG_SHEET_ROW(R, C) [R][C] = {sheet_##R##_##C, beside_##R##_##C, others_##R##_##C},
+static sheet_fn *const sheets[FG_TALL + 1][FG_BROAD + 1][FG_SHEET_KINDS] = {FG_SHEETS(FG_SHEET_ROW)};
 
 /* Whether the rows share what lies side by side along the lanes. */
 static int makes_sheets(const contract_job *job) {
   const fg_run *lane = &job->lane, *row = &job->row;
-  return job->rows && lane->n >= FG_LANES && lane->a == 1 && lane->b == 0 && row->a == 0 && row->n > 1;
+  const int lies = lane->n >= FG_LANES && (lane->a == 1 || lane->a == 2) && lane->b == 0;
+  return job->rows && lies && row->a == 0 && row->n > 1;
 }
 
 /* All rows by all lanes. What is left over is made anew with what stands before it. */
 static void contract_sheets(contract_job *job, real *const *p) {
   const fg_run *lane = &job->lane, *row = &job->row;
-  const fg_idx vectors = (lane->n + FG_LANES - 1) / FG_LANES, beside = row->b == 1;
+  const fg_idx vectors = (lane->n + FG_LANES - 1) / FG_LANES;
+  const int kind = lane->a == 2 ? FG_SHEET_OTHERS : row->b == 1 ? FG_SHEET_BESIDE : FG_SHEET_APART;
   for (fg_idx v = 0, C; v < vectors; v += C) {
-    C = vectors - v == 4 || vectors - v == 2 ? 2 : smaller(vectors - v, FG_BROAD);
+    C = vectors - v == 4 ? 2 : smaller(vectors - v, FG_BROAD);
     C = smaller(C, lane->n / FG_LANES); /* no more than there are, to begin anew at the end */
     const fg_idx j = smaller(v * FG_LANES, lane->n - C * FG_LANES);
     for (fg_idx i = 0, R; i < row->n; i += R) {
-      const fg_idx left = row->n - i;
-      R = row->n >= FG_TALL && left > 4 ? FG_TALL : row->n >= 4 && left > 1 ? 4 : 1;
+      const fg_idx left = row->n - i, tall = FG_TALL_OF(C);
+      R = row->n >= tall && left > 4 ? tall : row->n >= 4 && left > 1 ? 4 : 1;
       i = smaller(i, row->n - R);
       vr acc[FG_TALL * FG_BROAD];
       for (fg_idx r = 0; r < R; r++)
         for (fg_idx c = 0; c < C; c++)
           acc[r * C + c] = bias_of(job, p[3] + (i + r) * row->bias + (j + c * FG_LANES) * lane->bias, FG_LANES);
       fg_sheet at;
-      at.a = p[1] + j, at.b = p[2] + i * row->b, at.b_row = row->b;
+      at.a = p[1] + j * lane->a, at.b = p[2] + i * row->b, at.b_row = row->b;
       at.a_term = job->terms.offset[0], at.b_term = job->terms.offset[1];
       for (fg_idx k = 0; k < job->terms.count; k += FG_TERMS_HELD) {
         const fg_idx held = hold_terms(&job->terms, k);
-        sheets[R][C][beside](acc, &at, held);
+        sheets[R][C][kind](acc, &at, held);
       }
       for (fg_idx r = 0; r < R; r++)
         for (fg_idx c = 0; c < C; c++)
