@@ -28,7 +28,12 @@ PRODUCT_WIDTH = 64
 LEAST_ROW = 8  # places side by side, from which they serve as lanes
 FEW_UNITS = 8  # channels of outputs, below which places serve better: a panel would be mostly padding
 FEW_TERMS = 32  # of an output: gathering them for a product takes longer than adding them up
-LANES, FULL_ROWS = 16, 0.9  # of the widest vectors; how full rows of them must be to be as fast as a product
+LANES = 16  # of the widest vectors
+# To copy an element of a window for a product takes as long as to multiply it by so many channels; of places as lanes,
+# a row of full vectors takes so many times as long as a product does (Zen 4, 13 layers of 3x3 and 5x5).
+COPY, FULL_ROW = 22, 1.07
+FEW_CHANNELS = 128  # to fold at one place: more lie too far apart (256 at AVX2: 1.3 times as long as a product)
+LONG_ROW, NEAR_WEIGHTS = 24, 1 << 18  # places; numbers
 
 
 def channels_last(p: Program, x: Value, before: Any, after: Any, number: float) -> View:
@@ -72,22 +77,38 @@ def convolve(
     n, units, inner, kernel = weight.ndim - 2, weight.shape[0], weight.shape[1], weight.shape[2:]
     seen = windows(x, kernel, strides, dilations)
     out, width = seen.shape[:n], prod(kernel) * inner
+    flat: Value | None = None
     if groups == 1 and not by_place and (units >= PRODUCT_UNITS or width >= PRODUCT_WIDTH):
-        flat: Value | None = seen.reshaped((*out, width)) if x.buffer != CONSTANT else None
+        flat = seen.reshaped((*out, width)) if x.buffer != CONSTANT else None
         if flat is None or p.view(flat).strides[-1] != 1:
-            flat = reshape(p, p.contiguous(seen), (*out, width))
+            copied = x.buffer == CONSTANT or not where_they_lie(out, units, width)
+            flat = reshape(p, p.contiguous(seen), (*out, width)) if copied else None
+    if flat is not None:
         return linear_map(p, flat, np.moveaxis(weight, 1, -1).reshape(units, -1), bias, act, to=to)
     to = p.new((*out, units), x.time) if to is None else to
     each = units // groups
     own = (*seen.strides[:n], inner * seen.strides[-1], 0, *seen.strides[n:])
     a = replace(seen, shape=(*out, groups, each, *kernel, inner), strides=own)
-    side_by_side = f64(weight).reshape(groups, each, inner, *kernel)
-    b = View.of_constant(np.moveaxis(side_by_side, (2, 0, 1), (-3, -2, -1)))  # (*kernel, inner, groups, each)
-    b = b.permuted([n + 1, n + 2, *range(n), n]).expanded((*out, groups, each, *kernel, inner))
+    terms_last = np.moveaxis(f64(weight).reshape(groups, each, inner, *kernel), 2, -1)  # (groups, each, *kernel, inner)
+    if by_place:
+        b = View.of_constant(terms_last)
+    else:  # channels side by side, for lanes
+        b = View.of_constant(np.moveaxis(terms_last, (0, 1), (-2, -1))).permuted([n + 1, n + 2, *range(n), n])
+    b = b.expanded((*out, groups, each, *kernel, inner))
     grouped = replace(to, shape=(*out, groups, each), strides=(*to.strides[:n], each * to.strides[-1], to.strides[-1]))
     shift = None if bias is None else View.of_constant(f64(bias).reshape(groups, each)).expanded(grouped.shape)
     contract(p, grouped, a, b, [*kernel, inner], shift, act)
     return to
+
+
+def where_they_lie(out: Sequence[int], units: int, width: int) -> bool:
+    """Whether windows are multiplied where they lie, channels as lanes and places as rows, rather than copied.
+
+    Rows must fill their tiles, and the weights, which each tile reads anew, the L2 cache. Zen 4 (AVX-512; AVX2): 3x3,
+    64 channels, 24x24 488 us copied and 442 so (697; 714), 128 channels, 28x28 3438 and 2803 (3417; 3507); 20x20 334
+    and 311 (439; 503); 7x7 by every other place 244 and 217 (326; 335).
+    """
+    return out[-1] >= LONG_ROW and width * units <= NEAR_WEIGHTS
 
 
 def channels_first(view: View) -> View:
@@ -95,22 +116,27 @@ def channels_first(view: View) -> View:
     return view.permuted([view.rank - 1, *range(view.rank - 1)])
 
 
-def by_places(op: Any, x: Value, places: int) -> bool:
-    """Whether the lanes of a convolution, with so many places side by side, are to be places and not channels.
+def by_places(op: Any, x: Value, counts: Sequence[int]) -> bool:
+    """Whether the lanes of a convolution, with so many places along each axis, are to be places and not channels.
 
     That needs neither another layout than images have nor a copy of every window. Where channels lie side by side
-    already, turning them round would take longer; a kernel of one place has no windows to copy. Zen 4 (AVX-512), 3x3
-    over 16 channels: 142 us as a product, 95 so; 7x7 over 3 channels by every other place 242 and 378.
+    already, turning them round would take longer. Zen 4 (AVX-512; AVX2): 3x3 over 16 channels 142 us as a product, 95
+    so; 5x5, 32 channels, rows of 100 places 1625 and 1176 (1282; 1118); 1x1, 128 channels 187 and 165 (198; 205).
     """
-    channels_apart = order_of(x)[-1] != 0
+    channels_apart, kernel = order_of(x)[-1] != 0, prod(op.weight.shape[2:])
     if x.shape[-1] < LEAST_ROW or op.strides[-1] > 2:
         return False
     if op.groups > 1:
         return op.groups == x.shape[0] and channels_apart
-    if op.weight.shape[0] < FEW_UNITS:
+    units, inner = op.weight.shape[:2]
+    if units < FEW_UNITS or not channels_apart:
+        return bool(units < FEW_UNITS)
+    if kernel * inner < FEW_TERMS:
         return True
-    full = prod(op.weight.shape[2:]) > 1 == op.strides[-1] and places >= FULL_ROWS * (-(-places // LANES) * LANES)
-    return channels_apart and (full or prod(op.weight.shape[1:]) < FEW_TERMS)
+    if op.strides[-1] > 1 or counts[-1] < LANES or (kernel == 1 and inner > FEW_CHANNELS):
+        return False
+    full = counts[-1] / (-(-counts[-1] // LANES) * LANES)
+    return bool(full * (1 + COPY / units) >= FULL_ROW)
 
 
 def places_last(p: Program, x: Value, before: Any, after: Any, number: float = 0.0) -> View:
@@ -126,7 +152,7 @@ def places_last(p: Program, x: Value, before: Any, after: Any, number: float = 0
 def _conv(p: Program, op: Any, x: Value) -> Value:
     weight, before, after = without_idle_taps(op, x.shape[1:])
     counts = _counts(x.shape[1:], weight.shape[2:], op.strides, op.dilations, before, after)
-    to, by_place = None, by_places(op, x, counts[-1])
+    to, by_place = None, by_places(op, x, counts)
     if by_place:
         view = places_last(p, x, before, after)
         to = p.new((*counts, weight.shape[0]), view.time, [len(counts), *range(len(counts))])
