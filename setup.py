@@ -88,7 +88,7 @@ DIRECT = ["-fno-plt"] if SYSTEM == "linux" else []
 LEAN = [] if SANITIZE or SYSTEM.startswith("win") else ["-fno-asynchronous-unwind-tables"]
 FLAGS += POSITION + DIRECT + LEAN + ["-falign-functions=64"] + SANITIZER + (QUICK if SANITIZE else [])
 # float64 gives up what -O3 adds for two seconds of a build: at -O1 its convolutions took 1.3 times as long.
-DOUBLE = ("-O2",)
+DOUBLE = () if SANITIZE else ("-O2",)
 # The stable ABI, one wheel for Python 3.12 and later: a step costs 30 to 47 ns more than with the ABI of one Python
 # (GRU-16, 303 and 351 ns; GRU-64, 1431 and 1461), so only wheels ask for it. In that of 3.11 arguments come as a tuple,
 # and a step costs 126 ns more.
