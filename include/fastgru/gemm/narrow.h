@@ -265,9 +265,7 @@ static void narrow_product(const fg_matrix *w, const void *bias, const fg_act *a
     for (fg_idx i = 0; i < n && w->format == FG_INT8 && w->input_scale; i++)
       if (job.scale[i] != job.scale[i]) /* its codes stand for no numbers */
         for (fg_idx j = 0; j < columns; j++) job.c[i][j] = job.scale[i];
-    for (fg_idx i = 0; i < n && later; i++)
-      for (fg_idx j = 0; j < columns; j += FG_LANES)
-        store_some(job.c[i] + j, fg_activation(act, load_some(job.c[i] + j, columns - j)), columns - j);
+    if (later) activate_columns(act, job.c, n, columns);
   }
 }
 

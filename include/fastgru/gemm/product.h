@@ -69,9 +69,7 @@ static void product(const fg_matrix *w, const void *bias, const fg_act *act, con
       default: product_group(&job, n, 4); break;
     }
     /* Apart from the tiles: a call among them would push their accumulators out of the registers. */
-    for (fg_idx i = 0; i < n && act->kind != FG_LINEAR && act->kind != FG_RELU; i++)
-      for (fg_idx j = 0; j < columns; j += FG_LANES)
-        store_some(job.c[i] + j, fg_activation(act, load_some(job.c[i] + j, columns - j)), columns - j);
+    if (act->kind != FG_LINEAR && act->kind != FG_RELU) activate_columns(act, job.c, n, columns);
   }
 }
 
