@@ -12,7 +12,11 @@
  * 6.1 us, now 4.1 and 5.6; of 64 units 13.6 and 17.7, now 12.6 and 17.0. All vectors through the sigmoids before the
  * first one's tanh, by twos or fours: the same or slower, as the gates of many vectors are bound by their instructions
  * already (Zen 3: 10 cycles a vector's sigmoid, 11 its tanh), those of a few by one's latency. */
+#ifdef FG_SMALL
+enum { FG_CELLS_IN_FLIGHT = 1 };
+#else
 enum { FG_CELLS_IN_FLIGHT = 4 };
+#endif
 
 /* The cells of `count` vectors: the `panel`-th of rows m[], or panel after panel of row m[0]. acc[i * G + g] are the
  * recurrent parts. */

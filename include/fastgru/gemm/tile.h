@@ -140,14 +140,24 @@ typedef void tile_fn(vr *acc, const real *const *a, const void *w, fg_idx K, fg_
     tile_sum(R, P, G, item, acc, a, w, K, from, to, far);                                                 \
   }
 enum fg_shape { FG_SHAPE_MANY, FG_SHAPE_FOUR, FG_SHAPE_TWO, FG_SHAPE_ONE, FG_SHAPE_WIDE, FG_SHAPE_PAIR, FG_SHAPE_FAR, FG_SHAPES };
-#define FG_TILES(G, name, item)                                   \
-  FG_TILE_OF(name##_many_##G, FG_ROWS(G, item), 1, G, item, 0)    \
-  FG_TILE_OF(name##_four_##G, 4, 1, G, item, 0)                   \
-  FG_TILE_OF(name##_two_##G, 2, 1, G, item, 0)                    \
-  FG_TILE_OF(name##_one_##G, 1, 1, G, item, 0)                    \
-  FG_TILE_OF(name##_wide_##G, 1, FG_PANELS(G), G, item, 0)        \
-  FG_TILE_OF(name##_pair_##G, 1, 2, G, item, 0)                   \
-  FG_TILE_OF(name##_far_##G, 1, FG_FAR_PANELS(G), G, item, 1)
+/* The shapes that a build for size makes of the smallest. */
+#ifdef FG_SMALL
+#define FG_SHAPE_OF(name, one, R, P, G, item, far)                                                           \
+  static void name(vr *acc, const real *const *a, const void *w, fg_idx K, fg_idx from, fg_idx to) {         \
+    const fg_idx panel = K * (G) * FG_LANES * (fg_idx)(item);                                                \
+    FG_EACH(r, R) FG_EACH(p, P) one(acc + (r * (P) + p) * (G), a + r, (const char *)w + p * panel, K, from, to); \
+  }
+#else
+#define FG_SHAPE_OF(name, one, R, P, G, item, far) FG_TILE_OF(name, R, P, G, item, far)
+#endif
+#define FG_TILES(G, name, item)                                                    \
+  FG_TILE_OF(name##_many_##G, FG_ROWS(G, item), 1, G, item, 0)                     \
+  FG_TILE_OF(name##_one_##G, 1, 1, G, item, 0)                                     \
+  FG_SHAPE_OF(name##_four_##G, name##_one_##G, 4, 1, G, item, 0)                   \
+  FG_SHAPE_OF(name##_two_##G, name##_one_##G, 2, 1, G, item, 0)                    \
+  FG_SHAPE_OF(name##_wide_##G, name##_one_##G, 1, FG_PANELS(G), G, item, 0)        \
+  FG_SHAPE_OF(name##_pair_##G, name##_one_##G, 1, 2, G, item, 0)                   \
+  FG_SHAPE_OF(name##_far_##G, name##_one_##G, 1, FG_FAR_PANELS(G), G, item, 1)
 #define FG_TILE_ROW(G, name, item)                                                                             \
   {name##_many_##G, FG_ROWS(G, item) == 4 ? name##_many_##G : name##_four_##G, name##_two_##G, name##_one_##G, \
    name##_wide_##G, name##_pair_##G, name##_far_##G}
