@@ -66,21 +66,26 @@ def bench(
     profiled: Annotated[
         int | None,
         typer.Option(
-            "--profile", min=1, max=MOST_ROWS, help="Show where the time of a sequence of so many steps goes."
+            "--profile",
+            min=1,
+            max=MOST_ROWS,
+            help="Show where the time of a sequence of so many steps goes (1 without time).",
         ),
     ] = None,
 ) -> None:
-    """Time single steps with the state carried on, one call at a time."""
+    """Time single steps with the state carried on, one call at a time; whole calls of a model without time."""
     loaded = _models.whole(model, "bench")
     if profiled is not None:
         _profile(loaded, profiled, batch, as_json)
         return
     timing = measure(loaded, batch=batch, calls=steps, warmup=warmup)
-    what = "step" if timing.steps == 1 else f"sequence of {timing.steps} steps"
+    timed = has_time(loaded)
+    what = "call" if not timed else "step" if timing.steps == 1 else f"sequence of {timing.steps} steps"
     if as_json:
         facts = {"model": str(model), "isa": loaded.isa, "dtype": loaded.dtype, "call": what, "batch": batch}
         facts |= {"calls": steps, "warmup": warmup, "us": timing.percentiles()}
-        facts |= {"steps_per_second": timing.throughput(), "timer_us": timing.empty_ns / 1e3}
+        rate = "steps_per_second" if timed else "rows_per_second"
+        facts |= {rate: timing.throughput(), "timer_us": timing.empty_ns / 1e3}
         print(json.dumps(facts, indent=2))
         return
     console = _show.stdout()
@@ -88,7 +93,9 @@ def bench(
     console.say(f"{model}: one {what} of {counted(batch, 'row')}, {setting}")
     console.say("  ".join(f"{name} {us:.2f} us" for name, us in timing.percentiles().items()))
     rate, timer = timing.throughput(), timing.empty_ns / 1e3
-    console.say(f"{rate:,.0f} steps/s at the median (one timer read, {timer:.2f} us, is included)")
+    console.say(
+        f"{rate:,.0f} {'steps' if timed else 'rows'}/s at the median (one timer read, {timer:.2f} us, is included)"
+    )
     for row in histogram(timing.ns, _show.block()):
         console.print(row)
 
@@ -98,6 +105,8 @@ def _profile(model: Model, steps: int, batch: int, as_json: bool) -> None:
     from ..report.profile import profile
 
     specs = model.graph.inputs
+    if steps > 1 and not has_time(model):
+        raise DataError(f"--profile must be 1 for a model without a time axis, got {steps}")
     x = {name: np.repeat(a[:1], batch, axis=0) for name, a in _inputs(model).items()}
     x = {name: np.resize(a, (batch, steps, *a.shape[2:])) if specs[name].time else a for name, a in x.items()}
     with _progress.Shown("measuring"):
@@ -108,7 +117,8 @@ def _profile(model: Model, steps: int, batch: int, as_json: bool) -> None:
         return
     console = _show.stdout()
     console.print(_show.profiled(found))
-    console.say(f"{counted(batch, 'row')} of {counted(steps, 'step')} on {model.isa}: {found.us:.1f} us, one thread")
+    what = f"{counted(batch, 'row')} of {counted(steps, 'step')}" if has_time(model) else counted(batch, "row")
+    console.say(f"{what} on {model.isa}: {found.us:.1f} us, one thread")
     console.say(f"best: {found.best:.1f} GFLOP/s, of a product of 256 rows, inputs and outputs in float32")
 
 
@@ -139,11 +149,14 @@ def _parts(calls: int) -> Iterator[int]:
     return (min(AT_ONCE, calls - first) for first in range(0, calls, AT_ONCE))
 
 
+def has_time(model: Model) -> bool:
+    """Whether a call runs steps: some input has a time axis."""
+    return any(spec.time for spec in model.graph.inputs.values())
+
+
 def _inputs(model: Model) -> Inputs:
     """The seeded inputs, as the engine reads them."""
     specs, x = model.graph.inputs, make_input(model.graph)
-    if not any(spec.time for spec in specs.values()):
-        raise DataError("model to bench must have an input with a time axis, got none")
     named = x if isinstance(x, dict) else dict.fromkeys(specs, x)
     return {name: a if a.dtype.kind == "i" else a.astype(model.dtype) for name, a in named.items()}
 
@@ -156,14 +169,15 @@ def _given(model: Model, x: Inputs, part: Callable[[NDArray[Any]], NDArray[Any]]
 
 
 def compare(models: Sequence[Model]) -> dict[str, list[float]]:
-    """Median microseconds of each model for one step (where it streams) and one sequence of `LONG` steps.
+    """Median microseconds of each model for one step (where it streams) and one sequence of `LONG` steps, or a call.
 
     Models take turns, a short round each, so that what else the machine does meets all of them.
     """
     specs, x = models[0].graph.inputs, {name: x[:1] for name, x in _inputs(models[0]).items()}
     x = {name: np.resize(a, (1, LONG, *a.shape[2:])) if specs[name].time else a for name, a in x.items()}
-    timed = {f"sequence of {LONG} steps": ([_sequence(model, x, LONG) for model in models], SEQUENCES_A_ROUND)}
-    if not models[0].graph.not_streamable():
+    what = f"sequence of {LONG} steps" if has_time(models[0]) else "call"
+    timed = {what: ([_sequence(model, x, LONG) for model in models], SEQUENCES_A_ROUND)}
+    if has_time(models[0]) and not models[0].graph.not_streamable():
         timed = {"step": ([_call(model, x)[0] for model in models], STEPS_A_ROUND), **timed}
     return {what: _interleaved(calls, each) for what, (calls, each) in timed.items()}
 
@@ -188,6 +202,8 @@ def _time(call: Callable[[], Any], ns: Any) -> None:
 
 def _call(model: Model, x: Inputs) -> tuple[Callable[[], Any], int]:
     """The call to time, and how many steps it runs."""
+    if not has_time(model):
+        return _sequence(model, x, 1), 1
     if model.graph.not_streamable():
         return _sequence(model, x, SEQUENCE), SEQUENCE
     batch = len(next(iter(x.values())))

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import fastgru
 from fastgru import quantization
 from fastgru.checks import selftest
-from fastgru.cli import COMMANDS, _like, _tables, bench, build
+from fastgru.cli import COMMANDS, _like, _tables, build
 from fastgru.files import fgru
 from fastgru.graph import Add, Bidirectional, Dense, Embedding, GraphBuilder, Spec, chain
 from fastgru.layers import GRU
@@ -451,35 +451,3 @@ def test_quantize_refuses_a_missing_folder_too_large_weights_and_float64(cli, sa
     text = cli("quantize", tmp_path / "double.fgru", "-o", output, code=2)
     assert "double.fgru: model to quantize must be float32, got float64: convert it as float32" in text
     assert not output.exists()
-
-
-# bench -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["gru", "both", "ids"])
-def test_bench(cli, saved, name):
-    values = json.loads(cli("bench", saved / f"{name}.fgru", "--steps", 50, "--warmup", 5, "--batch", 2, "--json"))
-    us = list(values["us"].values())
-    assert us == sorted(us)
-    assert us[0] > 0
-    assert values["steps_per_second"] > 0
-    text = cli("bench", saved / f"{name}.fgru", "--steps", 50, "--warmup", 0)
-    assert "p99.9" in text
-    assert "steps/s at the median" in text
-    assert "█" in text
-
-
-def test_bench_counts_steps_a_second_at_the_median():
-    ns = np.full(1001, 1000)
-    ns[:100] = 50_000_000  # pauses
-    assert bench.Timing(ns, batch=2, steps=16, empty_ns=0).throughput() == pytest.approx(32e6)
-
-
-def test_bench_draws_what_is_slower_than_the_tail_as_one_row():
-    ns = np.concatenate([np.full(1990, 1000), np.full(8, 2000), [50_000, 90_000]])
-    first, second, last = bench.histogram(ns, "#")
-    assert first.split() == ["1.00", "us", "|" + "#" * bench.BAR, "1,990"]
-    assert second.split()[2:] == ["|#", "8"]
-    assert last.split() == ["2.00", "us", "or", "more", "|#", "2"]
-    assert len({row.index("|") for row in (first, second, last)}) == 1
-    assert bench.histogram(np.full(3, 700), "#") == [bench.histogram(np.full(3, 700), "#")[0]]
