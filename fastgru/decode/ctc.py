@@ -163,8 +163,16 @@ class CtcBeam(Decoder):
             self._size = size
         return self._search
 
+    @property
+    def frames(self) -> int:
+        """The number of frames that count so far."""
+        return 0 if self._search is None else self._search.frames
+
     def push(self, log_probs: Any) -> Integers:
         """Take (T, V) log-probabilities, or those of one frame (V,).
+
+        Where the scorer raises, or Ctrl-C interrupts, the frames before count, as `frames` says; this one and those
+        behind it do not, and may be pushed again.
 
         Returns
         -------

@@ -47,6 +47,7 @@ class Transducer(Decoder):
         if isinstance(self._predictor, ModelPredictor):
             self._check_read(self._predictor.shape)
         self._frame: tuple[int, ...] | None = self._joiner.frame
+        self._search: Any = None  # GreedySearch or TransducerSearch, from the first frame on
 
     def _check_classes(self, size: int) -> None:
         if self._blank >= size:
@@ -96,14 +97,23 @@ class Transducer(Decoder):
             self._finite(x[:count], row) for x, count, row in zip(rows, counts, places, strict=True)
         ]
 
+    @property
+    def frames(self) -> int:
+        """The number of frames that count so far."""
+        return 0 if self._search is None else self._search.frames
+
     def push(self, encoded: Any) -> Integers:
         """Take (T, E) frames of the encoder, or one frame (E,).
+
+        A frame counts as a whole or not at all. Where a function of a network raises, or Ctrl-C interrupts, the frames
+        before count, as `frames` says; this one and those behind it do not, and may be pushed again.
 
         Returns
         -------
         (n,) int64 array
             The labels that are certain now, from where they last were: nothing that comes will change them.
         """
+        before = self._frame, self._joiner.size
         if self._busy:
             raise in_use()
         self._busy = True
@@ -115,8 +125,17 @@ class Transducer(Decoder):
                 x = self._finite(self._frames(encoded, chunk=True))
                 self._frame = x.shape[1:]
             return self._push(x)
+        except BaseException:
+            if not self.frames:  # the next frame is the first
+                self._begin()
+                self._frame, self._joiner.size = before
+            raise
         finally:
             self._busy = False
+
+    def _begin(self) -> None:
+        """Forget all frames."""
+        self._search = None
 
     def _push(self, x: Sequence[Any] | NDArray[Any]) -> Integers:
         raise NotImplementedError
@@ -156,7 +175,8 @@ class TransducerGreedy(Transducer):
         self._begin()
 
     def _begin(self) -> None:
-        self._search: GreedySearch | None = None
+        super()._begin()
+        self._told = 0  # labels that calls returned
 
     def _push(self, x: Sequence[Any] | NDArray[Any]) -> Integers:
         if self._search is None:
@@ -164,13 +184,13 @@ class TransducerGreedy(Transducer):
                 return np.empty(0, np.int64)
             read = self._first_read()
             self._search = GreedySearch(
-                self._joiner.one, self._joiner.model is not None, self._predictor.one,
+                self._joiner.one, self._joiner.model is not None, self._predictor,
                 isinstance(self._predictor, ModelPredictor), self._refuse, self._blank, self._most, *read,
             )  # fmt: skip
-        labels = self._search.labels
-        before = len(labels)
         self._search.push(x)
-        return np.array(labels[before:], np.int64) if len(labels) > before else np.empty(0, np.int64)
+        labels = self._search.labels
+        told, self._told = self._told, len(labels)
+        return np.array(labels[told:], np.int64) if len(labels) > told else np.empty(0, np.int64)
 
     def _refuse(self, logits: NDArray[Any]) -> None:
         """Raise ValueError where logits are none, or not of these classes."""
@@ -215,11 +235,6 @@ class TransducerBeam(Transducer):
         self._width = given.whole(width, "width", 1, given.MOST_WIDTH)
         self._n_best = given.whole(n_best, "n_best", 1, self._width)
         super().__init__(predictor, joiner, blank, start, max_symbols, symbols)
-        self._begin()
-
-    def _begin(self) -> None:
-        self._search: TransducerSearch | None = None
-        self._reads: list[Read] = []  # of the labellings in the beam, in their order
 
     def _push(self, x: Sequence[Any] | NDArray[Any]) -> Integers:
         for frame in x:
@@ -228,15 +243,14 @@ class TransducerBeam(Transducer):
 
     def _one_frame(self, frame: NDArray[Any]) -> None:
         if self._search is None:
-            reads = [self._first_read()]
-            logits = self._joiner.many(frame, [output for output, _ in reads])
+            read = self._first_read()
+            logits = self._joiner.many(frame, [read[0]])
             self._check_classes(logits.shape[1])
-            self._search = TransducerSearch(logits.shape[1], self._blank, self._width, self._most)
-            self._reads = reads
+            self._search = TransducerSearch(logits.shape[1], self._blank, self._width, self._most, read)
         search = self._search
         search.begin_frame()
         active = search.active()
-        known = {number: read for (number, _, _), read in zip(active, self._reads, strict=True)}
+        known = {number: read for (number, _, _), read in zip(active, search.reads, strict=True)}
         while active:
             unread = [each for each in active if each[0] not in known]
             if unread:
@@ -245,7 +259,7 @@ class TransducerBeam(Transducer):
                 known.update(zip((number for number, _, _ in unread), found, strict=True))
             search.level(self._joiner.many(frame, [known[number][0] for number, _, _ in active]))
             active = search.active()
-        self._reads = [known[number] for number in search.end_frame()]
+        search.end_frame(known)
 
     def finish(self) -> list[Hypothesis]:
         """Return the best labellings of all frames, and begin anew."""

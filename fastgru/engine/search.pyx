@@ -61,6 +61,7 @@ cdef extern from "fastgru/decode/ctc.h" nogil:
         int32_t prefix, moment_blank, moment_label
     ctypedef struct fg_ctc:
         int32_t V, blank, space, width, listed, scored, count, prefixes, moments, room, settled
+        int64_t frame
         double unknown
         fg_lexicon lexicon
         fg_prefix *prefix
@@ -90,6 +91,7 @@ cdef extern from "fastgru/decode/transducer.h" nogil:
         int32_t prefix, moment
     ctypedef struct fg_transducer:
         int32_t V, blank, width, most, count, actives, prefixes, moments, room, settled
+        int64_t frame
         fg_prefix *prefix
         fg_moment *moment
         int32_t *to
@@ -102,6 +104,7 @@ cdef extern from "fastgru/decode/transducer.h" nogil:
     void fg_transducer_frame(fg_transducer *s)
     int32_t fg_transducer_level(fg_transducer *s, const double *x)
     void fg_transducer_end(fg_transducer *s)
+    void fg_transducer_drop(fg_transducer *s)
     void fg_transducer_collect(fg_transducer *s)
 
 cdef enum:
@@ -331,6 +334,11 @@ cdef class CtcSearch:
             t += some
             PyErr_CheckSignals()
 
+    @property
+    def frames(self):
+        """Frames so far."""
+        return self.s.frame
+
     cdef int ask_all(self) except -1:
         """Have the scorer say what completing the last word of each hypothesis adds."""
         cdef int32_t i = fg_ctc_asks(&self.s), at, after
@@ -359,8 +367,10 @@ cdef class CtcSearch:
         cdef int32_t i, moment
         cdef list found = []
         self.ask_all()
-        for i in range(self.s.count if self.end is not None else 0):
-            self.s.prefix[self.s.beam[i].prefix].bonus += <double>self.end(self.s.prefix[self.s.beam[i].prefix].after)
+        if self.end is not None:  # all are asked before any is changed, as the function may raise
+            added = [self.end(self.s.prefix[self.s.beam[i].prefix].after) for i in range(self.s.count)]
+            for i in range(self.s.count):
+                self.s.prefix[self.s.beam[i].prefix].bonus += <double>added[i]
         fg_ctc_end(&self.s)
         for i in range(min(n_best, self.s.count)):
             h = &self.s.beam[i]
@@ -372,71 +382,89 @@ cdef class CtcSearch:
 
 @cython.final
 cdef class GreedySearch:
-    """The greedy choices of a transducer, frame by frame.
+    """The greedy choices of a transducer, frame by frame; one that an exception interrupts does not count.
 
-    `join` is the step of a stream, or where `joins` is false a function (frame, output) that gives logits. `step` is
-    that of a stream, or where `steps` is false a function (label, state) that gives a predictor's output and state.
-    `refuse(logits)` raises where logits are none or have another number of classes than those before.
+    `join` is the step of a stream, or where `joins` is false a function (frame, output) that gives logits. The
+    predictor's `one` is the step of a stream, or where `steps` is false a function (label, state) that gives its output
+    and state. `refuse(logits)` raises where logits are none or have another number of classes than those before.
     """
 
-    cdef object join, step, refuse
-    cdef bint joins, steps
+    cdef object join, predictor, step, refuse, output, state
+    cdef bint joins, steps, torn
     cdef idx blank, most, classes
-    cdef int64_t count
-    cdef public object output, state, labels, times
-    cdef public double score
+    cdef readonly int64_t frames
+    cdef readonly list labels, times
+    cdef readonly double score
 
-    def __cinit__(self, join, bint joins, step, bint steps, refuse, idx blank, idx most, output, state):
-        self.join, self.joins, self.step, self.steps, self.refuse = join, joins, step, steps, refuse
-        self.blank, self.most = blank, most
+    def __cinit__(self, join, bint joins, predictor, bint steps, refuse, idx blank, idx most, output, state):
+        self.join, self.joins, self.predictor, self.step, self.steps = join, joins, predictor, predictor.one, steps
+        self.refuse, self.blank, self.most = refuse, blank, most
         self.output, self.state, self.labels, self.times = output, state, [], []
 
     def push(self, frames):
         """Take frames of the encoder."""
-        cdef cnp.ndarray logits
-        cdef idx given, best, n
-        cdef double sum
+        if self.torn:  # the stream read labels of a frame that does not count
+            self.predictor.begin(None)
+            for label in self.labels:
+                self.step(label)
+            self.torn = False
         for frame in frames:
-            given = 0
-            while True:
-                found = self.join((frame, self.output)) if self.joins else self.join(frame, self.output)
-                if not cnp.PyArray_CheckExact(found) or cnp.PyArray_TYPE(found) != cnp.NPY_FLOAT:
-                    found = np.asarray(found, np.float64)
-                logits = found if cnp.PyArray_ISCARRAY_RO(found) else found.copy()
-                n = cnp.PyArray_SIZE(logits)
-                if cnp.PyArray_TYPE(logits) == cnp.NPY_FLOAT:
-                    best = fg_choice_f32(<float *>cnp.PyArray_DATA(logits), n, &sum)
-                else:
-                    best = fg_choice_f64(doubles(logits), n, &sum)
-                if n != self.classes or not -float("inf") < sum < float("inf"):
-                    self.refuse(logits)
-                    self.classes = n
-                if given == self.most:
-                    best = self.blank
-                if cnp.PyArray_TYPE(logits) == cnp.NPY_FLOAT:
-                    self.score += (<float *>cnp.PyArray_DATA(logits))[best] - sum
-                else:
-                    self.score += doubles(logits)[best] - sum
-                if best == self.blank:
-                    break
-                self.labels.append(best)
-                self.times.append(self.count)
-                if self.steps:
-                    self.output = self.step(best)
-                else:
-                    self.output, self.state = self.step(best, self.state)
-                given += 1
-            self.count += 1
+            self.take(frame)
+
+    cdef int take(self, frame) except -1:
+        """Take a frame: what it gives is kept at its end."""
+        cdef cnp.ndarray logits
+        cdef idx best, n
+        cdef double sum, score = self.score
+        cdef list given = []
+        output, state = self.output, self.state
+        while True:
+            found = self.join((frame, output)) if self.joins else self.join(frame, output)
+            if not cnp.PyArray_CheckExact(found) or cnp.PyArray_TYPE(found) != cnp.NPY_FLOAT:
+                found = np.asarray(found, np.float64)
+            logits = found if cnp.PyArray_ISCARRAY_RO(found) else found.copy()
+            n = cnp.PyArray_SIZE(logits)
+            if cnp.PyArray_TYPE(logits) == cnp.NPY_FLOAT:
+                best = fg_choice_f32(<float *>cnp.PyArray_DATA(logits), n, &sum)
+            else:
+                best = fg_choice_f64(doubles(logits), n, &sum)
+            if n != self.classes or not -float("inf") < sum < float("inf"):
+                self.refuse(logits)
+                self.classes = n
+            if len(given) == self.most:
+                best = self.blank
+            if cnp.PyArray_TYPE(logits) == cnp.NPY_FLOAT:
+                score += (<float *>cnp.PyArray_DATA(logits))[best] - sum
+            else:
+                score += doubles(logits)[best] - sum
+            if best == self.blank:
+                break
+            given.append(best)
+            if self.steps:
+                self.torn = True
+                output = self.step(best)
+            else:
+                output, state = self.step(best, state)
+        self.labels += given
+        self.times += [self.frames] * len(given)
+        self.output, self.state, self.score, self.torn = output, state, score, False
+        self.frames += 1
+        return 0
 
 
 @cython.final
 cdef class TransducerSearch:
-    """The beam of a transducer, whose networks the caller evaluates."""
+    """The beam of a transducer, whose networks the caller evaluates; a frame that is not ended does not count.
+
+    `reads` are what the predictor gave for the labellings in the beam, in their order.
+    """
 
     cdef fg_transducer s
     cdef Memory memory
+    cdef readonly list reads
 
-    def __cinit__(self, int32_t V, int32_t blank, int32_t width, int32_t most):
+    def __cinit__(self, int32_t V, int32_t blank, int32_t width, int32_t most, read):
+        self.reads = [read]
         cdef fg_transducer *s = &self.s
         memset(s, 0, sizeof(fg_transducer))
         self.memory = Memory()
@@ -459,6 +487,7 @@ cdef class TransducerSearch:
     def begin_frame(self):
         """Begin a frame; the numbers of the labellings in the beam may then be others, their order is the same."""
         cdef idx more = <idx>self.s.width * self.s.most
+        fg_transducer_drop(&self.s)
         if max(self.s.prefixes, self.s.moments) > self.s.room - more:
             fg_transducer_collect(&self.s)
             self.grow(room_for(max(self.s.prefixes, self.s.moments) + more, self.s.room))
@@ -482,11 +511,16 @@ cdef class TransducerSearch:
             found = fg_transducer_level(&self.s, x)
         return found
 
-    def end_frame(self):
-        """End a frame; return the numbers of the labellings in the beam, the best first."""
+    def end_frame(self, dict reads not None):
+        """End a frame, in which the predictor gave `reads` for labellings by their numbers."""
         cdef int32_t i
         fg_transducer_end(&self.s)
-        return [self.s.beam[i].prefix for i in range(self.s.count)]
+        self.reads = [reads[self.s.beam[i].prefix] for i in range(self.s.count)]
+
+    @property
+    def frames(self):
+        """Frames so far."""
+        return self.s.frame
 
     def settled(self):
         """Return the labels that all hypotheses share, from where they were last returned."""

@@ -91,12 +91,18 @@ static inline int32_t fg_transducer_level(fg_transducer *s, const double *x) {
   return s->actives = n;
 }
 
+/* Forget what a frame gave: of one that is not ended all, as the beam is that of the frame before it. */
+static inline void fg_transducer_drop(fg_transducer *s) {
+  for (int32_t i = 0; i < s->ends; i++) s->prefix[s->ended[i].prefix].slot = FG_NONE;
+  s->ends = 0;
+}
+
 /* End a frame: the beam becomes the best of what ended in it. */
 static inline void fg_transducer_end(fg_transducer *s) {
   s->count = fg_best_paths(s, s->ended, s->ends);
   fg_sort_heap(s->prefix, s->heap, s->count);
-  for (int32_t i = 0; i < s->ends; i++) s->prefix[s->ended[i].prefix].slot = FG_NONE;
   for (int32_t i = 0; i < s->count; i++) s->beam[i] = s->ended[s->heap[i].slot];
+  fg_transducer_drop(s);
   s->frame++;
 }
 
