@@ -13,6 +13,7 @@ from ..graph import Graph, Spec
 from ..graph.activations import F64
 from ..graph.fields import short
 from ..reference.tensor import DTYPES
+from .finite import check_finite
 
 Array = Any
 KINDS = {"float": ("fiu", "real numbers"), "int": ("iu", "integer ids"), "bool": ("b", "bools")}
@@ -101,9 +102,7 @@ def _checked(what: str, shown: str, spec: Spec, array: Array, batched: bool) -> 
     lead = array.shape[: batched + spec.time]
     if 0 in lead:
         raise ValueError(f"{what} must have at least one {'step' if lead[-1] == 0 else 'row'}, got shape {array.shape}")
-    if spec.dtype == "float" and not np.isfinite(array).all():
-        place = tuple(int(i[0]) for i in np.nonzero(~np.isfinite(array)))
-        raise ValueError(f"{what} must be finite, got {array[place]} at {place}")
+    check_finite(what, array)
     found = array.astype(DTYPES[spec.dtype])
     return found if batched else found[None]
 
@@ -198,8 +197,7 @@ def _weights(graph: Graph, given: Any, name: str, y: Array, *, batched: bool) ->
     shape = shape if batched else shape[1:]
     if weights.dtype.kind not in "fiub" or weights.shape != shape:
         raise ValueError(f"weights must have the shape {shape} of output {name!r}, got {weights.dtype} {weights.shape}")
-    if not np.isfinite(weights).all():
-        raise ValueError("weights must be finite, got NaN or infinity")
+    check_finite("weights", weights)
     return weights.astype(np.float64).reshape(y.shape)
 
 

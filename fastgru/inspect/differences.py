@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from .. import reference
 from ..graph import Graph, Mask
 from ..report.summary import plain_table
-from .profiles import _gather, stored
+from .finite import check_inputs
+from .profiles import _check_points, _gather, stored
 from .statistics import Statistics
 from .tracing import Look, batched, by_name, look_of, trace
 
@@ -82,7 +83,7 @@ def drift(model: Model, x: Any, *, lengths: Any = None, since: Mapping[str, Stat
     Raises
     ------
     ValueError
-        When the model has no profile, or one of another model.
+        When the model has no profile, or one of another model; when a number that counts is NaN or infinity.
 
     Examples
     --------
@@ -95,8 +96,9 @@ def drift(model: Model, x: Any, *, lengths: Any = None, since: Mapping[str, Stat
     >>> drift(model, x)["input x"].shift < 0.01, drift(model, x + [0, 3, 0])["input x"].unit
     (True, 1)
     """
-    known = {name: s for name, s in (stored(model) if since is None else since).items() if name}
-    found = {name: p for name, p in _gather(model, x, lengths, known).points.items() if name}
+    known = stored(model) if since is None else since
+    _check_points(known, "profile")
+    found = _gather(model, x, lengths, known).points
     wrong = [n for n in found if n not in known or known[n].mean.shape != found[n].mean.shape]
     if wrong:
         raise ValueError(f"profile must be of this model, got one without its units of {wrong[0]!r}: make a new one")
@@ -198,7 +200,8 @@ def compare(a: Model, b: Model, x: Any, *, lengths: Any = None) -> Differences:
     Raises
     ------
     ValueError, TypeError
-        When the models have other inputs, or no point in common; when one is no model.
+        When the models have other inputs, or no point in common; when one is no model; when a number that counts is NaN
+        or infinity.
 
     Examples
     --------
@@ -216,6 +219,7 @@ def compare(a: Model, b: Model, x: Any, *, lengths: Any = None) -> Differences:
     if {n: s.shape for n, s in a.inputs.items()} != {n: s.shape for n, s in b.inputs.items()}:
         told = [{n: str(s) for n, s in model.inputs.items()} for model in (a, b)]
         raise ValueError(f"models to compare must have the same inputs, got {told[0]} and {told[1]}")
+    check_inputs(a, x, lengths)
     _, one = trace(a, x, "*", None, None, lengths, None)
     _, two = trace(b, x, "*", None, None, lengths, None)
     both = [name for name in one if name in two.names and one[name].shape == two[name].shape]

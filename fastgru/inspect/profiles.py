@@ -14,6 +14,7 @@ from .._arguments import counted_steps
 from .._arrays import as_array
 from ..graph import GRU, LSTM, Recurrent
 from ..report.summary import plain_table
+from .finite import check_finite, check_inputs
 from .statistics import Running, Statistics
 from .tracing import look_of, trace
 
@@ -124,6 +125,11 @@ def profile(model: Model, x: Any, *, lengths: Any = None) -> Profile:
     -------
     Profile
 
+    Raises
+    ------
+    ValueError
+        When a number that counts is NaN or infinity, naming its place.
+
     Examples
     --------
     >>> from fastgru import Model
@@ -173,6 +179,7 @@ class _Gathered:
     def __init__(self, ranges: Mapping[str, Statistics]) -> None:
         self.ranges = ranges
         self.points: dict[str, Running] = {}
+        self.columns: Running | None = None  # all features of the inputs side by side
         self.products: dict[str, Any] = {}
         self.features: tuple[str, ...] = ()
         self.steps = 0
@@ -185,9 +192,10 @@ class _Gathered:
 
     def follows(self, layer: str, units: int) -> Array:
         """Return the correlations of a layer's state with the features of the inputs."""
-        if layer not in self.products:
+        x = self.columns
+        if x is None or layer not in self.products:
             return np.full((units, len(self.features)), np.nan)
-        x, h = self.points[""], self.points[f"{layer}.hidden"]
+        h = self.points[f"{layer}.hidden"]
         covariance = self.products[layer] / max(1, h.count) - np.outer(h.mean_of_shifted, x.mean_of_shifted)
         scale = np.outer(h.std, x.std)
         moving = (h.high - h.low > 0)[:, None] & (x.high - x.low > 0)[None]
@@ -196,6 +204,7 @@ class _Gathered:
 
 def _gather(model: Model, x: Any, lengths: Any, ranges: Mapping[str, Statistics]) -> _Gathered:
     """Trace data a few rows at a time, and sum up what is seen."""
+    check_inputs(model, x, lengths)
     found = _Gathered(ranges)
     layers = look_of(model).recurrent()
     for part, counted in _parts(model, x, lengths):
@@ -208,16 +217,18 @@ def _gather(model: Model, x: Any, lengths: Any, ranges: Mapping[str, Statistics]
         alike = [n for n, a in inputs.items() if a.shape[1] == steps]
         x_rows = np.concatenate([rows[n] for n in alike], axis=1) if alike else None
         if x_rows is not None:
-            found.add("", x_rows)
+            if found.columns is None:
+                found.columns = Running(x_rows.shape[1], LOW, HIGH, None)
+            found.columns.add(x_rows)
             found.features = tuple(f"{n}[{i}]" for n in alike for i in range(rows[n].shape[1]))
         for name, array in seen.items():
             if array.dtype.kind == "f":
                 found.add(name, _rows(array, counted, steps))
         for layer in layers:
             hidden = seen[f"{layer}.hidden"]
-            if x_rows is not None and hidden.shape[1] == steps:
+            if x_rows is not None and found.columns is not None and hidden.shape[1] == steps:
                 h = found.points[f"{layer}.hidden"].shifted(_rows(hidden, counted, steps))
-                product = h.T @ found.points[""].shifted(x_rows)
+                product = h.T @ found.columns.shifted(x_rows)
                 found.products[layer] = found.products.get(layer, 0.0) + product
         found.steps += int(np.sum(counted)) if counted is not None else steps * len(next(iter(part.values())))
     return found
@@ -276,12 +287,15 @@ def store(model: Model, found: Profile) -> Model:
     ------
     TypeError
         When `found` is no profile.
+    ValueError
+        When a number of it is NaN or infinity, as where the model overflows.
     """
     from ..model import Model
 
     if not isinstance(found, Profile):
         raise TypeError(f"profile must be one that fastgru.inspect.profile returned, got {type(found).__name__}")
-    points = {name: s.as_lists(DIGITS) for name, s in found.points.items() if name}
+    _check_points(found.points, "profile")
+    points = {name: s.as_lists(DIGITS) for name, s in found.points.items()}
     text = json.dumps({"steps": found.steps, "points": points}, separators=(",", ":"))
     return Model(
         model.graph, dtype=model.dtype, isa=model._forced_isa, gemm=model.gemm,
@@ -301,9 +315,18 @@ def stored(model: Model) -> dict[str, Statistics]:
     if text is None:
         raise ValueError("model must have a stored profile, got none: make one with store(model, profile(model, x))")
     try:
-        return {name: Statistics.of_lists(lists) for name, lists in json.loads(text)["points"].items()}
+        found = {name: Statistics.of_lists(lists) for name, lists in json.loads(text)["points"].items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"stored profile must be one that store wrote, got another ({error})") from error
+    _check_points(found, "stored profile")
+    return found
+
+
+def _check_points(points: Mapping[str, Statistics], what: str) -> None:
+    """Raise ValueError where statistics are not finite."""
+    for name, found in points.items():
+        for field, array in found._asdict().items():
+            check_finite(f"{field} of {name!r} in the {what}", array)
 
 
 __all__ = ["LayerProfile", "Profile", "profile", "store", "stored"]

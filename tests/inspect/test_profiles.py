@@ -153,8 +153,7 @@ def test_a_stored_profile_survives_files_precisions_and_plans(profiled, tmp_path
     found = inspect.stored(again)
     assert found.keys() == wanted.keys() >= {"input x", "gru.update", "gru.hidden", "dense"}
     for name, now in inspect.profile(model, x).points.items():
-        if name:
-            assert np.allclose(found[name].mean, now.mean, rtol=1e-3, atol=1e-6)
+        assert np.allclose(found[name].mean, now.mean, rtol=1e-3, atol=1e-6)
     assert inspect.stored(model.quantize("int8")).keys() == wanted.keys()
     assert np.array_equal(again(x), model(x))
 
@@ -193,6 +192,40 @@ def test_mistakes_with_profiles_are_told(profiled):
     broken = Model(model.graph, provenance={"profile": "[]"})
     with pytest.raises(ValueError, match="stored profile must be one that store wrote, got another"):
         inspect.drift(broken, x)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_inputs_must_be_finite_where_they_count(profiled, bad):
+    model, x = profiled
+    wrong = x.copy()
+    wrong[2, 7, 1] = bad
+    for call in (inspect.profile, inspect.drift, lambda m, x, **o: inspect.compare(m, m, x, **o)):
+        with pytest.raises(ValueError, match=rf"^x must be finite, got {bad} at \(2, 7, 1\)$"):
+            call(model, wrong)
+        with pytest.raises(ValueError, match=rf"^x must be finite, got {bad} at \(7, 1\)$"):
+            call(model, wrong[2])
+        lengths = [30, 30, 7, *[30] * 13]
+        assert str(call(model, wrong, lengths=lengths)) == str(call(model, x, lengths=lengths))
+    b = GraphBuilder()
+    both = b.add(Add(), b.input("a", Spec((3,))), b.input("c", Spec((3,))))
+    with pytest.raises(ValueError, match=r"^input 'c' of x must be finite, got (nan|inf) at \(2, 7, 1\)$"):
+        inspect.profile(Model(b.build(both)), {"a": x, "c": wrong})
+
+
+def test_profiles_must_be_finite(profiled):
+    model, x = profiled
+    found = inspect.profile(model, x)
+    assert all(found.points)
+    found.points["dense"].std[1] = np.nan
+    message = r"^std of 'dense' in the {}profile must be finite, got nan at \(1,\)$"
+    with pytest.raises(ValueError, match=message.format("")):
+        inspect.store(model, found)
+    with pytest.raises(ValueError, match=message.format("")):
+        inspect.drift(model, x, since=found.points)
+    kept = model.provenance["profile"].replace('"dense":{"mean":[', '"dense":{"mean":[NaN,')
+    kept = kept.replace(kept[kept.index("NaN,") + 4 : kept.index(",", kept.index("NaN,") + 4) + 1], "", 1)
+    with pytest.raises(ValueError, match=r"mean of 'dense' in the stored profile must be finite, got nan at \(0,\)"):
+        inspect.stored(Model(model.graph, provenance={"profile": kept}))
 
 
 # Two models ------------------------------------------------------------------------------------------
