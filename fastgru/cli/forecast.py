@@ -137,7 +137,9 @@ def _plain(column: Any) -> Any:
     """Return a column as NumPy: the words of a CSV, or the values of Parquet with their type."""
     if isinstance(column, list):
         return np.array([cell.strip() for cell in column], object)
-    return np.asarray(column.to_numpy())
+    from ..forecasting.tables import as_numpy
+
+    return as_numpy(column)
 
 
 def _encoded(found: dict[str, Any], encode: Any, names: tuple[str, str], want: Wanted) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ from .series import Series, check_ids, check_values
 Array = NDArray[Any]
 ID, TIME, VALUE, FORECAST = "unique_id", "ds", "y", "forecast"
 LIBRARIES = ("pandas", "pyarrow", "polars")
+DATE = len("2024-12-31")
+OFFSET = re.compile(r"[T ]\d[\d:.,]*\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)\s*$", re.IGNORECASE)  # of ISO 8601's times
 
 
 def is_table(given: Any) -> bool:
@@ -40,7 +43,15 @@ def columns(table: Any) -> dict[str, Array]:
     if isinstance(table, Mapping):
         return {str(name): np.asarray(column) for name, column in table.items()}
     names = table.column_names if library(table) == "pyarrow" else table.columns
-    return {str(name): np.asarray(table[name].to_numpy()) for name in names}
+    return {str(name): as_numpy(table[name]) for name in names}
+
+
+def as_numpy(column: Any) -> Array:
+    """Return a column of a library's table as an array; times of a time zone as objects that have it."""
+    kind = getattr(column, "type", getattr(column, "dtype", None))
+    if getattr(kind, "tz", None) is not None or getattr(kind, "time_zone", None) is not None:
+        return np.array(column.to_pylist() if hasattr(column, "to_pylist") else list(column), object)
+    return np.asarray(column.to_numpy())
 
 
 def like(table: Any, found: dict[str, Array]) -> Any:
@@ -140,9 +151,9 @@ def parsed(column: Array, what: str) -> Array:
     elif column.dtype.kind in "iu":
         return column.astype(np.int64)
     elif column.dtype.kind in "OUS" and len(column):
-        cells = column.tolist()
-        if any(getattr(cell, "tzinfo", None) is not None for cell in cells[:1]):
-            raise ValueError(f"{expected} without a time zone, got {cells[0]}: convert them to one zone and drop it")
+        cells = [cell.decode(errors="replace") if isinstance(cell, bytes) else cell for cell in column.tolist()]
+        if (zoned := next((cell for cell in cells if _has_zone(cell)), None)) is not None:
+            raise ValueError(f"{expected} without a time zone, got {zoned}: convert them to one zone and drop it")
         if all(isinstance(cell, int) for cell in cells):
             return np.array(cells, np.int64)
         try:
@@ -160,6 +171,13 @@ def parsed(column: Array, what: str) -> Array:
     if np.isnat(times).any():
         raise ValueError(f"{expected}, got none in row {int(np.argmax(np.isnat(times)))}")
     return times
+
+
+def _has_zone(cell: Any) -> bool:
+    """True of a time with a time zone, and of the text of one with its distance from UTC."""
+    if isinstance(cell, str):
+        return len(cell) > DATE and OFFSET.search(cell) is not None
+    return getattr(cell, "tzinfo", None) is not None
 
 
 def _is_time(cell: Any) -> bool:

@@ -258,6 +258,34 @@ def test_tables_that_cannot_be():
     refused("context of 2 values a step must be an array, got a table", TABLE, two)
 
 
+@pytest.mark.parametrize(
+    "zoned",
+    ["2024-01-01T00:00+02:00", "2024-01-01 00:00:00.5+0200", "2024-01-01T00-05", "2024-01-01T00:00Z",
+     datetime.datetime(2024, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))],
+    ids=str,
+)  # fmt: skip
+def test_times_of_a_time_zone_are_refused(zoned):
+    """Wherever they are in the column: they would be moved to UTC without a word."""
+    days = [datetime.datetime(2024, 1, 1), datetime.datetime(2024, 1, 2)]
+    plain = [str(day) for day in days] if isinstance(zoned, str) else days
+    message = "must hold dates, times or whole numbers without a time zone, got 2024-01-01.*: convert them to one zone"
+    for at in range(3):
+        column = [*plain[:at], zoned, *plain[at:]]
+        refused(message, {"ds": column, "y": [1.0, 2.0, 3.0]})
+        refused(message, {"ds": np.array(column, object), "y": [1.0, 2.0, 3.0]})
+    if isinstance(zoned, str):
+        refused(message, {"ds": np.array([zoned] * 2, "S"), "y": [1.0, 2.0]})
+        return
+    arrow = pytest.importorskip("pyarrow")
+    column = arrow.array(days, arrow.timestamp("us", tz="Europe/Berlin"))
+    refused(message, arrow.table({"ds": column, "y": [1.0, 2.0]}))
+
+
+def test_times_as_bytes():
+    found = HALF.forecast({"ds": np.array([b"2024-01-01", b"2024-01-02"]), "y": [1.0, 2.0]}, 1)
+    assert found["ds"].astype(str).tolist() == ["2024-01-03"]
+
+
 def test_covariates_that_cannot_be():
     refused("covariates must be given, a table of promo at the times to forecast, got none", KNOWN, PROMO)
     refused("covariates must be a table, as the context is, got ndarray", KNOWN, PROMO, covariates=np.zeros((2, 5, 2)))
