@@ -203,11 +203,14 @@ def _line(file: BinaryIO, source: str) -> bytes:
 
 @contextmanager
 def naming(source: str) -> Iterator[None]:
-    """Put the name of the input in front of errors about it."""
+    """Put the name of the input in front of errors about it, but of those that begin with it."""
+    name = shown(source)
     try:
         yield
     except (ValueError, TypeError) as error:
-        raise DataError(f"{shown(source)}: {error}") from error
+        if isinstance(error, DataError) and str(error).startswith(f"{name}: "):
+            raise
+        raise DataError(f"{name}: {error}") from error
 
 
 def shown(source: str) -> str:

@@ -148,6 +148,14 @@ def test_errors_name_the_file(cli, tmp_path):
     assert error.startswith(
         "error: gap.csv: y of series 'A' must have times that are evenly spaced, got steps of 1 days and"
     )
+    (tmp_path / "none.csv").write_text(TABLE.splitlines()[0] + "\n")
+    for words in (("none.csv",), ("noisy.fgru",)):
+        error = cli("forecast", "half.fgru", *words, "--horizon", 2, code=2)
+        assert error.count(words[0]) == 1
+    (tmp_path / "zone.csv").write_text(TABLE.replace("2024-01-07,", "2024-01-07T00:00+02:00,"))
+    assert "zone.csv: column 'ds' of table must hold dates, times or whole numbers without a time zone" in cli(
+        "forecast", "half.fgru", "zone.csv", "--horizon", 2, code=2
+    )
     (tmp_path / "hole.csv").write_text(TABLE.replace("2024-01-07,A,7\n", "2024-01-07,A,\n"))
     assert "hole.csv: line 14, column 'y' must be a number" in cli(
         "forecast", "half.fgru", "hole.csv", "--horizon", 2, code=2

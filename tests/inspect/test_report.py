@@ -289,6 +289,17 @@ def test_wrong_options_are_one_line(files, words, said):
     assert not (files / "r.html").exists()
 
 
+def test_errors_name_the_file_once(files):
+    for name, text, said in [
+        ("e.csv", "", "input must have at least one row of numbers, got none"),
+        ("n.csv", "a,b,c\n1,2,3\n4,nan,6\n", "x must be finite, got nan at (1, 1)"),
+    ]:
+        (files / name).write_text(text)
+        error = invoke("inspect", files / "m.fgru", files / name, "-o", files / "r.html", code=2)
+        assert error.strip() == f"{files / name}: {said}"
+        assert error.count(name) == 1
+
+
 def test_a_compiled_plan_is_refused(files):
     small().compile(files / "m.plan")
     said = invoke("inspect", files / "m.plan", files / "x.npy", "-o", files / "r.html", code=2)
