@@ -127,7 +127,7 @@ def _prefixes(beam: Beam, count: int) -> list[tuple[int, ...]]:
 
 def check(beam: Beam, count: int, steps: int) -> None:
     """Raise ValueError where prefixes are not those of so many prompts and steps."""
-    longest = max(map(len, _prefixes(beam, count)))
+    longest = max(map(len, _prefixes(beam, count)), default=0)
     if longest > steps:
         raise ValueError(f"prefix must have at most the {steps} steps asked for, got {longest}")
     if beam.min_steps > steps:

@@ -75,12 +75,14 @@ def generate(
     single = given.single and alone
     _check_beam(chain, n, len(given.inputs), steps, iterate)
     source = _source(net, found, making, given, window, pad, threads)
+    keys = row_keys(seed, len(given.inputs), n)
+    if not given.inputs:
+        return iter(()) if iterate else _results([], single, False, return_scores)
     if isinstance(chain.last, Beam):
         assert steps is not None
         sequences = beams.search(source, making, chain, given, ends, steps, probabilities=probabilities)
         several = chain.last.n_best > 1
         return _results(sequences, single, several, return_scores)
-    keys = row_keys(seed, len(given.inputs), n)
     log = Log(len(keys[0]), scored=return_scores)
     if values:
         run = by_values(source, making, chain.last, given.inputs, stop, keys, steps, n, log=log)  # type: ignore[arg-type]

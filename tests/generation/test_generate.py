@@ -95,6 +95,19 @@ def test_samples_of_a_prompt_are_the_same_for_any_number_of_them():
     assert equal(model.generate([1], 8, choose=Sample(50.0), n=3, seed=5), three[0])
 
 
+@pytest.mark.parametrize("choose", [Greedy(), Sample(), Beam(2), Beam(2, n_best=2)], ids=str)
+def test_an_empty_batch_gives_an_empty_list(choose):
+    nothing = np.zeros((0, 3), int)
+    assert writer().generate(nothing, 5, choose=choose) == []
+    assert writer().generate(nothing, 5, choose=choose, return_scores=True) == ([], [])
+    assert writer().generate(nothing, 5, choose=choose, window=4, pad=0) == []
+    if not isinstance(choose, Beam):
+        assert list(writer().generate(nothing, None, choose=choose, iterate=True)) == []
+    with pytest.raises(ValueError, match=r"stop must have ids in 0\.\.4, got 9"):
+        writer().generate(nothing, 5, choose=choose, stop=9)
+    assert Model([Dense(np.eye(2))]).generate(np.zeros((0, 3, 2)), 5) == []
+
+
 def test_other_seeds_draw_others_and_none_draws_anew():
     model = writer()
     drawn = {
