@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -85,7 +84,7 @@ def generate(
     length_penalty: Annotated[
         float | None,
         typer.Option(
-            parser=real("--length-penalty", -math.inf), metavar="X", help="Of --beam: above 0 favours longer sequences."
+            parser=real("--length-penalty", -30, 30), metavar="X", help="Of --beam: above 0 favours longer sequences."
         ),
     ] = None,
     min_steps: Annotated[

@@ -115,7 +115,7 @@ def number(value: Any, name: str, *, most: float = MOST_FINITE, least: float = -
         When it is none.
     """
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not real or not least <= value <= most:
+    if not real or not least <= value <= most or -math.inf < value < -MOST_FINITE:
         bound = "at most 0" if most == 0 else "finite"
         raise ValueError(f"{name} must be a number, {bound}, got {value!r}")
     return float(value)

@@ -132,8 +132,13 @@ class Language:
         """
         try:
             score = float(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise TypeError(f"scorer must return a number, got {value!r:.60} of {what}") from error
         if math.isnan(score) or score == math.inf:
             raise ValueError(f"scorer must return a number below infinity, got {score} of {what}")
-        return self.alpha * score if score > -math.inf else score
+        found = self.alpha * score if score > -math.inf else score
+        if found == math.inf:
+            raise ValueError(
+                f"scores times alpha must be below infinity, got {score} of {what} and alpha={self.alpha}"
+            )  # fmt: skip
+        return found

@@ -6,6 +6,7 @@ which ids are kept, is defined in docs/generation.md; tests hold this against a 
 
 cimport cython
 cimport numpy as cnp
+from libc.float cimport DBL_MAX
 from libc.math cimport exp, HUGE_VAL, log
 from libc.stdint cimport int64_t, uint32_t, uint64_t, uint8_t
 
@@ -185,11 +186,12 @@ cdef class Chooser:
         """Apply the penalty and leave out what is not allowed; the best id, the first of equals."""
         cdef idx v
         cdef int64_t best = NOTHING
-        cdef double most = -HUGE_VAL
+        cdef double s, most = -HUGE_VAL
         if self.penalty != 1:
             for v in range(self.size):
-                if self.met[r, v]:
-                    self.x[v] = self.x[v] * self.penalty if self.x[v] < 0 else self.x[v] / self.penalty
+                if self.met[r, v] and self.x[v] > -HUGE_VAL:
+                    s = self.x[v] * self.penalty if self.x[v] < 0 else self.x[v] / self.penalty
+                    self.x[v] = min(max(s, -DBL_MAX), DBL_MAX)  # no scores become infinite
         if self.limited:
             for v in range(self.size):
                 if not self.allowed[v]:

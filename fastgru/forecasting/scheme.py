@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from math import prod
@@ -192,7 +193,7 @@ class Scheme:
             found.append(f"context must be None or an integer from 1 to {MOST}, got {self.context!r}")
         if self.context is None and (self.pad or self.window):
             found.append(f"context must be given with {'pad' if self.pad else 'window'}, got None")
-        if not _is(float, self.least_scale) or not 0 < self.least_scale < np.inf:
+        if not _is(float, self.least_scale) or not 0 < self.least_scale <= sys.float_info.max:
             found.append(f"least_scale must be a positive number, got {self.least_scale!r}")
         if (self.distribution == QUANTILES) != bool(self.levels):
             given = f"got {self.levels}" if self.levels else "got none"

@@ -14,6 +14,7 @@ from .._arrays import as_array
 from ..engine.choose import uniforms
 
 MOST = 2**31 - 1  # of a number of steps or ids
+MOST_PENALTY = 30  # MOST**30 is a double
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class Beam:
         Sequences returned, the best first: lists of them where it is above 1. At most `width`.
     length_penalty : float
         0: the most probable sequence, and short ones often are. 1: the highest mean of the logarithms, as in the
-        transformers library. Above 0 longer sequences are favoured.
+        transformers library. Above 0 longer sequences are favoured. From -30 to 30.
     min_steps : int
         No sequence stops with fewer ids.
     prefix : sequence of int, or a sequence of such
@@ -108,8 +109,9 @@ class Beam:
         whole(self.min_steps, "min_steps", 0)
         if self.n_best > self.width:
             raise ValueError(f"n_best must be at most the width of the beam, {self.width}, got {self.n_best}")
-        if not is_number(self.length_penalty):
-            raise ValueError(f"length_penalty must be a finite number, got {self.length_penalty!r}")
+        if not (is_number(self.length_penalty) and abs(self.length_penalty) <= MOST_PENALTY):
+            limits = f"from -{MOST_PENALTY} to {MOST_PENALTY}"
+            raise ValueError(f"length_penalty must be a number {limits}, got {self.length_penalty!r}")
         object.__setattr__(self, "prefix", _frozen(self.prefix))
 
     def rank(self, log_p: Any) -> float:
@@ -237,9 +239,12 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """True of a finite real number that is no bool."""
+    """True of a finite real number that is no bool, and is one as a double."""
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return real and math.isfinite(value)
+    try:
+        return real and math.isfinite(value)
+    except OverflowError:  # an integer of hundreds of digits
+        return False
 
 
 def whole(value: Any, name: str, least: int, most: int = MOST) -> int:

@@ -64,6 +64,13 @@ MISTAKES = {
         X, scorer=spoken(np.nan), **TEXT
     ),
     "scorer must return a number, got 'x' of 'a' after ()": lambda: decode.ctc_beam(X, scorer=spoken("x"), **TEXT),
+    "scorer must return a number, got 1000": lambda: decode.ctc_beam(X, scorer=spoken(10**400), **TEXT),
+    "scores times alpha must be below infinity, got 1e+300 of 'a' after () and alpha=1e+300": lambda: decode.ctc_beam(
+        X, scorer=spoken(1e300), alpha=1e300, **TEXT
+    ),
+    "unknown must be a number, at most 0, got -1000": lambda: decode.ctc_beam(
+        X, words=["a"], unknown=-(10**400), **TEXT
+    ),
     "alpha must be a number, finite, got nan": lambda: decode.ctc_beam(X, scorer=spoken(0), alpha=np.nan, **TEXT),
     "space must be another label than blank, got 0 for both": lambda: decode.ctc_beam(X, words=["a"], space=0, **TEXT),
     "emissions must have 3 numbers a frame, as transitions have tags, got 4": lambda: decode.crf_viterbi(

@@ -363,6 +363,7 @@ def test_models_whose_output_cannot_be_fed_back():
         ({"ahead": 0}, "ahead must be an integer from 1 to 1048576, got 0"),
         ({"covariate_lag": 2}, "covariate_lag must be 0 or 1, got 2"),
         ({"least_scale": 0.0}, "least_scale must be a positive number, got 0.0"),
+        ({"least_scale": 10**309}, "least_scale must be a positive number, got 1000"),
         ({"transform": "sqrt"}, "transform must be one of none"),
     ],
     ids=str,

@@ -155,6 +155,24 @@ def test_a_draw_is_the_first_id_whose_share_exceeds_its_number():
     assert chooser.ids.tolist() == want
 
 
+def test_the_most_of_each_setting_gives_ids():
+    """As limits do: the coldest is greedy, the hottest takes ids alike, the strictest penalty leaves what was not."""
+    logits = np.array([[-3e9, 2.0, 1e9, -1.0], [-np.inf, -5.0, -5.0, -1e300]])
+    assert bound(made(4, Sample(temperature=5e-324)), logits).run(0) == 0
+    for temperature, want in ((5e-324, {(2, 1), (2, 2)}), (1e308, {(a, b) for a in range(4) for b in (1, 2, 3)})):
+        chooser = bound(made(4, Sample(temperature=temperature)), np.tile(logits, (300, 1)))
+        assert chooser.run(0) == 0
+        assert set(zip(chooser.ids[::2].tolist(), chooser.ids[1::2].tolist(), strict=True)) == want
+    for penalty, want in ((1.7e308, (1, 2)), (5e-324, (2, 1))):
+        seen = np.array([[1, 0, 1, 0], [1, 1, 0, 0]], np.uint8)
+        chooser = bound(made(4, Sample(repetition_penalty=penalty)), logits, seen=seen)
+        assert chooser.run(0) == 0
+        assert tuple(chooser.ids.tolist()) == want
+    beam = Beam(2, length_penalty=30)
+    assert 0 > beam.ranked(-1.0, 2**31 - 1) > beam.ranked(-1.0, 1) == -1
+    assert np.isfinite(Beam(2, length_penalty=-30).ranked(-1e6, 2**31 - 1))
+
+
 def model_logit(model, ids):
     return model(np.array(ids))[-1]
 
