@@ -15,98 +15,6 @@ import numpy as np
 
 cnp.import_array()
 
-ctypedef Py_ssize_t idx
-
-cdef extern from "fastgru/decode/scores.h" nogil:
-    idx fg_choice_f32(const float *x, idx n, double *sum)
-    idx fg_choice_f64(const double *x, idx n, double *sum)
-    bint fg_finite_f32(const float *x, idx n)
-    bint fg_finite_f64(const double *x, idx n)
-    idx fg_first_above(const double *x, idx n, double most)
-    void fg_log_softmax(double *x, idx rows, idx n)
-
-cdef extern from "fastgru/decode/crf.h" nogil:
-    ctypedef struct fg_crf:
-        idx K
-        const double *transitions
-        const double *start
-        const double *end
-    void fg_viterbi_frame(const fg_crf *c, const double *emission, const double *score, double *next, int32_t *before)
-    idx fg_viterbi_end(const fg_crf *c, double *score)
-    void fg_viterbi_path(const int32_t *before, idx T, idx K, idx tag, int64_t *tags)
-    idx fg_viterbi_settled(const int32_t *before, idx T, idx K, int32_t *paths, idx *tag)
-    double fg_crf_marginals(const fg_crf *c, const double *emissions, idx T, double *p, double *scratch)
-
-cdef extern from "fastgru/decode/beam.h" nogil:
-    ctypedef struct fg_prefix:
-        int32_t parent, label, length, context, after
-        double bonus
-    ctypedef struct fg_moment:
-        int64_t frame
-        int32_t parent
-    ctypedef struct fg_candidate:
-        pass
-    int32_t fg_shared(const fg_prefix *all, int32_t a, int32_t b)
-
-cdef extern from "fastgru/decode/ctc.h" nogil:
-    ctypedef struct fg_lexicon:
-        const int32_t *child
-        const int32_t *sibling
-        const int32_t *unit
-        const uint8_t *ends
-        const int32_t *begin
-        const int32_t *units
-    ctypedef struct fg_hypothesis:
-        double best_blank, best_label, total, rank
-        int32_t prefix, moment_blank, moment_label
-    ctypedef struct fg_ctc:
-        int32_t V, blank, space, width, listed, scored, count, prefixes, moments, room, settled
-        int64_t frame
-        double unknown
-        fg_lexicon lexicon
-        fg_prefix *prefix
-        fg_moment *moment
-        int32_t *to
-        fg_hypothesis *beam
-        fg_hypothesis *next
-        fg_hypothesis *made
-        fg_candidate *heap
-        int32_t *order
-        int32_t *taken
-        int32_t *heir
-        int32_t *other
-    idx fg_ctc_greedy(const double *x, idx T, idx V, int32_t blank, int64_t first, int32_t *last, double *score,
-                      int64_t *labels, int64_t *frames)
-    void fg_ctc_begin(fg_ctc *s)
-    idx fg_ctc_frames(fg_ctc *s, const double *x, idx T)
-    void fg_ctc_collect(fg_ctc *s)
-    int32_t fg_ctc_asks(const fg_ctc *s)
-    void fg_ctc_told(fg_ctc *s, int32_t i, double score, int32_t after)
-    void fg_ctc_end(fg_ctc *s)
-    int32_t fg_ctc_shared(const fg_ctc *s)
-
-cdef extern from "fastgru/decode/transducer.h" nogil:
-    ctypedef struct fg_path:
-        double total
-        int32_t prefix, moment
-    ctypedef struct fg_transducer:
-        int32_t V, blank, width, most, count, actives, prefixes, moments, room, settled
-        int64_t frame
-        fg_prefix *prefix
-        fg_moment *moment
-        int32_t *to
-        fg_path *beam
-        fg_path *active
-        fg_path *made
-        fg_path *ended
-        fg_candidate *heap
-    void fg_transducer_begin(fg_transducer *s)
-    void fg_transducer_frame(fg_transducer *s)
-    int32_t fg_transducer_level(fg_transducer *s, const double *x)
-    void fg_transducer_end(fg_transducer *s)
-    void fg_transducer_drop(fg_transducer *s)
-    void fg_transducer_collect(fg_transducer *s)
-
 cdef enum:
     FIRST_ROOM = 1 << 10     # prefixes for which there is room at first
     MOST_ROOM = 1 << 30
@@ -231,34 +139,13 @@ cdef class ViterbiSearch:
         return tags, score[tag]
 
 
-cdef object labelling(const fg_prefix *prefix, int32_t at, int32_t until):
-    """The labels from behind the prefix `until` to `at`."""
-    cdef idx n = prefix[at].length - prefix[until].length, i
-    cdef cnp.ndarray labels = integers(n)
-    cdef int64_t *to = <int64_t *>cnp.PyArray_DATA(labels)
-    for i in range(n - 1, -1, -1):
-        to[i] = prefix[at].label
-        at = prefix[at].parent
-    return labels
-
-
-cdef object moments(const fg_moment *moment, int32_t at, idx n):
-    """The frames of n labels."""
-    cdef cnp.ndarray frames = integers(n)
-    cdef int64_t *to = <int64_t *>cnp.PyArray_DATA(frames)
-    cdef idx i
-    for i in range(n - 1, -1, -1):
-        to[i] = moment[at].frame
-        at = moment[at].parent
-    return frames
-
-
-cdef class Memory:
-    """Arrays of structs by name, which grow."""
+cdef class TreeSearch:
+    """A search over a tree of labellings, with arrays of structs by name, which grow."""
 
     cdef dict arrays
+    cdef fg_tree *tree
 
-    def __cinit__(self):
+    def __cinit__(self, *_):
         self.arrays = {}
 
     cdef void *make(self, str name, idx count, size_t size) except NULL:
@@ -269,17 +156,61 @@ cdef class Memory:
         self.arrays[name] = new
         return cnp.PyArray_DATA(new)
 
+    cdef int grow(self, idx room) except -1:
+        """Make room for so many prefixes and moments."""
+        self.tree.prefix = <fg_prefix *>self.make("prefix", room, sizeof(fg_prefix))
+        self.tree.moment = <fg_moment *>self.make("moment", room, sizeof(fg_moment))
+        self.tree.to = <int32_t *>self.make("to", room, sizeof(int32_t))
+        self.tree.room = <int32_t>room
+        return 0
 
-cdef idx room_for(idx used, idx room) except -1:
-    """Room for trees of which `used` is in use: twice as much where that is more than half."""
-    cdef idx wanted = room if 2 * used <= room else 2 * used
-    if wanted > MOST_ROOM:
-        raise MemoryError(f"hypotheses must differ in at most {MOST_ROOM // 2} labels, got more: decode shorter pieces")
-    return wanted
+    cdef int reserve(self, int32_t more, fg_holders beam) except -1:
+        """Have room for more: drop what no hypothesis needs, and take twice as much where over half is left."""
+        cdef idx used
+        if not fg_tree_full(self.tree, more):
+            return 0
+        fg_tree_collect(self.tree, beam)
+        used = 2 * (<idx>max(self.tree.prefixes, self.tree.moments) + more)
+        if used > MOST_ROOM:
+            most = MOST_ROOM // 2
+            raise MemoryError(f"hypotheses must differ in at most {most} labels, got more: decode shorter pieces")
+        return self.grow(max(used, self.tree.room))
+
+    @property
+    def frames(self):
+        """Frames so far."""
+        return self.tree.frame
+
+    cdef object settle(self, fg_holders beam):
+        cdef int32_t at = fg_tree_shared(self.tree, beam)
+        labels = self.labels(at, self.tree.settled)
+        self.tree.settled = at
+        return labels
+
+    cdef object labels(self, int32_t at, int32_t until):
+        """The labels from behind the prefix `until` to `at`."""
+        cdef const fg_prefix *prefix = self.tree.prefix
+        cdef idx n = prefix[at].length - prefix[until].length, i
+        cdef cnp.ndarray labels = integers(n)
+        cdef int64_t *to = <int64_t *>cnp.PyArray_DATA(labels)
+        for i in range(n - 1, -1, -1):
+            to[i] = prefix[at].label
+            at = prefix[at].parent
+        return labels
+
+    cdef tuple found(self, int32_t at, int32_t moment, double score, double total):
+        """A hypothesis: labels, frames, score and log-probability."""
+        cdef cnp.ndarray labels = self.labels(at, 0), frames = integers(len(labels))
+        cdef int64_t *to = <int64_t *>cnp.PyArray_DATA(frames)
+        cdef idx i
+        for i in range(len(labels) - 1, -1, -1):
+            to[i] = self.tree.moment[moment].frame
+            moment = self.tree.moment[moment].parent
+        return labels, frames, score, total
 
 
 @cython.final
-cdef class CtcSearch:
+cdef class CtcSearch(TreeSearch):
     """Prefix beam search over frames of log-probabilities that come in chunks.
 
     `words` are the arrays of `fg_lexicon`, or None. `ask(labels, context)` returns the score of a word after the words
@@ -287,37 +218,33 @@ cdef class CtcSearch:
     """
 
     cdef fg_ctc s
-    cdef Memory memory
     cdef object ask, end
     cdef tuple words
 
     def __cinit__(self, int32_t V, int32_t blank, int32_t width, int32_t space, words, double unknown, ask, end):
         cdef fg_ctc *s = &self.s
         memset(s, 0, sizeof(fg_ctc))
-        self.memory, self.ask, self.end, self.words = Memory(), ask, end, words
+        self.tree, self.ask, self.end, self.words = &s.tree, ask, end, words
         s.V, s.blank, s.width, s.space, s.unknown = V, blank, width, space, unknown
         s.listed, s.scored = words is not None, ask is not None
         if words is not None:
             s.lexicon = fg_lexicon(
                 labels_at(words[0]), labels_at(words[1]), labels_at(words[2]), <uint8_t *>cnp.PyArray_DATA(words[3]),
                 labels_at(words[4]), labels_at(words[5]))
-        s.beam = <fg_hypothesis *>self.memory.make("beam", width, sizeof(fg_hypothesis))
-        s.next = <fg_hypothesis *>self.memory.make("next", width, sizeof(fg_hypothesis))
-        s.made = <fg_hypothesis *>self.memory.make("made", width, sizeof(fg_hypothesis))
-        s.heap = <fg_candidate *>self.memory.make("heap", width, sizeof(fg_candidate))
-        s.order = <int32_t *>self.memory.make("order", V, sizeof(int32_t))
-        s.taken = <int32_t *>self.memory.make("taken", V, sizeof(int32_t))
-        s.heir = <int32_t *>self.memory.make("heir", width, sizeof(int32_t))
-        s.other = <int32_t *>self.memory.make("other", width, sizeof(int32_t))
+        s.beam = <fg_hypothesis *>self.make("beam", width, sizeof(fg_hypothesis))
+        s.next = <fg_hypothesis *>self.make("next", width, sizeof(fg_hypothesis))
+        s.made = <fg_hypothesis *>self.make("made", width, sizeof(fg_hypothesis))
+        s.heap = <fg_candidate *>self.make("heap", width, sizeof(fg_candidate))
+        s.order = <int32_t *>self.make("order", V, sizeof(int32_t))
+        s.taken = <int32_t *>self.make("taken", V, sizeof(int32_t))
+        s.heir = <int32_t *>self.make("heir", width, sizeof(int32_t))
+        s.other = <int32_t *>self.make("other", width, sizeof(int32_t))
         self.grow(max(FIRST_ROOM, 4 * <idx>width))
         fg_ctc_begin(s)
 
-    cdef int grow(self, idx room) except -1:
-        self.s.prefix = <fg_prefix *>self.memory.make("prefix", room, sizeof(fg_prefix))
-        self.s.moment = <fg_moment *>self.memory.make("moment", room, sizeof(fg_moment))
-        self.s.to = <int32_t *>self.memory.make("to", room, sizeof(int32_t))
-        self.s.room = <int32_t>room
-        return 0
+    def settled(self):
+        """Return the labels that all hypotheses share, from where they were last returned."""
+        return self.settle(fg_ctc_holders(&self.s))
 
     def push(self, cnp.ndarray x not None):
         """Take (T, V) log-probabilities."""
@@ -325,19 +252,12 @@ cdef class CtcSearch:
         cdef const double *data = doubles(x)
         while t < T:
             self.ask_all()
-            if max(self.s.prefixes, self.s.moments) > self.s.room - self.s.width:
-                fg_ctc_collect(&self.s)
-                self.grow(room_for(max(self.s.prefixes, self.s.moments) + self.s.width, self.s.room))
+            self.reserve(self.s.width, fg_ctc_holders(&self.s))
             some = min(T - t, BLOCK)
             with nogil:
                 some = fg_ctc_frames(&self.s, data + t * self.s.V, some)
             t += some
             PyErr_CheckSignals()
-
-    @property
-    def frames(self):
-        """Frames so far."""
-        return self.s.frame
 
     cdef int ask_all(self) except -1:
         """Have the scorer say what completing the last word of each hypothesis adds."""
@@ -345,21 +265,14 @@ cdef class CtcSearch:
         cdef double score
         while i >= 0:
             at = self.s.beam[i].prefix
-            labels, context = [], self.s.prefix[at].context
-            while self.s.prefix[at].label >= 0 and self.s.prefix[at].label != self.s.space:
-                labels.append(self.s.prefix[at].label)
-                at = self.s.prefix[at].parent
+            labels, context = [], self.tree.prefix[at].context
+            while self.tree.prefix[at].label >= 0 and self.tree.prefix[at].label != self.s.space:
+                labels.append(self.tree.prefix[at].label)
+                at = self.tree.prefix[at].parent
             score, after = self.ask(labels[::-1], context)
             fg_ctc_told(&self.s, i, score, after)
             i = fg_ctc_asks(&self.s)
         return 0
-
-    def settled(self):
-        """Return the labels that all hypotheses share, from where they were last returned."""
-        cdef int32_t at = fg_ctc_shared(&self.s)
-        labels = labelling(self.s.prefix, at, self.s.settled)
-        self.s.settled = at
-        return labels
 
     def finish(self, int32_t n_best):
         """Return (labels, frames, score, log-probability) of the n best; nothing may be pushed behind it."""
@@ -368,15 +281,14 @@ cdef class CtcSearch:
         cdef list found = []
         self.ask_all()
         if self.end is not None:  # all are asked before any is changed, as the function may raise
-            added = [self.end(self.s.prefix[self.s.beam[i].prefix].after) for i in range(self.s.count)]
+            added = [self.end(self.tree.prefix[self.s.beam[i].prefix].after) for i in range(self.s.count)]
             for i in range(self.s.count):
-                self.s.prefix[self.s.beam[i].prefix].bonus += <double>added[i]
+                self.tree.prefix[self.s.beam[i].prefix].bonus += <double>added[i]
         fg_ctc_end(&self.s)
         for i in range(min(n_best, self.s.count)):
             h = &self.s.beam[i]
-            labels = labelling(self.s.prefix, h.prefix, 0)
             moment = h.moment_blank if h.best_blank > h.best_label else h.moment_label
-            found.append((labels, moments(self.s.moment, moment, len(labels)), h.rank, h.total))
+            found.append(self.found(h.prefix, moment, h.rank, h.total))
         return found
 
 
@@ -453,44 +365,37 @@ cdef class GreedySearch:
 
 
 @cython.final
-cdef class TransducerSearch:
+cdef class TransducerSearch(TreeSearch):
     """The beam of a transducer, whose networks the caller evaluates; a frame that is not ended does not count.
 
     `reads` are what the predictor gave for the labellings in the beam, in their order.
     """
 
     cdef fg_transducer s
-    cdef Memory memory
     cdef readonly list reads
 
     def __cinit__(self, int32_t V, int32_t blank, int32_t width, int32_t most, read):
         self.reads = [read]
         cdef fg_transducer *s = &self.s
         memset(s, 0, sizeof(fg_transducer))
-        self.memory = Memory()
+        self.tree = &s.tree
         s.V, s.blank, s.width, s.most = V, blank, width, most
-        s.beam = <fg_path *>self.memory.make("beam", width, sizeof(fg_path))
-        s.active = <fg_path *>self.memory.make("active", width, sizeof(fg_path))
-        s.made = <fg_path *>self.memory.make("made", width, sizeof(fg_path))
-        s.ended = <fg_path *>self.memory.make("ended", width * (<idx>most + 1), sizeof(fg_path))
-        s.heap = <fg_candidate *>self.memory.make("heap", width, sizeof(fg_candidate))
+        s.beam = <fg_path *>self.make("beam", width, sizeof(fg_path))
+        s.active = <fg_path *>self.make("active", width, sizeof(fg_path))
+        s.made = <fg_path *>self.make("made", width, sizeof(fg_path))
+        s.ended = <fg_path *>self.make("ended", width * (<idx>most + 1), sizeof(fg_path))
+        s.heap = <fg_candidate *>self.make("heap", width, sizeof(fg_candidate))
         self.grow(max(FIRST_ROOM, 4 * <idx>width * most))
         fg_transducer_begin(s)
 
-    cdef int grow(self, idx room) except -1:
-        self.s.prefix = <fg_prefix *>self.memory.make("prefix", room, sizeof(fg_prefix))
-        self.s.moment = <fg_moment *>self.memory.make("moment", room, sizeof(fg_moment))
-        self.s.to = <int32_t *>self.memory.make("to", room, sizeof(int32_t))
-        self.s.room = <int32_t>room
-        return 0
+    def settled(self):
+        """Return the labels that all hypotheses share, from where they were last returned."""
+        return self.settle(fg_transducer_holders(&self.s))
 
     def begin_frame(self):
         """Begin a frame; the numbers of the labellings in the beam may then be others, their order is the same."""
-        cdef idx more = <idx>self.s.width * self.s.most
         fg_transducer_drop(&self.s)
-        if max(self.s.prefixes, self.s.moments) > self.s.room - more:
-            fg_transducer_collect(&self.s)
-            self.grow(room_for(max(self.s.prefixes, self.s.moments) + more, self.s.room))
+        self.reserve(self.s.width * self.s.most, fg_transducer_holders(&self.s))
         fg_transducer_frame(&self.s)
 
     def active(self):
@@ -499,7 +404,7 @@ cdef class TransducerSearch:
         cdef list found = []
         for i in range(self.s.actives):
             at = self.s.active[i].prefix
-            found.append((at, self.s.prefix[at].parent, self.s.prefix[at].label))
+            found.append((at, self.tree.prefix[at].parent, self.tree.prefix[at].label))
         return found
 
     def level(self, cnp.ndarray logits not None):
@@ -517,20 +422,6 @@ cdef class TransducerSearch:
         fg_transducer_end(&self.s)
         self.reads = [reads[self.s.beam[i].prefix] for i in range(self.s.count)]
 
-    @property
-    def frames(self):
-        """Frames so far."""
-        return self.s.frame
-
-    def settled(self):
-        """Return the labels that all hypotheses share, from where they were last returned."""
-        cdef int32_t i, at = self.s.beam[0].prefix if self.s.count else self.s.settled
-        for i in range(1, self.s.count):
-            at = fg_shared(self.s.prefix, at, self.s.beam[i].prefix)
-        labels = labelling(self.s.prefix, at, self.s.settled)
-        self.s.settled = at
-        return labels
-
     def finish(self, int32_t n_best):
         """Return (labels, frames, score, log-probability) of the n best."""
         cdef const fg_path *h
@@ -538,6 +429,5 @@ cdef class TransducerSearch:
         cdef list found = []
         for i in range(min(n_best, self.s.count)):
             h = &self.s.beam[i]
-            labels = labelling(self.s.prefix, h.prefix, 0)
-            found.append((labels, moments(self.s.moment, h.moment, len(labels)), h.total, h.total))
+            found.append(self.found(h.prefix, h.moment, h.total, h.total))
         return found

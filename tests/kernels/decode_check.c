@@ -55,9 +55,17 @@ static void take(result *r, const fg_prefix *prefix, int32_t at, const fg_moment
 
 static void *grown(void *old, size_t before, size_t size) {
   void *p = block(size);
-  memcpy(p, old, before);
+  if (old) memcpy(p, old, before);
   free(old);
   return p;
+}
+
+static void grow(fg_tree *t, int32_t room) {
+  const size_t old = (size_t)t->room, new = (size_t)room;
+  t->prefix = grown(t->prefix, sizeof(fg_prefix) * old, sizeof(fg_prefix) * new);
+  t->moment = grown(t->moment, sizeof(fg_moment) * old, sizeof(fg_moment) * new);
+  free(t->to), t->to = block(sizeof(int32_t) * new);
+  t->room = room;
 }
 
 static int run_ctc(const double *x, int T, int V, int width, int32_t room, int listed, int scored, result *found) {
@@ -65,27 +73,22 @@ static int run_ctc(const double *x, int T, int V, int width, int32_t room, int l
   for (int c = 3; c < V; c++) units[c - 1] = 'x', begin[c + 1] = begin[c] + 1;
   fg_ctc s = {.V = V, .width = width, .space = V > 3 ? 3 : FG_NONE, .listed = listed, .scored = scored, .unknown = -1};
   s.lexicon = (fg_lexicon){child, sibling, unit_of, ends, begin, units};
-  s.room = room;
   const size_t beam = sizeof(fg_hypothesis) * (size_t)width, ints = sizeof(int32_t) * (size_t)width;
-  s.prefix = block(sizeof(fg_prefix) * (size_t)room), s.moment = block(sizeof(fg_moment) * (size_t)room);
-  s.to = block(sizeof(int32_t) * (size_t)room);
+  grow(&s.tree, room);
   s.beam = block(beam), s.next = block(beam), s.made = block(beam), s.heap = block(sizeof(fg_candidate) * (size_t)width);
   s.order = block(sizeof(int32_t) * (size_t)V), s.taken = block(sizeof(int32_t) * (size_t)V);
   s.heir = block(ints), s.other = block(ints);
   fg_ctc_begin(&s);
   for (fg_size t = 0;;) {
-    for (int32_t i; (i = fg_ctc_asks(&s)) >= 0;) fg_ctc_told(&s, i, -0.25 * s.prefix[s.beam[i].prefix].length, 0);
+    for (int32_t i; (i = fg_ctc_asks(&s)) >= 0;) fg_ctc_told(&s, i, -0.25 * s.tree.prefix[s.beam[i].prefix].length, 0);
     if (t == T) break;
     const fg_size some = fg_ctc_frames(&s, x + t * V, T - t);
     t += some;
-    if (below(3) == 0) s.settled = fg_ctc_shared(&s);
+    if (below(3) == 0) s.tree.settled = fg_tree_shared(&s.tree, fg_ctc_holders(&s));
     if (some == 0 && fg_ctc_asks(&s) < 0) {
-      fg_ctc_collect(&s);
-      if ((s.prefixes > s.moments ? s.prefixes : s.moments) > s.room - width) {
-        s.prefix = grown(s.prefix, sizeof(fg_prefix) * (size_t)s.room, sizeof(fg_prefix) * 2 * (size_t)s.room);
-        s.moment = grown(s.moment, sizeof(fg_moment) * (size_t)s.room, sizeof(fg_moment) * 2 * (size_t)s.room);
-        free(s.to), s.to = block(sizeof(int32_t) * 2 * (size_t)s.room);
-        s.room *= 2;
+      fg_tree_collect(&s.tree, fg_ctc_holders(&s));
+      if (fg_tree_full(&s.tree, width)) {
+        grow(&s.tree, 2 * s.tree.room);
       }
     }
   }
@@ -93,34 +96,34 @@ static int run_ctc(const double *x, int T, int V, int width, int32_t room, int l
   for (int32_t i = 0; i < s.count; i++) {
     const fg_hypothesis *h = &s.beam[i];
     memset(&found[i], 0, sizeof *found);
-    take(&found[i], s.prefix, h->prefix, s.moment, h->best_blank > h->best_label ? h->moment_blank : h->moment_label);
+    const int32_t moment = h->best_blank > h->best_label ? h->moment_blank : h->moment_label;
+    take(&found[i], s.tree.prefix, h->prefix, s.tree.moment, moment);
     found[i].score = h->rank, found[i].total = h->total;
   }
   const int count = s.count;
-  free(s.prefix), free(s.moment), free(s.to), free(s.beam), free(s.next), free(s.made), free(s.heap), free(s.order);
-  free(s.taken), free(s.heir), free(s.other);
+  free(s.tree.prefix), free(s.tree.moment), free(s.tree.to), free(s.beam), free(s.next), free(s.made), free(s.heap);
+  free(s.order), free(s.taken), free(s.heir), free(s.other);
   return count;
 }
 
 /* Logits that follow from the frame and the labels so far. */
 static void join(const fg_transducer *s, int32_t prefix, const double *frame, double *to) {
   double sum = 0;
-  for (int32_t i = prefix; i > 0; i = s->prefix[i].parent) sum = sum / 2 + s->prefix[i].label;
+  for (int32_t i = prefix; i > 0; i = s->tree.prefix[i].parent) sum = sum / 2 + s->tree.prefix[i].label;
   for (int32_t c = 0; c < s->V; c++) to[c] = frame[c] + sin(sum * (c + 1));
 }
 
 static int run_transducer(const double *x, int T, int V, int width, int most, int often, result *found) {
   const int32_t room = width * most * T + 1;
-  fg_transducer s = {.V = V, .width = width, .most = most, .room = room};
+  fg_transducer s = {.V = V, .width = width, .most = most};
   const size_t beam = sizeof(fg_path) * (size_t)width;
-  s.prefix = block(sizeof(fg_prefix) * (size_t)room), s.moment = block(sizeof(fg_moment) * (size_t)room);
-  s.to = block(sizeof(int32_t) * (size_t)room);
+  grow(&s.tree, room);
   s.beam = block(beam), s.active = block(beam), s.made = block(beam), s.ended = block(beam * (size_t)(most + 1));
   s.heap = block(sizeof(fg_candidate) * (size_t)width);
   double *logits = block(sizeof(double) * (size_t)(V * width));
   fg_transducer_begin(&s);
   for (int t = 0; t < T; t++) {
-    if (often) fg_transducer_collect(&s);
+    if (often) fg_tree_collect(&s.tree, fg_transducer_holders(&s));
     fg_transducer_frame(&s);
     while (s.actives) {
       for (int32_t i = 0; i < s.actives; i++) join(&s, s.active[i].prefix, x + t * V, logits + i * V);
@@ -128,18 +131,16 @@ static int run_transducer(const double *x, int T, int V, int width, int most, in
       fg_transducer_level(&s, logits);
     }
     fg_transducer_end(&s);
-    for (int32_t i = 1, at = s.count ? s.beam[0].prefix : 0; i <= s.count; i++) {
-      if (i == s.count) s.settled = at;
-      else at = fg_shared(s.prefix, at, s.beam[i].prefix);
-    }
+    s.tree.settled = fg_tree_shared(&s.tree, fg_transducer_holders(&s));
   }
   for (int32_t i = 0; i < s.count; i++) {
     memset(&found[i], 0, sizeof *found);
-    take(&found[i], s.prefix, s.beam[i].prefix, s.moment, s.beam[i].moment);
+    take(&found[i], s.tree.prefix, s.beam[i].prefix, s.tree.moment, s.beam[i].moment);
     found[i].score = s.beam[i].total, found[i].total = s.beam[i].best;
   }
   const int count = s.count;
-  free(s.prefix), free(s.moment), free(s.to), free(s.beam), free(s.active), free(s.made), free(s.ended), free(s.heap);
+  free(s.tree.prefix), free(s.tree.moment), free(s.tree.to), free(s.beam), free(s.active), free(s.made);
+  free(s.ended), free(s.heap);
   free(logits);
   return count;
 }

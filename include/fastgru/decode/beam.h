@@ -1,4 +1,4 @@
-/* What beams keep: the best of many candidates, and trees of labels and of the frames in which they came.
+/* The best of many candidates for a beam.
  *
  * Of candidates with equal scores the shorter labelling is better, then the one that comes first in the order of
  * labels, so that the result never depends on the order in which candidates are met. */
@@ -6,25 +6,7 @@
 #define FASTGRU_DECODE_BEAM_H
 
 #include "scores.h"
-
-enum { FG_NONE = -1 };
-
-/* A labelling: that of `parent`, and one label more. Parents come before their children. */
-typedef struct {
-  int32_t parent, label, length; /* FG_NONE, FG_NONE, 0 at the root, which is the first */
-  int32_t child, sibling;        /* the first child; the next child of the same parent */
-  int32_t slot;                  /* in the beam */
-  int32_t place;                 /* of its last word in the list of words; FG_NONE where no word goes on like this */
-  int32_t context, after;        /* of the last word: numbers of the words before it, and of those with it */
-  double added;                  /* the scores of the words completed */
-  double bonus;                  /* what completing the last word adds; NaN until a scorer has said it */
-} fg_prefix;
-
-/* When labels came: at the frames of `parent`, and at one more. */
-typedef struct {
-  int64_t frame;
-  int32_t parent;
-} fg_moment;
+#include "tree.h"
 
 /* A labelling, or one of the tree with a label more; label FG_NONE: the prefix itself. */
 typedef struct {
@@ -85,64 +67,6 @@ static inline void fg_sort_heap(const fg_prefix *all, fg_candidate *heap, int32_
     heap[n] = worst;
     fg_sift(all, heap, n, 0);
   }
-}
-
-/* The child of a prefix with this label; FG_NONE if there is none. */
-static inline int32_t fg_child(const fg_prefix *all, int32_t prefix, int32_t label) {
-  int32_t i = all[prefix].child;
-  while (i >= 0 && all[i].label != label) i = all[i].sibling;
-  return i;
-}
-
-/* Append a child to a prefix; returns its number. */
-static inline int32_t fg_append(fg_prefix *all, int32_t *count, int32_t prefix, int32_t label) {
-  const int32_t own = (*count)++;
-  all[own] = (fg_prefix){.parent = prefix, .label = label, .length = all[prefix].length + 1, .child = FG_NONE,
-                         .sibling = all[prefix].child, .slot = FG_NONE};
-  all[prefix].child = own;
-  return own;
-}
-
-/* The longest prefix of both. */
-static inline int32_t fg_shared(const fg_prefix *all, int32_t a, int32_t b) {
-  while (a != b) {
-    if (all[a].length >= all[b].length) a = all[a].parent;
-    else b = all[b].parent;
-  }
-  return a;
-}
-
-/* Mark `own` and all that lead to it in `to`, which is FG_NONE where nothing is marked. */
-#define FG_MARK(all, own, to) \
-  for (int32_t i_ = (own); i_ >= 0 && (to)[i_] < 0; i_ = (all)[i_].parent) (to)[i_] = 0
-
-/* Drop the prefixes that are not marked in `to` (count,), which becomes their new numbers; returns how many are left. */
-static inline int32_t fg_keep_prefixes(fg_prefix *all, int32_t count, int32_t *to) {
-  int32_t n = 0;
-  for (int32_t i = 0; i < count; i++) {
-    if (to[i] < 0) continue;
-    fg_prefix own = all[i];
-    own.child = own.sibling = FG_NONE;
-    if (own.parent >= 0) {
-      own.parent = to[own.parent];
-      own.sibling = all[own.parent].child;
-      all[own.parent].child = n;
-    }
-    all[n] = own;
-    to[i] = n++;
-  }
-  return n;
-}
-
-/* The same of moments. */
-static inline int32_t fg_keep_moments(fg_moment *all, int32_t count, int32_t *to) {
-  int32_t n = 0;
-  for (int32_t i = 0; i < count; i++) {
-    if (to[i] < 0) continue;
-    all[n] = (fg_moment){all[i].frame, all[i].parent < 0 ? FG_NONE : to[all[i].parent]};
-    to[i] = n++;
-  }
-  return n;
 }
 
 #endif

@@ -43,13 +43,8 @@ typedef struct {
   int32_t listed, scored;         /* whether words are those of a list; whether a scorer is asked */
   double unknown;                 /* added for a word that is not in the list */
   fg_lexicon lexicon;
-  int64_t frame;           /* frames so far */
   int32_t count;           /* hypotheses in the beam, the best first */
-  int32_t prefixes, moments, room; /* how many there are, and for how many there is room */
-  int32_t settled;         /* the prefix that all hypotheses had when they were last asked */
-  fg_prefix *prefix;       /* (room,) */
-  fg_moment *moment;       /* (room,) */
-  int32_t *to;             /* (room,) scratch */
+  fg_tree tree;
   fg_hypothesis *beam, *next, *made; /* (width,), the last two scratch */
   fg_candidate *heap;      /* (width,) */
   int32_t *order, *taken;  /* (V,) scratch */
@@ -82,8 +77,9 @@ static inline double fg_added(const fg_ctc *s, const fg_prefix *p, int32_t label
 }
 
 static inline void fg_ctc_begin(fg_ctc *s) {
-  s->frame = 0, s->count = 1, s->prefixes = 1, s->moments = 0, s->settled = 0;
-  s->prefix[0] = (fg_prefix){.parent = FG_NONE, .label = FG_NONE, .child = FG_NONE, .sibling = FG_NONE, .slot = 0};
+  s->count = 1;
+  fg_tree_begin(&s->tree);
+  s->tree.prefix[0].slot = 0;
   s->beam[0] = (fg_hypothesis){.label = -INFINITY, .best_label = -INFINITY, .moment_blank = FG_NONE,
                                .moment_label = FG_NONE, .slot = FG_NONE};
   for (int32_t i = 0; i < s->V; i++) s->taken[i] = FG_NONE;
@@ -102,12 +98,6 @@ static inline int32_t fg_labels_of(const fg_ctc *s, const double *x, int32_t mos
   return n;
 }
 
-/* The moment of a label that comes at this frame, behind those of `moment`. */
-static inline int32_t fg_now(fg_ctc *s, int32_t moment) {
-  s->moment[s->moments] = (fg_moment){s->frame, moment};
-  return s->moments++;
-}
-
 /* The best alignment before a label that comes anew: behind a blank alone if it repeats the last. */
 static inline double fg_best_before(const fg_hypothesis *h, int repeats, int32_t *moment) {
   const int blank = repeats || h->best_blank > h->best_label;
@@ -122,7 +112,7 @@ static inline int32_t fg_ctc_stay(fg_ctc *s, const double *x) {
   for (int32_t i = 0; i < s->count; i++) s->heir[i] = FG_NONE;
   for (int32_t i = 0; i < s->count; i++) {
     const fg_hypothesis *h = &s->beam[i];
-    const fg_prefix *p = &s->prefix[h->prefix];
+    const fg_prefix *p = &s->tree.prefix[h->prefix];
     if (h->slot >= 0) s->other[i] = s->heir[h->slot], s->heir[h->slot] = i;
     fg_hypothesis *next = &s->next[i];
     *next = *h;
@@ -134,7 +124,7 @@ static inline int32_t fg_ctc_stay(fg_ctc *s, const double *x) {
       next->label += own, next->best_label += own;
       if (h->slot >= 0) {
         const fg_hypothesis *from = &s->beam[h->slot];
-        const int repeats = s->prefix[from->prefix].label == p->label;
+        const int repeats = s->tree.prefix[from->prefix].label == p->label;
         int32_t moment;
         const double best = fg_best_before(from, repeats, &moment) + own;
         next->label = fg_log_add(next->label, (repeats ? from->blank : from->total) + own);
@@ -144,7 +134,7 @@ static inline int32_t fg_ctc_stay(fg_ctc *s, const double *x) {
     next->total = fg_log_add(next->blank, next->label);
     next->rank = next->total + p->added;
     const fg_candidate own = {next->rank, h->prefix, FG_NONE, i};
-    if (own.rank > -INFINITY) n = fg_offer(s->prefix, s->heap, n, s->width, own);
+    if (own.rank > -INFINITY) n = fg_offer(s->tree.prefix, s->heap, n, s->width, own);
   }
   return n;
 }
@@ -152,9 +142,9 @@ static inline int32_t fg_ctc_stay(fg_ctc *s, const double *x) {
 /* Offer the hypothesis in slot i with each label more; returns how many candidates there are. */
 static inline int32_t fg_ctc_extend(fg_ctc *s, const double *x, int32_t i, int32_t labels, int32_t n) {
   const fg_hypothesis *h = &s->beam[i];
-  const fg_prefix *p = &s->prefix[h->prefix];
+  const fg_prefix *p = &s->tree.prefix[h->prefix];
   for (int32_t k = s->heir[i]; k >= 0; k = s->other[k]) /* a child in the beam has had its share of this */
-    s->taken[s->prefix[s->beam[k].prefix].label] = i;
+    s->taken[s->tree.prefix[s->beam[k].prefix].label] = i;
   for (int32_t k = -1; k < labels; k++) { /* the space first, which alone may add to the score */
     const int32_t c = k < 0 ? s->space : s->order[k];
     if (c < 0 || (k >= 0 && c == s->space)) continue;
@@ -164,19 +154,19 @@ static inline int32_t fg_ctc_extend(fg_ctc *s, const double *x, int32_t i, int32
     }
     if (s->taken[c] == i) continue;
     const double rank = (c == p->label ? h->blank : h->total) + x[c] + fg_added(s, p, c);
-    if (rank > -INFINITY) n = fg_offer(s->prefix, s->heap, n, s->width, (fg_candidate){rank, h->prefix, c, i});
+    if (rank > -INFINITY) n = fg_offer(s->tree.prefix, s->heap, n, s->width, (fg_candidate){rank, h->prefix, c, i});
   }
-  for (int32_t k = s->heir[i]; k >= 0; k = s->other[k]) s->taken[s->prefix[s->beam[k].prefix].label] = FG_NONE;
+  for (int32_t k = s->heir[i]; k >= 0; k = s->other[k]) s->taken[s->tree.prefix[s->beam[k].prefix].label] = FG_NONE;
   return n;
 }
 
 /* The prefix of an extension, made unless the tree has it. */
 static inline int32_t fg_ctc_child(fg_ctc *s, int32_t prefix, int32_t label) {
-  const int32_t known = fg_child(s->prefix, prefix, label);
+  const int32_t known = fg_child(&s->tree, prefix, label);
   if (known >= 0) return known;
-  const int32_t own = fg_append(s->prefix, &s->prefixes, prefix, label);
-  const fg_prefix *from = &s->prefix[prefix];
-  fg_prefix *p = &s->prefix[own];
+  const int32_t own = fg_append(&s->tree, prefix, label);
+  const fg_prefix *from = &s->tree.prefix[prefix];
+  fg_prefix *p = &s->tree.prefix[own];
   p->added = fg_added(s, from, label);
   p->context = label == s->space ? from->after : from->context;
   p->place = label == s->space || !s->listed ? 0 : from->place < 0 ? FG_NONE : fg_place(&s->lexicon, from->place, label);
@@ -188,11 +178,11 @@ static inline int32_t fg_ctc_child(fg_ctc *s, int32_t prefix, int32_t label) {
 /* A hypothesis with one label more, of the prefix `own`. */
 static inline fg_hypothesis fg_extended(fg_ctc *s, const fg_hypothesis *from, const fg_candidate *own, double x) {
   fg_hypothesis h = {.blank = -INFINITY, .best_blank = -INFINITY, .moment_blank = FG_NONE, .prefix = own->prefix};
-  const int repeats = s->prefix[from->prefix].label == own->label;
+  const int repeats = s->tree.prefix[from->prefix].label == own->label;
   h.label = h.total = (repeats ? from->blank : from->total) + x;
   h.rank = own->rank;
   h.best_label = fg_best_before(from, repeats, &h.moment_label) + x;
-  h.moment_label = fg_now(s, h.moment_label);
+  h.moment_label = fg_append_moment(&s->tree, h.moment_label);
   return h;
 }
 
@@ -203,8 +193,8 @@ static inline void fg_ctc_frame(fg_ctc *s, const double *x) {
   const int32_t labels = fg_labels_of(s, x, s->listed || s->width > s->V - 3 ? s->V : s->width + 3);
   int32_t n = fg_ctc_stay(s, x);
   for (int32_t i = 0; i < s->count; i++) n = fg_ctc_extend(s, x, i, labels, n);
-  fg_sort_heap(s->prefix, s->heap, n);
-  for (int32_t i = 0; i < s->count; i++) s->prefix[s->beam[i].prefix].slot = FG_NONE;
+  fg_sort_heap(s->tree.prefix, s->heap, n);
+  for (int32_t i = 0; i < s->count; i++) s->tree.prefix[s->beam[i].prefix].slot = FG_NONE;
   for (int32_t i = 0; i < n; i++) {
     fg_candidate *own = &s->heap[i];
     fg_hypothesis *h = &s->made[i];
@@ -213,51 +203,35 @@ static inline void fg_ctc_frame(fg_ctc *s, const double *x) {
       *h = fg_extended(s, &s->beam[own->slot], own, x[own->label]);
     } else {
       *h = s->next[own->slot];
-      if (h->slot != 0) h->moment_label = fg_now(s, h->moment_label); /* the label came anew */
+      if (h->slot != 0) h->moment_label = fg_append_moment(&s->tree, h->moment_label); /* the label came anew */
     }
-    s->prefix[h->prefix].slot = i;
+    s->tree.prefix[h->prefix].slot = i;
   }
   for (int32_t i = 0; i < n; i++) {
-    const int32_t parent = s->prefix[s->made[i].prefix].parent;
-    s->made[i].slot = parent < 0 ? FG_NONE : s->prefix[parent].slot;
+    const int32_t parent = s->tree.prefix[s->made[i].prefix].parent;
+    s->made[i].slot = parent < 0 ? FG_NONE : s->tree.prefix[parent].slot;
   }
   fg_hypothesis *beam = s->beam;
   s->beam = s->made, s->made = beam;
   s->count = n;
-  s->frame++;
+  s->tree.frame++;
 }
 
-/* Drop the prefixes and moments that no hypothesis needs. */
-static inline void fg_ctc_collect(fg_ctc *s) {
-  for (int32_t i = 0; i < s->prefixes; i++) s->to[i] = FG_NONE;
-  FG_MARK(s->prefix, s->settled, s->to);
-  for (int32_t i = 0; i < s->count; i++) FG_MARK(s->prefix, s->beam[i].prefix, s->to);
-  s->prefixes = fg_keep_prefixes(s->prefix, s->prefixes, s->to);
-  s->settled = s->to[s->settled];
-  for (int32_t i = 0; i < s->count; i++) s->beam[i].prefix = s->to[s->beam[i].prefix];
-  for (int32_t i = 0; i < s->moments; i++) s->to[i] = FG_NONE;
-  for (int32_t i = 0; i < s->count; i++) {
-    FG_MARK(s->moment, s->beam[i].moment_blank, s->to);
-    FG_MARK(s->moment, s->beam[i].moment_label, s->to);
-  }
-  s->moments = fg_keep_moments(s->moment, s->moments, s->to);
-  for (int32_t i = 0; i < s->count; i++) {
-    fg_hypothesis *h = &s->beam[i];
-    if (h->moment_blank >= 0) h->moment_blank = s->to[h->moment_blank];
-    if (h->moment_label >= 0) h->moment_label = s->to[h->moment_label];
-  }
+static inline fg_holders fg_ctc_holders(const fg_ctc *s) {
+  return (fg_holders){s->beam, sizeof(fg_hypothesis), offsetof(fg_hypothesis, prefix),
+                      {offsetof(fg_hypothesis, moment_blank), offsetof(fg_hypothesis, moment_label)}, s->count, 2};
 }
 
 /* The first hypothesis of the beam whose last word a scorer has yet to be asked about; FG_NONE if there is none. */
 static inline int32_t fg_ctc_asks(const fg_ctc *s) {
   for (int32_t i = 0; i < s->count && s->scored; i++)
-    if (isnan(s->prefix[s->beam[i].prefix].bonus)) return i;
+    if (isnan(s->tree.prefix[s->beam[i].prefix].bonus)) return i;
   return FG_NONE;
 }
 
 /* Say what a scorer gives the last word of hypothesis i, and the number of the words with it. */
 static inline void fg_ctc_told(fg_ctc *s, int32_t i, double score, int32_t after) {
-  fg_prefix *p = &s->prefix[s->beam[i].prefix];
+  fg_prefix *p = &s->tree.prefix[s->beam[i].prefix];
   const int missing = s->listed && p->place >= 0 && !s->lexicon.ends[p->place];
   p->bonus = missing ? score + s->unknown : score;
   p->after = after;
@@ -267,8 +241,7 @@ static inline void fg_ctc_told(fg_ctc *s, int32_t i, double score, int32_t after
 static inline fg_size fg_ctc_frames(fg_ctc *s, const double *x, fg_size T) {
   fg_size t = 0;
   for (; t < T; t++) {
-    const int32_t most = s->prefixes > s->moments ? s->prefixes : s->moments;
-    if (most > s->room - s->width || fg_ctc_asks(s) >= 0) break;
+    if (fg_tree_full(&s->tree, s->width) || fg_ctc_asks(s) >= 0) break;
     fg_ctc_frame(s, x + t * s->V);
   }
   return t;
@@ -279,10 +252,10 @@ static inline void fg_ctc_end(fg_ctc *s) {
   int32_t n = 0;
   for (int32_t i = 0; i < s->count; i++) {
     const fg_hypothesis *h = &s->beam[i];
-    const fg_candidate own = {h->rank + s->prefix[h->prefix].bonus, h->prefix, FG_NONE, i};
-    if (own.rank > -INFINITY) n = fg_offer(s->prefix, s->heap, n, s->width, own);
+    const fg_candidate own = {h->rank + s->tree.prefix[h->prefix].bonus, h->prefix, FG_NONE, i};
+    if (own.rank > -INFINITY) n = fg_offer(s->tree.prefix, s->heap, n, s->width, own);
   }
-  fg_sort_heap(s->prefix, s->heap, n);
+  fg_sort_heap(s->tree.prefix, s->heap, n);
   for (int32_t i = 0; i < n; i++) {
     s->made[i] = s->beam[s->heap[i].slot];
     s->made[i].rank = s->heap[i].rank;
@@ -290,13 +263,6 @@ static inline void fg_ctc_end(fg_ctc *s) {
   fg_hypothesis *beam = s->beam;
   s->beam = s->made, s->made = beam;
   s->count = n;
-}
-
-/* The longest prefix of all hypotheses. */
-static inline int32_t fg_ctc_shared(const fg_ctc *s) {
-  int32_t own = s->count ? s->beam[0].prefix : s->settled;
-  for (int32_t i = 1; i < s->count; i++) own = fg_shared(s->prefix, own, s->beam[i].prefix);
-  return own;
 }
 
 #endif

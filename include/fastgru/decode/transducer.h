@@ -16,20 +16,16 @@ typedef struct {
 
 typedef struct {
   int32_t V, blank, width, most;
-  int64_t frame;
   int32_t level, count, actives, ends; /* labels given in this frame; how many paths there are */
-  int32_t prefixes, moments, room, settled;
-  fg_prefix *prefix;            /* (room,) */
-  fg_moment *moment;            /* (room,) */
-  int32_t *to;                  /* (room,) scratch */
+  fg_tree tree;
   fg_path *beam, *active, *made; /* (width,) */
   fg_path *ended;               /* (width * (most + 1),) behind the blank of this frame */
   fg_candidate *heap;           /* (width,) */
 } fg_transducer;
 
 static inline void fg_transducer_begin(fg_transducer *s) {
-  s->frame = 0, s->level = 0, s->count = 1, s->actives = 0, s->ends = 0, s->prefixes = 1, s->moments = 0, s->settled = 0;
-  s->prefix[0] = (fg_prefix){.parent = FG_NONE, .label = FG_NONE, .child = FG_NONE, .sibling = FG_NONE, .slot = FG_NONE};
+  s->level = 0, s->count = 1, s->actives = 0, s->ends = 0;
+  fg_tree_begin(&s->tree);
   s->beam[0] = (fg_path){0, 0, 0, FG_NONE};
 }
 
@@ -41,7 +37,7 @@ static inline void fg_transducer_frame(fg_transducer *s) {
 
 /* An active labelling behind the blank. */
 static inline void fg_transducer_blank(fg_transducer *s, const fg_path *own, double x) {
-  fg_prefix *p = &s->prefix[own->prefix];
+  fg_prefix *p = &s->tree.prefix[own->prefix];
   if (own->total + x == -INFINITY) return;
   if (p->slot < 0) {
     p->slot = s->ends;
@@ -58,7 +54,7 @@ static inline int32_t fg_best_paths(fg_transducer *s, const fg_path *paths, int3
   int32_t n = 0;
   for (int32_t i = 0; i < count; i++) {
     const fg_candidate own = {paths[i].total, paths[i].prefix, FG_NONE, i};
-    n = fg_offer(s->prefix, s->heap, n, s->width, own);
+    n = fg_offer(s->tree.prefix, s->heap, n, s->width, own);
   }
   return n;
 }
@@ -74,16 +70,16 @@ static inline int32_t fg_transducer_level(fg_transducer *s, const double *x) {
     for (int32_t c = 0; c < s->V; c++) {
       const double rank = s->active[i].total + x[i * (fg_size)s->V + c];
       if (c == s->blank || rank == -INFINITY || rank < least || (n == s->width && rank < s->heap[0].rank)) continue;
-      n = fg_offer(s->prefix, s->heap, n, s->width, (fg_candidate){rank, s->active[i].prefix, c, i});
+      n = fg_offer(s->tree.prefix, s->heap, n, s->width, (fg_candidate){rank, s->active[i].prefix, c, i});
     }
-  fg_sort_heap(s->prefix, s->heap, n);
+  fg_sort_heap(s->tree.prefix, s->heap, n);
   for (int32_t i = 0; i < n; i++) {
     const fg_candidate *own = &s->heap[i];
     const fg_path *from = &s->active[own->slot];
-    const int32_t known = fg_child(s->prefix, own->prefix, own->label);
-    s->moment[s->moments] = (fg_moment){s->frame, from->moment};
+    const int32_t known = fg_child(&s->tree, own->prefix, own->label);
     s->made[i] = (fg_path){own->rank, from->best + x[own->slot * (fg_size)s->V + own->label],
-                           known >= 0 ? known : fg_append(s->prefix, &s->prefixes, own->prefix, own->label), s->moments++};
+                           known >= 0 ? known : fg_append(&s->tree, own->prefix, own->label),
+                           fg_append_moment(&s->tree, from->moment)};
   }
   fg_path *active = s->active;
   s->active = s->made, s->made = active;
@@ -93,32 +89,21 @@ static inline int32_t fg_transducer_level(fg_transducer *s, const double *x) {
 
 /* Forget what a frame gave: of one that is not ended all, as the beam is that of the frame before it. */
 static inline void fg_transducer_drop(fg_transducer *s) {
-  for (int32_t i = 0; i < s->ends; i++) s->prefix[s->ended[i].prefix].slot = FG_NONE;
+  for (int32_t i = 0; i < s->ends; i++) s->tree.prefix[s->ended[i].prefix].slot = FG_NONE;
   s->ends = 0;
 }
 
 /* End a frame: the beam becomes the best of what ended in it. */
 static inline void fg_transducer_end(fg_transducer *s) {
   s->count = fg_best_paths(s, s->ended, s->ends);
-  fg_sort_heap(s->prefix, s->heap, s->count);
+  fg_sort_heap(s->tree.prefix, s->heap, s->count);
   for (int32_t i = 0; i < s->count; i++) s->beam[i] = s->ended[s->heap[i].slot];
   fg_transducer_drop(s);
-  s->frame++;
+  s->tree.frame++;
 }
 
-/* Drop, between frames, the prefixes and moments that no labelling needs. */
-static inline void fg_transducer_collect(fg_transducer *s) {
-  for (int32_t i = 0; i < s->prefixes; i++) s->to[i] = FG_NONE;
-  FG_MARK(s->prefix, s->settled, s->to);
-  for (int32_t i = 0; i < s->count; i++) FG_MARK(s->prefix, s->beam[i].prefix, s->to);
-  s->prefixes = fg_keep_prefixes(s->prefix, s->prefixes, s->to);
-  s->settled = s->to[s->settled];
-  for (int32_t i = 0; i < s->count; i++) s->beam[i].prefix = s->to[s->beam[i].prefix];
-  for (int32_t i = 0; i < s->moments; i++) s->to[i] = FG_NONE;
-  for (int32_t i = 0; i < s->count; i++) FG_MARK(s->moment, s->beam[i].moment, s->to);
-  s->moments = fg_keep_moments(s->moment, s->moments, s->to);
-  for (int32_t i = 0; i < s->count; i++)
-    if (s->beam[i].moment >= 0) s->beam[i].moment = s->to[s->beam[i].moment];
+static inline fg_holders fg_transducer_holders(const fg_transducer *s) {
+  return (fg_holders){s->beam, sizeof(fg_path), offsetof(fg_path, prefix), {offsetof(fg_path, moment)}, s->count, 1};
 }
 
 #endif
