@@ -28,7 +28,7 @@ def wrong(cell: str, ids: bool, want: Wanted) -> str:
     """Describe a cell that is no number, or too large for one, and what to do; empty if it is a good one."""
     if cell.lower() in MISSING:
         got = repr(cell) if cell else "an empty cell"
-        return f"{got}: fill in missing values, or leave out their rows"
+        return f"{got}: {want.words.missing}"
     try:
         number = int(plain(cell, want.decimal)) if ids else float(plain(cell, want.decimal))
         if abs(number) < 2**63 if ids else are_finite(number):

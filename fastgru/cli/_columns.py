@@ -17,6 +17,31 @@ CLOSE = 0.5  # likeness of difflib from which a column of the header is suggeste
 TAB = ("tab", "\\t")  # words for a separator that is hard to type
 
 
+class Words(NamedTuple):
+    """How messages speak of the columns of a table.
+
+    Attributes
+    ----------
+    options : tuple of (str, str)
+        Columns and the options that name them, where these are others than ``--columns``, ``--keep`` and ``--group``.
+    learned : tuple of str
+        Columns that no option names: those that the model was trained with.
+    group : str
+        The sequence that a row belongs to.
+    missing : str
+        What to do about a missing cell.
+    """
+
+    options: tuple[tuple[str, str], ...] = ()
+    learned: tuple[str, ...] = ()
+    group: str = "group"
+    missing: str = "fill in missing values, or leave out their rows"
+
+    def option(self, column: str, usual: str) -> str:
+        """Return the option that names a column."""
+        return dict(self.options).get(column, usual)
+
+
 class Wanted(NamedTuple):
     """The columns of a table to read, and how its cells are written.
 
@@ -33,6 +58,9 @@ class Wanted(NamedTuple):
         The character between cells, and the one before the fraction of a number.
     header : bool or None
         Whether the first line of a CSV holds the names of its columns; None to find out.
+    optional : tuple of str
+        Those of `keep` and `group` that the table need not have.
+    words : Words
     """
 
     columns: tuple[str, ...] | None = None
@@ -41,12 +69,20 @@ class Wanted(NamedTuple):
     separator: str = ","
     decimal: str = "."
     header: bool | None = None
+    optional: tuple[str, ...] = ()
+    words: Words = Words()
 
     @property
     def carried(self) -> tuple[tuple[str, str], ...]:
         """Each column of the output once, as the option that asks for it and its name."""
-        group = [("--group", name) for name in self.group if name not in self.keep]
-        return (*group, *(("--keep", name) for name in self.keep))
+        group = [(self.words.option(name, "--group"), name) for name in self.group if name not in self.keep]
+        return (*group, *((self.words.option(name, "--keep"), name) for name in self.keep))
+
+    def there(self, header: Sequence[str] | None) -> Wanted:
+        """Return the same without the optional columns that a header lacks."""
+        left = [name for name in self.optional if name not in (header or ())]
+        keep, group = (tuple(name for name in names if name not in left) for names in (self.keep, self.group))
+        return self._replace(keep=keep, group=group) if left else self
 
 
 EVERYTHING = Wanted()
@@ -70,8 +106,8 @@ def wanted(
 
     Examples
     --------
-    >>> wanted('price,"a, b"')
-    Wanted(columns=('price', 'a, b'), keep=(), group=(), separator=',', decimal='.', header=None)
+    >>> wanted('price,"a, b"').columns
+    ('price', 'a, b')
     """
     separator = "\t" if separator in TAB else separator
     if decimal not in (".", ","):
@@ -139,10 +175,25 @@ def layout(want: Wanted, spec: Spec, header: Sequence[str] | None, width: int, w
     DataError
         When a column is not there, or there are not as many as the model takes.
     """
-    carried = [_place(word, header, width, f"{where}: column of {option}") for option, word in want.carried]
-    group = [_place(word, header, width, f"{where}: column of --group") for word in want.group]
+    want = want.there(header)
+    words = want.words
+    carried = [_place(word, header, width, f"{where}: column of {option}", want) for option, word in want.carried]
+    group = [
+        _place(word, header, width, f"{where}: column of {words.option(word, '--group')}", want) for word in want.group
+    ]
+    _check_learned(words.learned, header, where)
     features = _features(want, spec, header, width, set(carried), where)
     return Layout(features, carried, group, width, [] if header is None else [header[i] for i in carried])
+
+
+def _check_learned(learned: Sequence[str], header: Sequence[str] | None, where: str) -> None:
+    """Raise DataError unless a header has the columns that the model was trained with."""
+    absent = [name for name in learned if name not in (header or ())]
+    if absent:
+        raise DataError(
+            f"{where} must have the columns {', '.join(learned)}, which the model reads beside the values, got no "
+            f"{' and no '.join(map(repr, absent))} ({_titles(header or ())})"
+        )
 
 
 def _features(
@@ -154,7 +205,11 @@ def _features(
         if len(want.columns) != expected:
             got = f"{len(want.columns)}: {', '.join(want.columns)}"
             raise DataError(f"--columns must name {counted(expected, 'column')}, as many as the model takes, got {got}")
-        return [_place(word, header, width, f"{where}: column of --columns") for word in want.columns]
+        options = [want.words.option(word, "--columns") for word in want.columns]
+        return [
+            _place(word, header, width, f"{where}: column of {option}", want)
+            for word, option in zip(want.columns, options, strict=True)
+        ]
     left = [i for i in range(width) if i not in others]
     if len(left) != expected:
         group, keep = len(want.group), len(others) - len(want.group)
@@ -169,7 +224,7 @@ def _features(
     return left
 
 
-def _place(word: str, header: Sequence[str] | None, width: int, what: str) -> int:
+def _place(word: str, header: Sequence[str] | None, width: int, what: str, want: Wanted) -> int:
     """Return the index of a wanted column."""
     if header is None:
         if not 1 <= int(word) <= width:
@@ -180,17 +235,23 @@ def _place(word: str, header: Sequence[str] | None, width: int, what: str) -> in
         numbers = " and ".join(str(i + 1) for i in places)
         raise DataError(f"{what} must be in the header once, got {word!r} as columns {numbers}")
     if not places:
-        raise DataError(f"{what} must be one of the header, got {word!r} ({_suggestion(word, header)})")
+        raise DataError(f"{what} must be one of the header, got {word!r} ({_suggestion(word, header, want)})")
     return places[0]
 
 
-def _suggestion(word: str, header: Sequence[str]) -> str:
+def _suggestion(word: str, header: Sequence[str], want: Wanted) -> str:
     """Name the columns that may be meant."""
+    if want.header and any(is_number(title, want.decimal) for title in header):
+        return f"line 1, which must name the columns, has {nearest(None, header, 10)}"
     if all(map(is_number, header)):
         return f"line 1 holds numbers, no header: choose columns by number, 1 to {len(header)}"
     near = difflib.get_close_matches(word.lower(), [title.lower() for title in header], 3, CLOSE)
     said = [title[:SHOWN] for title in header if title.lower() in near]
-    return f"nearest: {', '.join(said)}" if said else f"the header has {nearest(None, header, 10)}"
+    return f"nearest: {', '.join(said)}" if said else _titles(header)
+
+
+def _titles(header: Sequence[str]) -> str:
+    return f"the header has {nearest(None, header, 10)}"
 
 
 def is_index(word: str) -> bool:

@@ -27,7 +27,10 @@ def check(path: Path) -> None:
 
 
 def draw(path: Path, table: Mapping[str, Any], found: Mapping[str, Any], levels: Sequence[float]) -> None:
-    """Draw the series of the columns ``unique_id``, ``ds`` and ``y`` with their forecast into `path`."""
+    """Draw the series of the columns ``unique_id``, ``ds`` and ``y`` with their forecast into `path`.
+
+    Without ``unique_id`` all rows are one series.
+    """
     replace_file(path, picture(table, found, levels, path.suffix[1:].lower()))
 
 
@@ -37,7 +40,7 @@ def picture(
 ) -> bytes:  # fmt: skip
     """Return the picture as a file of `kind`: png, svg or pdf."""
     matplotlib, figure_module = _pulse_plot.library()
-    shown = list(dict.fromkeys(found["unique_id"].tolist()))[:MOST]
+    shown = list(dict.fromkeys(_names(found)))[:MOST]
     rows, wide = (len(shown) + 1) // 2, 1 if len(shown) == 1 else 2
     with matplotlib.rc_context(_pulse_plot.settings(theme)):
         figure = figure_module.Figure(figsize=(11, 0.8 + 2.6 * rows), layout="constrained")
@@ -53,6 +56,12 @@ def picture(
     return _pulse_plot.in_readers_font(buffer.getvalue(), kind)
 
 
+def _names(columns: Mapping[str, Any]) -> list[Any]:
+    """Return the name of each row's series; an empty one where all are one."""
+    names: list[Any] = columns["unique_id"].tolist() if "unique_id" in columns else [""] * len(columns["ds"])
+    return names
+
+
 def _series(
     axes: Any, theme: _pulse_plot.Theme, name: Any, table: Mapping[str, Any], found: Mapping[str, Any],
     levels: Sequence[float],
@@ -60,11 +69,11 @@ def _series(
     """One series: the end of what is known, the forecast, and the band of the outer quantiles."""
     from ..forecasting.tables import parsed
 
-    past = np.flatnonzero([one == name for one in table["unique_id"].tolist()])
-    ahead = np.flatnonzero([one == name for one in found["unique_id"].tolist()])
-    times = parsed(table["ds"], "table")[past]
+    past = np.flatnonzero([one == name for one in _names(table)])
+    ahead = np.flatnonzero([one == name for one in _names(found)])
+    times = parsed(table["ds"], "ds")[past]
     past = past[np.argsort(times, kind="stable")][-HISTORY * len(ahead) :]
-    times, later = parsed(table["ds"], "table")[past], parsed(found["ds"], "forecast")[ahead]
+    times, later = parsed(table["ds"], "ds")[past], parsed(found["ds"], "ds")[ahead]
     last = float(table["y"][past[-1]])
     joined = np.concatenate([times[-1:], later.astype(times.dtype)])
     axes.plot(times, table["y"][past], color=theme.ink, linewidth=1.3, label="known")

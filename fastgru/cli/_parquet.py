@@ -60,9 +60,9 @@ def read(data: bytes, name: str, spec: Spec, want: Wanted) -> Columns:
     used = sorted({*place.features, *place.carried, *place.group})
     _check_names(titles, used, name)
     table = file.read(columns=[titles[i] for i in used])
-    features = [_numbers(arrow, table.column(titles[i]), spec, f"{titles[i]!r}", name) for i in place.features]
+    features = [_numbers(arrow, table.column(titles[i]), spec, f"{titles[i]!r}", name, want) for i in place.features]
     values = np.stack(features, axis=1) if spec.shape else features[0]
-    groups = [_filled(arrow, table.column(titles[i]), titles[i], name) for i in place.group]
+    groups = [_filled(arrow, table.column(titles[i]), titles[i], name, want) for i in place.group]
     kept = [titles[i] for i in place.carried]
     return Columns(values, kept, [table.column(title) for title in kept], list(zip(*groups, strict=True)))
 
@@ -78,19 +78,19 @@ def _check_names(titles: Sequence[str], used: Sequence[int], name: str) -> None:
             )
 
 
-def _numbers(arrow: Any, column: Any, spec: Spec, title: str, name: str) -> Array:
+def _numbers(arrow: Any, column: Any, spec: Spec, title: str, name: str, want: Wanted) -> Array:
     """Return a column of numbers as float64, of ids as int64."""
     types, kind = arrow.types, column.type
     ids = spec.dtype == "int"
     if not (types.is_integer(kind) or (not ids and (types.is_floating(kind) or types.is_decimal(kind)))):
         raise DataError(f"{name}: column {title} must hold {'integer ids' if ids else 'numbers'}, got {kind}")
     if column.null_count:
-        _missing(column.is_null().to_numpy(), title, name, "null")
+        _missing(column.is_null().to_numpy(), title, name, "null", want)
     if ids:
         return _ids(column, title, name)
     array: Array = column.cast(arrow.float64(), safe=False).to_numpy()  # integers beyond 2**53 are rounded, as of CSV
     if np.isnan(array).any():
-        _missing(np.isnan(array), title, name, "NaN")
+        _missing(np.isnan(array), title, name, "NaN", want)
     if not are_finite(array):
         row = int(np.argmax(~(np.abs(array) < BEYOND)))
         raise DataError(f"{name}: row {row + 1}, column {title} must be a finite float32 number, got {array[row]}")
@@ -106,26 +106,25 @@ def _ids(column: Any, title: str, name: str) -> Array:
     return array.astype(np.int64)
 
 
-def _missing(where: Array, title: str, name: str, got: str) -> None:
+def _missing(where: Array, title: str, name: str, got: str, want: Wanted) -> None:
     """Raise DataError for the first missing cell."""
     row = int(np.flatnonzero(where)[0]) + 1
-    raise DataError(
-        f"{name}: row {row}, column {title} must be a number, got {got}: fill in missing values, or leave out their "
-        "rows"
-    )
+    raise DataError(f"{name}: row {row}, column {title} must be a number, got {got}: {want.words.missing}")
 
 
-def _filled(arrow: Any, column: Any, title: str, name: str) -> list[Any]:
-    """Return the cells of a column of ``--group``."""
+def _filled(arrow: Any, column: Any, title: str, name: str, want: Wanted) -> list[Any]:
+    """Return the cells of a column of ``--group``, or of the option in its place."""
+    option = want.words.option(title, "--group")
     if arrow.types.is_nested(column.type):
         raise DataError(
-            f"{name}: column {title!r} of --group must hold one name a row, got {column.type}: make it text or numbers"
+            f"{name}: column {title!r} of {option} must hold one name a row, got {column.type}: make it text or numbers"
         )
     cells: list[Any] = column.to_pylist()
     for row, cell in enumerate(cells, 1):
         if cell is None or cell != cell or (isinstance(cell, str) and not cell.strip()):
             got = "null" if cell is None else "an empty cell" if isinstance(cell, str) else "NaN"
-            raise DataError(f"{name}: row {row}, column {title!r} must name the group of the row, got {got}")
+            named = f"must name the {want.words.group} of the row, got {got}"
+            raise DataError(f"{name}: row {row}, column {title!r} {named}")
     return cells
 
 

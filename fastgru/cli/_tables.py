@@ -131,7 +131,8 @@ class Table:
         group = tuple(cells[i].strip() for i in self._layout.group)
         if "" in group:
             column = self._titles[self._layout.group[group.index("")]]
-            raise DataError(f"{self.name}: line {line}, {column} must name the group of the row, got an empty cell")
+            named = f"must name the {self.want.words.group} of the row, got an empty cell"
+            raise DataError(f"{self.name}: line {line}, {column} {named}")
         return Row(array if self.spec.shape else array[0], [cells[i] for i in self._layout.carried], group)
 
     def _fault(self, line: int, cells: list[str]) -> DataError:
@@ -162,7 +163,7 @@ class Table:
             rows = list(self)
         values = np.stack([row.values for row in rows]) if rows else np.empty(0)
         kept = [list(cells) for cells in zip(*(row.kept for row in rows), strict=True)]
-        return Columns(values, kept, [row.group for row in rows] if self.want.group else [])
+        return Columns(values, kept, [row.group for row in rows] if self._layout.group else [])
 
     def _by_columns(self, data: bytes) -> Columns:
         """Parse every record of `data`; ValueError where one is not as it must be."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 import typer
 
 from ..errors import DataError
+from ..forecasting import tables
 from ..graph import Spec
 from . import _arrays, _forecast_plot, _progress, _tables
-from ._columns import Wanted, wanted
+from ._columns import Wanted, Words, wanted
 from ._options import whole
 
 if TYPE_CHECKING:
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 
 MOST_STEPS = 1 << 20
-ID, TIME, VALUE = "unique_id", "ds", "y"  # as `Model.forecast` calls them
+ID, TIME, VALUE = tables.ID, tables.TIME, tables.VALUE  # as `Model.forecast` calls the columns
+OPTIONS = {ID: "--id", TIME: "--time", VALUE: "--value"}
+MISSING = "fill in missing values, as each step of a series must have its row, or leave out the rows at its end"
 
 
 def forecast(
@@ -56,7 +59,15 @@ def forecast(
         Path | None,
         typer.Option(help=f"Where to draw the first series ({', '.join(_forecast_plot.FORMATS)}). Needs matplotlib."),
     ] = None,
-    id_column: Annotated[str, typer.Option("--id", help="Column that names the series of a row.")] = ID,
+    id_column: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            help=f"Column that names the series of a row. {ID} when omitted, if there is one, else all rows are one"
+            " series.",
+            show_default=False,
+        ),
+    ] = None,
     time_column: Annotated[str, typer.Option("--time", help="Column of the time of a row.")] = TIME,
     value_column: Annotated[str, typer.Option("--value", help="Column of the values.")] = VALUE,
     separator: Annotated[
@@ -66,9 +77,9 @@ def forecast(
 ) -> None:
     """Forecast the series of a table, and write a row for each step to come.
 
-    The table has a column that names the series, one of times and one of values, and those of the covariates by their
-    names in the model. Rows of a series may be anywhere, and its times must be evenly spaced: months and working days
-    count as such.
+    The table has a column of times and one of values, those of the covariates by their names in the model, and, if it
+    holds several series, one that names them. Rows of a series may be anywhere, and its times must be evenly spaced:
+    months and working days count as such.
     """
     import fastgru
     from fastgru.forecasting import scheme as schemes
@@ -81,20 +92,22 @@ def forecast(
     loaded = fastgru.load(model)
     scheme = schemes.of_model(loaded.provenance, loaded.inputs, loaded.outputs)
     samples = _samples(samples, scheme)
-    names = (id_column, time_column)
-    table = _read(source, names, (value_column, *scheme.covariates), separator, decimal)
-    table[VALUE] = table.pop(value_column)
+    titles = _titles(id_column, time_column, value_column, scheme)
+    at = _At(titles, id_column is None, separator, decimal)
+    table = _read(source, at, scheme.covariates, values=True)
     later = None
     if covariates is not None:
         varying = tuple(name for name in scheme.covariates if name not in scheme.static)
         if not varying:
             raise DataError("--covariates must be omitted, as the model reads none that change, got some")
-        later = _read(covariates, names, varying, separator, decimal)
+        if ID not in table:
+            at = at._replace(titles={TIME: time_column, VALUE: value_column})
+        later = _read(covariates, at._replace(optional=False), varying, values=False)
     with _arrays.naming(source), _progress.Shown(f"forecasting {_arrays.shown(source)}"):
         found = loaded.forecast(
             table, horizon, covariates=later, samples=samples, quantiles=levels, seed=seed
         )  # fmt: skip
-    _arrays.write(output, _encoded(found, encode, names, wanted(None, separator=separator, decimal=decimal)))
+    _arrays.write(output, _encoded(found, encode, titles, wanted(None, separator=separator, decimal=decimal)))
     if plot is not None:
         _forecast_plot.draw(plot, table, found, levels)
 
@@ -118,19 +131,52 @@ def _samples(given: int | None, scheme: Scheme) -> int:
     return (0 if point else 100) if given is None else given
 
 
-def _read(
-    source: str, names: tuple[str, str], columns: tuple[str, ...], separator: str, decimal: str
-) -> dict[str, Any]:
-    """Read the columns of a table, those of names as `Model.forecast` calls them."""
-    identifier, time = names
-    want = wanted(None, None, None, separator, decimal, header=True)
-    want = want._replace(columns=tuple(columns), keep=(identifier, time))
+class _At(NamedTuple):
+    """How the columns of a table are called, by `ID`, `TIME` and `VALUE`, and how its cells are written."""
+
+    titles: dict[str, str]
+    optional: bool  # of the column that names the series
+    separator: str
+    decimal: str
+
+
+def _titles(identifier: str | None, time: str, value: str, scheme: Scheme) -> dict[str, str]:
+    """Return what the user calls the columns, which must be different ones."""
+    titles = {ID: ID if identifier is None else identifier, TIME: time, VALUE: value}
+    if len(set(titles.values())) < len(titles):
+        twice = next(name for name in titles.values() if list(titles.values()).count(name) > 1)
+        raise DataError(f"--id, --time and --value must be different columns, got {twice!r} twice")
+    if value in scheme.covariates:
+        raise DataError(f"--value must be another column than the model's covariates, got {value!r}")
+    return titles
+
+
+def _option(name: str, title: str) -> str:
+    """Return the option that names a column, with its default where that is taken."""
+    return OPTIONS[name] + (f" ({name} when omitted)" if title == name else "")
+
+
+def _read(source: str, at: _At, columns: tuple[str, ...], *, values: bool) -> tables.Titled:
+    """Read times, series and `columns` of a table, and its values, by the names of `Model.forecast`."""
+    titles = at.titles
+    series = tuple(titles[name] for name in (ID,) if name in titles)
+    features = (titles[VALUE], *columns) if values else columns
+    words = Words(
+        options=tuple((titles[name], _option(name, titles[name])) for name in OPTIONS if name in titles),
+        learned=columns, group="series", missing=MISSING,
+    )  # fmt: skip
+    want = wanted(None, None, None, at.separator, at.decimal, header=True)._replace(
+        columns=features, keep=(*series, titles[TIME]), group=series, optional=series if at.optional else (),
+        words=words,
+    )  # fmt: skip
     with _progress.Shown(f"reading {_arrays.shown(source)}"):
-        found = _arrays.read_input(source, Spec((len(columns),)), want)
+        found = _arrays.read_input(source, Spec((len(features),)), want)
     if not found.kept.columns:
         raise DataError(f"{_arrays.shown(source)}: input must be a table (CSV or Parquet), got a NumPy file")
-    table: dict[str, Any] = {own: _plain(column) for own, column in zip((ID, TIME), found.kept.columns, strict=True)}
-    return {**table, **{name: found.values[:, i] for i, name in enumerate(columns)}}
+    own = (ID, TIME) if len(found.kept.columns) > 1 else (TIME,)
+    table: dict[str, Any] = {name: _plain(column) for name, column in zip(own, found.kept.columns, strict=True)}
+    names = (VALUE, *columns) if values else columns
+    return tables.Titled({**table, **{name: found.values[:, i] for i, name in enumerate(names)}}, titles)
 
 
 def _plain(column: Any) -> Any:
@@ -142,11 +188,11 @@ def _plain(column: Any) -> Any:
     return as_numpy(column)
 
 
-def _encoded(found: dict[str, Any], encode: Any, names: tuple[str, str], want: Wanted) -> bytes:
-    """Write the forecast, the columns of names as the user calls them."""
-    titles = dict(zip((ID, TIME), names, strict=True))
-    kept = [found[name] for name in titles]
-    numbers = {name: column for name, column in found.items() if name not in titles}
+def _encoded(found: dict[str, Any], encode: Any, titles: dict[str, str], want: Wanted) -> bytes:
+    """Write the forecast, the columns of series and time as the user calls them."""
+    own = [name for name in (ID, TIME) if name in found]
+    names, kept = [titles[name] for name in own], [found[name] for name in own]
+    numbers = {name: column for name, column in found.items() if name not in own}
     if encode is _arrays.as_parquet:
         from . import _parquet
 

@@ -42,8 +42,8 @@ def forecast(
     scheme = schemes.of_model(provenance, model.inputs, model.outputs)
     if samples and scheme.distribution == POINT:
         raise ValueError(
-            f"samples must be 0, as the output of the model is a point and no distribution, got {samples}: what it "
-            "holds is said with model.with_forecast(Scheme(...))"
+            f"samples must be 0, as the output of the model is a point and no distribution, got {samples}: a model of "
+            'one is told so, with model.with_forecast(Scheme("normal")) for instance'
         )
     _check_runs(model, scheme)
     table = tables.is_table(context)

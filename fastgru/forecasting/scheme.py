@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._hints import either
 from .._names import counted, nearest
 from ..errors import GraphError, listed
 from ..graph import Spec
@@ -25,6 +27,7 @@ UNDONE = "undone of output"  # in a provenance of scalers
 SCALINGS = ("none", "mean", "standard", "sample", "spread")
 SCALE_INPUTS = ("center", "scale", "log_scale")
 CALENDAR = tuple(FEATURES)
+FEW = 4  # covariates that advice names
 MOST = 1 << 20  # of a lag, a context and the steps of an output
 
 
@@ -328,13 +331,29 @@ def of_model(provenance: Mapping[str, str], inputs: Mapping[str, Spec], outputs:
         if not one or len(spec.shape) != 1 or len(output.shape) != 1 or output.shape[0] > spec.shape[0]:
             shapes = [", ".join(f"{name} {s}" for name, s in some.items()) for some in (inputs, outputs)]
             raise GraphError(
-                f"output of the model must be what its input takes back, got {shapes[1]} for {shapes[0]}: say what "
-                "they hold with model.with_forecast(Scheme(...)), of fastgru.forecasting"
+                f"output of the model must be what its input takes back, got {shapes[1]} for {shapes[0]}: "
+                f"{_advice(inputs, outputs)}"
             )
         targets = output.shape[0]
         scheme = Scheme(targets=targets, covariates=tuple(f"x{i}" for i in range(1, spec.shape[0] - targets + 1)))
     scheme.check(inputs, outputs)
     return scheme
+
+
+def _advice(inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> str:
+    """Return how to say what a model holds that feeds no value back: steps ahead, where its shapes can be that."""
+    width = next(iter(inputs.values())).shape
+    steps = prod(next(iter(outputs.values())).shape)
+    names = tuple(f"x{i}" for i in range(1, (width or (1,))[0]))
+    told = either("say ", "say in Python, and save the model again: ")
+    given, meant = "...", "what they hold"
+    with contextlib.suppress(GraphError):
+        Scheme(ahead=steps, covariates=names).check(inputs, outputs)
+        more = "" if not names else f", covariates={names if len(names) <= FEW else '(...)'}"
+        given, meant = f'"{POINT}", ahead={steps}{more}', f"if they are the next {steps} steps"
+    if given == "...":
+        return f"{told}{meant} with model.with_forecast(Scheme(...)), of fastgru.forecasting"
+    return f"{meant}, {told}model.with_forecast(Scheme({given})), of fastgru.forecasting"
 
 
 def check_given(

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._hints import either, named
 from .._names import nearest
 from ._calendar import TIMELESS, steps_on
 from .result import Forecast
@@ -26,6 +27,19 @@ ID, TIME, VALUE, FORECAST = "unique_id", "ds", "y", "forecast"
 LIBRARIES = ("pandas", "pyarrow", "polars")
 DATE = len("2024-12-31")
 OFFSET = re.compile(r"[T ]\d[\d:.,]*\s*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)\s*$", re.IGNORECASE)  # of ISO 8601's times
+
+
+class Titled(dict[str, Any]):
+    """Columns by the names unique_id, ds and y, which the user calls otherwise: `titles` has those names."""
+
+    def __init__(self, columns: Mapping[str, Any], titles: Mapping[str, str]) -> None:
+        super().__init__(columns)
+        self.titles = dict(titles)
+
+
+def titles_of(table: Any) -> dict[str, str]:
+    """Return the user's names of the columns unique_id, ds and y."""
+    return {name: name for name in (ID, TIME, VALUE)} | (table.titles if isinstance(table, Titled) else {})
 
 
 def is_table(given: Any) -> bool:
@@ -73,19 +87,28 @@ class Rows(NamedTuple):
         The rows of each series, in the order of time.
     times : (N,) datetime64 or int64 array
         Of all rows of the table.
+    titles : dict of str to str
+        The user's names of unique_id, ds and y.
     """
 
     ids: Array | None
     rows: list[Array]
     times: Array
+    titles: dict[str, str]
 
     def name(self, i: int) -> str:
         """Return what messages call a series."""
-        return f"{VALUE} of series {str(self.ids[i])!r}" if self.ids is not None else VALUE
+        value = self.titles[VALUE]
+        return f"{value} of series {str(self.ids[i])!r}" if self.ids is not None else value
 
 
-def grouped(found: Mapping[str, Array], what: str, needed: Sequence[str]) -> Rows:
+def grouped(found: Mapping[str, Array], what: str, needed: Sequence[str], titles: dict[str, str]) -> Rows:
     """Find the rows of each series.
+
+    Parameters
+    ----------
+    titles : dict of str to str
+        The user's names of unique_id, ds and y, for messages.
 
     Raises
     ------
@@ -102,9 +125,9 @@ def grouped(found: Mapping[str, Array], what: str, needed: Sequence[str]) -> Row
         raise ValueError(f"columns of {what} must have one length, got {lengths}")
     if not lengths[TIME]:
         raise ValueError(f"{what} must have at least one row, got none")
-    times = parsed(found[TIME], what)
+    times = parsed(found[TIME], f"column {titles[TIME]!r} of {what}")
     if ID in found:
-        ids, codes = _coded(found[ID], what)
+        ids, codes = _coded(found[ID], f"column {titles[ID]!r} of {what}")
     else:
         ids, codes = None, np.zeros(len(times), np.int64)
     order = np.lexsort((times, codes))
@@ -112,14 +135,17 @@ def grouped(found: Mapping[str, Array], what: str, needed: Sequence[str]) -> Row
     if same.any():
         row = order[int(np.argmax(same))]
         of = "" if ids is None else f" of series {str(ids[codes[row]])!r}"
-        hint = "" if ids is not None else f": name the series of each row in a column {ID!r}"
+        told = either(f"in a column {ID!r}", "in a column, given with --id")
+        hint = "" if ids is not None else f": name the series of each row {told}"
         raise ValueError(f"rows of {what}{of} must have different times, got {times[row]} twice{hint}")
     starts = np.flatnonzero(np.diff(codes[order])) + 1
-    return Rows(ids, np.split(order, starts), times)
+    return Rows(ids, np.split(order, starts), times, titles)
 
 
 def _coded(column: Array, what: str) -> tuple[Array, Array]:
     """Return the names of series in the order in which they appear, and the place of each row's among them."""
+    if column.dtype.kind in "US" and not np.char.str_len(column).all():
+        raise ValueError(f"{what} must name the series of each row, got '' in {_row(np.char.str_len(column) == 0)}")
     if column.dtype.kind in "iubUS":
         ids, first, codes = np.unique(column, return_index=True, return_inverse=True)
         order = np.argsort(first)
@@ -129,23 +155,29 @@ def _coded(column: Array, what: str) -> tuple[Array, Array]:
     known: dict[Any, int] = {}
     cells = column.tolist()
     for row, cell in enumerate(cells):
-        if cell is None or cell != cell:
-            raise ValueError(f"column {ID!r} of {what} must name the series of each row, got {cell!r} in row {row}")
+        if cell is None or cell != cell or cell == "":
+            raise ValueError(f"{what} must name the series of each row, got {cell!r} in {_row(row)}")
     codes = np.array([known.setdefault(cell, len(known)) for cell in cells])
     ids = np.empty(len(known), column.dtype)
     ids[:] = list(known)
     return ids, codes
 
 
+def _row(at: int | Array) -> str:
+    """Return the name of a row, or of the first that is marked; below the header, a file's are counted from 1."""
+    place = at if isinstance(at, int) else int(np.argmax(at))
+    return either(f"row {place}", f"row {place + 1} below the header")
+
+
 def parsed(column: Array, what: str) -> Array:
-    """Return times as datetime64, or whole numbers.
+    """Return times as datetime64, or whole numbers; `what` is the column in messages.
 
     Raises
     ------
     ValueError
         When they are neither.
     """
-    expected = f"column {TIME!r} of {what} must hold dates, times or whole numbers"
+    expected = f"{what} must hold dates, times or whole numbers"
     if column.dtype.kind == "M":
         times = column
     elif column.dtype.kind in "iu":
@@ -164,12 +196,13 @@ def parsed(column: Array, what: str) -> Array:
                 return np.array(list(map(int, cells)))
             times = np.array([cell.strip() if isinstance(cell, str) else cell for cell in cells], "datetime64")
         except (ValueError, TypeError) as error:
-            bad = next((cell for cell in cells if not _is_time(cell)), cells[0])
-            raise ValueError(f"{expected}, got {bad!r}: write dates as 2024-12-31") from error
+            bad = next((row for row, cell in enumerate(cells) if not _is_time(cell)), 0)
+            got = f"{cells[bad]!r} in {_row(bad)}"
+            raise ValueError(f"{expected}, got {got}: write dates as 2024-12-31") from error
     else:
         raise ValueError(f"{expected}, got {column.dtype}")
     if np.isnat(times).any():
-        raise ValueError(f"{expected}, got none in row {int(np.argmax(np.isnat(times)))}")
+        raise ValueError(f"{expected}, got none in {_row(np.isnat(times))}")
     return times
 
 
@@ -203,9 +236,10 @@ def of_table(table: Any, future: Any, horizon: int, scheme: Scheme) -> tuple[Ser
     if scheme.targets > 1:
         raise ValueError(f"context of {scheme.targets} values a step must be an array, got a table")
     found = columns(table)
-    rows = grouped(found, "table", (TIME, VALUE, *scheme.covariates))
+    titles = titles_of(table)
+    rows = grouped(found, "table", (TIME, VALUE, *scheme.covariates), titles)
     names = [rows.name(i) for i in range(len(rows.rows))]
-    y = _numbers(found[VALUE], VALUE)
+    y = _numbers(found[VALUE], titles[VALUE])
     values = [y[own][:, None] for own in rows.rows]
     check_values(values, names, scheme)
     ahead = []
@@ -217,7 +251,8 @@ def of_table(table: Any, future: Any, horizon: int, scheme: Scheme) -> tuple[Ser
     clocks = [name for name in scheme.calendar if name not in TIMELESS]
     if clocks and rows.times.dtype.kind != "M":
         raise ValueError(
-            f"column {TIME!r} must hold dates or times, as the model reads {', '.join(clocks)}, got whole numbers"
+            f"column {titles[TIME]!r} must hold dates or times, as the model reads {', '.join(clocks)}, got whole "
+            "numbers"
         )
     numbers = {name: _numbers(found[name], name) for name in scheme.covariates}
     covariates = _joined(numbers, future, rows, ahead, scheme)
@@ -250,11 +285,11 @@ def _joined(
     """Return the covariates of each series over its context and the steps to forecast."""
     varying = [name for name in scheme.covariates if name not in scheme.static]
     if future is not None and not varying:
-        raise ValueError("covariates must be omitted, as the model reads none that change, got some")
+        raise ValueError(f"{named('covariates')} must be omitted, as the model reads none that change, got some")
     lead = len(ahead[0]) - scheme.covariate_lag
     if varying and lead and future is None:
         raise ValueError(
-            f"covariates must be given, a table of {', '.join(varying)} at the times to forecast, got none"
+            f"{named('covariates')} must be given, a table of {', '.join(varying)} at the times to forecast, got none"
         )
     if future is not None and not is_table(future):
         raise TypeError(f"covariates must be a table, as the context is, got {type(future).__name__}")
@@ -273,7 +308,7 @@ def _joined(
             array[len(own) :, places] = later.at(i, ahead[i][:lead], rows.name(i))
         if np.isnan(array).any():
             step, column = np.argwhere(np.isnan(array))[0]
-            part = "context" if step < len(own) else "covariates"
+            part = "context" if step < len(own) else named("covariates")
             at = rows.times[own[step]] if step < len(own) else ahead[i][step - len(own)]
             raise ValueError(
                 f"column {scheme.covariates[column]!r} of {part} must hold a number at {at} for {rows.name(i)}, got NaN"
@@ -288,7 +323,8 @@ class _Future:
 
     def __init__(self, table: Any, names: Sequence[str], ids: Array | None) -> None:
         found = columns(table)
-        self.rows = grouped(found, "covariates", (TIME, *names, *([ID] if ids is not None else ())))
+        needed, self.titles = (TIME, *names, *([ID] if ids is not None else ())), titles_of(table)
+        self.rows = grouped(found, named("covariates"), needed, self.titles)
         self.numbers = np.stack([_numbers(found[name], name) for name in names], axis=1)
         given = [None] if self.rows.ids is None else self.rows.ids.tolist()
         self.places = {name: i for i, name in enumerate(given)}
@@ -298,20 +334,21 @@ class _Future:
         """Return the rows (h, C) of one series at the times `wanted`."""
         place = self.places.get(self.ids[series])
         if place is None:
-            raise ValueError(f"covariates must have rows for {name}, got none")
+            raise ValueError(f"{named('covariates')} must have rows for {name}, got none")
         own = self.rows.rows[place]
         times = self.rows.times[own]
         if times.dtype.kind != wanted.dtype.kind:
             raise ValueError(
-                f"column {TIME!r} of covariates must be like that of the table, got {times[0]} beside {wanted[0]}"
+                f"column {self.titles[TIME]!r} of {named('covariates')} must be like that of the table, got {times[0]} "
+                f"beside {wanted[0]}"
             )
         where = np.minimum(np.searchsorted(times, wanted), len(times) - 1)
         missing = times[where] != wanted
         if missing.any():
             first = int(np.argmax(missing))
             raise ValueError(
-                f"covariates must cover all {len(wanted)} steps to forecast for {name}, up to {wanted[-1]}, got "
-                f"{'none' if not first else f'the first {first}'}: a row at {wanted[first]} is missing"
+                f"{named('covariates')} must cover all {len(wanted)} steps to forecast for {name}, up to {wanted[-1]}, "
+                f"got {'none' if not first else f'the first {first}'}: a row at {wanted[first]} is missing"
             )
         return self.numbers[own[where]]
 

@@ -85,8 +85,82 @@ def test_covariates(cli, tmp_path):
     rows = table(cli("forecast", "promo.fgru", "p.csv", "--horizon", 1, "--covariates", "later.csv"))
     assert [row["forecast"] for row in rows] == ["4.0", "5.0"]
     error = cli("forecast", "promo.fgru", "p.csv", "--horizon", 2, "--covariates", "later.csv", code=2)
-    assert "must cover all 2 steps to forecast for y of series 'A', up to 2024-01-16, got the first 1" in error
-    assert "p.csv: covariates must be given" in cli("forecast", "promo.fgru", "p.csv", "--horizon", 2, code=2)
+    assert "--covariates must cover all 2 steps to forecast for y of series 'A', up to 2024-01-16, got the" in error
+    assert "p.csv: --covariates must be given" in cli("forecast", "promo.fgru", "p.csv", "--horizon", 2, code=2)
+
+
+def test_one_series_needs_no_id(cli, tmp_path):
+    rows = [f"2024-01-{day:02},{day}" for day in range(1, 15)]
+    (tmp_path / "one.csv").write_text("\n".join(["date,units", *rows]))
+    words = ("forecast", "half.fgru", "one.csv", "--horizon", 2, "--time", "date", "--value", "units")
+    assert cli(*words) == "date,forecast\n2024-01-15,7.0\n2024-01-16,3.5\n"
+    cli(*words, "--plot", "one.svg")
+    assert "known" in (tmp_path / "one.svg").read_text()
+    (tmp_path / "p.csv").write_text("\n".join(["y,ds,promo", *(f"1,2024-01-0{day},1" for day in range(1, 9))]))
+    (tmp_path / "later.csv").write_text("unique_id,promo,ds\nA,7,2024-01-09\n")
+    found = cli("forecast", "promo.fgru", "p.csv", "--horizon", 1, "--covariates", "later.csv")
+    assert found == "ds,forecast\n2024-01-09,7.0\n"
+
+
+STORES = [f"2024-01-{day:02},{store},{day}" for day in range(1, 15) for store in "AB"]
+COLUMNS = ("--time", "date", "--value", "units", "--id", "store")
+
+
+@pytest.mark.parametrize(
+    ("row", "words", "message"),
+    [
+        (None, COLUMNS[2:], "line 1: column of --time (ds when omitted) must be one of the header, got 'ds' (the "
+         "header has date, store, units)"),
+        (None, (*COLUMNS, "--id", "shop"), "line 1: column of --id must be one of the header, got 'shop' (the header "
+         "has date, store, units)"),
+        (None, COLUMNS[:4], "rows of table must have different times, got 2024-01-01 twice: name the series of each "
+         "row in a column, given with --id"),
+        (None, (*COLUMNS, "--id", "date"), "--id, --time and --value must be different columns, got 'date' twice"),
+        ("2024-01-03,A,", COLUMNS, "line 6, column 'units' must be a number, got an empty cell: fill in missing "
+         "values, as each step of a series must have its row, or leave out the rows at its end"),
+        ("2024-01-03,,3", COLUMNS, "line 6, column 'store' must name the series of the row, got an empty cell"),
+        (",A,3", COLUMNS, "column 'date' of table must hold dates, times or whole numbers, got none in row 5 below the "
+         "header"),
+        ("31.1.2024,A,3", COLUMNS, "column 'date' of table must hold dates, times or whole numbers, got '31.1.2024' in "
+         "row 5 below the header: write dates as 2024-12-31"),
+        ("2024-01-02,A,3", COLUMNS, "rows of table of series 'A' must have different times, got 2024-01-02 twice"),
+        ("2024-01-03,C,3", COLUMNS, "units of series 'A' must have times that are evenly spaced"),
+    ],
+)  # fmt: skip
+def test_messages_speak_of_the_users_columns(cli, tmp_path, row, words, message):
+    lines = [*STORES[:4], STORES[4] if row is None else row, *STORES[5:]]
+    (tmp_path / "s.csv").write_text("\n".join(["date,store,units", *lines]))
+    assert message in cli("forecast", "half.fgru", "s.csv", "--horizon", 2, *words, code=2)
+
+
+def test_a_table_without_a_header_is_told_so(cli, tmp_path):
+    (tmp_path / "s.csv").write_text("\n".join(STORES))
+    error = cli("forecast", "half.fgru", "s.csv", "--horizon", 2, code=2)
+    assert "got 'ds' (line 1, which must name the columns, has 2024-01-01, A, 1)" in error
+
+
+def test_covariates_that_are_missing_are_named(cli, tmp_path):
+    two = fastgru.Model([Dense([[0.0, 1.0, 1.0]])]).with_forecast(Scheme(covariates=("promo", "price")))
+    two.save("two.fgru")
+    (tmp_path / "p.csv").write_text("ds,y,promo,prize\n" + "".join(f"2024-01-0{day},1,1,1\n" for day in range(1, 9)))
+    error = cli("forecast", "two.fgru", "p.csv", "--horizon", 2, code=2)
+    assert error == (
+        "error: p.csv: line 1 must have the columns promo, price, which the model reads beside the values, got no "
+        "'price' (the header has ds, y, promo, prize)\n"
+    )
+    error = cli("forecast", "two.fgru", "p.csv", "--horizon", 2, "--value", "promo", code=2)
+    assert "--value must be another column than the model's covariates, got 'promo'" in error
+
+
+def test_several_steps_ahead_are_said_in_python(cli, tmp_path):
+    fastgru.Model([Dense(np.ones((7, 1)))]).save("week.fgru")
+    error = cli("forecast", "week.fgru", "t.csv", "--horizon", 7, code=2)
+    assert error.endswith(
+        "got dense (B, T, 7) float for x (B, T, 1) float: if they are the next 7 steps, say in Python, and save the "
+        'model again: model.with_forecast(Scheme("point", ahead=7)), of fastgru.forecasting\n'
+    )
+    fastgru.load("week.fgru").with_forecast(Scheme("point", ahead=7)).save("week.fgru")
+    assert len(table(cli("forecast", "week.fgru", "t.csv", "--horizon", 10))) == 20
 
 
 def test_parquet(cli, tmp_path):

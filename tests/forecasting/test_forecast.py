@@ -11,7 +11,7 @@ from fastgru import Model, reference
 from fastgru.errors import GraphError
 from fastgru.forecasting import Forecast, Scheme, rollout
 from fastgru.graph import Bidirectional, GraphBuilder, Spec
-from fastgru.layers import GRU, LSTM, Activate, Dense, TimeConv
+from fastgru.layers import GRU, LSTM, Activate, Dense, Embedding, TimeConv
 
 RNG = np.random.default_rng(11)
 
@@ -325,8 +325,14 @@ def test_models_whose_output_cannot_be_fed_back():
     three = Model([Dense(weights(3, 2))])
     with pytest.raises(
         GraphError, match=r"must be what its input takes back, got dense \(B, T, 3\) float for x \(B, T, 2\)"
-    ):
+    ) as caught:
         three.forecast(np.zeros(5), 2)
+    says = """if they are the next 3 steps, say model.with_forecast(Scheme("point", ahead=3, covariates=('x1',)))"""
+    assert says in str(caught.value)
+    ahead = three.with_forecast(Scheme("point", ahead=3, covariates=("x1",)))
+    assert ahead.forecast(np.zeros(5), 4, covariates=np.zeros(9)).shape == (4,)
+    with pytest.raises(GraphError, match=r"what they hold with model.with_forecast\(Scheme\(\.\.\.\)\), of"):
+        Model([Embedding(weights(5, 2)), Dense(weights(3, 2))]).forecast(np.zeros(5), 2)
     with pytest.raises(GraphError, match=r"input of the model must have 1 columns \(1 lag\), got 2"):
         three.with_forecast(Scheme("student_t"))
     with pytest.raises(GraphError, match=r"hold 2 numbers \(loc and scale of normal\), got dense \(B, T, 3\) float"):

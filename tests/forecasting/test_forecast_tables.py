@@ -238,11 +238,15 @@ def test_tables_that_cannot_be():
         "y of series 'a' must hold finite numbers of float32, got nan at step 1 of 3", changed(y=[1, 2, 3, 4, None, 6])
     )
     refused("got nan at step 2 of 3", changed(y=[1.0, 2, 3, 4, 5, np.nan]))
+    for kind in (object, "U1"):
+        named = np.array(["a", "a", "", "b", "b", "b"], kind)
+        refused("must name the series of each row, got '' in row 2", changed(unique_id=named))
     refused("must name the series of each row, got None in row 1", changed(unique_id=["a", None, "b", "b", "b", "b"]))
     refused("rows of table of series 'a' must have different times, got 2024-02-28 twice", changed(unique_id=["a"] * 6))
     refused("name the series of each row in a column 'unique_id'", {"ds": [1, 1], "y": [1, 2]})
     refused(
-        "must hold dates, times or whole numbers, got 'soon': write dates as", changed(ds=["2024-01-01", "soon"] * 3)
+        "must hold dates, times or whole numbers, got 'soon' in row 1: write dates as",
+        changed(ds=["2024-01-01", "soon"] * 3),
     )
     refused("must hold dates, times or whole numbers, got float64", changed(ds=np.arange(6.0)))
     refused(
