@@ -89,8 +89,9 @@ def convert(
         - PyTorch modules: ``example_inputs``, arguments of forward, for modules that are no chain of known layers and
           take several arguments, or what their layers do not say; ``axes`` and ``states`` as for ONNX.
         - TorchScript: the same, and ``fix``.
-        - PyTorch weights: ``key``, under which a checkpoint of several networks has them; ``ignore``, names of arrays
-          or layers to leave out.
+        - PyTorch weights: ``key``, under which a checkpoint of several networks has them.
+        - Files of weights: ``ignore``, names of arrays or layers to leave out. A warning names those that `like` leaves
+          out without it.
         - Keras: ``custom``, functions for layers of your own, by the name of their class.
 
         The importers' docstrings say more, e.g. `fastgru.converters.onnx.files.import_onnx`.

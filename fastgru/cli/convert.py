@@ -43,7 +43,7 @@ def convert(
         str | None, typer.Option(help="PyTorch weights: the key of a checkpoint that they are under, e.g. generator.")
     ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(help="PyTorch weights: arrays or layers to leave out, e.g. aux or 'loss.*'.")
+        list[str] | None, typer.Option(help="Files of weights: arrays or layers to leave out, e.g. aux or 'loss.*'.")
     ] = None,
     custom: Annotated[list[str] | None, typer.Option(help=_custom.HELP)] = None,
     check: Annotated[

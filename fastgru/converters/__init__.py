@@ -25,7 +25,8 @@ from .._names import closest, nearest
 from ..errors import ConvertError
 from ..files.writing import naming
 from ..graph import Graph, Like
-from .damage import ZIPPED, check_kind
+from .damage import ZIPPED
+from .kinds import advice, check_kind, kind_of
 from .layouts import Layouts, declared, told
 
 MAPPING = "collections.abc.Mapping"
@@ -121,8 +122,8 @@ class Source(NamedTuple):
 _TRACED = ("example_inputs", "axes", "states")
 _WEIGHTS = ("key", "ignore")
 SOURCES = (
-    Source("Keras archive", (".keras",), (), "keras.files:import_archive", ("custom",)),
-    Source("Keras HDF5", (".h5", ".hdf5"), (), "keras.files:import_hdf5", ("custom",)),
+    Source("Keras archive", (".keras",), (), "keras.files:import_archive", ("custom", "ignore")),
+    Source("Keras HDF5", (".h5", ".hdf5"), (), "keras.files:import_hdf5", ("custom", "ignore")),
     Source("live Keras model", (), ("keras.src.models.model.Model",), "keras.live:import_model", ("custom",)),
     Source(
         "PyTorch checkpoint",
@@ -135,7 +136,7 @@ SOURCES = (
     Source("NumPy archive", (".npz",), (), "torch.files:import_npz", _WEIGHTS),
     Source("dict of arrays", (), (MAPPING,), "torch.files:import_mapping", _WEIGHTS),
     Source("ONNX", (".onnx",), (), "onnx.files:import_onnx", ("fix", "shapes", "axes", "states")),
-    Source("audio plugin's model", (".json", ".aidax", ".nam"), (), "plugins.files:import_plugin"),
+    Source("audio plugin's model", (".json", ".aidax", ".nam"), (), "plugins.files:import_plugin", ("ignore",)),
     Source(
         "TorchScript",
         (".jit", ".ts"),
@@ -204,7 +205,7 @@ def find_source(source: Any) -> Source:
                 f"{either(f'open it with fastgru.load({os.fspath(source)!r})', 'it is one already, see fastgru info')}"
             )
         known = ", ".join(s for row in SOURCES for s in row.suffixes)
-        hint = FROM_TENSORFLOW if suffix in (".tflite", ".pb") else ""
+        hint = FROM_TENSORFLOW if suffix in (".tflite", ".pb") else _looks_like(source)
         raise ConvertError(f"file to convert must end in one of {known}, got {os.fspath(source)!r}{hint}")
     bases = {f"{c.__module__}.{c.__qualname__}" for c in type(source).__mro__}
     if isinstance(source, Mapping):
@@ -218,6 +219,12 @@ def find_source(source: Any) -> Source:
     kind = type(source)
     name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     raise ConvertError(f"{expected}, got {'None' if source is None else name}")
+
+
+def _looks_like(path: str | os.PathLike[str]) -> str:
+    """Return what a file whose name says nothing seems to be, and how to name it."""
+    kind = kind_of(path) if Path(path).is_file() else None
+    return "" if kind is None else f": it looks like {kind.name}: {advice(kind)}"
 
 
 def _holds(path: str | os.PathLike[str], entry: str) -> bool:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import lzma
-import os
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from ..errors import ConvertError, FastGruError, GraphError, OracleError
 
@@ -21,26 +19,8 @@ ZIPPED = (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError, 
 # RuntimeError; MemoryError is not here, since sizes that a file declares are checked before they are used.
 MALFORMED = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
-# How files begin that are no models of any framework, or of one of `but`; what they are, and what to do.
-KINDS: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
-    (b"version https://git-lfs", "a pointer of Git LFS: git lfs pull brings the file itself", ()),
-    (b"<!doctype html", "a page of the web: download the file itself", ()),
-    (b"<html", "a page of the web: download the file itself", ()),
-    (b"\x1f\x8b\x08", "one that gzip compressed: unpack it first", (".safetensors",)),
-    (b"\x89hdf\r\n", "an HDF5 file: name it .h5", (".h5", ".hdf5")),
-)
-
 # Of a zip archive's entries to the file, and bytes beyond that: code and configs shrink by a few times.
 RATIO, SLACK = 64, 1 << 20
-
-
-def check_kind(path: str | os.PathLike[str]) -> None:
-    """Raise ConvertError where a file begins as none of its name does."""
-    with open(path, "rb") as file:
-        head = file.read(32).lower()
-    for begin, kind, but in KINDS:
-        if head.startswith(begin) and Path(path).suffix.lower() not in but:
-            raise ConvertError(f"file to convert must be a model, got {kind}")
 
 
 @contextmanager

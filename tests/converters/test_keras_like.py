@@ -29,10 +29,23 @@ h5py = pytest.importorskip("h5py")
 
 
 def test_like_may_take_a_part_by_name():
-    graph = to_graph(FILES / "words.keras", like=[like(Embedding, name="embedding")]).graph
+    chain = [like(Embedding, name="embedding")]
+    with pytest.warns(
+        UserWarning, match=r"^words.keras: .* arrays are unused, of .*: the model is only a part of"
+    ) as said:
+        model = convert(FILES / "words.keras", like=chain)
+    assert said[0].filename == __file__
+    others = model.provenance["unused"].split(", ")
+    assert str(said[0].message).endswith(f"this is meant: ignore={others!r}")
+    graph = to_graph(FILES / "words.keras", like=chain, ignore=others).graph
     assert [n.name for n in graph.nodes] == ["embedding"]
-    graph = to_graph(FILES / "cudnn.h5", like=[like(GRU, name="cu_gru", layout="cudnn"), like(Activate)]).graph
+    chain = [like(GRU, name="cu_gru", layout="cudnn"), like(Activate)]
+    graph = to_graph(FILES / "cudnn.h5", like=chain, ignore=["*lstm"]).graph
     assert [n.name for n in graph.nodes] == ["cu_gru", "activate"]
+    with pytest.raises(ConvertError, match=r"ignore must name layers of the file \(.*embedding.*\), got 'x'"):
+        to_graph(FILES / "words.keras", like=chain, ignore=["x"])
+    with pytest.raises(ConvertError, match=r"ignore must come with like, as the file describes its layers itself, got"):
+        to_graph(FILES / "words.keras", ignore=["embedding"])
 
 
 def test_like_of_both_directions():

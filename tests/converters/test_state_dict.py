@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from torch_cases import CASES, FILES, FORWARDS, Forward, assert_close, golden
 
+from fastgru import convert
 from fastgru.converters import to_graph
 from fastgru.converters.torch.state_dict import import_state_dict
 from fastgru.errors import ConvertError
@@ -227,6 +228,15 @@ def test_safetensors_need_the_order() -> None:
     for a, b in zip(graph.nodes, same.nodes, strict=True):
         for name, array in a.op.weights().items():
             np.testing.assert_array_equal(array, b.op.weights()[name])
+
+
+def test_a_part_of_a_file_is_said_to_be_one() -> None:
+    path = FILES / "two_layers.safetensors"
+    with pytest.warns(UserWarning, match=r"^two_layers.safetensors: 2 of 6 arrays are unused, of a_second:") as said:
+        model = convert(path, like=[like(GRU, name="b_first")])
+    assert said[0].filename == __file__
+    assert model.provenance["unused"] == "a_second.bias, a_second.weight"
+    assert "unused" not in convert(path, like=[like(GRU, name="b_first")], ignore=["a_second"]).provenance
 
 
 def test_safetensors_bfloat16_is_widened() -> None:

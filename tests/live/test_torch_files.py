@@ -201,7 +201,14 @@ def test_weights_of_other_and_mixed_precision(kind: Any, tmp_path: Any) -> None:
 def test_arrays_may_be_left_unused(tmp_path: Any) -> None:
     path = saved(tmp_path / "more.pt", {**WEIGHTS, "loss_weight": torch.ones(1), "aux.weight": torch.ones(3, 8)})
     layers = [like(GRU, name="rnn"), like(Dense, name="fc")]
-    named = fastgru.convert(path, like=layers)
+    with pytest.warns(
+        UserWarning, match=r"more.pt: 2 of 8 arrays are unused, of loss_weight, aux: .* a part of"
+    ) as said:
+        named = fastgru.convert(path, like=layers)
+    assert "Describe every layer in like, or say that this is meant: ignore=['loss_weight', 'aux']" in str(
+        said[0].message
+    )
+    assert said[0].filename == __file__
     assert named.provenance["unused"] == "loss_weight, aux.weight"
     ignored = fastgru.convert(path, ignore=["loss_weight", "aux"])
     assert "unused" not in ignored.provenance

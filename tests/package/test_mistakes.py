@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+import zipfile
 
 import numpy as np
 import pytest
 
 import fastgru
-from fastgru import ConvertError, GraphError, quantization
+from fastgru import ConvertError, GraphError, MissingExtraError, quantization
 from fastgru._hints import command_line
 from fastgru.checks import comparison
 from fastgru.converters import SOURCES
@@ -96,6 +98,43 @@ def test_files_that_are_no_models_are_named_alike_for_every_source(told, suffix,
         expected = "safetensors file .* must be intact"
     with pytest.raises(ConvertError, match=f"^{expected}"):
         fastgru.convert(path)
+
+
+def _zip(*names):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"")
+    return buffer.getvalue()
+
+
+OTHERS = {  # kinds of files: how they begin or what they hold, and the name that they must have
+    "a Keras archive: name it .keras": (_zip("metadata.json", "config.json", "model.weights.h5"), ".keras"),
+    "an HDF5 file: name it .h5": (b"\x89HDF\r\n\x1a\n", ".h5"),
+    "a PyTorch file: name it .pt": (_zip("net/data.pkl", "net/version"), ".pt"),
+    "a PyTorch file: name it .pt ": (b"\x80\x02\x8a\nl\xfc", ".pt"),
+    "a NumPy archive: name it .npz": (_zip("a.npy", "b.npy"), ".npz"),
+    "a safetensors file: name it .safetensors": (b"\x10\0\0\0\0\0\0\0" + b'{"a":{"dtype":"F', ".safetensors"),
+    "an ONNX file: name it .onnx": (b"\x08\x08\x12\x07pytorch", ".onnx"),
+    "a model of fastgru: name it .fgru, and open it with fastgru.load": (
+        b"\x10\0\0\0\0\0\0\0" + b'{"__metadata__":{"fastgru', ".fgru"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("told", OTHERS)
+@pytest.mark.parametrize("suffix", [".pt", ".keras", ".h5", ".onnx", ".safetensors", ".npz", ".bin", ".pth"])
+def test_a_file_of_another_kind_than_its_name_says_is_recognised(told, suffix, tmp_path):
+    content, own = OTHERS[told]
+    path = tmp_path / f"m{suffix}"
+    path.write_bytes(content)
+    expected = f"file to convert must be what its ending {suffix} says, got {told.strip()}"
+    mine = suffix == own or (own == ".pt" and suffix in (".bin", ".pth"))
+    with pytest.raises((ConvertError, MissingExtraError)) as caught:
+        fastgru.convert(path)
+    assert (str(caught.value) == expected) != mine
+    (tmp_path / "m.model").write_bytes(content)
+    with pytest.raises(ConvertError, match=rf"must end in one of .* got .*m.model': it looks like {told.strip()}$"):
+        fastgru.convert(tmp_path / "m.model")
 
 
 def test_an_id_beyond_the_table_is_placed():

@@ -10,10 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..._hints import named
+from ..._names import nearest
 from ...errors import ConvertError, require
 from ...graph import Like
 from .. import Imported
 from ..damage import RATIO, SLACK, ZIPPED, naming
+from ..partial import CALLER, warn_unused, without
 from .config import graph_of
 from .custom import checked
 from .defaults import Defaulted, with_defaults
@@ -26,15 +29,18 @@ from .values import Context, Version
 from .weights import Weights, from_names, from_numbers, lookup
 
 SOUND = "a Keras file whose config and weights are of the kinds that Keras writes"
-CALLER = 5  # frames from a warning of an importer to what called fastgru.convert
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
 
 def import_archive(
-    path: str | os.PathLike[str], like: Sequence[Like] | None = None, custom: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    like: Sequence[Like] | None = None,
+    custom: Mapping[str, Any] | None = None,
+    ignore: Sequence[str] = (),
 ) -> Imported:
     """A ``.keras`` archive; with `like`, only the layers it names, whatever the config says.
 
+    `ignore` are names of layers that `like` leaves out on purpose.
     `custom` are functions for the layers of the user's own: see `fastgru.converters.keras.custom`.
 
     Raises
@@ -51,16 +57,21 @@ def import_archive(
         version = _json(parts[METADATA], METADATA).get("keras_version")
         weights = read(parts[WEIGHTS])
         if like is not None:
-            return _with_like(name, weights, like, version)
+            return _with_like(name, weights, like, version, ignore)
+        _no_ignore(ignore)
         config = _json(parts[CONFIG], CONFIG)
         return _with_config(path, config, version, from_numbers(weights, as_model(config), hooks), hooks)
 
 
 def import_hdf5(
-    path: str | os.PathLike[str], like: Sequence[Like] | None = None, custom: Mapping[str, Any] | None = None
+    path: str | os.PathLike[str],
+    like: Sequence[Like] | None = None,
+    custom: Mapping[str, Any] | None = None,
+    ignore: Sequence[str] = (),
 ) -> Imported:
     """An ``.h5`` or ``.hdf5`` file: a whole model, or weights only with `like`.
 
+    `ignore` are names of layers that `like` leaves out on purpose.
     `custom` are functions for the layers of the user's own: see `fastgru.converters.keras.custom`.
 
     Raises
@@ -78,7 +89,8 @@ def import_hdf5(
         weights = file.groups.get("model_weights", file)
         version = file.attributes.get("keras_version", weights.attributes.get("keras_version"))
         if like is not None or "model_config" not in file.attributes:
-            return _with_like(name, weights, like, version)
+            return _with_like(name, weights, like, version, ignore)
+        _no_ignore(ignore)
         config = _json(file.attributes["model_config"], "model_config")
         return _with_config(path, config, version, from_names(_layers(weights), as_model(config)), hooks)
 
@@ -94,11 +106,25 @@ def _with_config(
     return Imported(graph, found, oracle, oracle.layers, "", steps=ctx.steps, layouts=ctx.layouts)
 
 
-def _with_like(name: str, weights: Group, like: Sequence[Like] | None, version: Any) -> Imported:
-    layers = _layers(weights)
+def _no_ignore(ignore: Sequence[str]) -> None:
+    """Raise ConvertError for layers to leave out of a model that describes itself."""
+    if ignore:
+        raise ConvertError(
+            f"{named('ignore')} must come with {named('like')}, as the file describes its layers itself, got {ignore!r}"
+        )
+
+
+def _with_like(name: str, weights: Group, like: Sequence[Like] | None, version: Any, ignore: Sequence[str]) -> Imported:
+    layers = [layer for layer in _layers(weights) if layer.arrays]
+    kept = without([layer.name for layer in layers], ignore, "the file")
+    layers = [layer for layer in layers if layer.name in kept]
     said = Defaulted(None) if like is None else with_defaults(like, version)
-    graph = graph_like(layers, said.like)
+    graph, unused = graph_like(layers, said.like)
+    total = sum(len(layer.arrays) for layer in layers)
+    warn_unused(name, unused, set(kept) - set(unused), total, CALLER + 1)
     found = _provenance(name, version)
+    if unused:
+        found["unused"] = nearest("", unused)
     if said.notes:
         found["notes"] = "; ".join(said.notes)
         if said.assumed:

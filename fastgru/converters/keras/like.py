@@ -27,6 +27,7 @@ from ...graph import (
     dialects,
 )
 from ..assembly import Part, assemble
+from ..partial import left_out
 from .stored import Stored
 from .values import Array
 
@@ -92,8 +93,10 @@ FORMS: dict[type[Any], Form] = {
 }  # fmt: skip
 
 
-def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> Graph:
+def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> tuple[Graph, dict[str, int]]:
     """The layers in `like` with the file's arrays, each reading the one before it or those it names as `inputs`.
+
+    Returned with them: the file's layers that nothing takes, and how many arrays each has.
 
     Parameters
     ----------
@@ -115,7 +118,7 @@ def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> Graph:
     >>> from fastgru.layers import Dense, like
     >>> stored = [Stored("fc", {"kernel:0": np.ones((3, 2)), "bias:0": np.ones(2)})]
     >>> graph_like(stored, [like(Dense, activation="sigmoid")])
-    Graph([fc: Dense])
+    (Graph([fc: Dense]), {})
     """
     filled = [layer for layer in layers if layer.arrays]
     if not filled:
@@ -135,7 +138,7 @@ def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> Graph:
     if problems:
         raise ConvertError(f"{listed(problems)}\n{describe(filled)}")
     try:
-        return assemble(
+        graph = assemble(
             [
                 Part(layer, stored.name if stored else item.name, item.inputs)
                 for layer, (item, stored) in zip(built, chosen, strict=True)
@@ -143,6 +146,8 @@ def graph_like(layers: list[Stored], like: Sequence[Like] | None) -> Graph:
         )
     except GraphError as error:
         raise ConvertError(f"layers of {named('like')} must fit each other: {error}") from error
+    taken = [stored.name for _, stored in chosen if stored]
+    return graph, {layer.name: len(layer.arrays) for layer in filled if layer.name not in taken}
 
 
 def describe(layers: list[Stored]) -> str:
@@ -172,8 +177,11 @@ def _match(layers: list[Stored], like: Sequence[Like]) -> tuple[list[tuple[Like,
     twice = sorted({n for n in titles if [i.name for i in taking].count(n) > 1})
     problems += [f"layer of {named('like')} must be named once, got {n!r} more often" for n in twice]
     if free and any(item.name is None for item in taking):
-        left = ", ".join(layer.name for layer in free)
-        problems.append(f"{named('like')} without names must take every layer of the file, got none for {left}")
+        left = [layer.name for layer in free]
+        problems.append(
+            f"{named('like')} without names must take every layer of the file, got none for {', '.join(left)}: leave "
+            f"them out by {left_out(left)}, or describe them"
+        )
     return chosen, problems
 
 

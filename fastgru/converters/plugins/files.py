@@ -18,7 +18,9 @@ from .fields import Fields, read_json, said
 PLAYERS = "no package of Python that plays such files is known"
 
 
-def import_plugin(path: str | os.PathLike[str], like: Sequence[Like] | None = None) -> Imported:
+def import_plugin(
+    path: str | os.PathLike[str], like: Sequence[Like] | None = None, *, ignore: Sequence[str] = ()
+) -> Imported:
     """Import a model that an audio plugin plays, sample by sample: ``.json``, ``.aidax`` or ``.nam``.
 
     The formats are RTNeural's, with what AIDA-X adds; Neural Amp Modeler's; that of Automated-GuitarAmpModelling
@@ -30,6 +32,8 @@ def import_plugin(path: str | os.PathLike[str], like: Sequence[Like] | None = No
     path : path
     like : sequence of Like, optional
         For a state_dict: see `fastgru.converters.torch.state_dict.import_state_dict`. The others describe themselves.
+    ignore : sequence of str
+        Of a state_dict: see `fastgru.converters.torch.groups.find_weights`.
 
     Raises
     ------
@@ -45,10 +49,12 @@ def import_plugin(path: str | os.PathLike[str], like: Sequence[Like] | None = No
                 f"{named('like')} must be {either('None', 'omitted')} for a file of {kind}, which describes itself, "
                 f"got {len(like)} layers"
             )
+        if ignore and kind != "a state_dict":
+            raise ConvertError(f"{named('ignore')} must be omitted for a file of {kind}, got {ignore!r}")
         provenance = {"framework": kind, "source": Path(path).name}
         if kind == "a state_dict":
-            provenance["framework"] = "PyTorch"
-            return Imported(trainer.read_state_dict(file, like), provenance, missing=WEIGHTS_ONLY)
+            graph, told = trainer.read_state_dict(file, like, ignore, Path(path).name)
+            return Imported(graph, {**provenance, **told, "framework": "PyTorch"}, missing=WEIGHTS_ONLY)
         graph, told = READERS[kind](file)
     return Imported(graph, {**provenance, **told}, missing=PLAYERS)
 

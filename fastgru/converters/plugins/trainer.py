@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from ...errors import ConvertError
 from ...graph import GRU, LSTM, RNN, Add, Dense, Graph, Like, Node, Slice, like
 from ..program.values import Array
-from ..torch.state_dict import import_state_dict
+from ..torch.groups import find_weights
+from ..torch.state_dict import build, import_state_dict
 from . import fields
 from .fields import Fields
 
@@ -29,9 +30,13 @@ def arrays(file: Fields) -> dict[str, Array]:
     return found
 
 
-def read_state_dict(file: Fields, layers: Sequence[Like] | None) -> Graph:
-    """Return the chain of layers of a state_dict."""
-    return import_state_dict(arrays(file), layers, what="state_dict")
+def read_state_dict(
+    file: Fields, layers: Sequence[Like] | None, ignore: Sequence[str], source: str
+) -> tuple[Graph, dict[str, str]]:
+    """Return the chain of layers of a state_dict, and what its provenance says of them."""
+    built = build(find_weights(arrays(file), "state_dict", ignore=ignore), layers, "state_dict")
+    built.warn(source)
+    return built.graph, built.notes
 
 
 def read(file: Fields) -> tuple[Graph, dict[str, str]]:

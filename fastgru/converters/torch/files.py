@@ -123,7 +123,9 @@ def _imported(
 ) -> Imported:
     """Import weights; the provenance says what was assumed without `like`, and what was left out."""
     weights = find_weights(nested, what, key=key, ignore=ignore)
-    graph, notes = build(weights, like, what, ordered)
+    built = build(weights, like, what, ordered)
+    built.warn(source)
+    graph, notes = built.graph, built.notes
     if coded := weights.precisions:
         kinds = " and ".join(sorted(set(coded.values())))
         notes["precision"] = f"dynamically quantized, computed here with {kinds} weights ({', '.join(coded)})"

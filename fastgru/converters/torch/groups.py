@@ -12,6 +12,7 @@ import numpy as np
 from ..._hints import either, given, named
 from ..._names import nearest
 from ...errors import ConvertError
+from ..partial import check_ignore
 from .folding import fold
 from .layers import Array, Arrays
 from .packed import is_packed, unpacked
@@ -245,8 +246,7 @@ def _endings(path: str) -> Iterator[str]:
 
 def _without(arrays: dict[str, Array], ignore: Sequence[str], what: str) -> dict[str, Array]:
     """The arrays but for those that are to be left out: by name, by layer, or by a pattern of either."""
-    if isinstance(ignore, str) or not all(isinstance(name, str) for name in ignore):
-        raise ConvertError(f"{named('ignore')} must be a list of names such as ['aux'], got {ignore!r}")
+    check_ignore(ignore)
     gone: set[str] = set()
     for pattern in ignore:
         plain = _shortened(pattern)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from typing import Any
 
-from ..._hints import either, like_item, like_option, option
+from ..._hints import like_item, like_option
 from ...errors import ConvertError, listed
 from ...graph import RNN, Dense, LayerNorm, Like, Recurrent
+from ..partial import left_out
 from . import layers as torch_layers
 from .forms import CERTAIN, DOUBTFUL, axes_of, shapes_of
 from .layers import Array, Arrays
@@ -70,11 +69,6 @@ def _leave(path: str, group: Arrays) -> str:
     """How to leave the arrays of a group out."""
     names = [path] if path else list(group)[:3]
     return f": leave them out by {left_out(names)}, or say what they are"
-
-
-def left_out(names: Sequence[str]) -> str:
-    """The option that leaves arrays out, to copy."""
-    return either(f"{option('ignore')}{[*names]!r}", " ".join(f"{option('ignore')} {shlex.quote(n)}" for n in names))
 
 
 def infer(groups: Groups, ordered: bool) -> tuple[list[tuple[Like, str]], list[str]]:

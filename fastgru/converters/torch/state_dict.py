@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 from ..._hints import named
 from ..._names import nearest
 from ...errors import ConvertError, GraphError, listed
 from ...graph import GRU, LSTM, RNN, Bidirectional, Described, Graph, Like, Recurrent
 from ..assembly import Part, assemble
+from ..partial import CALLER, left_out, warn_unused
 from . import layers as torch_layers
 from .forms import FORMS, WITHOUT_ARRAYS, axes_of, shapes_of
 from .groups import PREFIXES, Weights, find_weights, group_arrays
-from .guesses import Groups, assumed, infer, left_out, said, suggest
+from .guesses import Groups, assumed, infer, said, suggest
 from .layers import Arrays
 
 Named = list[tuple[str, Any]]
+
+
+class Built(NamedTuple):
+    """The graph of weights.
+
+    Attributes
+    ----------
+    graph : Graph
+    notes : dict of str to str
+        What the provenance says of them: what was assumed, and which were left alone.
+    unused : dict of str to list of str
+        Layers that no item of ``like`` takes, and their arrays.
+    groups : dict of str to dict of str to array
+        All layers, by their paths.
+    """
+
+    graph: Graph
+    notes: dict[str, str]
+    unused: dict[str, list[str]]
+    groups: Groups
+
+    def warn(self, source: str) -> None:
+        """Warn of layers that are unused; for helpers that importers call."""
+        left = {(path or name): len(names) if path else 1 for path, names in self.unused.items() for name in names}
+        warn_unused(
+            source, left, self.groups.keys() - self.unused.keys(), sum(map(len, self.groups.values())), CALLER + 2
+        )
 
 
 def import_state_dict(
@@ -73,13 +102,12 @@ def import_state_dict(
     >>> import_state_dict(arrays, chain, what="example").specs["fc"].time
     False
     """
-    return build(find_weights(arrays, what, key=key, ignore=ignore), like, what, ordered)[0]
+    return build(find_weights(arrays, what, key=key, ignore=ignore), like, what, ordered).graph
 
 
-def build(
-    weights: Weights, like: Sequence[Like] | None, what: str, ordered: bool = True
-) -> tuple[Graph, dict[str, str]]:
-    """The graph of weights, and what its provenance says of them: what was assumed, and which were left alone."""
+def build(weights: Weights, like: Sequence[Like] | None, what: str, ordered: bool = True) -> Built:
+    """Build the graph of weights, by `like` or by their names and shapes."""
+    unused: dict[str, list[str]] = {}
     groups = group_arrays(weights.arrays, what)
     notes = dict(weights.notes)
     if like is None:
@@ -89,7 +117,7 @@ def build(
     else:
         plan, problems, unused = _match(groups, like, ordered, weights.aliases)
         if unused:
-            notes["unused"] = nearest("", unused)
+            notes["unused"] = nearest("", chain.from_iterable(unused.values()))
     parts: list[Part] = []
     for item, path in plan:
         try:
@@ -104,7 +132,7 @@ def build(
     if problems:
         raise ConvertError(f"{what}: {listed(problems)}")
     try:
-        return assemble(parts), notes
+        return Built(assemble(parts), notes, unused, groups)
     except GraphError as error:
         order = ", ".join(part.name or type(part.layer).__name__ for part in parts)
         raise ConvertError(f"{what}: layers must fit each other in the order {order}: {error}") from error
@@ -123,8 +151,8 @@ def _takes(item: Like, path: str, groups: Groups) -> bool:
 
 def _match(
     groups: Groups, like: Sequence[Like], ordered: bool, aliases: Mapping[str, str]
-) -> tuple[list[tuple[Like, str]], list[str], list[str]]:
-    """Each Like with the path of its arrays, what does not match, and the arrays that are left alone."""
+) -> tuple[list[tuple[Like, str]], list[str], dict[str, list[str]]]:
+    """Each Like with the path of its arrays, what does not match, and the arrays that are left alone, by layer."""
     plan: list[tuple[Like, str]] = []
     problems: list[str] = []
     paths = {item.name: _path(item.name, groups, aliases) for item in like if item.name is not None}
@@ -150,14 +178,15 @@ def _match(
             continue
         used.add(path)
         plan.append((item, path))
-    left = [f"{path}.{leaf}".lstrip(".") for path in groups if path not in used for leaf in groups[path]]
+    unused = {path: [f"{path}.{leaf}".lstrip(".") for leaf in groups[path]] for path in groups if path not in used}
+    left = list(chain.from_iterable(unused.values()))
     if left and (problems or any(item.name is None for item in taking)):
         first = [left[0].rpartition(".")[0] or left[0]]
         problems.append(
             f"every array must belong to a layer of {like_}, or be left out by {left_out(first)}, got left over "
             f"{', '.join(left[:6])}{f', ... ({len(left)} in all)' * (len(left) > 6)}"
         )
-    return plan, [*problems, suggest(groups)] if problems else [], left
+    return plan, [*problems, suggest(groups)] if problems else [], unused
 
 
 def _path(name: str, groups: Groups, aliases: Mapping[str, str]) -> str:
