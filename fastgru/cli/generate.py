@@ -132,7 +132,7 @@ def generate(
             else None
         )  # fmt: skip
     except ValueError as error:
-        raise DataError(f"options must fit: {error}") from error
+        raise DataError(str(error)) from error
     left = [generation.Forbid(_ids(text, words, "--forbid")) for text in forbid or ()]
     stops = [_ids(text, words, "--stop") for text in stop or ()]
     loaded = fastgru.load(model)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._hints import named
 from ..engine.choose import Expander
 from .chain import Chain, log_probabilities
 from .choices import Beam
@@ -131,7 +132,7 @@ def check(beam: Beam, count: int, steps: int) -> None:
     if longest > steps:
         raise ValueError(f"prefix must have at most the {steps} steps asked for, got {longest}")
     if beam.min_steps > steps:
-        raise ValueError(f"min_steps must be at most the {steps} steps asked for, got {beam.min_steps}")
+        raise ValueError(f"{named('min_steps')} must be at most the {steps} steps asked for, got {beam.min_steps}")
 
 
 def _enders(stops: Stops, rows: Rows, step: int) -> NDArray[np.uint8]:

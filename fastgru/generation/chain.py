@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import as_array
+from .._hints import either
 from .choices import Beam, Choice, Forbid, Force, Greedy, Sample, Values
 
 Flags = NDArray[np.uint8]
@@ -55,18 +56,30 @@ class Chain:
         """Raise ValueError unless the chain fits V ids."""
         self.size = size
         for item in self.forbidden:
-            _inside(item.ids, size, "ids of Forbid")
+            _inside(item.ids, size, either("ids of Forbid", "ids of --forbid"))
         _inside(self.forced.values(), size, "ids of Force")
         if isinstance(self.last, Beam):
             if self.last.width > size:
-                raise ValueError(f"width of a beam must be at most the {size} ids of the model, got {self.last.width}")
-            rows = (
-                self.last.prefix if self.last.prefix and isinstance(self.last.prefix[0], tuple) else [self.last.prefix]
-            )
-            for row in rows:
+                width = either("width of a beam", "--beam")
+                raise ValueError(f"{width} must be at most the {size} ids of the model, got {self.last.width}")
+            for row in self._prefixes():
                 _inside(row, size, "prefix")
         if self.forbidden and self._mask(()) is not None and not self._mask(()).any():  # type: ignore[union-attr]
-            raise ValueError(f"Forbid must leave at least one of the {size} ids, got all of them")
+            forbid = either("Forbid", "--forbid")
+            raise ValueError(f"{forbid} must leave at least one of the {size} ids, got all of them")
+
+    def reach(self) -> int:
+        """Return one more than the highest id that is chosen at any step."""
+        never = {i for item in self.forbidden if item.before is None for i in item.ids}  # type: ignore[union-attr]
+        sure: list[int] = [*self.forced.values(), *(i for row in self._prefixes() for i in row)]
+        free: list[int] = [i for i in range(self.size) if i not in never]
+        return 1 + max(free + sure)
+
+    def _prefixes(self) -> list[Any]:
+        """Return the sequences of ids that a beam begins with."""
+        if not isinstance(self.last, Beam) or not self.last.prefix:
+            return []
+        return list(self.last.prefix) if isinstance(self.last.prefix[0], tuple) else [self.last.prefix]
 
     def allowed(self, step: int) -> Flags | None:
         """Return the ids that may be chosen at a step, (V,) flags; None where all may be."""

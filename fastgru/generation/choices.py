@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import as_array
+from .._hints import either, named
 from ..engine.choose import uniforms
 
 MOST = 2**31 - 1  # of a number of steps or ids
@@ -61,14 +62,14 @@ class Sample:
     def __post_init__(self) -> None:
         if is_number(self.temperature) and self.temperature == 0:
             raise ValueError("temperature must be a positive number, got 0: Greedy() chooses the likeliest id")
-        positive(self.temperature, "temperature")
-        positive(self.repetition_penalty, "repetition_penalty")
+        positive(self.temperature, named("temperature"))
+        positive(self.repetition_penalty, named("repetition_penalty"))
         if self.top_k is not None:
-            whole(self.top_k, "top_k", 1)
+            whole(self.top_k, named("top_k"), 1)
         if self.top_p is not None and not (is_number(self.top_p) and 0 < self.top_p <= 1):
-            raise ValueError(f"top_p must be a number above 0 and at most 1, got {self.top_p!r}")
+            raise ValueError(f"{named('top_p')} must be a number above 0 and at most 1, got {self.top_p!r}")
         if self.min_p is not None and not (is_number(self.min_p) and 0 <= self.min_p <= 1):
-            raise ValueError(f"min_p must be a number from 0 to 1, got {self.min_p!r}")
+            raise ValueError(f"{named('min_p')} must be a number from 0 to 1, got {self.min_p!r}")
 
 
 @dataclass(frozen=True)
@@ -105,13 +106,14 @@ class Beam:
 
     def __post_init__(self) -> None:
         whole(self.width, "width of a beam", 1)
-        whole(self.n_best, "n_best", 1)
-        whole(self.min_steps, "min_steps", 0)
+        whole(self.n_best, named("n_best"), 1)
+        whole(self.min_steps, named("min_steps"), 0)
         if self.n_best > self.width:
-            raise ValueError(f"n_best must be at most the width of the beam, {self.width}, got {self.n_best}")
+            width = f"{either('the width of the beam', 'the width of --beam')}, {self.width}"
+            raise ValueError(f"{named('n_best')} must be at most {width}, got {self.n_best}")
         if not (is_number(self.length_penalty) and abs(self.length_penalty) <= MOST_PENALTY):
             limits = f"from -{MOST_PENALTY} to {MOST_PENALTY}"
-            raise ValueError(f"length_penalty must be a number {limits}, got {self.length_penalty!r}")
+            raise ValueError(f"{named('length_penalty')} must be a number {limits}, got {self.length_penalty!r}")
         object.__setattr__(self, "prefix", _frozen(self.prefix))
 
     def rank(self, log_p: Any) -> float:

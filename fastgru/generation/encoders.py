@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import as_array
+from .._hints import either
 from .._names import nearest
 from .network import Network
 from .prompts import checked_ids
@@ -42,8 +43,13 @@ def context(
             raise ValueError("states must come with an encoder, whose outputs they name, got no encoder")
         if encoder_input is None:
             if network.others:
+                others = nearest(None, network.others)
                 raise ValueError(
-                    f"encoder_input must hold the model's other inputs, {nearest(None, network.others)}, got none"
+                    either(
+                        f"encoder_input must hold the model's other inputs, {others}, got none",
+                        f"model must have one input, that of the prompt, got {others}, too: generate in Python, where "
+                        "Model.generate takes encoder_input=",
+                    )
                 )
             return Context({}, {}), 0, True
         inputs, single = _other_inputs(network, encoder_input)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .. import engine
 from .._arrays import as_array
+from .._hints import either, named
 from . import beam as beams
 from .chain import Chain
 from .choices import Beam, Greedy, Values, whole
@@ -62,12 +63,15 @@ def generate(
     size = None if values else _size(net)
     if size is not None:
         chain.of_size(size)
-    making = Feed(net, feed, size, made=isinstance(chain.last, Values) and chain.last.function is not None)
+    made = isinstance(chain.last, Values) and chain.last.function is not None
+    making = Feed(net, feed, size, made=made, reach=None if values else chain.reach())
     probabilities = not values and net.kind(output_kind) == PROBABILITIES
     if values and return_scores:
-        raise ValueError("return_scores must be False for Values(), which have no probabilities, got True")
+        scores = either("return_scores must be False for Values()", "--scores must be omitted for values")
+        raise ValueError(f"{scores}, which have no probabilities, got {either('True', 'it')}")
     if values and stop is not None and not callable(stop):
-        raise TypeError(f"stop of Values() must be a function from values (R, ...) to bools (R,), got {stop!r}")
+        expected = "of Values() must be a function from values (R, ...) to bools (R,)"
+        raise TypeError(f"{either(f'stop {expected}', '--stop must be omitted for values')}, got {stop!r}")
     ends = Stops([] if size is None else stops(stop, size), size or 0)
     given = prompts(prompt, net, making, size)
     found, count, alone = context(net, encoder, encoder_input, states, threads)
@@ -149,16 +153,20 @@ def _source(
     if flat and not net.spec.shape:
         raise ValueError(f"input {net.name!r} of the prompt must have a time axis, or frames of steps, got {net.spec}")
     if flat and window not in (None, net.spec.shape[0]):
-        raise ValueError(f"window must be the {net.spec.shape[0]} steps of the input's frame, got {window!r}")
+        raise ValueError(
+            f"{named('window')} must be the {net.spec.shape[0]} steps of the input's frame, got {window!r}"
+        )
     window = net.spec.shape[0] if flat else window
     window = None if window is None else whole(window, "window", 1, MOST_WINDOW)
     if pad is not None and window is None:
-        raise ValueError("pad must come with a window, which it fills, got no window")
+        raise ValueError(
+            f"{named('pad')} must come with {either('a window', '--window')}, which it fills, got no window"
+        )
     step = None if pad is None else _pad(pad, net, feed)
     short = next((len(x) for x in given.inputs if window is not None and len(x) < window), None)
     if flat and short is not None and step is None:
         raise ValueError(
-            f"prompt must have the {window} steps of the model's input, or pad be given, got {short} steps"
+            f"prompt must have the {window} steps of the model's input, or {named('pad')} be given, got {short} steps"
         )
     timed = any(net.model.inputs[name].time for name in found.inputs)
     if window is None and net.streams and not timed:
@@ -174,10 +182,11 @@ def _pad(pad: Any, net: Network, feed: Feed) -> Array:
     if net.ids:
         most = 2**63 if net.bound is None else net.bound
         if array.ndim or array.dtype.kind not in "iu" or not 0 <= array < most:
-            raise ValueError(f"pad must be an id in 0..{most - 1}, got {pad!r}")
+            raise ValueError(f"{named('pad')} must be an id in 0..{most - 1}, got {pad!r}")
         return array.astype(np.int64)
     if array.shape not in ((), feed.frame) or array.dtype.kind not in "fiub":
-        raise ValueError(f"pad must be a number or a frame of shape {feed.frame}, got {array.dtype} of {array.shape}")
+        expected = f"{named('pad')} must be a number or a frame of shape {feed.frame}"
+        raise ValueError(f"{expected}, got {array.dtype} of {array.shape}")
     return np.asarray(np.broadcast_to(array, feed.frame), net.plan.dtype)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import as_array
+from .._hints import either, named
 from .._names import nearest
 from ..graph import (
     SOFTMAX,
@@ -60,7 +61,14 @@ class Network:
         self.name, self.spec = self._input(inputs, input_name)
         self.others = [name for name in inputs if name != self.name]
         if output is None and len(outputs) > 1:
-            raise ValueError(f"output must be one of {nearest(None, outputs)}, the one to feed back, got none")
+            several = nearest(None, outputs)
+            raise ValueError(
+                either(
+                    f"output must be one of {several}, the one to feed back, got none",
+                    f"model must have one output to feed back, got {several}: generate in Python, where Model.generate "
+                    "takes output=",
+                )
+            )
         if output is not None and output not in outputs:
             raise ValueError(f"output must be one of {nearest(output, outputs)}, got {output!r}")
         self.output = output if output is not None else next(iter(outputs))
@@ -99,12 +107,13 @@ class Network:
         """
         if given is not None:
             if given not in KINDS:
-                raise ValueError(f"output_kind must be one of {', '.join(KINDS)}, got {given!r}")
+                raise ValueError(f"{named('output_kind')} must be one of {', '.join(KINDS)}, got {given!r}")
             return given
         graph = getattr(self.model, "_graph", None)
         if graph is None:
             kinds = ", ".join(KINDS)
-            raise ValueError(f"output_kind must be one of {kinds} for a compiled plan, which shows no graph, got none")
+            kind = named("output_kind")
+            raise ValueError(f"{kind} must be one of {kinds} for a compiled plan, which shows no graph, got none")
         return output_kind(graph, self.output)
 
 
@@ -146,9 +155,13 @@ class Feed:
         V, the number of ids chosen among; None where values are fed back.
     made : bool
         Whether a function makes values of outputs, whose shapes are not known before it runs.
+    reach : int or None
+        One more than the highest id that may be chosen; `size` when omitted.
     """
 
-    def __init__(self, network: Network, given: Any, size: int | None, *, made: bool = False) -> None:
+    def __init__(
+        self, network: Network, given: Any, size: int | None, *, made: bool = False, reach: int | None = None
+    ) -> None:
         self.network = network
         self.table: Array | None = None
         self.function: Callable[[Any], Any] | None = None
@@ -158,13 +171,14 @@ class Feed:
         elif given is not None:
             self.table = self._table(given, size)
         if not made:
-            self.check(size)
+            self.check(size, reach)
 
     def _table(self, given: Any, size: int | None) -> Array:
         """Return the vector of each id."""
         if size is None or self.network.ids:
             takes = "takes ids" if self.network.ids else "is fed values"
-            raise ValueError(f"feed must be a function or omitted for a model that {takes}, got {_told(given)}")
+            expected = either("feed must be a function or omitted", "--one-hot must be omitted")
+            raise ValueError(f"{expected} for a model that {takes}, got {either(_told(given), 'it')}")
         if isinstance(given, str):
             if given != ONE_HOT:
                 raise ValueError(f"feed must be {ONE_HOT!r}, an array (V, I) or a function, got {given!r}")
@@ -173,14 +187,17 @@ class Feed:
             table = as_array(given, "feed")
         if table.shape != (size, *self.frame) or table.dtype.kind not in "fiub":
             shape = ", ".join(map(str, (size, *self.frame)))
+            vectors = f"a vector of the input's shape {self.frame} for each of {size} ids"
             raise ValueError(
-                f"feed must give a vector of the input's shape {self.frame} for each of {size} ids, numbers of shape "
-                f"({shape}), got {table.dtype} of shape {table.shape}"
+                either(
+                    f"feed must give {vectors}, numbers of shape ({shape}), got {table.dtype} of shape {table.shape}",
+                    f"--one-hot must give {vectors}, got vectors of {size}",
+                )
             )
         return np.ascontiguousarray(table, self.network.plan.dtype)
 
-    def check(self, size: int | None) -> None:
-        """Raise ValueError where the output can't be fed back."""
+    def check(self, size: int | None, reach: int | None = None) -> None:
+        """Raise ValueError where the output can't be fed back, or one of its ids below `reach`; all when omitted."""
         net = self.network
         if self.function is not None or self.table is not None:
             return
@@ -189,20 +206,29 @@ class Feed:
                 takes = "ids" if net.ids else f"frames of shape {self.frame}"
                 raise ValueError(
                     f"output {net.output!r} of shape {net.frame} can't be fed back to input {net.name!r}, which takes "
-                    f"{takes}: give a function that makes one of the other as feed"
+                    f"{takes}: {_with_feed('a function that makes one of the other')}"
                 )
         elif not net.ids:
             raise ValueError(
                 f"ids chosen from output {net.output!r} can't be fed back to input {net.name!r}, which takes frames of "
-                f"shape {self.frame}: give feed='one_hot', an array ({size}, {', '.join(map(str, self.frame))}) with a "
-                "vector for each id, or a function from ids (R,) to such frames"
+                f"shape {self.frame}: {self._vectors(size)}"
             )
-        elif net.bound is not None and net.bound < size:
+        elif net.bound is not None and net.bound < (size if reach is None else reach):
             raise ValueError(
                 f"ids chosen from output {net.output!r} lie in 0..{size - 1}, and can't all be fed back to input "
-                f"{net.name!r}, which takes ids in 0..{net.bound - 1}: give a function from the one to the other as "
-                "feed, or forbid the others"
+                f"{net.name!r}, which takes ids in 0..{net.bound - 1}: "
+                f"{_with_feed('a function from the one to the other')}, or {either('forbid', '--forbid')} the others"
             )
+
+    def _vectors(self, size: int) -> str:
+        """Return how ids become frames of the input."""
+        shape = ", ".join(map(str, self.frame))
+        table = f"an array ({size}, {shape}) with a vector for each id, or a function from ids (R,) to such frames"
+        hot = self.frame == (size,)
+        return either(
+            f"give feed='one_hot', {table}",
+            f"{'--one-hot gives vectors of zeros with a one' if hot else _with_feed(table)}",
+        )
 
     @property
     def plain(self) -> bool:
@@ -224,6 +250,11 @@ class Feed:
                 f"{len(chosen)} rows, got {made.dtype} of shape {made.shape}"
             )
         return np.ascontiguousarray(made, np.int64 if self.network.ids else self.network.plan.dtype)
+
+
+def _with_feed(made: str) -> str:
+    """Return what to do, on the command line as well, where `feed` must be given."""
+    return either(f"give {made} as feed", f"generate in Python, where Model.generate takes {made} as feed=")
 
 
 def _told(given: Any) -> str:

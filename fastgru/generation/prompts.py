@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._arrays import as_array
+from .._hints import named
 from .choices import is_whole
 from .network import Feed, Network
 
@@ -135,7 +136,7 @@ def stops(given: Any, size: int) -> list[tuple[int, ...]]:
     """
     if given is None:
         return []
-    expected = "stop must be an id, or a list of ids and of sequences of ids"
+    expected = f"{named('stop')} must be an id, or a list of ids and of sequences of ids"
     if is_whole(given):
         given = [given]
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
@@ -153,7 +154,7 @@ def stops(given: Any, size: int) -> list[tuple[int, ...]]:
         found.append(tuple(map(int, ids)))
     wrong = next((i for ids in found for i in ids if not 0 <= i < size), None)
     if wrong is not None:
-        raise ValueError(f"stop must have ids in 0..{size - 1}, got {wrong}")
+        raise ValueError(f"{named('stop')} must have ids in 0..{size - 1}, got {wrong}")
     return list(dict.fromkeys(found))
 
 

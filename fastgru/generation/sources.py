@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .._hints import either
 from ..engine import Stream
 from .network import Network
 
@@ -86,9 +87,10 @@ class Streamed:
         for i, (source, part) in enumerate(zip(streams, parts, strict=True)):
             targets = (part[:, None] * copies + np.arange(copies)).ravel()
             if not stream._adopt(source, np.repeat(np.arange(len(part)), copies), targets, i == 0):
+                steps = ", ".join(str(s.state["steps"].max()) for s in streams)
                 raise ValueError(
                     "prompts must be of one length for a model with layers that stride over steps or have no padding, "
-                    f"got {', '.join(str(s.state['steps'].max()) for s in streams)}: give a window, or one at a time"
+                    f"got {steps}: give {either('a window', '--window')}, or one at a time"
                 )
         return stream
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import graph as g
-from .._hints import either
+from .._hints import either, named
 from .._names import nearest
 from ..errors import AttributionError, GraphError
 from .attribution import METHODS, Parts, attribute
@@ -140,7 +140,7 @@ def look(
     given = inputs_of(graph, x)
     rows = len(next(iter(given.feeds.values())))
     if not -rows <= row < rows:
-        raise ValueError(f"row must be in {-rows}..{rows - 1}, got {row}")
+        raise ValueError(f"{named('row')} must be in {-rows}..{rows - 1}, got {row}")
     if method is not None and method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if name is not None and name not in graph.outputs:
@@ -213,7 +213,7 @@ def _explain(model: Model, given: Inputs, row: int, outputs: dict[str, Array], w
         return "The output has no steps for so short an input."
     step = last - 1 if wish.step is None else wish.step
     if not -last <= step < last:
-        raise ValueError(f"step must be in {-last}..{last - 1}, got {step}")
+        raise ValueError(f"{named('step')} must be in {-last}..{last - 1}, got {step}")
     step %= last
     frame = y[step] if spec.time else y
     unit = _unit(frame, wish.unit, wish.name)
@@ -255,10 +255,10 @@ def _unit(frame: Array, wished: Any, name: str) -> tuple[int, ...]:
     unit = tuple(wished) if isinstance(wished, tuple | list) else (wished,)
     unit = () if not frame.ndim and unit == (0,) else unit
     if len(unit) != frame.ndim:
-        raise ValueError(f"unit of output {name!r} must be {frame.ndim} whole numbers, got {wished}")
+        raise ValueError(f"{named('unit')} of output {name!r} must be {frame.ndim} whole numbers, got {wished}")
     for i, n in zip(unit, frame.shape, strict=True):
         if not -n <= i < n:
-            raise ValueError(f"unit of output {name!r} must be in {-n}..{n - 1}, got {i}")
+            raise ValueError(f"{named('unit')} of output {name!r} must be in {-n}..{n - 1}, got {i}")
     return tuple(i % n for i, n in zip(unit, frame.shape, strict=True))
 
 
