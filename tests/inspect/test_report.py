@@ -292,8 +292,8 @@ def test_wrong_options_are_one_line(files, words, said):
 def test_errors_name_the_file_once(files):
     for name, text, said in [
         ("e.csv", "", "input must have at least one row of numbers, got none"),
-        ("n.csv", "a,b,c\n1,2,3\n4,nan,6\n", "line 3, column 'b' must be a number, got 'nan': fill in missing values, or"
-         " leave out their rows"),
+        ("n.csv", "a,b,c\n1,2,3\n4,nan,6\n", "line 3, column 'b' must be a number, got 'nan': fill in missing values,"
+         " or leave out their rows"),
         ("n.npy", np.array([[1, 2, 3], [4, np.nan, 6]]), "x must be finite, got nan at (1, 1)"),
     ]:  # fmt: skip
         if isinstance(text, str):
