@@ -219,11 +219,18 @@ cdef class State:
 
     cdef cnp.ndarray numbered(self, rows):
         """The rows that a caller asks for, as indices; raise unless each is one of the stream."""
+        cdef cnp.ndarray numbers = None
+        cdef idx i
         index = as_array(rows, "rows")
-        if index.ndim != 1 or not index.size or index.dtype.kind not in "iu" or (
-                index.min() < 0 or index.max() >= self.B):
+        if index.ndim == 1 and index.size and index.dtype.kind in "iu":
+            numbers = np.ascontiguousarray(index, dtype=np.intp)
+            for i in range(cnp.PyArray_DIM(numbers, 0)):
+                if not 0 <= (<idx *>cnp.PyArray_DATA(numbers))[i] < self.B:
+                    numbers = None
+                    break
+        if numbers is None:
             raise ValueError(f"rows must be one or more indices in 0..{self.B - 1}, got {rows!r}")
-        return np.ascontiguousarray(index, dtype=np.intp)
+        return numbers
 
     cdef bint holds_like(self, State other) noexcept:
         """True if every line holds as many steps as that of another stream of the plan."""
@@ -249,12 +256,24 @@ cdef class State:
 
     cdef int reorder(self, cnp.ndarray rows) except -1:
         """Let each row go on from another one; rows that stay in place are not copied."""
-        moves = ordered_moves(rows.tolist())
-        if moves:
-            sources, targets = zip(*moves)
-            self.copy_rows(self, np.array(sources, np.intp), np.array(targets, np.intp))
-            for array in self.buffers.still.values():
-                array[...] = array[rows]
+        cdef cnp.ndarray sources = np.empty(self.B, np.intp), targets = np.empty(self.B, np.intp)
+        cdef const idx *given = <const idx *>cnp.PyArray_DATA(rows)
+        cdef idx i, count = 0
+        cdef bint apart = True  # no row is both read and written, as of beams: any order will do
+        for i in range(self.B):
+            if given[i] != i:
+                apart &= given[given[i]] == given[i]
+                (<idx *>cnp.PyArray_DATA(sources))[count], (<idx *>cnp.PyArray_DATA(targets))[count] = given[i], i
+                count += 1
+        if not count:
+            return 0
+        if apart:
+            sources, targets = sources[:count], targets[:count]
+        else:
+            sources, targets = (np.array(each, np.intp) for each in zip(*ordered_moves(rows.tolist())))
+        self.copy_rows(self, sources, targets)
+        for array in self.buffers.still.values():
+            array[...] = array[rows]
         return 0
 
     cdef int copy_rows(self, State source, cnp.ndarray sources, cnp.ndarray targets) except -1:

@@ -1,7 +1,7 @@
 """Where scores come from: a stream that carries the state of every row, or the model over a window of what was so far.
 
-Both have the scores of all rows in `y`, in memory that stays until rows are kept, and give a row the bits that it has
-alone.
+Both have the scores of all rows in `y`, in memory that stays while there are as many rows, and give a row the bits that
+it has alone. `keep` leaves the scores as they are until the next step where there are as many rows as before.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Streamed:
             self.stream.reorder(rows)
         else:
             self.stream = self.stream.take(rows)
-        self.y = np.ascontiguousarray(self.y[rows])
+            self.y = np.ascontiguousarray(self.y[rows])
         self.still = {name: x[rows] for name, x in self.still.items()}
 
 
@@ -194,7 +194,7 @@ class Windowed:
     def keep(self, rows: Rows) -> None:
         """Go on with other rows: each new one from the old one that is named."""
         self.past, self.lengths = self.past[rows], self.lengths[rows]
-        self.y = np.ascontiguousarray(self.y[rows])
+        self.y = self.y if len(rows) == len(self.y) else np.ascontiguousarray(self.y[rows])
         self.others = {name: [x[i] for i in rows] for name, x in self.others.items()}
         self.states = {key: x[rows] for key, x in self.states.items()}
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from nets import looking_back, writer
 from plain_choices import Exact, beam_search, distribution, every_sequence, greedy, log_softmax, philox, uniform
 
-from fastgru.engine.choose import Chooser, Expander, uniforms
+from fastgru.engine.beams import Beams
+from fastgru.engine.choose import Chooser, uniforms
 from fastgru.generation import Beam, Forbid, Force, Greedy, Sample
-from fastgru.generation import beam as beams
 
 WRITERS = {
     "gru": lambda: writer(),
@@ -329,24 +329,49 @@ def test_rank_is_the_sum_over_a_power_of_the_length():
     assert Beam(2).rank(np.array([-1.0, -3.0])) == -4.0
 
 
-def test_the_expander_keeps_the_best_of_each_beam_and_the_first_of_equals():
-    expander = Expander(3, 2)
-    y = np.zeros((3, 3), np.float32)
-    ones = np.ones((1, 3), np.uint8)
-    enders = np.array([[0, 0, 1]], np.uint8)
-    wrong = expander.run(y, np.array([2, 0, 1]), np.array([0, 1, 0]), 2, np.zeros(3), ones, enders)
-    assert not wrong
-    assert expander.rows.tolist() == [[2, 2], [1, 1]]
-    assert expander.ids.tolist() == [[0, 1], [0, 1]]
-    assert np.allclose(expander.totals, [[-math.log(3)] * 2] * 2)
-    assert expander.ended[0].tolist() == [[2, 0], [1, -1]]
-    assert expander.ended[1][0].tolist() == [2, 2]
+ONES, NONE = np.ones((1, 3), np.uint8), np.zeros((1, 3), np.uint8)
+
+
+def test_the_best_of_each_beam_are_kept_and_of_equals_the_first():
+    beams, third = Beams(3, 2, 2), -math.log(3)
+    assert beams.run(np.zeros((2, 3), np.float32), ONES, np.array([[0, 0, 1]], np.uint8)) == 2
+    assert beams.ended() == [
+        (0, 0, 2, pytest.approx(third), pytest.approx(third)),
+        (1, 1, 2, *[pytest.approx(third)] * 2),
+    ]
+    assert beams.place(1.0, True) == beams.rows == 4
+    assert beams.moved
+    assert (beams.parents.tolist(), beams.ids.tolist()) == ([0, 0, 1, 1], [0, 1, 0, 1])
+    beams.worst[0] = 2 * third  # as good as what beam 0 can still find
+    beams.found[0] = 1
+    assert beams.run(np.zeros((4, 3)), ONES, NONE) == 0
+    assert beams.place(1.0, True) == 2
+    assert (beams.parents.tolist(), beams.ids.tolist(), beams.beams[:2].tolist()) == ([2, 2], [0, 1], [1, 1])
+    assert np.allclose(beams.sums[:2], 2 * third)
+    ids, log_p = beams.sequence(1)
+    assert (ids.tolist(), beams.sequence(1, 1)[0].tolist()) == ([0, 1], [1])
+    assert np.allclose(log_p, third)
+
+
+def test_a_beam_without_a_sequence_is_told_unless_one_has_ended():
+    for found, want in ((0, -2), (1, 2)):
+        beams = Beams(3, 2, 2)
+        beams.found[1] = found
+        assert beams.run(np.zeros((2, 3)), np.array([[1, 1, 1], [0, 0, 0]], np.uint8), NONE) == 0
+        assert beams.place(1.0, True) == want
+    assert Beams(3, 2, 2).run(np.array([[0, 0, 0], [0, np.nan, 0]]), ONES, NONE) == -2
+    with pytest.raises(ValueError, match=r"scores must have shape \(2, 3\), C-contiguous, got \(3, 2\)"):
+        Beams(3, 2, 2).run(np.zeros((3, 2)), ONES, NONE)
 
 
 def test_rows_that_go_on_stay_in_place():
-    found = np.array([[1, 0], [3, 3]])
-    parents, of, ranks = beams._placed(found, found >= 0, np.array([0, 0, 1, 1]))
-    assert parents.tolist() == [0, 1, 3, 3]
-    assert of.tolist() == [0, 0, 1, 1]
-    assert ranks.tolist() == [1, 0, 1, 0]
-    assert Counter(parents.tolist()) == Counter(found.ravel().tolist())
+    beams = Beams(3, 2, 2, normal=False)
+    beams.run(np.array([[0.0, -1, -9], [0, -1, -9]]), ONES, NONE)
+    beams.place(1.0, True)
+    beams.run(np.array([[-3.0, -9, -9], [-1, -9, -9], [-9, -9, -9], [-1, -2, -9]]), ONES, NONE)
+    assert beams.place(1.0, True) == 4
+    assert beams.parents.tolist() == [0, 1, 3, 3]
+    assert beams.beams.tolist() == [0, 0, 1, 1]
+    assert beams.order.tolist() == [1, 0, 3, 2]
+    assert beams.sums.tolist() == [-3.0, -2.0, -3.0, -2.0]
+    assert Counter(beams.parents.tolist()) == Counter([1, 0, 3, 3])

@@ -187,7 +187,7 @@ def public(names: object) -> set[str]:
 # Modules of the engine -> each sees those before it alone.
 ENGINE = (
     "c", "codes", "run", "execute", "weights", "plan", "buffers", "clocks", "arguments", "state", "threads", "stream",
-    "probe", "blas", "choose", "search",
+    "probe", "blas", "choose", "beams", "search",
 )  # fmt: skip
 SEEN_BY_ENGINE = {"_arrays", "_names", "errors", "graph", "memory"}  # and, from within functions, `inspect`
 
