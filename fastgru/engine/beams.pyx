@@ -24,6 +24,10 @@ cdef struct Taken:
     int32_t id, parent
 
 
+cdef void *data(cnp.ndarray array) noexcept:
+    return cnp.PyArray_DATA(array)
+
+
 @cython.final
 cdef class Beams:
     """The sequences of several beams that go on, one a row, of which each step keeps the best of each beam.
@@ -63,29 +67,42 @@ cdef class Beams:
     cdef readonly bint moved
     cdef idx size, count, width, room
     cdef bint probabilities, normal
-    cdef object candidates, past
-    cdef double[::1] x, totals, limits
-    cdef int64_t[::1] whose, sorted, counts, chosen, origin, spare, taken
-    cdef uint8_t[::1] going, known
+    cdef object candidates, past, scratch
+    cdef double *x
+    cdef double *totals
+    cdef double *limits
+    cdef int64_t *whose
+    cdef int64_t *sorted
+    cdef int64_t *counts
+    cdef int64_t *spare
+    cdef int64_t *taken
+    cdef int64_t *chosen
+    cdef int64_t *origin
+    cdef uint8_t *going
+    cdef uint8_t *known
 
     def __init__(self, idx size, idx count, idx width, *, bint probabilities=False, bint normal=True):
         cdef idx most = count * width
         self.size, self.count, self.width, self.probabilities, self.normal = size, count, width, probabilities, normal
-        self.x = np.empty(size)
         self.candidates = np.empty(2 * most * sizeof(Candidate), np.uint8)  # that go on, and that end
         self.past = np.empty(0, np.uint8)
-        self.totals, self.limits = self.sums, self.worst = np.zeros(most), np.full(count, -np.inf)
-        self.whose, self.sorted = self.beams, self.order = np.arange(most), np.arange(most)
-        self.counts, self.spare, self.taken = np.zeros((3, 2 * most), np.int64)
-        self.going, self.found = np.ones(count, np.uint8), np.zeros(count, np.uint8)
-        self.known = self.found
+        self.sums, self.worst = np.zeros(most), np.full(count, -np.inf)
+        self.beams, self.order = np.arange(most, dtype=np.int64), np.arange(most, dtype=np.int64)
+        self.found = np.zeros(count, np.uint8)
+        self.scratch = np.empty(size), np.zeros(6 * most, np.int64), np.ones(count, np.uint8)
+        self.x, self.going = <double *>data(self.scratch[0]), <uint8_t *>data(self.scratch[2])
+        self.counts = <int64_t *>data(self.scratch[1])
+        self.spare, self.taken = self.counts + 2 * most, self.counts + 4 * most
+        self.totals, self.limits = <double *>data(self.sums), <double *>data(self.worst)
+        self.whose, self.sorted = <int64_t *>data(self.beams), <int64_t *>data(self.order)
+        self.known = <uint8_t *>data(self.found)
         self.rows = count
         self.renew()
 
     cdef int renew(self) except -1:
         """Make `ids` and `parents` of as many numbers as there are rows."""
         self.ids, self.parents = np.zeros(self.rows, np.int64), np.zeros(self.rows, np.int64)
-        self.chosen, self.origin = self.ids, self.parents
+        self.chosen, self.origin = <int64_t *>data(self.ids), <int64_t *>data(self.parents)
         return 0
 
     cdef Candidate *best(self, idx beam, bint ends) noexcept:
@@ -250,8 +267,8 @@ cdef class Beams:
         cdef idx t, count = self.step if most is None else min(self.step, <idx>most)
         cdef Taken own
         ids, log_p = np.empty(count, np.int64), np.empty(count)
-        cdef int64_t[::1] to = ids
-        cdef double[::1] logs = log_p
+        cdef int64_t *to = <int64_t *>data(ids)
+        cdef double *logs = <double *>data(log_p)
         for t in range(1, count + 1):
             own = self.at(self.step - t)[row]
             to[count - t], logs[count - t], row = own.id, own.log_p, own.parent
