@@ -122,7 +122,7 @@ def test_the_language_is_that_of_the_block():
         (["m.onnx", "--custom", "math:cos"],
          "options for ONNX must be among --fix, --shape, --axes, --state, got --custom"),
         (["m.pt", "--example", "1,3"], "options for PyTorch checkpoint must be among --key, --ignore, got --example"),
-        (["m.keras", "--shape", "x=1,2"], "options for Keras archive must be among --custom, got --shape"),
+        (["m.keras", "--shape", "x=1,2"], "options for Keras archive must be among --custom, --ignore, got --shape"),
         (["m.fgru"],
          "file to convert must be one of another framework, got 'm.fgru': it is one already, see fastgru info"),
     ],

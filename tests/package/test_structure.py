@@ -94,7 +94,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     ),
     "backends": ("_lazy",),
     "backends.onnx": ("converters", "converters.onnx", "model"),
-    "recipes": (ROOT, "cli", "converters", "generation", "graph", "layers", "passes", "files.writing"),
+    "recipes": (ROOT, "cli", "converters", "generation", "graph", "inspect", "layers", "passes", "files.writing"),
     "cli": (
         ROOT, "checks.comparison", "checks.selftest", "checks.tracing", "files.compiled", "files.fgru", "files.writing",
         "forecasting", "generation", "graph", "inspect", "layers", "model", "quantization", "report.drawing",
