@@ -84,9 +84,9 @@ def forecast(
     import fastgru
     from fastgru.forecasting import scheme as schemes
 
-    encode, levels = _arrays.writer(output), _levels(quantiles)
-    if encode not in (_arrays.as_csv, _arrays.as_parquet):
+    if output != "-" and Path(output).suffix.lower() not in (".csv", ".parquet"):
         raise DataError(f"--output must be - or end in .csv or .parquet, got {output!r}")
+    encode, levels = _arrays.writer(output), _levels(quantiles)
     if plot is not None:
         _forecast_plot.check(plot)
     loaded = fastgru.load(model)

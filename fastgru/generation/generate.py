@@ -138,7 +138,8 @@ def _check_beam(chain: Chain, n: int, count: int, steps: int | None, iterate: bo
     if not isinstance(chain.last, Beam):
         return
     if n != 1:
-        raise ValueError(f"n must be 1 for Beam(), whose n_best says how many sequences to return, got {n}")
+        alone = either("n must be 1 for Beam(), whose n_best", "--samples must come without --beam, whose --n-best")
+        raise ValueError(f"{alone} says how many sequences to return, got {n}")
     if iterate:
         raise ValueError("iterate must be False for Beam(), whose sequences are known at the end alone, got True")
     assert steps is not None

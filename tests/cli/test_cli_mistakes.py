@@ -69,6 +69,8 @@ def models():
         (("ids.fgru", "-p", "1", "--beam", 2, "--n-best", 3), "--n-best must be at most the width of --beam, 2, got 3"),
         (("ids.fgru", "-p", "1", "--beam", 2, "--min-steps", 9, "-n", 3, *LEFT),
          "--min-steps must be at most the 3 steps asked for, got 9"),
+        (("ids.fgru", "-p", "1", *LEFT, "--beam", 2, "--samples", 3), "--samples must come without --beam, whose "
+         "--n-best says how many sequences to return, got 3"),
         (("outputs.fgru", "-p", "x.npy"), "model must have one output to feed back, got "),
         (("inputs.fgru", "-p", "x.npy"), "model must have one input, that of the prompt, got a, too: generate in "
          "Python, where Model.generate takes encoder_input="),
@@ -97,3 +99,10 @@ def test_forbidden_ids_need_not_be_fed_back(models):
 )
 def test_inspect_speaks_of_its_options(models, words, message):
     assert message in invoke("inspect", "three.fgru", "x.npy", "-o", "r.html", *words, code=2)
+
+
+def test_the_name_of_a_table_is_said_once(models):
+    with open("t.csv", "w") as file:
+        file.write("a,b\n1,2\n")
+    told = "t.csv: line 1 must have 3 columns, got 2"
+    assert invoke("inspect", "three.fgru", "t.csv", "-o", "r.html", code=2) == told

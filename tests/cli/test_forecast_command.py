@@ -206,6 +206,7 @@ def test_a_picture_shows_few_series(cli, tmp_path):
         (("noisy.fgru", "t.csv", "--horizon", 2, "--quantiles", "10,90"), "--quantiles must be numbers from 0 to 1"),
         (("half.fgru", "t.csv", "--horizon", 2, "--value", "Y"), "must be one of the header, got 'Y'"),
         (("half.fgru", "t.csv", "--horizon", 2, "-o", "x.npy"), "must be - or end in .csv or .parquet, got 'x.npy'"),
+        (("half.fgru", "t.csv", "--horizon", 2, "-o", "x.png"), "must be - or end in .csv or .parquet, got 'x.png'"),
         (("half.fgru", "t.csv", "--horizon", 2, "--plot", "x.gif"), "--plot must end in one of .png, .svg, .pdf"),
         (("half.fgru", "none.csv", "--horizon", 2), "none.csv"),
         (("half.fgru", "t.csv", "--horizon", 2, "--covariates", "t.csv"), "--covariates must be omitted"),
