@@ -47,8 +47,8 @@ X86 = (
          Dot("vnni", ("-mavx512vnni",), "has_avx512_vnni", INT8)),
         "avx2"),  # products of float64 are BLAS's; kernels of its own take 95 kB of a wheel that may have 2.5 MB
     Isa("avx2", ("-mavx2", "-mfma", "-mf16c"), "has_avx2", (Dot("vnni", ("-mavxvnni",), "has_avx_vnni", INT8),)),
-    # Where there is no AVX2. For size it compiles in a third of the time of -O3, and takes 120 kB less of a wheel; steps
-    # of one row take up to 1.5 times as long, networks of convolutions 1.2 times.
+    # Where there is no AVX2. For size it compiles in a third of the time of -O3, and takes 120 kB less of a wheel; but
+    # steps of one row take up to 1.5 times as long, networks of convolutions 1.2 times.
     Isa("portable", ("-Os", "-DFG_SMALL", "-Wno-psabi"), "always"),
 )  # fmt: skip
 ARM = (Isa("neon", (), "always", (Dot("dot", ("-mcpu=generic+dotprod",), "has_neon_dot", INT8),)),)
