@@ -112,9 +112,9 @@ def write_declarations() -> None:
             Path(path).write_text(text())
 
 
-LOADER = ("instructions", "fields")  # headers that kernels do not include
+LOADER, ROOMS = ("instructions", "fields"), ("ops", "plan")  # headers and rooms that kernels do not include
 # Modules that run when a model is loaded, a state is moved or ids are chosen, never in a step.
-APART = ("blas", "buffers", "choose", "plan", "probe", "state", "threads", "weights")
+APART = ("blas", "buffers", "choose", "plan", "probe", "state", "structs", "threads", "weights")
 
 
 class BuildKernels(build_ext):
@@ -182,7 +182,8 @@ class BuildKernels(build_ext):
         made_of = [source, "setup.py", *glob("include/**/*.h", recursive=True), *glob("fastgru/_native/*.h")]
         made_of = [name for name in made_of if Path(name).parent.name != "decode" or "search" in source]
         if source.endswith(("kernels.c", "narrow.c")):  # these know nothing of instructions
-            made_of = [name for name in made_of if not (Path(name).parent.name == "ops" or Path(name).stem in LOADER)]
+            paths = map(Path, made_of)
+            made_of = [str(path) for path in paths if path.parent.name not in ROOMS and path.stem not in LOADER]
         if os.path.exists(target) and os.path.getmtime(target) > max(map(os.path.getmtime, made_of)):
             return [target]
         start = time.perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import zlib
 from collections.abc import Sequence
@@ -11,14 +10,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from . import engine, memory
-from .errors import FileFormatError, GraphError, IsaError, VerificationError
+from .errors import FileFormatError, IsaError, VerificationError
 from .files import compiled as file
 from .files.origin import Origin, reopened
 from .isa import KNOWN_ISAS, LANES, select_isa
 from .running import Running
 
 if TYPE_CHECKING:
-    from .lowering import Lowered
     from .model import Model
 
 FUSED = ("avx512", "avx2", "neon")  # round once in a * b + c, and have the same bits
@@ -38,7 +36,7 @@ class CompiledModel(Running):
         self._contents, self._forced_isa, self._embedded = contents, isa, embedded
         self._origin = Origin(path, contents.crc32)
         chosen = chosen_isa(contents, isa)
-        plan = plan_of(contents.lowered, chosen, stored=contents.stored(chosen))
+        plan = contents.plan(chosen)
         stream, node = engine.stream_bytes(plan)
         memory.check(stream, "a stream of one row of the compiled model", node)
         self._begin(plan, contents.signature)
@@ -137,24 +135,6 @@ def chosen_isa(contents: file.Compiled, isa: str | None) -> str:
     )
 
 
-def plan_of(lowered: Lowered, isa: str, **options: Any) -> engine.Plan:
-    """Return the plan of float32 instructions, packed here or stored before.
-
-    Raises
-    ------
-    FileFormatError
-        When stored weights are not those of the instructions.
-    """
-    try:
-        return engine.Plan(
-            lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
-            isa=isa, dtype="float32", macs=lowered.macs, loops=lowered.loops, clocks=lowered.clocks,
-            bases=lowered.bases, latency=math.ceil(lowered.latency), **options,
-        )  # fmt: skip
-    except GraphError as error:
-        raise FileFormatError(f"plan must be one that the engine runs: {error}") from error
-
-
 def digests(outputs: Any) -> tuple[int, ...]:
     """Return the CRC-32 of each output's bytes."""
     several = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -168,6 +148,7 @@ def compile_model(model: Model, path: str | os.PathLike[str], isa: str | Sequenc
     """Write the plan of a model; see `Model.compile`."""
     from .checks import selftest
     from .lowering import lower
+    from .lowering.encoding import encode
     from .model import Model
     from .passes import fused
 
@@ -180,12 +161,12 @@ def compile_model(model: Model, path: str | os.PathLike[str], isa: str | Sequenc
     for name in names:
         if name not in KNOWN_ISAS:
             raise IsaError(f"isa must be some of {', '.join(KNOWN_ISAS)}, got {name!r}")
-    lowered = lower(fused(model.graph))
+    program = encode(lower(fused(model.graph)))
     built = {name: supported for name, supported, *_ in engine.isas()}
-    packed = {
-        name: file.Packed(*plan_of(lowered, name, lanes=0 if name in built else LANES[name]).packed())
-        for name in dict.fromkeys(names)
-    }
+    packed = {}
+    for name in dict.fromkeys(names):
+        plan = engine.Plan(program, isa=name, dtype="float32", lanes=0 if name in built else LANES[name])
+        packed[name] = file.Packed(*plan.packed())
     test = (model.self_test or selftest.make(model.graph, None, {}, dtype="float32")).input
     kinds = {"float": np.float32, "int": np.int64, "bool": np.bool_}
     arrays = test.values() if isinstance(test, dict) else (test,)
@@ -198,7 +179,7 @@ def compile_model(model: Model, path: str | os.PathLike[str], isa: str | Sequenc
     alike = next((found for name, found in outputs.items() if name in FUSED), None)
     outputs |= {name: alike for name in packed if name in FUSED and alike is not None}
     file.write(
-        path, lowered=lowered, signature=model._signature, provenance=model.provenance,
+        path, program=program, signature=model._signature, provenance=model.provenance,
         test=file.Test(given, outputs), packed=packed,
     )  # fmt: skip
 

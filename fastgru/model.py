@@ -521,12 +521,9 @@ def _lowered(graph: Graph) -> Lowered:
 
 
 def _plan(lowered: Lowered, isa: str, dtype: str, gemm: Any, *, measure: bool = False) -> engine.Plan:
-    return engine.Plan(
-        lowered.values, lowered.instructions, lowered.inputs, lowered.outputs, lowered.states, lowered.blockers,
-        isa=isa, dtype=dtype, macs=lowered.macs, loops=lowered.loops,
-        clocks=lowered.clocks, bases=lowered.bases, latency=math.ceil(lowered.latency), gemm=gemm,
-        measure=measure,
-    )  # fmt: skip
+    from .lowering.encoding import encode  # which an import of the package need not wait for
+
+    return engine.Plan(encode(lowered), isa=isa, dtype=dtype, gemm=gemm, measure=measure)
 
 
 def _needs(plan: engine.Plan) -> Memory:

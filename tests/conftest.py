@@ -6,14 +6,14 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cells import ISAS
 from hypothesis import settings
 
-from fastgru.lowering import lower, validation
-from fastgru.lowering.traced import lower_traced
+from fastgru.engine import Plan
+from fastgru.lowering import Lowered
+from fastgru.lowering.encoding import Program, encode
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for bench and tests; what is installed goes first
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
@@ -28,25 +28,13 @@ os.environ.setdefault("KERAS_BACKEND", "torch")  # for tests/live, before anythi
 def _plans_are_checked() -> Iterator[None]:
     """Check the plan of every model that a test makes as if it came from a file."""
 
-    def check(made: Any) -> None:
-        validation.check(
-            made.values, made.instructions, inputs=made.inputs, outputs=made.outputs, states=made.states,
-            loops=made.loops, clocks=made.clocks, bases=made.bases,
-        )  # fmt: skip
-
-    def checked(graph: Any) -> Any:
-        made = lower(graph)
-        check(made)
+    def checked(lowered: Lowered) -> Program:
+        made = encode(lowered)
+        Plan(made, isa="", dtype="float32", lanes=1, measure=True, check=True)
         return made
 
-    def checked_traced(graph: Any, values: Any, layers: Any) -> Any:
-        shown = lower_traced(graph, values, layers)
-        check(shown.lowered)
-        return shown
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fastgru.lowering.lower", checked)
-        patch.setattr("fastgru.inspect.tracing.lower_traced", checked_traced)
+        patch.setattr("fastgru.lowering.encoding.encode", checked)
         yield
 
 

@@ -35,9 +35,9 @@ from fastgru.errors import FastGruError, GraphError
 from fastgru.graph import Graph, GraphBuilder
 from fastgru.isa import select_isa
 from fastgru.lowering import Lowered, lower
+from fastgru.lowering.encoding import Program, decode, encode
 from fastgru.lowering.instructions import INSTRUCTIONS, Instruction
 from fastgru.lowering.traced import lower_traced, parts
-from fastgru.lowering.validation import check
 from fastgru.memory import get_memory_limit, set_memory_limit
 from fastgru.passes import fused
 
@@ -45,6 +45,8 @@ FIELDS = ("values", "instructions", "inputs", "outputs", "states", "loops", "clo
 MEMORY = "64M"
 REFUSED = (ValueError, TypeError, RuntimeError, MemoryError, OverflowError, FastGruError)  # plain errors of a call
 INTS = (0, 1, -1, 2, 3, 1 << 31, 1 << 39, 1 << 41, -(1 << 39))
+WORDS = np.array([0, 1, -1, 2, 2**31 - 1, 2**31, -(2**31) - 1, 2**40 - 1, 2**40, 2**62, 2**63 - 1, -(2**63)], np.int64)
+MOST_NUMBERS = 1 << 22  # in the arrays of a mutant that runs
 TEXTS = ("", "float", "int", "bool", "int8", "int8_affine", "bfloat16", "h", "c", "y", "held", "history", "sums")
 
 
@@ -106,11 +108,13 @@ def traced() -> list[Lowered]:
 
 
 def checked(plan: Any) -> None:
-    """Raise unless `check` accepts a plan."""
-    values, instructions, *_ = FIELDS
-    check(
-        getattr(plan, values), getattr(plan, instructions), **{name: getattr(plan, name) for name in FIELDS[2:]}
-    )  # fmt: skip
+    """Raise unless the engine accepts a plan as if it came from a file."""
+    accepted(encode(plan))
+
+
+def accepted(program: Program) -> None:
+    """Raise unless the engine accepts words as if they came from a file."""
+    Plan(program, isa="", dtype="float32", lanes=16, measure=True, check=True)
 
 
 # Mutation ---------------------------------------------------------------------------------------
@@ -191,7 +195,9 @@ def changed(rng: Any, record: Any, values: int) -> Any:
 
 def mutant(rng: Any, plan: Lowered) -> SimpleNamespace:
     """A copy of a plan with one to three changes."""
-    made = SimpleNamespace(**{name: getattr(plan, name) for name in FIELDS}, blockers=plan.blockers, macs=plan.macs)
+    made = SimpleNamespace(
+        **{name: getattr(plan, name) for name in FIELDS}, blockers=plan.blockers, macs=plan.macs, latency=0
+    )
     for name in ("values", "instructions", "inputs", "outputs", "states"):
         setattr(made, name, list(getattr(made, name)))
     for _ in range(rng.integers(1, 4)):
@@ -232,6 +238,28 @@ def reorder(rng: Any, items: list[Any]) -> None:
         items.insert(j, items.pop(i))
 
 
+def other_words(rng: Any, program: Program) -> Program:
+    """A program with one to three words changed: neighbours, other words of it, and extremes."""
+    words = program.words.copy()
+    for _ in range(rng.integers(1, 4)):
+        i = int(rng.integers(len(words)))
+        near = min(max(int(words[i]) + int(rng.integers(-2, 3)), -(2**63)), 2**63 - 1)
+        value = (near, words[rng.integers(len(words))], WORDS[rng.integers(len(WORDS))])
+        words[i] = value[rng.integers(3)]
+    return program._replace(words=words, arrays=None)
+
+
+def checked_mutant(rng: Any, made: Any) -> Any:
+    """The plan, or one with some of its words changed; GraphError unless the engine accepts it."""
+    program = encode(made)
+    if rng.random() < 0.6:
+        accepted(program)
+        return made
+    program = other_words(rng, program)
+    accepted(program)
+    return SimpleNamespace(**decode(program)._asdict())
+
+
 # Runs -------------------------------------------------------------------------------------------
 
 
@@ -265,14 +293,12 @@ def exercise(rng: Any, made: Any, calls: collections.Counter[str], isa: str | No
     """Run a plan that was accepted: whole, in chunks, on threads, and its states."""
     wide = rng.random() < 0.4  # as if it were a large one, so that threads take part
     dtype, gemm = (("float32", None), ("float32", blas.functions()), ("float64", blas.functions()))[rng.integers(3)]
+    if wide:
+        made.macs = 10**9
     plan = attempt(
         calls,
-        lambda: Plan(
-            made.values, made.instructions, made.inputs, made.outputs, list(made.states), made.blockers,
-            isa=select_isa(isa), dtype=dtype, gemm=gemm, macs=10**9 if wide else made.macs, loops=tuple(made.loops),
-            clocks=made.clocks, bases=made.bases,
-        ),
-    )  # fmt: skip
+        lambda: Plan(encode(made), isa=select_isa(isa), dtype=dtype, gemm=gemm),
+    )
     if plan is None:
         return
     batch = (None, 1, 2, 3)[rng.integers(4)]
@@ -325,12 +351,13 @@ def run(plans: list[Lowered], count: int, seed: int, *, first: int = 0, say: Any
                 if say:
                     say(number)
                 try:
-                    checked(made)
+                    made = checked_mutant(rng, made)
                 except GraphError:
                     counts["refused"] += 1
                     continue
                 counts["accepted"] += 1
-                exercise(rng, made, calls)
+                if sum(array.size for array in encode(made).arrays or ()) < MOST_NUMBERS:
+                    exercise(rng, made, calls)
     finally:
         set_memory_limit(limit)
     return counts + calls

@@ -13,10 +13,10 @@ cd "$(dirname "$0")/.."
 kind=${1:-address}
 shift || true
 engine=(sweep engine bitwise graphs stream frames clocks threads narrow transforms quantization recipe_parts tensor_ops
-        selftest fileformat memory interrupt bases steps sharing)
+        selftest fileformat memory interrupt bases steps sharing validation)
 case $kind in
-  address) flags=address symbols=__asan_ library=asan short=(sweep stream frames clocks threads bases steps) ;;
-  undefined) flags=undefined,float-cast-overflow symbols=__ubsan_ library=ubsan short=(sweep stream frames clocks threads bases steps) ;;
+  address) flags=address symbols=__asan_ library=asan short=(sweep stream frames clocks threads bases steps validation) ;;
+  undefined) flags=undefined,float-cast-overflow symbols=__ubsan_ library=ubsan short=(sweep stream frames clocks threads bases steps validation) ;;
   thread) flags=thread symbols=__tsan_ library=tsan short=(threads sweep) engine=(threads sweep stream frames clocks memory interrupt bases) ;;
   *) echo "sanitizer must be address, undefined or thread, got $kind" >&2; exit 2 ;;
 esac

@@ -75,13 +75,14 @@ def _compiled(path: Path, graph: Path | None, plan: bool, as_json: bool) -> None
         raise DataError(f"{path}: --graph must be of a .fgru file, got a compiled plan")
     contents = compiled.read(path)
     signature, sections = contents.signature, contents.sections
-    rows = rows_of(contents.lowered, [0] * len(contents.lowered.instructions))
-    room = room_of(contents.lowered)
+    lowered = contents.lowered()
+    rows = rows_of(lowered, [0] * len(lowered.instructions))
+    room = room_of(lowered)
     if as_json:
         found: dict[str, object] = {
             "inputs": {name: str(spec) for name, spec in signature.inputs.items()},
             "outputs": {name: str(spec) for name, spec in signature.outputs.items()},
-            "streamable": not contents.lowered.blockers,
+            "streamable": not lowered.blockers,
             "isas": {isa: section.bytes for isa, section in sections.items()},
             "provenance": contents.provenance,
         }
@@ -95,7 +96,7 @@ def _compiled(path: Path, graph: Path | None, plan: bool, as_json: bool) -> None
     if plan:
         console.print(_show.planned(rows))
         console.say(str(room))
-    console.say(f"streams: {'no' if contents.lowered.blockers else 'yes'}; {len(rows)} instructions")
+    console.say(f"streams: {'no' if lowered.blockers else 'yes'}; {len(rows)} instructions")
     for isa, section in sections.items():
         console.say(f"weights for {isa}: {section.bytes:,} bytes")
     for key, value in contents.provenance.items():

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..lowering.instructions import Buffer, Instruction
+from ..lowering.encoding import Program
 
 class Plan:
     inputs: list[int]
@@ -24,24 +24,15 @@ class Plan:
     measure: bool
     def __init__(
         self,
-        values: list[Buffer],
-        instructions: list[Instruction],
-        inputs: list[int],
-        outputs: list[int],
-        states: list[tuple[str, int, str, tuple[int, ...]]],
-        blockers: dict[str, str],
+        program: Program,
         *,
         isa: str,
         dtype: str,
-        macs: int,
-        loops: tuple[tuple[int, int, int], ...] = (),
-        clocks: int = 1,
-        bases: int = 1,
-        latency: int = 0,
         gemm: object | None = None,
         measure: bool = False,
         stored: tuple[NDArray[np.uint8], list[int]] | None = None,
         lanes: int = 0,
+        check: bool = False,
     ) -> None: ...
     @property
     def lanes(self) -> int: ...

@@ -1,6 +1,7 @@
 """Plan: packed weights and a flat list of instructions, immutable.
 
-The engine knows no graphs and no frameworks: `fastgru.lowering` turns a Graph into the instructions that `Plan` packs.
+The engine knows no graphs and no frameworks: `fastgru.lowering` turns a Graph into instructions, and these into the
+words that `Plan` reads.
 """
 
 cimport cython
@@ -8,26 +9,19 @@ cimport numpy as cnp
 from cpython.mem cimport PyMem_Free
 from cpython.pycapsule cimport PyCapsule_GetPointer
 
-import sys
-
 import numpy as np
 
-from ..errors import GraphError
 from .c cimport (
-    allocate, bytes_of, fg_act, FG_FLOAT16, fg_isa, fg_matrix, fg_nest, fg_plus, fg_times, FG_TOO_LARGE, FG_TRACED,
-    Gemm, idx,
-    NO_NODE)
+    allocate, bytes_of, FG_FLOAT16, fg_isa, fg_matrix, fg_nest, fg_plus, fg_times, FG_TRACED, Gemm, idx)
 from .codes cimport (
-    ABSENT, ATTEND, CONTRACT, DENSE, fg_field, fg_instruction_fields, fg_layer, fg_layer_fields, fg_op_fields,
-    fg_phase, fg_value_fields, FRAME_PRODUCT, GATHER, Instruction, is_frame_rows, is_line, is_nest, is_recurrent,
-    KIND_ACT, KIND_ACTS, KIND_ARRAY, KIND_BIAS, KIND_BOOL, KIND_BOUNDS, KIND_BUFFERS, KIND_CLOCK, KIND_CODES,
-    KIND_DIMS, KIND_FLOAT, KIND_FUNCTIONS, KIND_FURTHER, KIND_GATES, KIND_INDEX, KIND_INNER, KIND_INT, KIND_LAYER,
-    KIND_LOOKUP, KIND_MATRIX, KIND_OUTER, KIND_PADDED, KIND_PAIR, KIND_PAIRS, KIND_PANELS, KIND_ROWS, KIND_SHAPE,
-    KIND_STR, KIND_STRIDES, KIND_TABLE, MAP, MAX_CLOCKS, MAX_LOOPS, OVERLAP_ADD, RECURRENT, SCAN, STORE, TIME_STEP,
-    TOP_K, TRACED, Value)
+    ABSENT, ATTEND, CONTRACT, DENSE, fg_field, fg_layer, fg_layer_fields, fg_op_fields, fg_phase, FRAME_PRODUCT,
+    GATHER, Instruction, is_frame_rows, is_line, is_nest, is_recurrent, KIND_ARRAY, KIND_BIAS, KIND_FUNCTIONS,
+    KIND_GATES, KIND_INNER, KIND_LAYER, KIND_LOOKUP, KIND_MATRIX, KIND_PADDED, KIND_PANELS, KIND_PRECISION, KIND_TABLE,
+    MAP, OVERLAP_ADD, SCAN, STORE, TIME_STEP, TOP_K, TRACED)
 from .execute cimport find_isa
 from .run cimport BLOCK_ROWS, product_width, SLICE_WORK, slice_rows
-from .weights cimport make_weights
+from .structs cimport read_structs, Structs
+from .weights cimport FLOAT32, make_weights
 
 cnp.import_array()
 
@@ -46,20 +40,9 @@ cdef class Plan:
 
     Parameters
     ----------
-    values : list of Buffer
-    instructions : list of Instruction
-        See `fastgru.lowering.instructions`.
-    inputs, outputs : list of int
-        Numbers of values.
-    states : list of (key, recurrence, name, shape)
-        What `Stream.state` shows; recurrence -1 - n stands for the buffer n of a State.
-    loops : tuple of (int, int, int)
-        The instructions that run step by step, from one to before another, and their clock; loop after loop.
-    clocks, bases : int
-        How many clocks count steps, and how many of these, the first, count those of inputs: inputs of one base have
-        one number of steps.
-    latency : int
-        Steps of the inputs by which the outputs are late.
+    program : Program
+        See `fastgru.lowering.encoding`: instructions as words, the texts and arrays that these name by number, and why
+        a stream can't run it, by node.
     isa, dtype : str
     gemm : capsule or None
         `fastgru._blas.functions()` to make the products by BLAS.
@@ -69,19 +52,28 @@ cdef class Plan:
         The weights as `packed` returned them: of the arrays of the instructions, shapes alone are read.
     lanes : int
         Numbers of a vector of an instruction set that is not of this build, for which the plan is only packed.
+    check : bool
+        The program comes from a file: refuse it unless every access of its instructions lies inside of memory that
+        belongs to it (``include/fastgru/plan/check.h``). GraphError lists all that was found.
 
     Attributes
     ----------
+    inputs, outputs : list of int
+        Numbers of values.
+    states : list of (key, recurrence, name, shape)
+        What `Stream.state` shows; recurrence -1 - n stands for the buffer n of a State.
+    bases : int
+        How many clocks, the first, count those of inputs: inputs of one base have one number of steps.
+    latency : int
+        Steps of the inputs by which the outputs are late.
     bytes : int
         Memory of the packed weights; at most, where they were only counted and some are sparse.
     packed_bytes : list of int
         The same by instruction; of an array that several share, with the first.
     """
 
-    def __cinit__(self, list values, list instructions, list inputs, list outputs, list states, dict blockers, *,
-                  str isa, str dtype, Py_ssize_t macs, tuple loops=(), int clocks=1, int bases=1,
-                  Py_ssize_t latency=0, gemm=None, bint measure=False, tuple stored=None, int lanes=0):
-        cdef int i, output
+    def __cinit__(self, program, *, str isa, str dtype, gemm=None, bint measure=False, tuple stored=None, int lanes=0,
+                  bint check=False):
         cdef const fg_isa *found
         if lanes:
             self.elsewhere.lanes, self.elsewhere.item = lanes, 4 if dtype == "float32" else 8
@@ -92,85 +84,183 @@ cdef class Plan:
         self.blas = NULL if gemm is None else <Gemm *>PyCapsule_GetPointer(gemm, b"fastgru.gemm")
         if self.blas == NULL and dtype != "float32":
             raise ValueError(f"gemm must be 'blas' for dtype {dtype!r}, got 'packed'")
-        self.isa, self.dtype, self.macs = isa, dtype, macs
+        self.isa, self.dtype = isa, dtype
         self.typenum = cnp.NPY_FLOAT if dtype == "float32" else cnp.NPY_DOUBLE
         self.descr = np.dtype(dtype)
-        self.inputs, self.outputs, self.states, self.blockers = inputs, outputs, states, blockers
         self.unfused, self.measure = self.blas != NULL, measure
-        self.weights = make_weights(self.kernels, self.narrow, dtype, self.blas != NULL, measure, stored)
-        self.widest, self.pieces = 1, []
-        self.nodes = list(dict.fromkeys([d.node for d in instructions]))
-        numbers = {name: n for n, name in enumerate(self.nodes)}
-        self.n_values, self.n_instructions, self.n_recurrences = len(values), len(instructions), 0
-        self.sizes = [(v.size, v.time > 0, v.kind) for v in values]
-        self.shapes = [v.shape for v in values]
-        self.names = [v.name for v in values]
-        self.dtypes = {i: v.dtype for i, v in enumerate(values) if v.dtype}
-        self.typed = len(self.dtypes) > 0
-        keys = {state[0] for state in states}
-        self.steps_key = unused("steps", keys)
-        self.still = []
-        if clocks > MAX_CLOCKS:
-            raise GraphError(
-                f"layers that change the number of steps, and inputs with their own, must be fewer than {MAX_CLOCKS}, "
-                f"got {clocks - 1}"
-            )
-        if len(loops) > MAX_LOOPS:
-            raise GraphError(
-                f"loops of states, each of which starts at the end of another, must be at most {MAX_LOOPS}, "
-                f"got {len(loops)}"
-            )
-        self.n_loops = len(loops)
-        for i, (begin, end, clock) in enumerate(loops):
-            self.loop_begin[i], self.loop_end[i], self.loop_clock[i] = begin, end, clock - 1
-        self.clocks, self.bases, self.n_windows, self.latency = clocks, bases, 0, latency
-        self.n_slots = max([v.slot for v in values], default=-1) + 1
-        self.largest, self.framed, self.scans, self.loose = 1, False, False, False
-        self.values = <Value *>allocate(len(values), sizeof(Value))
-        self.instructions = <Instruction *>allocate(len(instructions), sizeof(Instruction))
-        for i, v in enumerate(values):
-            self.load_value(&self.values[i], v)
-            self.values[i].given = i in inputs or i in outputs
-        self.packed_bytes = []
-        for i, d in enumerate(instructions):
-            before = self.weights.bytes
-            self.load(&self.instructions[i], d)
-            self.packed_bytes.append(self.weights.bytes - before)
-            self.instructions[i].node = numbers[d.node]
-            if self.instructions[i].op == SCAN:
-                self.instructions[i].scan.layer.node = numbers[d.node]
-            for output in (*d.written, *d.held):
-                self.values[output].node = numbers[d.node]
-            self.count_work(&self.instructions[i])
-        self.weights.packed, self.bytes = None, self.weights.bytes
-        self.weights.check_whole()
-        self.find_moved(values, instructions)
+        self.widest = 1
+        self.take(read_structs(program, self.kernels.item, check))
+        self.blockers = program.blockers
+        self.weights = make_weights(
+            self.kernels, self.narrow, dtype, self.blas != NULL, measure, stored, self.structs, program.arrays)
+        self.finish()
+        self.weights.end_all()
+        self.bytes = self.weights.bytes
+        self.find_moved()
+        keys = {state[0] for state in self.states}
+        self.steps_key, self.still = unused("steps", keys), []
         if self.n_windows:
-            self.still = [(v, unused(f"{self.names[v]}.last", keys)) for v in inputs if not self.sizes[v][1]]
-        self.largest = max([1] + [v.size for v in values])
+            self.still = [(v, unused(f"{self.names[v]}.last", keys)) for v in self.inputs if not self.sizes[v][1]]
 
-    cdef int find_moved(self, list values, list instructions) except -1:
+    cdef int take(self, Structs structs) except -1:
+        """Have what was read in the plan itself, where steps look for it."""
+        cdef int i
+        self.structs, self.values, self.instructions = structs, structs.values, structs.instructions
+        self.n_values, self.n_instructions, self.n_slots = structs.n_values, structs.n_instructions, structs.n_slots
+        self.inputs, self.outputs, self.states = structs.inputs, structs.outputs, structs.states
+        self.sizes, self.shapes, self.names, self.nodes = structs.sizes, structs.shapes, structs.names, structs.texts
+        self.dtypes, self.typed = structs.dtypes, len(structs.dtypes) > 0
+        self.macs, self.latency, self.largest = structs.macs, structs.latency, structs.largest
+        self.clocks, self.bases, self.n_loops = structs.clocks, structs.bases, structs.n_loops
+        for i in range(self.n_loops):
+            self.loop_begin[i], self.loop_end[i], self.loop_clock[i] = (
+                structs.loop_begin[i], structs.loop_end[i], structs.loop_clock[i])
+        return 0
+
+    cdef int finish(self) except -1:
+        """Put packed numbers into the instructions, in their order, and work out what follows from their fields."""
+        cdef Instruction *ins
+        cdef int i, j
+        self.packed_bytes = []
+        for i in range(self.n_values):
+            if self.values[i].initial != NULL:
+                self.values[i].initial = self.weights.flat(number_of(self.values[i].initial))
+        for i in range(self.n_instructions):
+            ins = &self.instructions[i]
+            before = self.weights.bytes
+            self.place(<char *>ins, fg_op_fields[ins.op], FLOAT32)
+            self.packed_bytes.append(self.weights.bytes - before)
+            self.note(ins)
+            self.values[ins.output].node = ins.node
+            for j in range(ins.n_outputs):
+                self.values[ins.outputs[j]].node = ins.node
+            for j in range(ins.n_held):
+                self.values[ins.held[j]].node = ins.node
+            self.count_work(ins)
+        return 0
+
+    cdef int note(self, Instruction *ins) except -1:
+        """What the plan as a whole has of an instruction."""
+        cdef int i
+        self.framed = self.framed or ins.op >= MAP
+        self.picks = self.picks or ins.op == TIME_STEP
+        self.looks_up = self.looks_up or ins.op == GATHER or ins.op == TRACED  # calls that may end with an error
+        self.scans = self.scans or ins.op == SCAN
+        self.n_windows += is_line(ins)
+        if ins.op == OVERLAP_ADD and ins.overlap_add.rest > 0:
+            self.loose = True
+        elif ins.op == TRACED:
+            for i in range(ins.traced.layer.n_phases):
+                ins.traced.layer.phases[i].tier += FG_TRACED
+        elif ins.op == SCAN:
+            ins.scan.layer.node = ins.node
+            if ins.scan.operands[2].buffer != ABSENT:
+                ins.scan.layer.n_inputs, ins.scan.layer.inputs[1] = 2, 2  # the lengths make a mask
+        elif ins.op == DENSE:
+            scale_input(&ins.dense.w, ins.dense.input_scale, ins.dense.input_zero)
+        elif ins.op == FRAME_PRODUCT:
+            scale_input(&ins.frame_product.w, ins.frame_product.input_scale, ins.frame_product.input_zero)
+        return 0
+
+    cdef int place(self, char *record, const fg_field *table, int precision) except -1:
+        """Put packed numbers in the place of the numbers of arrays; a record may say of which precision."""
+        cdef const fg_field *field = table
+        cdef char *to
+        cdef int i
+        while field.name != NULL:
+            if field.kind == KIND_PRECISION:
+                precision = (<int *>(record + field.at))[0]
+            field += 1
+        field = table
+        while field.name != NULL:
+            to = record + field.at
+            if field.kind == KIND_MATRIX or field.kind == KIND_PANELS or field.kind == KIND_LOOKUP:
+                if (<fg_matrix *>to).data != NULL:
+                    self.place_matrix(<fg_matrix *>to, field.kind, number_of((<fg_matrix *>to).data), precision)
+            elif field.kind == KIND_LAYER:
+                self.place_layer(<fg_layer *>to)
+            elif field.kind == KIND_INNER:
+                self.place_layer(&(<Instruction **>to)[0].recurrent.layer)
+            elif field.fields != NULL:
+                if field.most and field.kind != KIND_FUNCTIONS:
+                    for i in range((<int *>(record + field.count))[0]):
+                        self.place(to + <size_t>i * field.size, field.fields, precision)
+            elif is_packed(field.kind) and (<const void **>to)[0] != NULL:
+                (<const void **>to)[0] = self.placed(field.kind, number_of((<const void **>to)[0]))
+            field += 1
+        return 0
+
+    cdef const void *placed(self, int kind, int n) except? NULL:
+        """The numbers of an array, packed as its kind says."""
+        if kind == KIND_ARRAY or (kind == KIND_BIAS and self.blas != NULL):
+            return self.weights.flat(n)
+        if kind == KIND_BIAS:
+            return self.weights.beside(n)
+        if kind == KIND_GATES:
+            return self.weights.gates(n)
+        if kind == KIND_TABLE:
+            return self.weights.table(n)
+        if kind == KIND_PADDED:
+            return self.weights.padded_rows(n)
+        raise SystemError(f"kind of an array must be one that the engine packs, got {kind}")
+
+    cdef int place_matrix(self, fg_matrix *w, int kind, int n, int precision) except -1:
+        """A matrix packed as its kind says; BLAS takes one (N, K) as it is."""
+        if kind == KIND_MATRIX and self.blas != NULL:
+            w.data, w.inner = self.weights.flat(n), self.structs.shapes_of[n].dims[1]
+        elif kind == KIND_LOOKUP:
+            w[0] = self.weights.lookup(n, precision)
+        else:
+            w[0] = self.weights.pack(n, precision, kind == KIND_MATRIX)
+        return 0
+
+    cdef int place_layer(self, fg_layer *layer) except -1:
+        """A recurrence, and its number among those of a stream."""
+        cdef const fg_phase *phase
+        cdef int i
+        self.place(<char *>layer, fg_layer_fields, FLOAT32)
+        layer.units_padded, layer.features_padded = (
+            self.weights.padded(layer.units), self.weights.padded(layer.features))
+        layer.state = self.n_recurrences
+        self.n_recurrences += 1
+        for i in range(layer.n_phases):
+            phase = &layer.phases[i]
+            self.unfused = self.unfused or phase.u.format > FG_FLOAT16
+            self.widest = max(self.widest, product_width(phase, self.kernels.lanes))
+        return 0
+
+    cdef int find_moved(self) except -1:
         """Find the values of every loop of which each step is shown at a place of its own."""
-        cdef int loop, i
-        moved = []
+        cdef int loop, i, j
+        cdef Instruction *ins
+        cdef unsigned char *touched = <unsigned char *>allocate(self.n_values, self.n_loops + 1)
+        cdef unsigned char *row
         for loop in range(self.n_loops):
-            self.loop_moved[loop] = <int>len(moved)
-            touched = set()
-            for d in instructions[self.loop_begin[loop]:self.loop_end[loop]]:
-                touched.update(d.inputs, d.written, d.held)
-            for i in sorted(touched):
-                if self.values[i].time and self.values[i].clock == self.loop_clock[loop] and not self.values[i].stays:
-                    moved.append(i)
-        self.loop_moved[self.n_loops] = <int>len(moved)
-        self.moved = <int *>allocate(len(moved), sizeof(int))
-        for i in range(<int>len(moved)):
-            self.moved[i] = moved[i]
+            row = touched + loop * self.n_values
+            for i in range(self.loop_begin[loop], self.loop_end[loop]):
+                ins = &self.instructions[i]
+                row[ins.output] = 1
+                for j in range(ins.n_inputs):
+                    row[ins.inputs[j]] = 1
+                for j in range(ins.n_outputs):
+                    row[ins.outputs[j]] = 1
+                for j in range(ins.n_held):
+                    row[ins.held[j]] = 1
+        self.moved = <int *>allocate(self.n_values * max(1, self.n_loops), sizeof(int))
+        j = 0
+        for loop in range(self.n_loops):
+            self.loop_moved[loop] = j
+            for i in range(self.n_values):
+                if (touched[loop * self.n_values + i] and self.values[i].time
+                        and self.values[i].clock == self.loop_clock[loop] and not self.values[i].stays):
+                    self.moved[j] = i
+                    j += 1
+        self.loop_moved[self.n_loops] = j
+        PyMem_Free(touched)
         return 0
 
     def __dealloc__(self):
         PyMem_Free(self.moved)
-        PyMem_Free(self.values)
-        PyMem_Free(self.instructions)
 
     def packed(self):
         """The arrays as kernels read them, in the order in which instructions do, and a list of what the weights of
@@ -224,184 +314,6 @@ cdef class Plan:
                 work = fg_plus(work, fg_plus(matrix_work(&phase.u, lanes), matrix_work(&phase.x, lanes)))
         return work
 
-    # Fields are stored by the tables made of their declaration, a kind of field in one way wherever it stands; what
-    # follows from them is worked out behind.
-
-    cdef int load_value(self, Value *v, d) except -1:
-        self.store_fields(v, d, fg_value_fields, d)
-        v.clock, v.node = max(0, v.time - 1), NO_NODE
-        v.item = {"float": self.kernels.item, "int": 8, "bool": 1}[d.kind]
-        return 0
-
-    cdef int load(self, Instruction *ins, d) except -1:
-        cdef int i
-        ins.op, self.loading = d.code, d.node
-        self.store_fields(ins, d, fg_instruction_fields, d)
-        self.store_fields(ins, d, fg_op_fields[ins.op], d)
-        self.framed = self.framed or ins.op >= MAP
-        self.picks = self.picks or ins.op == TIME_STEP
-        self.looks_up = self.looks_up or ins.op == GATHER or ins.op == TRACED  # calls that may end with an error
-        self.scans = self.scans or ins.op == SCAN
-        self.n_windows += is_line(ins)
-        if ins.op == TRACED:
-            for i in range(ins.traced.layer.n_phases):
-                ins.traced.layer.phases[i].tier += FG_TRACED
-        if ins.op == OVERLAP_ADD and ins.overlap_add.rest > 0:
-            self.loose = True
-        if ins.op == SCAN and ins.scan.operands[2].buffer != ABSENT:
-            ins.scan.layer.n_inputs, ins.scan.layer.inputs[1] = 2, 2  # the lengths make a mask
-        return 0
-
-    cdef int store_fields(self, void *record, d, const fg_field *field, beside) except -1:
-        """Store the fields of a table, in its order, into a struct; the precision of matrices stands in `beside`."""
-        for name in names_of(field):
-            if field.most:
-                self.store_items(<char *>record, field, getattr(d, name), beside)
-            else:
-                self.store(<char *>record + field.at, field, getattr(d, name), beside)
-            field += 1
-        return 0
-
-    cdef int store(self, char *to, const fg_field *field, value, beside) except -1:
-        """Store a field that is one value."""
-        cdef int i
-        if field.kind == KIND_INT:
-            (<idx *>to)[0] = value
-        elif field.kind == KIND_INDEX:
-            (<int *>to)[0] = value
-        elif field.kind == KIND_BOOL:
-            (<int *>to)[0] = <bint>value
-        elif field.kind == KIND_FLOAT:
-            (<double *>to)[0] = value
-        elif field.kind == KIND_CLOCK:
-            (<int *>to)[0] = value - 1
-        elif field.kind == KIND_ACT:
-            (<fg_act *>to)[0] = act(value)
-        elif field.kind == KIND_ACTS:
-            for i in range(3):
-                (<fg_act *>to)[i] = act(value[i])
-        elif field.kind == KIND_OUTER:
-            (<fg_nest *>to).outer = value
-        elif field.kind == KIND_PAIR:
-            (<idx *>to)[0], (<idx *>to)[1] = value
-        elif field.kind == KIND_ROWS:
-            self.store_fields(to, value, field.fields, beside)
-        elif field.kind == KIND_LAYER:
-            self.store_layer(<fg_layer *>to, value)
-        elif field.kind == KIND_INNER:
-            (<Instruction **>to)[0] = self.inner(value)
-        elif field.kind != KIND_STR and value is not None:
-            self.store_array(to, field, value, beside)
-        return 0
-
-    cdef int store_items(self, char *record, const fg_field *field, value, beside) except -1:
-        """Store a field that is a tuple, and beside it how many items it has; of bounds, None is no item."""
-        cdef char *to = record + field.at
-        cdef int i, j, n = self.room(field, () if value is None else value)
-        if field.kind == KIND_DIMS or field.kind == KIND_STRIDES:
-            self.store_nest(<fg_nest *>to, field, value, n)
-            return 0
-        (<int *>(record + field.count))[0] = n
-        if field.kind == KIND_FUNCTIONS:
-            (<void **>to)[0] = self.reserve(n * field.size)
-            to = (<char **>to)[0]
-        for i in range(n):
-            if field.kind == KIND_BUFFERS or field.kind == KIND_FURTHER or field.kind == KIND_CODES:
-                (<int *>to)[i] = value[i]
-            elif field.kind == KIND_SHAPE:
-                (<idx *>to)[i] = value[i]
-            elif field.kind == KIND_BOUNDS:
-                (<idx *>to)[i] = FG_TOO_LARGE if value[i] is None else value[i]
-            elif field.kind == KIND_PAIRS:
-                for j in range(2):
-                    (<int *>to)[2 * i + j] = value[i][j]
-            elif field.fields != NULL:
-                self.store_fields(to + i * field.size, value[i], field.fields, beside)
-            else:
-                raise unknown(field)
-        return 0
-
-    cdef int room(self, const fg_field *field, items) except -1:
-        """The number of items, if there is room for them."""
-        if len(items) > field.most:
-            owner = f" of node {self.loading!r}" if self.loading else ""
-            raise GraphError(f"{field.items.decode()}{owner} must be at most {field.most}, got {len(items)}")
-        return <int>len(items)
-
-    cdef int store_nest(self, fg_nest *nest, const fg_field *field, value, int n) except -1:
-        """The dims or the strides of loops; see include/fastgru/ops/frames.h."""
-        cdef int i, j
-        if field.kind == KIND_DIMS:
-            nest.rank = n
-            for j in range(n):
-                nest.dims[j] = value[j]
-            return 0
-        nest.operands = n
-        for i in range(n):
-            strides = value[i]
-            for j in range(nest.rank):
-                nest.strides[i][j] = strides[j]
-        return 0
-
-    cdef int store_array(self, char *to, const fg_field *field, value, beside) except -1:
-        """The numbers of an array, packed as its kind says."""
-        if field.kind == KIND_ARRAY or (field.kind == KIND_BIAS and self.blas != NULL):
-            (<const void **>to)[0] = self.weights.own_once(value)
-        elif field.kind == KIND_BIAS:
-            (<const void **>to)[0] = self.weights.own_once(value, "rows")
-        elif field.kind == KIND_GATES:
-            (<const void **>to)[0] = self.weights.own_once(value, "gates")
-        elif field.kind == KIND_TABLE:
-            (<const void **>to)[0] = self.weights.own_once(value, "table")
-        elif field.kind == KIND_PADDED:
-            (<const void **>to)[0] = self.weights.own_rows(value)
-        elif field.kind == KIND_PANELS:
-            (<fg_matrix *>to)[0] = self.weights.pack(value, beside.precision)
-        elif field.kind == KIND_LOOKUP:
-            (<fg_matrix *>to)[0] = self.weights.table(value, beside.precision)
-        elif field.kind == KIND_MATRIX:
-            self.store_matrix(<fg_matrix *>to, value, beside)
-        else:
-            raise unknown(field)
-        return 0
-
-    cdef int store_matrix(self, fg_matrix *w, value, beside) except -1:
-        """A matrix (N, K); BLAS takes it as it is."""
-        if self.blas != NULL:
-            w.data, w.inner = self.weights.own_once(value), value.shape[1]
-            return 0
-        w[0] = self.weights.pack(value, beside.precision, "rows")
-        w.input_scale, w.input_zero = beside.input_scale, beside.input_zero
-        return 0
-
-    cdef int store_layer(self, fg_layer *layer, value) except -1:
-        """A recurrence, and its number among those of a stream."""
-        cdef const fg_phase *phase
-        cdef int i
-        self.store_fields(layer, value, fg_layer_fields, value)
-        layer.units_padded, layer.features_padded = (
-            self.weights.padded(layer.units), self.weights.padded(layer.features))
-        layer.state = self.n_recurrences
-        self.n_recurrences += 1
-        for i in range(layer.n_phases):
-            phase = &layer.phases[i]
-            self.unfused = self.unfused or phase.u.format > FG_FLOAT16
-            self.widest = max(self.widest, product_width(phase, self.kernels.lanes))
-        return 0
-
-    cdef Instruction *inner(self, value) except NULL:
-        """A layer as an instruction that reads value 0 and writes value 1."""
-        cdef Instruction *made = <Instruction *>self.reserve(sizeof(Instruction))
-        made.op, made.output, made.n_inputs = RECURRENT, 1, 1
-        self.store_layer(&made.recurrent.layer, value)
-        return made
-
-    cdef void *reserve(self, idx size) except NULL:
-        """Zeroed memory that lives as long as the plan."""
-        cdef cnp.ndarray made = np.zeros(max(1, size), np.uint8)
-        self.pieces.append(made)
-        return made.data
-
     def bound(self, str name):
         """Ids that an input looks up lie below it; one far above those of any table where none are looked up."""
         return self.values[<int>next(v for v in self.inputs if self.names[v] == name)].bound
@@ -419,32 +331,22 @@ cdef str unused(str key, set keys):
     return next(k for k in (key, *[f"{key}.{i}" for i in range(len(keys))]) if k not in keys)
 
 
-cdef object unknown(const fg_field *field):
-    """The error for a kind that has no way to be stored."""
-    return SystemError(f"kind of field {field.name.decode()!r} must be one that the engine stores, got {field.kind}")
+cdef bint is_packed(int kind) noexcept:
+    """True of an array that lies in memory as its kind says."""
+    return (kind == KIND_ARRAY or kind == KIND_BIAS or kind == KIND_GATES or kind == KIND_TABLE
+            or kind == KIND_PADDED)
 
 
-cdef dict NAMES = {}  # of the fields of a table, by its place
+cdef int number_of(const void *array) noexcept:
+    """The number of an array that stands in its place."""
+    return <int><size_t>array - 1
 
 
-cdef list names_of(const fg_field *table):
-    """The names of the fields of a table."""
-    cdef const fg_field *field = table
-    names = NAMES.get(<size_t>table)
-    if names is None:
-        names = NAMES[<size_t>table] = []
-        while field.name != NULL:
-            names.append(sys.intern(field.name.decode()))
-            field += 1
-    return names
+cdef void scale_input(fg_matrix *w, double scale, idx zero) noexcept:
+    """Say how all rows that a matrix multiplies are made into codes."""
+    w.input_scale, w.input_zero = <float>scale, <float>zero
 
 
 cdef idx matrix_work(const fg_matrix *w, idx lanes) noexcept:
     """Multiply-adds of one row; none of a table."""
     return bytes_of(fg_times(w.panels, lanes), max(1, w.gates), w.inner) if w.panels else 0
-
-
-cdef fg_act act(tuple t) except *:
-    cdef fg_act a
-    a.kind, a.alpha, a.beta = t
-    return a

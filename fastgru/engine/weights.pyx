@@ -12,6 +12,8 @@ from ..graph import PRECISIONS
 from .c cimport (
     ALIGN, bytes_of, FG_BFLOAT16, FG_FLOAT16, FG_INT8, fg_kernels, fg_matrix, FG_NATIVE, fg_narrow, fg_plus,
     fg_round_up, FG_SPARSE, FG_SPARSE_INT8, fg_times, idx)
+from .read cimport elements
+from .structs cimport Structs
 
 cnp.import_array()
 
@@ -24,6 +26,7 @@ GROUPS = {"float32": 1, "float16": 1, "bfloat16": 2, "int8": 4, "int8_affine": 4
 STORED = {"float32": None, "float16": np.float16, "bfloat16": np.uint16, "int8": np.int8,
           "int8_affine": np.int8}  # None: the plan's dtype
 SPARSE_FORMATS = {"float32": FG_SPARSE, "int8": FG_SPARSE_INT8}
+NAMES = tuple(PRECISIONS)
 # Blocks of 8 x 4 that are all zero are left out where a share of less than a - b / K of them remains: (a, b). Measured
 # with `python -m bench.sparse` (Zen 5, AVX-512, GRU, one row and 32), sparse took as long as dense at these shares,
 # for K of 64, 128, 256, 512: float32 0.20-0.28, 0.35, 0.38-0.42, 0.37-0.55; int8 none, 0.15, 0.25, 0.28.
@@ -31,6 +34,15 @@ SPARSE_DENSITY = {"float32": (0.45, 14.0), "int8": (0.32, 24.0)}
 
 
 cdef char NOTHING = 0  # stands for weights that are only counted
+cdef int[5] FORMAT, GROUP, ITEM, SPARSE, MOST_INNER  # the same by code; an ITEM of 0 is the plan's, SPARSE of 0 none
+
+for _code, _name in enumerate(NAMES):
+    FORMAT[_code], GROUP[_code], SPARSE[_code] = FORMATS[_name], GROUPS[_name], SPARSE_FORMATS.get(_name, 0)
+    ITEM[_code] = np.dtype(STORED[_name]).itemsize if STORED[_name] else 0
+    MOST_INNER[_code] = INT8_INNER.get(_name, 2**31 - 1)
+
+cdef enum:  # ways in which an array is packed
+    FLAT, GATES, BESIDE, TABLE, PANELS, ROWS, LOOKUP, HOWS
 
 cdef enum:
     DENSE = -1           # of a matrix: all its weights are kept,
@@ -70,23 +82,17 @@ cdef class Weights:
             raise GraphError(f"packed weights must have at least {self.at} bytes, got {self.end}")
         return self.base + begin
 
-    cdef int check_whole(self) except -1:
-        """Raise unless all that was stored was asked for."""
-        if self.stored is not None and (self.at != self.end or self.facts):
+    cdef int end_all(self) except -1:
+        """Forget what was packed; raise unless all that was stored was asked for."""
+        self.packed = self.arrays = None
+        if self.stored is not None and (self.at != self.end or self.fact != len(self.facts)):
             raise GraphError(f"packed weights must have {self.at} bytes, got {self.end}")
         return 0
 
-    cdef const void *own(self, array, dtype=None) except? NULL:
-        """The data of an aligned, read-only copy that lives as long as the plan; in the plan's dtype by default.
-
-        None stays NULL.
-        """
+    cdef const void *own(self, array, dtype=None) except NULL:
+        """The data of an aligned, read-only copy that lives as long as the plan; in the plan's dtype by default."""
         cdef cnp.ndarray raw, a
-        if array is None:
-            return NULL
         dtype = np.dtype(dtype or self.dtype)
-        if self.unread():
-            return self.reserve(fg_times(np.size(array), dtype.itemsize))
         with np.errstate(over="ignore"):  # a number beyond float32 is infinite there
             a = np.ascontiguousarray(array, dtype=dtype)
         self.bytes = fg_plus(self.bytes, fg_plus(a.nbytes, ALIGN))
@@ -96,51 +102,96 @@ cdef class Weights:
         self.kept.append(raw[shift:shift + a.nbytes])
         return raw.data + shift
 
-    cdef const void *own_once(self, array, str how="flat") except? NULL:
-        """The data of an instruction's very array, packed once for all that use it; None stays NULL.
+    # Arrays by their numbers, each packed once for all instructions that have it ------------------------
 
-        "flat" as `own` has it, "gates" (G, H) as `own_gates`, "rows" (N,) like `side_by_side`, "table" (V, G, H).
-        """
-        cdef const void *data
-        if array is None:
-            return NULL
-        key = (id(array), how)
-        if key in self.packed:
-            return <const void *><size_t>self.packed[key]
-        if how == "flat":
-            data = self.own(array)
-        elif how == "gates":
-            data = self.own_gates(array)
-        elif how == "rows":
-            data = self.own_gates(self.side_by_side(array[:, None])[:, :, 0])
-        else:
-            table = np.moveaxis(array, 0, 2)
-            data = self.own_panels(table) if self.unread() else self.own(self.panels(table).transpose(1, 0, 2, 3))
-        self.packed[key] = <size_t>data
-        return data
+    cdef const void *flat(self, int n) except NULL:
+        """As it is."""
+        cdef const void *found = self.known(n, FLAT)
+        if found == NULL:
+            if self.unread():
+                found = self.reserve(fg_times(elements(&self.shapes[n]), self.item))
+            else:
+                found = self.own(self.arrays[n])
+            self.packed[n * HOWS + FLAT] = <size_t>found
+        return found
 
-    cdef const void *own_panels(self, array, Py_ssize_t group=1, dtype=None) except? NULL:
-        """(G, H, K) as `panels` has them."""
-        G, H, K = array.shape
-        if self.unread():
-            return self.reserve(fg_times(bytes_of(self.padded(H), G, -(-K // group) * group),
-                                         np.dtype(dtype or self.dtype).itemsize))
-        return self.own(self.panels(array, group), dtype)
+    cdef const void *gates(self, int n) except NULL:
+        """(G, H) to (panels, G, L), zero-padded."""
+        cdef const void *found = self.known(n, GATES)
+        cdef idx *dims = self.shapes[n].dims
+        if found == NULL:
+            if self.unread():
+                found = self.room(dims[0], dims[1], 1, 1, self.item)
+            else:
+                found = self.own_gates(self.arrays[n])
+            self.packed[n * HOWS + GATES] = <size_t>found
+        return found
 
-    cdef const void *own_gates(self, array, dtype=None) except? NULL:
-        """(G, H) to (panels, G, L), zero-padded; None stays NULL."""
-        if array is None:
-            return NULL
-        return self.own_panels(np.asarray(array)[:, :, None], 1, dtype)
+    cdef const void *beside(self, int n) except NULL:
+        """(N,) as the rows of a matrix (N, K) lie."""
+        cdef const void *found = self.known(n, BESIDE)
+        cdef idx rows = self.shapes[n].dims[0], G = self.side_gates(rows)
+        if found == NULL:
+            if self.unread():
+                found = self.room(G, self.side_units(rows, G), 1, 1, self.item)
+            else:
+                found = self.own_gates(self.side_by_side(self.arrays[n][:, None])[:, :, 0])
+            self.packed[n * HOWS + BESIDE] = <size_t>found
+        return found
 
-    cdef const void *own_rows(self, array) except? NULL:
+    cdef const void *table(self, int n) except NULL:
+        """(V, G, H), each row as `gates` has it."""
+        cdef const void *found = self.known(n, TABLE)
+        cdef idx *dims = self.shapes[n].dims
+        if found == NULL:
+            if self.unread():
+                found = self.room(dims[1], dims[2], dims[0], 1, self.item)
+            else:
+                found = self.own(self.panels(np.moveaxis(self.arrays[n], 0, 2)).transpose(1, 0, 2, 3))
+            self.packed[n * HOWS + TABLE] = <size_t>found
+        return found
+
+    cdef const void *padded_rows(self, int n) except NULL:
         """(N, H) with every row zero-padded to whole vectors."""
-        N, H = array.shape
+        cdef idx N = self.shapes[n].dims[0], H = self.shapes[n].dims[1]
         if self.unread():
-            return self.reserve(bytes_of(N, self.padded(H), np.dtype(self.dtype).itemsize))
+            return self.reserve(bytes_of(N, self.padded(H), self.item))
         rows = np.zeros((N, self.padded(H)), dtype=self.dtype)
-        rows[:, :H] = array
+        rows[:, :H] = self.arrays[n]
         return self.own(rows)
+
+    cdef const void *known(self, int n, int how) noexcept:
+        """Where an array was packed in this way before; NULL if it was not."""
+        found = self.packed.get(n * HOWS + how)
+        if found is None:
+            return NULL
+        return <const void *><size_t>found
+
+    cdef const void *room(self, idx G, idx H, idx K, idx group, idx item) except NULL:
+        """The place of what `panels` makes of (G, H, K)."""
+        return self.reserve(bytes_of(fg_times(self.padded(H), G), fg_round_up(K, group), item))
+
+    cdef const void *own_gates(self, array, dtype=None) except NULL:
+        """(G, H) to (panels, G, L), zero-padded."""
+        return self.own(self.panels(np.asarray(array)[:, :, None]), dtype)
+
+    cdef idx side_gates(self, idx N) noexcept:
+        """The gates of the panels in which N rows lie side by side in the least time, padding included.
+
+        A tile of one column waits for its loads: Zen 3 (AVX2), 32 rows, K=N=128: 72 GFLOP/s with G=1, 82 with more. So
+        17 vectors are better 6 panels of 3, one vector of zeros, than 17 panels: 129 units, K=128: 13 % faster.
+        """
+        cdef idx vectors = (N + self.lanes - 1) // self.lanes, best = 0, least = 0, gates, time
+        for gates in range(4, 0, -1):
+            time = (vectors + gates - 1) // gates * gates * (8 if gates == 1 else 7)
+            if not best or time < least:
+                best, least = gates, time
+        return best
+
+    cdef idx side_units(self, idx N, idx G) noexcept:
+        """The units of each of the gates of N rows side by side."""
+        cdef idx vectors = (N + self.lanes - 1) // self.lanes
+        return (vectors + G - 1) // G * self.lanes
 
     cdef panels(self, array, Py_ssize_t group=1):
         """(G, H, K) to (panels, K / group, G, L, group), zero-padded; without the last axis for a group of 1."""
@@ -152,53 +203,60 @@ cdef class Weights:
         return result[..., 0] if group == 1 else result
 
     cdef side_by_side(self, array):
-        """(N, K) to (G, H, K) whose panels hold the N rows in their order, in the least time, padding included.
-
-        A tile of one column waits for its loads: Zen 3 (AVX2), 32 rows, K=N=128: 72 GFLOP/s with G=1, 82 with more. So
-        17 vectors are better 6 panels of 3, one vector of zeros, than 17 panels: 129 units, K=128: 13 % faster.
-        """
+        """(N, K) to (G, H, K) whose panels hold the N rows in their order."""
         N, K = array.shape
-        lanes = self.lanes
-        vectors = -(-N // lanes)
-        G = min((4, 3, 2, 1), key=lambda gates: -(-vectors // gates) * gates * (8 if gates == 1 else 7))
-        panels = -(-vectors // G)
-        if self.unread():
-            return np.broadcast_to(array[:1, :1], (G, panels * lanes, K))
-        padded = np.zeros((panels * G * lanes, K), dtype=array.dtype)
+        cdef idx G = self.side_gates(N), units = self.side_units(N, G)
+        padded = np.zeros((units * G, K), dtype=array.dtype)
         padded[:N] = array
-        return padded.reshape(panels, G, lanes, K).swapaxes(0, 1).reshape(G, panels * lanes, K)
+        return padded.reshape(units // self.lanes, G, self.lanes, K).swapaxes(0, 1).reshape(G, units, K)
 
-    cdef fg_matrix pack(self, array, str precision, str how="gates") except *:
-        """The panels of an instruction's very array, packed once for all that use it: (G, H, K); "rows" (N, K)."""
+    cdef fg_matrix pack(self, int n, int precision, bint rows) except *:
+        """The panels of an array, packed once for all that use it: (G, H, K), or of rows (N, K)."""
         cdef Packed made
-        key = (id(array), how, precision)
-        if key not in self.packed:
-            made = Packed()
-            made.matrix = self.packed_anew(array if how == "gates" else self.side_by_side(array), precision)
-            self.packed[key] = made
-        return (<Packed>self.packed[key]).matrix
+        key = (n * HOWS + (ROWS if rows else PANELS)) * 8 + precision
+        found = self.matrices.get(key)
+        if found is None:
+            made = self.matrices[key] = Packed()
+            made.matrix = self.packed_anew(n, precision, rows)
+            return made.matrix
+        return (<Packed>found).matrix
 
-    cdef fg_matrix packed_anew(self, array, str precision) except *:
+    cdef fg_matrix packed_anew(self, int n, int precision, bint rows) except *:
         """(G, H, K) packed; for BLAS as rows in the panels' order: (panels, G, L, K)."""
         cdef fg_matrix m
+        cdef idx *dims = self.shapes[n].dims
+        cdef idx G, H, K
         memset(&m, 0, sizeof(m))
-        G, H, K = array.shape
+        if rows:
+            G, K = self.side_gates(dims[0]), dims[1]
+            H = self.side_units(dims[0], G)
+        else:
+            G, H, K = dims[0], dims[1], dims[2]
         m.panels, m.gates, m.inner, m.units = self.padded(H) // self.lanes, G, K, H
-        if max(m.panels * self.lanes * G * K, K) > 2**31 - 1:
-            raise GraphError(f"weights must have fewer than 2**31 elements, got {array.shape}")
-        if self.for_blas:
-            m.data = self.own_panels(array) if self.unread() else self.own(self.panels(array).transpose(0, 2, 3, 1))
-            return m
-        if K > INT8_INNER.get(precision, K):
-            raise GraphError(f"rows of {precision} weights must have at most {INT8_INNER[precision]} elements, got {K}")
+        if max(bytes_of(self.padded(H), G, K), K) > 2**31 - 1:
+            raise GraphError(f"weights must have fewer than 2**31 elements, got {(G, H, K)}")
+        if not self.for_blas and K > MOST_INNER[precision]:
+            raise GraphError(
+                f"rows of {NAMES[precision]} weights must have at most {MOST_INNER[precision]} elements, got {K}")
         if self.unread():
-            return self.unread_matrix(m, array, precision)
+            self.place(&m, G, H, K, precision)
+        else:
+            self.encode(&m, self.side_by_side(self.arrays[n]) if rows else self.arrays[n], precision)
+        return m
+
+    cdef int encode(self, fg_matrix *m, array, int code) except -1:
+        """Pack the weights of a matrix (G, H, K)."""
+        G, H, K = array.shape
+        precision = NAMES[code]
+        if self.for_blas:
+            m.data = self.own(self.panels(array).transpose(0, 2, 3, 1))
+            return 0
         stored = PRECISIONS[precision].encode(array.reshape(G * H, K))
         codes = stored[""].reshape(G, H, K)
-        if precision in SPARSE_FORMATS and self.pack_sparse(&m, codes, stored.get("scale"), precision):
-            return m
+        if precision in SPARSE_FORMATS and self.pack_sparse(m, codes, stored.get("scale"), precision):
+            return 0
         m.format = FORMATS[precision]
-        m.data = self.own_panels(codes, GROUPS[precision], codes.dtype if m.format else None)
+        m.data = self.own(self.panels(codes, GROUPS[precision]), codes.dtype if m.format else None)
         if precision == "int8":
             m.scale = <const float *>self.own_gates(stored["scale"].reshape(G, H))
             m.offset = <const int32_t *>self.own_gates(offsets(codes), np.int32)
@@ -210,49 +268,52 @@ cdef class Weights:
         self.facts.append(WITH_ZEROS if m.zero != NULL else DENSE)
         if m.format == FG_INT8:
             m.paired = <const uint8_t *>self.own(are_paired(self.panels(codes, 4)), np.uint8)
-        self.count_scratch(&m)
-        return m
+        self.count_scratch(m)
+        return 0
 
     cdef void count_scratch(self, const fg_matrix *m) noexcept:
         if m.format and self.narrow != NULL:
             self.scratch = max(self.scratch, self.narrow.scratch(m))
 
-    cdef fg_matrix unread_matrix(self, fg_matrix m, array, str precision) except *:
-        """What `packed_anew` returns, without the weights: as if they were dense where nothing else is known."""
-        cdef int fact = WITH_ZEROS if self.measure else self.next_fact()
+    cdef int place(self, fg_matrix *m, idx G, idx H, idx K, int precision) except -1:
+        """What `encode` makes, without the weights: as if they were dense where nothing else is known."""
+        cdef idx fact
+        if self.for_blas:
+            m.data = self.room(G, H, K, 1, self.item)
+            return 0
+        fact = WITH_ZEROS if self.measure else self.next_fact()
         if fact >= 0:
-            self.stored_sparse(&m, array.shape, fact, precision)
-            return m
-        m.format = FORMATS[precision]
-        m.data = self.own_panels(array, GROUPS[precision], STORED[precision])
-        if precision == "int8":
-            m.scale = <const float *>self.own_panels(array[:, :, :1])
-            m.offset = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
-        if precision == "int8_affine":
-            m.scale = <const float *>self.own_panels(array[:, :, :1])
-            m.sums = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
-            if fact == WITH_ZEROS:
-                m.zero = <const int32_t *>self.own_panels(array[:, :, :1], 1, np.int32)
+            return self.place_sparse(m, G, H, K, fact, precision)
+        m.format = FORMAT[precision]
+        m.data = self.room(G, H, K, GROUP[precision], ITEM[precision] or self.item)
         if m.format == FG_INT8:
-            m.paired = <const uint8_t *>self.own(np.empty(m.panels), np.uint8)
-        self.count_scratch(&m)
-        return m
+            m.scale = <const float *>self.room(G, H, 1, 1, self.item)
+            if precision == INT8:
+                m.offset = <const int32_t *>self.room(G, H, 1, 1, 4)
+            else:
+                m.sums = <const int32_t *>self.room(G, H, 1, 1, 4)
+                if fact == WITH_ZEROS:
+                    m.zero = <const int32_t *>self.room(G, H, 1, 1, 4)
+            m.paired = <const uint8_t *>self.reserve(m.panels)
+        self.count_scratch(m)
+        return 0
 
-    cdef int next_fact(self) except? -100:
+    cdef idx next_fact(self) except? -100:
         """What the packing of the next matrix found in its weights."""
-        if not self.facts:
+        if self.fact == len(self.facts):
             raise GraphError("packed matrices must be as many as the instructions read, got fewer")
-        return self.facts.pop(0)
+        self.fact += 1
+        return self.facts[self.fact - 1]
 
-    cdef int stored_sparse(self, fg_matrix *m, tuple shape, idx kept, str precision) except -1:
+    cdef int place_sparse(self, fg_matrix *m, idx G, idx H, idx K, idx kept, int precision) except -1:
         """The parts of a sparse matrix as `pack_sparse` stored them; its places are checked, as they lead to others."""
         cdef const int32_t *starts
         cdef const int32_t *blocks
-        G, H, K = shape
-        strips, fours = -(-H // 8), -(-K // 4)
-        if precision not in SPARSE_FORMATS or kept > G * strips * fours:
-            raise GraphError(f"sparse matrix of {precision} must have at most {G * strips * fours} blocks, got {kept}")
-        m.format = SPARSE_FORMATS[precision]
+        cdef idx strips = (H + 7) // 8, fours = (K + 3) // 4
+        if SPARSE[precision] == 0 or kept > bytes_of(G, strips, fours):
+            raise GraphError(
+                f"sparse matrix of {NAMES[precision]} must have at most {G * strips * fours} blocks, got {kept}")
+        m.format = SPARSE[precision]
         m.data = self.reserve(bytes_of(kept, 32, 1 if m.format == FG_SPARSE_INT8 else 4))
         starts = <const int32_t *>self.reserve((G * strips + 1) * 4)
         blocks = <const int32_t *>self.reserve(kept * 4)
@@ -291,39 +352,51 @@ cdef class Weights:
         self.count_scratch(m)
         return True
 
-    cdef fg_matrix table(self, array, str precision) except *:
-        """The rows of an instruction's very array (V, E), to be looked up; one for all that use it."""
+    cdef fg_matrix lookup(self, int n, int precision) except *:
+        """The rows of an array (V, E), to be looked up; one for all that use it."""
         cdef Packed made
-        key = (id(array), "table", precision)
-        if key not in self.packed:
-            made = Packed()
-            made.matrix.format, made.matrix.inner = FORMATS[precision], array.shape[1]
-            if self.unread():
-                stored = {"": array, "scale": array[:, :1], "zero": array[:, :1]}
-            else:
-                stored = PRECISIONS[precision].encode(array)
-            made.matrix.data = self.own(stored[""], STORED[precision])
-            if precision in ("int8", "int8_affine"):
-                made.matrix.scale = <const float *>self.own(stored["scale"])
-            if precision == "int8_affine":
-                made.matrix.zero = <const int32_t *>self.own(stored["zero"], np.int32)
-            self.packed[key] = made
-        return (<Packed>self.packed[key]).matrix
+        key = (n * HOWS + LOOKUP) * 8 + precision
+        if key not in self.matrices:
+            made = self.matrices[key] = Packed()
+            self.make_lookup(&made.matrix, n, precision)
+        return (<Packed>self.matrices[key]).matrix
+
+    cdef int make_lookup(self, fg_matrix *m, int n, int precision) except -1:
+        cdef idx V = self.shapes[n].dims[0], E = self.shapes[n].dims[1]
+        m.format, m.inner = FORMAT[precision], E
+        if self.unread():
+            m.data = self.reserve(bytes_of(V, E, ITEM[precision] or self.item))
+            if m.format == FG_INT8:
+                m.scale = <const float *>self.reserve(fg_times(V, self.item))
+            if precision == INT8_AFFINE:
+                m.zero = <const int32_t *>self.reserve(fg_times(V, 4))
+            return 0
+        stored = PRECISIONS[NAMES[precision]].encode(self.arrays[n])
+        m.data = self.own(stored[""], STORED[NAMES[precision]])
+        if m.format == FG_INT8:
+            m.scale = <const float *>self.own(stored["scale"])
+        if precision == INT8_AFFINE:
+            m.zero = <const int32_t *>self.own(stored["zero"], np.int32)
+        return 0
 
 
 cdef Weights make_weights(const fg_kernels *kernels, const fg_narrow *narrow, str dtype, bint for_blas, bint measure,
-                          tuple stored):
-    """Make an empty set of weights; `stored` are the bytes (N,) of arrays packed before, and `facts` of them."""
+                          tuple stored, Structs structs, arrays):
+    """Make an empty set of weights for arrays of the shapes of a plan; `stored` are the bytes (N,) of arrays packed
+    before, and `facts` of them."""
     cdef Weights made = Weights()
     cdef cnp.ndarray data
     made.lanes, made.narrow, made.dtype, made.for_blas, made.measure = kernels.lanes, narrow, dtype, for_blas, measure
-    made.kept, made.packed, made.facts = [], {}, []
+    made.item, made.structs, made.shapes, made.arrays = kernels.item, structs, structs.shapes_of, arrays
+    made.kept, made.packed, made.matrices, made.facts = [], {}, {}, []
     if stored is not None:
         data, facts = stored
         made.facts = list(facts)
         made.stored, made.base, made.end = data, data.data, data.nbytes
         if <size_t>made.base % ALIGN:
             raise ValueError(f"packed weights must begin at a multiple of {ALIGN} bytes in memory, got another place")
+    elif arrays is None and not measure:
+        raise ValueError("plan must be given its weights, got none")
     return made
 
 

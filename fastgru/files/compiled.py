@@ -2,14 +2,17 @@
 
 ::
 
-    magic (8)  version, header bytes, CRC-32 of the header (uint32 each, little-endian)  header (JSON)
+    magic (8)  version, bytes of the words, bytes of the header, CRC-32 of both (uint32 each, little-endian)  zeros
+    words (int64), from 64 on: the instructions, the values between them, shapes of arrays (`lowering.encoding`)
+    header (JSON): what is text, and where sections lie
     packed weights for one instruction set, from a multiple of 4096 on, each array at a multiple of 64
     those for the next ...
     inputs of a call, in the same way
 
 Processes that map one file share its pages, and only those that are used are read. That is why the CRC-32 of the
-weights is compared on demand alone (`verify`); every field of the header is, before any of it is used as a size, an
-index or an offset (`lowering.validation`), and the places inside sparse matrices are.
+weights is compared on demand alone (`verify`). Every word is checked before it is used as a size, an index or a place
+(``include/fastgru/plan/``), by the engine, which reads them into the structs that it runs; the header is here, and the
+places inside sparse matrices where weights are placed.
 """
 
 from __future__ import annotations
@@ -22,38 +25,40 @@ import struct
 import sys
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from functools import cache
 from itertools import accumulate
-from math import ceil, prod
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import engine
 from ..errors import FileFormatError, GraphError
 from ..graph import Spec
+from ..graph.activations import ACTIVATIONS
 from ..lowering import Lowered
-from ..lowering.instructions import INSTRUCTIONS, Buffer, Layer, Phase
-from ..lowering.validation import check
+from ..lowering.codes import FOLDS, FUNCTIONS, PHASES, SHOWN
+from ..lowering.encoding import STATE_NAMES, Program, decode
+from ..lowering.instructions import INSTRUCTIONS, Buffer, Layer, Micro, Operand, Phase, Rows
+from ..lowering.kinds import KINDS
+from ..lowering.structs import fields_of
 from ..running import Signature
 from .attributes import expect, short
-from .fields import Arrays, decoded_buffer, decoded_instruction, encoded_buffer, encoded_instruction
 from .writing import naming, replace_file
 
 Array = NDArray[Any]
 SUFFIX = ".plan"
 MAGIC = b"FGPLAN\r\n"  # an end of line, so that a transfer as text is seen
-VERSION = 1  # of the container; what the instructions mean is told by `dialect`
-PREFIX = struct.Struct("<8sIII")
+VERSION = 2  # of the container; what the instructions mean is told by `dialect`
+PREFIX = struct.Struct("<8sIIII")
 PAGE = 4096
 ALIGN = 64
 TEST = "test"  # the section that is of no instruction set
-MAX_HEADER = 64 << 20
-MOST_ELEMENTS = 1 << 31
+MAX_HEADER = 64 << 20  # bytes of words and header
+MOST_FACT = 1 << 31
 ENTRIES = (
-    "made_by", "dialect", "byteorder", "provenance", "signature", "arrays", "values", "instructions", "inputs",
-    "outputs", "states", "blockers", "loops", "clocks", "bases", "latency", "macs", "test", "sections",
+    "made_by", "dialect", "byteorder", "provenance", "signature", "texts", "blockers", "test", "sections",
 )  # fmt: skip
 SIGNATURE = ("inputs", "outputs", "bases", "pads", "whole", "lengths")
 
@@ -82,27 +87,52 @@ class Section(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """What a file holds, its weights mapped."""
+    """What a file holds, its weights mapped; the words of the program are not checked yet."""
 
-    lowered: Lowered
+    program: Program
     signature: Signature
     provenance: dict[str, str]
     test: Test
     sections: dict[str, Section]  # of weights
     mapped: NDArray[np.uint8]
-    crc32: int  # of the header, which has those of the weights
+    crc32: int  # of words and header, which has those of the weights
 
     def stored(self, isa: str) -> tuple[NDArray[np.uint8], list[int]]:
         """The weights for an instruction set, as `engine.Plan` takes them."""
         section = self.sections[isa]
         return self.mapped[section.at : section.at + section.bytes], list(section.facts)
 
+    def plan(self, isa: str, **options: Any) -> engine.Plan:
+        """Return the plan for an instruction set, with the weights of the file; of ``measure=True`` it has none.
+
+        Raises
+        ------
+        FileFormatError
+            When the instructions are not ones that the engine can run, with all that is wrong; when weights or
+            signature are not theirs.
+        """
+        if not options:
+            options = {"stored": self.stored(isa)}
+        try:
+            made = engine.Plan(self.program, isa=isa, dtype="float32", check=True, **options)
+        except GraphError as error:
+            raise FileFormatError(str(error)) from error
+        _check_signature(self.signature, made)
+        return made
+
+    def lowered(self) -> Lowered:
+        """Return the instructions, for listings; raises what `plan` does."""
+        self.plan(next(iter(self.sections)), measure=True, lanes=1)
+        return decode(self.program)
+
 
 @cache
 def dialect() -> int:
     """A number that differs where instructions have other fields, codes or meanings: plans are not read across it."""
-    told = [VERSION, *(f"{kind.code} {kind.mnemonic}" for kind in INSTRUCTIONS)]
-    told += [f"{c.__name__}.{f.name}: {f.type}" for c in (*INSTRUCTIONS, Buffer, Layer, Phase) for f in fields(c)]
+    told = [VERSION, STATE_NAMES, *KINDS.values(), *(f"{kind.code} {kind.mnemonic}" for kind in INSTRUCTIONS)]
+    told += [FUNCTIONS, FOLDS, PHASES, SHOWN, {name: row.code for name, row in ACTIVATIONS.items()}]
+    classes = (*INSTRUCTIONS, Buffer, Layer, Phase, Micro, Operand, Rows)
+    told += [f"{c.__name__}.{f.name}: {f.kind} {f.optional}" for c in classes for f in fields_of(c)]
     return zlib.crc32(repr(told).encode())
 
 
@@ -112,7 +142,7 @@ def dialect() -> int:
 def write(
     path: str | os.PathLike[str],
     *,
-    lowered: Lowered,
+    program: Program,
     signature: Signature,
     provenance: Mapping[str, str],
     test: Test,
@@ -125,29 +155,24 @@ def write(
     OSError
         When the file cannot be written; a file that was there is then untouched.
     """
-    arrays = Arrays()
     header = {
         "made_by": _version(), "dialect": dialect(), "byteorder": "little", "provenance": dict(provenance),
-        "signature": _told_signature(signature),
-        "values": [encoded_buffer(v, arrays) for v in lowered.values],
-        "instructions": [encoded_instruction(ins, arrays) for ins in lowered.instructions],
-        "arrays": [list(a.shape) for a in arrays.held],
-        "latency": ceil(lowered.latency),
-        **{name: getattr(lowered, name) for name in ("inputs", "outputs", "states", "blockers", "loops", "clocks",
-                                                     "bases", "macs")},
+        "signature": _told_signature(signature), "texts": program.texts, "blockers": program.blockers,
     }  # fmt: skip
+    words = program.words.astype("<i8").tobytes()
     bodies = {**{isa: _joined(each.arrays) for isa, each in packed.items()}, TEST: _joined(test.inputs)}
     facts = {isa: list(each.facts) for isa, each in packed.items()}
     sizes = {name: _pages(len(body)) for name, body in bodies.items()}
     rows = {name: [len(body), zlib.crc32(body), facts.get(name, [])] for name, body in bodies.items()}
     told = [[x.dtype.str, list(x.shape)] for x in test.inputs]
     text, at = b"", -1
-    while at != (at := _pages(PREFIX.size + len(text))):  # where sections begin takes room in the header, too
+    while at != (at := _pages(ALIGN + len(words) + len(text))):  # where sections begin takes room in the header, too
         begins = dict(zip(sizes, accumulate(sizes.values(), initial=at), strict=False))
         sections = {name: [begins[name], *row] for name, row in rows.items()}
         header |= {"sections": sections, "test": {"inputs": told, "outputs": test.outputs}}
         text = json.dumps(header, separators=(",", ":")).encode()
-    parts = [PREFIX.pack(MAGIC, VERSION, len(text), zlib.crc32(text)), text, bytes(at - PREFIX.size - len(text))]
+    prefix = PREFIX.pack(MAGIC, VERSION, len(words), len(text), zlib.crc32(words + text))
+    parts = [prefix.ljust(ALIGN, b"\0"), words, text, bytes(at - ALIGN - len(words) - len(text))]
     for body in bodies.values():
         parts += [body, bytes(_pages(len(body)) - len(body))]
     replace_file(path, b"".join(parts))
@@ -225,20 +250,22 @@ def _open_nonblocking(path: str, flags: int) -> int:
 def _read(data: NDArray[np.uint8]) -> Compiled:
     if len(data) < PREFIX.size:
         raise FileFormatError(f"file must be a compiled plan, got {len(data)} bytes")
-    magic, version, length, crc = PREFIX.unpack(data[: PREFIX.size].tobytes())
+    magic, version, count, length, crc = PREFIX.unpack(data[: PREFIX.size].tobytes())
     if magic != MAGIC:
         raise FileFormatError(f"file must be a compiled plan, got another file, which begins with {magic!r}")
     if version != VERSION:
         raise FileFormatError(f"plan must be of version {VERSION}, got {version}: {_again()}")
-    if length > min(MAX_HEADER, len(data) - PREFIX.size):
-        raise FileFormatError(f"header must be {length} bytes, got {len(data) - PREFIX.size}: the file is cut short")
-    text = data[PREFIX.size : PREFIX.size + length].tobytes()
+    if count + length > min(MAX_HEADER, len(data) - ALIGN) or count % 8:
+        raise FileFormatError(
+            f"header must be {count + length} bytes, got {max(0, len(data) - ALIGN)}: the file is cut short"
+        )
+    text = data[ALIGN : ALIGN + count + length].tobytes()
     if zlib.crc32(text) != crc:
         raise FileFormatError(
             f"checksum of the header must be {crc}, got {zlib.crc32(text)}: the contents were changed"
         )
     try:
-        header = expect(json.loads(text), dict, "header")
+        header = expect(json.loads(text[count:]), dict, "header")
     except (ValueError, RecursionError) as error:
         raise FileFormatError(f"header must be JSON, got other text: {error}") from error
     if set(header) != set(ENTRIES):
@@ -251,51 +278,25 @@ def _read(data: NDArray[np.uint8]) -> Compiled:
             f"byte order of the plan must be that of this machine, {sys.byteorder}, got {short(header['byteorder'])}: "
             "compile it for a machine of this kind"
         )
-    return _decoded(header, data, crc)
+    return _decoded(header, np.frombuffer(text, np.int64, count // 8), data, crc)
 
 
 def _again() -> str:
     return "compile it again from its .fgru file, with fastgru compile"
 
 
-def _decoded(header: dict[str, Any], data: NDArray[np.uint8], crc: int) -> Compiled:
-    arrays = [_stand_in(shape) for shape in expect(header["arrays"], list, "arrays")]
+def _decoded(header: dict[str, Any], words: NDArray[np.int64], data: NDArray[np.uint8], crc: int) -> Compiled:
+    texts = expect(header["texts"], list, "texts")
+    if not all(type(text) is str for text in texts):
+        raise FileFormatError(f"texts must be text, got {short(texts)}")
+    program = Program(words, texts, None, _words(header["blockers"], "blockers"))
     signature = _signature(header["signature"])
-    lowered = Lowered(
-        [decoded_buffer(v, arrays) for v in expect(header["values"], list, "values")],
-        [decoded_instruction(v, arrays) for v in expect(header["instructions"], list, "instructions")],
-        _ints(header["inputs"], "inputs"), _ints(header["outputs"], "outputs"),
-        [_state(row) for row in expect(header["states"], list, "states")],
-        _words(header["blockers"], "blockers"),
-        expect(header["macs"], int, "macs"),
-        tuple(_loop(row) for row in expect(header["loops"], list, "loops")),
-        expect(header["clocks"], int, "clocks"), expect(header["bases"], int, "bases"),
-        expect(header["latency"], int, "latency"),
-    )  # fmt: skip
-    if not 0 <= lowered.macs < 1 << 62 or not 0 <= lowered.latency < 1 << 59:
-        raise FileFormatError("macs and latency must be positive and below 2**62, got others")
-    try:
-        check(
-            lowered.values, lowered.instructions, inputs=lowered.inputs, outputs=lowered.outputs,
-            states=lowered.states, loops=lowered.loops, clocks=lowered.clocks, bases=lowered.bases,
-        )  # fmt: skip
-    except GraphError as error:
-        raise FileFormatError(str(error)) from error
-    _check_signature(signature, lowered)
     sections = expect(header["sections"], dict, "sections")
     found = {isa: _section(isa, row, len(data)) for isa, row in sections.items()}
     if len(found) < 2 or TEST not in found:
         raise FileFormatError(f"plan must have sections of weights and of a test, got {short(list(found))}")
     test = _test(header["test"], signature, found.pop(TEST), data)
-    return Compiled(lowered, signature, _words(header["provenance"], "provenance"), test, found, data, crc)
-
-
-def _stand_in(shape: Any) -> Array:
-    """An array of a shape whose numbers are not read: it takes no memory."""
-    dims = tuple(_ints(shape, "shape of an array"))
-    if len(dims) > 8 or not all(0 < n < MOST_ELEMENTS for n in dims) or prod(dims) >= MOST_ELEMENTS:
-        raise FileFormatError(f"shape of an array must be of positive numbers, below 2**31 elements, got {short(dims)}")
-    return np.broadcast_to(np.float32(0), dims)
+    return Compiled(program, signature, _words(header["provenance"], "provenance"), test, found, data, crc)
 
 
 def _ints(value: Any, what: str) -> list[int]:
@@ -312,23 +313,6 @@ def _words(value: Any, what: str) -> dict[str, str]:
     return found  # type: ignore[no-any-return]
 
 
-def _state(row: Any) -> tuple[str, int, str, tuple[int, ...]]:
-    if type(row) is not list or len(row) != 4:
-        raise FileFormatError(f"state must be a list of key, number, name and shape, got {short(row)}")
-    key, number, name, shape = row
-    return (
-        expect(key, str, "key of a state"),
-        expect(number, int, "number of a state"),
-        expect(name, str, "name of a state"),
-        tuple(_ints(shape, "shape of a state")),
-    )
-
-
-def _loop(row: Any) -> tuple[int, int, int]:
-    begin, end, clock = (*_ints(row, "loop"), *[-1] * 3)[:3]
-    return begin, end, clock
-
-
 def _section(name: str, row: Any, size: int) -> Section:
     if type(row) is not list or len(row) != 4:
         raise FileFormatError(f"section {short(name)} must be a place, bytes, a checksum and facts, got {short(row)}")
@@ -338,7 +322,7 @@ def _section(name: str, row: Any, size: int) -> Section:
             f"section {short(name)} must lie in the file, of {size} bytes, got {count} from {at} on: it is cut short"
         )
     facts = tuple(_ints(row[3], f"facts of section {short(name)}"))
-    if not all(-MOST_ELEMENTS <= fact < MOST_ELEMENTS for fact in facts):
+    if not all(-MOST_FACT <= fact < MOST_FACT for fact in facts):
         raise FileFormatError(f"facts of section {short(name)} must be below 2**31, got {short(facts)}")
     return Section(at, count, crc, facts)
 
@@ -374,19 +358,18 @@ def _specs(value: Any, what: str) -> dict[str, Spec]:
     return found
 
 
-def _check_signature(signature: Signature, lowered: Lowered) -> None:
+def _check_signature(signature: Signature, plan: engine.Plan) -> None:
     """Raise unless the signature is of the inputs and outputs of the plan."""
     for what, specs, numbers in (
-        ("inputs", signature.inputs, lowered.inputs),
-        ("outputs", signature.outputs, lowered.outputs),
+        ("inputs", signature.inputs, plan.inputs),
+        ("outputs", signature.outputs, plan.outputs),
     ):
-        values = [lowered.values[n] for n in numbers]
-        if list(specs) != [v.name for v in values] or any(
-            s.shape != v.shape for s, v in zip(specs.values(), values, strict=True)
+        if list(specs) != [plan.names[n] for n in numbers] or any(
+            s.shape != plan.shapes[n] for s, n in zip(specs.values(), numbers, strict=True)
         ):
             raise FileFormatError(f"{what} of the signature must be those of the plan, got {short(list(specs))}")
     if set(signature.bases) != {name for name, spec in signature.inputs.items() if spec.time} or not all(
-        0 <= base < lowered.bases for base in signature.bases.values()
+        0 <= base < plan.bases for base in signature.bases.values()
     ):
         raise FileFormatError(f"bases of the signature must be of the timed inputs, got {short(signature.bases)}")
 

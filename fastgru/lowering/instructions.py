@@ -1,10 +1,11 @@
 """The engine's instruction set: every instruction declared once, with its fields.
 
-What else knows them follows from here: `structs` declares them for C and Cython when fastgru is built, `engine.Plan`
-stores the fields by the tables made beside that, and `report.listing` and `files.fields` go through them. The
-annotation of a field is one of `kinds.KINDS`. A build runs this file, so nothing but that is imported here.
+What else knows them follows from here: `structs` declares them for C and Cython when fastgru is built, the
+engine reads and checks the fields by the tables made beside that, and `report.listing` and `encoding` go through them.
+The annotation of a field is one of `kinds.KINDS`. A build runs this file, so nothing but that is imported here.
 
-A new instruction is a dataclass here, in `INSTRUCTIONS` too, and a function ``execute_<mnemonic>`` in C.
+A new instruction is a dataclass here, in `INSTRUCTIONS` too, and in C a function ``execute_<mnemonic>`` and, where what
+it needs of its fields is not that of another, ``check_<mnemonic>``.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import ClassVar, NamedTuple
 from .codes import UNBOUNDED
 
 from .kinds import (  # isort: skip
-    Act, Acts, Array, Bias, Bounds, Buffers, Clock, Codes, Declared, Dims, Further, Gates, Index, Lookup, Matrix, Outer,
-    Padded, Pair, Pairs, Panels, Shape, Strides, Table, snake,
+    LIMITS, Act, Acts, Array, Bias, Bounds, Buffers, Byte, Clock, Codes, Count, Declared, Dims, Finite, Further, Gates,
+    Index, Lookup, Matrix, Needs, Number, Outer, Padded, Pair, Pairs, Panels, Place, Precision, Scale, Shape, Stored,
+    Strides, Table, Text, Tier, snake,
 )  # fmt: skip
 
 
@@ -54,20 +56,20 @@ class Buffer:
 
     derived: ClassVar = {"item": "fg_idx", "clock": "int", "given": "int", "node": "int"}
 
-    size: int
-    time: Index
-    kind: str = "float"
-    base: int = 0
+    size: Count
+    time: Place
+    kind: Number = "float"
+    base: Count = 0
     state: bool = False
     initial: Array | None = None
     apart: bool = False
     line: bool = False
     stays: bool = False
-    bound: int = UNBOUNDED
+    bound: Count = UNBOUNDED
     slot: Index = -1
     shape: Shape = ()
-    name: str = ""
-    dtype: str = ""
+    name: Text = ""
+    dtype: Stored = ""
 
 
 class Operand(NamedTuple):
@@ -115,10 +117,10 @@ class Phase(Declared):
     """
 
     kind: Index
-    tier: Index
+    tier: Tier
     keep_candidate: bool
     act: Acts
-    clip: float
+    clip: Finite
     u: Panels
     bias_h: Gates | None
     peephole: Padded | None
@@ -142,9 +144,9 @@ class Layer(Declared):
     last: bool
     carry: bool
     gated_output: bool
-    precision: str
-    units: int
-    features: int
+    precision: Precision
+    units: Count
+    features: Count
     initial_h: Array | None
     initial_c: Array | None
     phases: Phases
@@ -169,23 +171,26 @@ class Instruction(Declared):
         Of the graph, for messages.
     clock : int
         Which steps it runs over.
+    needs : Needs
+        What is asked of one that comes from a file.
     body : str
         ``execute_<body>`` of ``fastgru/_native/ops.c`` runs it; the mnemonic where it has one of its own.
 
-    In C, `node` is a number, and `slice` are the rows that may run before signals are looked at.
+    In C, `slice` are the rows that may run before signals are looked at.
     """
 
     code: ClassVar[int]
     mnemonic: ClassVar[str]
     body: ClassVar[str] = ""
-    derived: ClassVar = {"op": "int", "node": "int", "slice": "fg_idx"}
+    needs: ClassVar[Needs] = Needs()
+    derived: ClassVar = {"op": "int", "slice": "fg_idx"}
 
+    node: Text = ""  # first: messages about the rest name it
     inputs: Buffers
     output: Index
     outputs: Further = ()
     held: Further = ()
-    size: int = 0
-    node: str = ""
+    size: Count = 0
     clock: Clock = 1
 
     @property
@@ -194,17 +199,27 @@ class Instruction(Declared):
         return (self.output, *self.outputs)
 
 
+MANY = (1, LIMITS["operands"])
+READS = (0, LIMITS["operands"] - 1)  # of a nest, arrays of the plan aside
+SPREAD = Needs(READS, "spread", whole=False)
+ROWS = Needs(time="spread", whole=False)
+ANY, TRUTH = ("float", "int", "bool"), ("bool",)
+
 # Over whole rows -----------------------------------------------------------------------------------
 
 
 class Recurrent(Instruction):
     """A recurrent layer over time; its second input is a mask."""
 
+    needs = Needs((1, 2), "followed", kinds=(("float", "int"), TRUTH))
+
     layer: Layer
 
 
 class Traced(Recurrent):
     """A recurrent layer that shows gates and states: `shown`, side by side in each row of its second output."""
+
+    needs = Needs((1, 2), "shown", outputs=(0, 1), kinds=(("float", "int"), TRUTH))
 
     shown: Codes = ()
 
@@ -222,16 +237,18 @@ class Dense(Instruction):
     bias: Bias | None
     act: Act
     softmax: bool
-    precision: str
-    input_scale: float = 0.0
-    input_zero: int = 0
+    precision: Precision
+    input_scale: Scale = 0.0
+    input_zero: Byte = 0
 
 
 class Embedding(Instruction):
     """The rows of a table with these ids."""
 
+    needs = Needs(kinds=(("int",),))
+
     w: Lookup
-    precision: str
+    precision: Precision
 
 
 class LayerNorm(Instruction):
@@ -239,7 +256,7 @@ class LayerNorm(Instruction):
 
     scale: Array
     shift: Array
-    eps: float
+    eps: Finite
 
 
 class Affine(Instruction):
@@ -260,37 +277,48 @@ class Activate(Instruction):
 class Mask(Instruction):
     """True for steps with another number than `value` among the `size` of their frame."""
 
+    needs = Needs(time="timed", kinds=(("float", "int"),), made="bool")
+
     value: float
 
 
 class ApplyMask(Instruction):
     """Zeros where the mask, its second input, says that a step does not count."""
 
+    needs = Needs((2, 2), "timed", kinds=(("float",), TRUTH))
+
 
 class Reverse(Instruction):
     """The steps that count, from the last to the first."""
 
+    needs = Needs((1, 2), "turned")
+
 
 class Concat(Instruction):
     """Rows side by side."""
+
+    needs = Needs(MANY)
 
 
 class Add(Instruction):
     """The sum of the inputs."""
 
     body = "merge"
+    needs = Needs(MANY, check="same_size")
 
 
 class Multiply(Instruction):
     """The product of the inputs."""
 
     body = "merge"
+    needs = Needs(MANY, check="same_size")
 
 
 class Average(Instruction):
     """The sum of the inputs, scaled by `act`."""
 
     body = "merge"
+    needs = Needs(MANY, check="same_size")
 
     act: Act
 
@@ -313,6 +341,7 @@ class Nest(Instruction):
     """
 
     body = "frame"
+    needs = SPREAD
 
     dims: Dims
     outer: Outer
@@ -330,6 +359,8 @@ class Map(Nest):
 
 class Reduce(Nest):
     """A fold of `FOLDS`."""
+
+    needs = Needs(READS, "folded", whole=False)
 
     function: Index
 
@@ -350,7 +381,7 @@ class ArgReduce(Nest):
 class Gather(Nest):
     """Elements `stride` apart, of which there are `count`, by ids."""
 
-    count: int
+    count: Count
     stride: int
 
 
@@ -358,6 +389,7 @@ class Store(Map):
     """A map into a state, behind all that reads the old one."""
 
     body = "store"
+    needs = Needs(READS, "stored", check="map", whole=False)
 
 
 # Rows of frames ------------------------------------------------------------------------------------
@@ -367,6 +399,7 @@ class FrameRows(Instruction):
     """Rows of a frame: two loops of the lengths `dims` over those read and those written."""
 
     body = "rows"
+    needs = ROWS
 
     dims: Pair
     read: Rows
@@ -379,9 +412,9 @@ class FrameProduct(FrameRows):
     w: Matrix
     bias: Bias | None
     act: Act
-    precision: str
-    input_scale: float = 0.0
-    input_zero: int = 0
+    precision: Precision
+    input_scale: Scale = 0.0
+    input_zero: Byte = 0
 
 
 class FrameSoftmax(FrameRows):
@@ -393,15 +426,16 @@ class FrameNorm(FrameRows):
 
     scale: Array
     shift: Array
-    eps: float
+    eps: Finite
 
 
 class TopK(FrameRows):
     """The `count` largest, or smallest, of rows of `size`, in order; where they lie is the second output."""
 
     body = "top_k"
+    needs = Needs(time="spread", outputs=(1, 1))
 
-    count: int
+    count: Count
     smallest: bool
 
 
@@ -411,9 +445,11 @@ class Scan(Instruction):
     `operands` are the initial h and c and the lengths; the further outputs the final h and c.
     """
 
+    needs = Needs((1, 4), "spread", outputs=(1, 2))
+
     layer: Inner
-    steps: int
-    rows: int
+    steps: Count
+    rows: Count
     read: Rows
     operands: Operands
 
@@ -436,12 +472,14 @@ class Line(Instruction):
         The most steps that stay from call to call.
     """
 
-    window: Index
-    reach: int
+    needs = Needs(time="lined")
+
+    window: Place
+    reach: Count
     stride: int
     before: int
-    after: int
-    kept: int
+    after: Count
+    kept: Count
     fill: float = 0.0
 
 
@@ -454,8 +492,8 @@ class Window(Line):
 class OverlapAdd(Line):
     """Frames added into a line, `lead` steps on; `rest` steps are given only at the end of a stream."""
 
-    lead: int
-    rest: int
+    lead: Count
+    rest: Count
 
 
 class Mirror(Line):
@@ -468,11 +506,15 @@ class Wait(Line):
     `meeting` are the lines of all that wait for each other, and the clocks of what they hold.
     """
 
+    needs = Needs(MANY, "lined", kinds=(("float",), ANY))
+
     meeting: Pairs = ()
 
 
 class Convert(Instruction):
     """Another kind of number."""
+
+    needs = Needs(time="spread", kinds=(ANY,), made="")
 
 
 class TimeStep(Instruction):
@@ -481,10 +523,12 @@ class TimeStep(Instruction):
     `fewest` steps there must be.
     """
 
-    kept: int
+    needs = Needs((2, 3), "ended")
+
+    kept: Count
     last: bool
-    count: int
-    fewest: int
+    count: Count
+    fewest: Count
 
 
 class Attend(Instruction):
@@ -494,6 +538,8 @@ class Attend(Instruction):
     of each step, or one for each head, that is added to its products. They are scaled then; with `causal` none behind a
     step is seen. The further outputs are room for the scores of some steps, and for the keys of a head.
     """
+
+    needs = Needs((3, 4), "timed", outputs=(2, 2))
 
     heads: int
     width: int

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from . import instructions as engine
 from .codes import ABSENT, FOLDS, FUNCTIONS, PHASE_GATES, PHASES, SHOWN
-from .kinds import KINDS, LIMITS, OPTIONAL, Kind, kind_of, snake
+from .kinds import KINDS, LIMITS, NUMBERS, OPTIONAL, Kind, kind_of, snake
 
 MADE = "Made by setup.py from fastgru/lowering/instructions.py."
 PREFIXES = {  # of names in enums; FG_ of the others
@@ -36,6 +36,7 @@ class Field(NamedTuple):
     name: str
     kind: str
     row: Kind
+    optional: bool
 
 
 class Member(NamedTuple):
@@ -67,7 +68,7 @@ def fields_of(cls: Any) -> list[Field]:
             raise TypeError(f"{cls.__name__}.{name}: annotation must be one of {', '.join(KINDS)}, got {given!r}")
         if given.endswith(OPTIONAL) and KINDS[kind].plain != "Array":
             raise TypeError(f"{cls.__name__}.{name}: annotation must be {kind!r}, as arrays alone may be None")
-        found.append(Field(name, kind, KINDS[kind]))
+        found.append(Field(name, kind, KINDS[kind], given.endswith(OPTIONAL)))
     return found
 
 
@@ -82,7 +83,7 @@ def members_of(cls: Any, fields: list[Field]) -> list[Member]:
     if cls is not engine.Instruction and derived is engine.Instruction.derived:
         derived = {}
     found = [Member(given, name) for name, given in derived.items()]
-    for name, _, row in fields:
+    for name, _, row, _ in fields:
         if has_count(row):
             found.append(Member("int", f"n_{name}"))
         if row.c:
@@ -147,7 +148,13 @@ def records_h() -> str:
 
 def instructions_h() -> str:
     """Return the text of ``instructions.h``."""
-    lines = ['#include "fastgru.h"', "", *_enum("fg_op", OPS), "typedef struct fg_instruction fg_instruction;", ""]
+    lines = [
+        '#include "fastgru.h"',
+        "",
+        *_enum("fg_op", {**OPS, "count": len(OPS)}),
+        "typedef struct fg_instruction fg_instruction;",
+        "",
+    ]
     for each in structs({name: cls for name, cls in RECORDS.items() if name not in KERNELS}):
         lines += _struct(*each)
     for name, (comment, members) in variants().items():
@@ -161,7 +168,14 @@ def instructions_h() -> str:
         lines += [f"static inline int fg_is_{snake(base.__name__)}(const fg_instruction *ins) {{", f"  return {test};"]
         lines += ["}", ""]
     rows = [f"  row({kind.mnemonic.upper()}, {kind.body or kind.mnemonic})" for kind in engine.INSTRUCTIONS]
-    return _header("INSTRUCTIONS", [*lines, "#define FG_EACH_OP(row) \\", " \\\n".join(rows), ""])
+    lines += ["#define FG_EACH_OP(row) \\", " \\\n".join(rows), ""]
+    lines += [
+        "/* The rules of time and fields; the fewest and the most inputs and further outputs; kinds of the first input",
+        " * and of the rest, a bit for each of `NUMBERS`; that of the output, -1: any; whether it fills that. */",
+    ]
+    return _header(
+        "INSTRUCTIONS", [*lines, "#define FG_EACH_NEED(row) \\", " \\\n".join(map(_need, engine.INSTRUCTIONS)), ""]
+    )
 
 
 def family(base: type[engine.Instruction]) -> tuple[type[engine.Instruction], type[engine.Instruction]]:
@@ -176,11 +190,12 @@ def fields_h() -> str:
     """Return the text of ``fields.h``: for each record and instruction a table of its fields, in their order."""
     lines = ['#include "instructions.h"', "", *_enum("fg_kind", KIND_CODES)]
     lines += [
-        "/* A field: its name, kind and place; of a tuple the place of its number of items, the most of them and what",
-        " * messages call them; of a record its own fields and bytes. */",
-        "typedef struct fg_field {", "  const char *name;", "  int kind, most; /* enum fg_kind */",
-        "  size_t at, count;", "  const char *items;", "  const struct fg_field *fields;", "  size_t size;",
-        "} fg_field;", "",
+        "/* A field: its name, kind and place; what messages say that it must be; of an integer its range; of a tuple",
+        " * the place of its number of items, the most of them and what messages call them; of a record its own. The",
+        " * bytes are those of an integer or record; an array may be none where it is optional. */",
+        "typedef struct fg_field {", "  const char *name;", "  int kind, most, optional; /* enum fg_kind */",
+        "  size_t at, count, size;", "  int64_t least, greatest;", "  const char *must, *items;",
+        "  const struct fg_field *fields;", "} fg_field;", "",
     ]  # fmt: skip
     for name, (struct, path, fields) in tables().items():
         rows = [_row(field, struct, path) for field in fields]
@@ -202,17 +217,33 @@ def tables() -> dict[str, tuple[str, str, list[Field]]]:
 
 
 def _row(field: Field, struct: str, path: str) -> str:
-    name, kind, row = field
+    name, kind, row, optional = field
     parts = [f'.name = "{name}"', f".kind = FG_KIND_{snake(kind).upper()}"]
     if row.c:
         parts.append(f".at = offsetof({struct}, {path}{row.member or name})")
+    if row.must:
+        parts.append(f'.must = "{row.must}"')
+    if row.least or row.greatest:
+        parts += [f".least = {row.least}", f".greatest = {row.greatest}"]
+    if optional:
+        parts.append(".optional = 1")
     if row.most:
         parts += [f".most = {row.most}", f'.items = "{row.items}"']
     if has_count(row):
         parts.append(f".count = offsetof({struct}, {path}n_{name})")
     if (record := row.c.removesuffix(" *")) in RECORDS:
-        parts += [f".fields = {record}_fields", f".size = sizeof({record})"]
+        parts.append(f".fields = {record}_fields")
+    if record in (*RECORDS, "int", "fg_idx"):
+        parts.append(f".size = sizeof({record})")
     return f"  {{{', '.join(parts)}}},"
+
+
+def _need(kind: type[engine.Instruction]) -> str:
+    needs = kind.needs
+    first, rest = (sum(1 << NUMBERS.index(name) for name in names) for names in (needs.kinds[0], needs.kinds[-1]))
+    made = NUMBERS.index(needs.made) if needs.made else -1
+    numbers = ", ".join(map(str, (*needs.inputs, *needs.outputs, first, rest, made, int(needs.whole))))
+    return f"  row({kind.mnemonic.upper()}, {needs.time}, {needs.check or kind.mnemonic}, {numbers})"
 
 
 def codes_pxd() -> str:
@@ -230,8 +261,8 @@ def codes_pxd() -> str:
     head = members_of(engine.Instruction, fields_of(engine.Instruction))
     lines += _cython("fg_instruction", [*head, *unions])
     lines += ["    ctypedef struct fg_field:", "        const char *name", "        int kind, most"]
-    lines += ["        size_t at, count", "        const char *items", "        const fg_field *fields"]
-    lines += ["        size_t size", *(f"    const fg_field *{name}_fields" for name in (*RECORDS, "fg_instruction"))]
+    lines += ["        size_t at, count, size", "        const fg_field *fields"]
+    lines += [f"    const fg_field *{name}_fields" for name in (*RECORDS, "fg_instruction")]
     lines += ["    const fg_field *const *fg_op_fields"]
     tests = [snake(base.__name__) for base in BASES]
     lines += [f'    bint is_{name} "fg_is_{name}"(const Instruction *)' for name in tests]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import dataclasses
 import json
 import os
 import pickle
@@ -16,17 +18,19 @@ from typing import Any
 import numpy as np
 import pytest
 from cells import ISAS
+from plan_mutants import traced
 from test_instructions import graphs
 from typer.testing import CliRunner
 
 import fastgru
-from fastgru import CompiledModel, ConvertError, FileFormatError, IsaError, Model, VerificationError
+from fastgru import CompiledModel, ConvertError, FileFormatError, IsaError, Model, VerificationError, engine
 from fastgru.checks.selftest import make
 from fastgru.cli import build
 from fastgru.files import compiled
 from fastgru.files.origin import reopened
 from fastgru.isa import LANES, select_isa
 from fastgru.layers import GRU, LSTM, Dense
+from fastgru.lowering.encoding import Program, decode, encode
 
 RNG = np.random.default_rng(5)
 
@@ -49,21 +53,40 @@ def plan(tmp_path: Path) -> Path:
     return path
 
 
-def changed(path: Path, change: Any) -> Path:
-    """The plan with another header, whose checksum is right."""
+def taken_apart(path: Path) -> tuple[dict[str, Any], Any, bytes]:
+    """The header, the words and the sections of a plan."""
     data = path.read_bytes()
-    magic, version, length, _ = compiled.PREFIX.unpack(data[: compiled.PREFIX.size])
-    header = json.loads(data[compiled.PREFIX.size :][:length])
-    change(header)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    assert len(text) <= min(row[0] for row in header["sections"].values()) - compiled.PREFIX.size
-    head = compiled.PREFIX.pack(magic, version, len(text), zlib.crc32(text)) + text
-    path.write_bytes(
-        head
-        + bytes(max(0, compiled.PREFIX.size + length - len(head)))
-        + data[max(len(head), compiled.PREFIX.size + length) :]
+    _, _, count, length, _ = compiled.PREFIX.unpack(data[: compiled.PREFIX.size])
+    header = json.loads(data[compiled.ALIGN + count :][:length])
+    words = np.frombuffer(data[compiled.ALIGN :][:count], np.int64).copy()
+    return header, words, data[min(row[0] for row in header["sections"].values()) :]
+
+
+def put_together(path: Path, header: Any, words: Any, sections: bytes) -> Path:
+    """Write a plan of these parts, whose checksum is right."""
+    text, begin = json.dumps(header, separators=(",", ":")).encode(), compiled.PAGE
+    head = compiled.PREFIX.pack(
+        compiled.MAGIC, compiled.VERSION, words.nbytes, len(text), zlib.crc32(words.tobytes() + text)
     )
+    whole = head.ljust(compiled.ALIGN, b"\0") + words.tobytes() + text
+    assert len(whole) <= begin
+    path.write_bytes(whole.ljust(begin, b"\0") + sections)
     return path
+
+
+def changed(path: Path, change: Any) -> Path:
+    """The plan with another header."""
+    header, words, sections = taken_apart(path)
+    change(header)
+    return put_together(path, header, words, sections)
+
+
+def lowered_anew(path: Path, change: Any) -> Path:
+    """The plan with other instructions, of the arrays that it had."""
+    header, words, sections = taken_apart(path)
+    made = decode(Program(words, header["texts"], None, header["blockers"]))
+    program = encode(change(made))
+    return put_together(path, header | {"texts": program.texts}, program.words, sections)
 
 
 def same(a: Any, b: Any) -> None:
@@ -124,6 +147,25 @@ def test_every_instruction_is_kept(tmp_path):
         assert found.outputs == model.outputs
         if not model._plan.blockers:
             assert found.stream().state.keys() == model.stream().state.keys()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_plans_that_show_gates_are_kept(isa):
+    x = w(9, 3)
+    for lowered in traced():
+        program = encode(lowered)
+        made = engine.Plan(program, isa=isa, dtype="float32")
+        packed, facts = made.packed()
+        weights = np.frombuffer(compiled._joined(packed), np.uint8)
+        room = np.empty(len(weights) + compiled.ALIGN, np.uint8)
+        held = room[-room.ctypes.data % compiled.ALIGN :][: len(weights)]
+        held[:] = weights
+        found = engine.Plan(
+            program._replace(arrays=None), isa=isa, dtype="float32", stored=(held, facts), check=True
+        )  # fmt: skip
+        own, other = (engine.make_stream(each).process(x) for each in (found, made))
+        assert own[1].shape == (9, lowered.values[lowered.outputs[1]].size)
+        same(own, other)
 
 
 def test_weights_of_other_machines_are_packed_as_there(tmp_path):
@@ -215,7 +257,11 @@ def set_item(name: str, value: Any) -> Any:
 
 
 def dense(**fields: Any) -> Any:
-    return lambda header: header["instructions"][2][1].update(fields)
+    def change(made: Any) -> Any:
+        instructions = [*made.instructions[:2], dataclasses.replace(made.instructions[2], **fields)]
+        return made._replace(instructions=instructions)
+
+    return change
 
 
 def section(place: int, value: Any) -> Any:
@@ -227,25 +273,58 @@ def section(place: int, value: Any) -> Any:
     [
         (set_item("dialect", 7), r"plan must be of this fastgru \(0.1.0\), got one made by .*: compile it again"),
         (set_item("byteorder", "big"), "byte order of the plan must be that of this machine, little, got 'big'"),
-        (set_item("instructions", [["jump", {}]]), "instruction must be one of recurrent, traced, .*, got 'jump'"),
-        (dense(output="7"), "output of instruction dense: must be of type int, got '7'"),
-        (lambda h: h["instructions"][2][1].pop("precision"), "instruction dense must have all its fields"),
-        (dense(speed=1), "instruction dense must have fields of .*, got 'speed'"),
-        (dense(w=99), "w of instruction dense: must be the number of an array below"),
-        (lambda h: h["arrays"][0].append(2**31), "shape of an array must be of positive numbers"),
-        (set_item("clocks", True), "clocks must be"),
         (section(0, 4097), "section .* must lie in the file"),
         (section(1, 64), "packed weights must have at least"),
         (section(3, []), "packed matrices must be as many"),
         (lambda h: h["sections"].pop("test"), "plan must have sections of weights and of a test"),
         (lambda h: h["signature"]["inputs"][0].__setitem__(0, "y"), "inputs of the signature must be those of"),
         (lambda h: h["test"]["inputs"][0].__setitem__(1, [99, 99, 99]), "input of the test must lie in its section"),
-        (lambda h: h.pop("loops"), "header must have the entries"),
+        (lambda h: h.pop("texts"), "header must have the entries"),
+        (lambda h: h["texts"].append(1), "texts must be text"),
+        (set_item("texts", []), "must be the number of a text, got"),
+        (set_item("blockers", {"dense": 1}), "blockers must be text"),
     ],
 )
 def test_changed_headers(plan, change, message):
     with pytest.raises(FileFormatError, match=f"^{plan}: .*{message}"):
         fastgru.load(changed(plan, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dense(output=7), r"instruction 2 \(dense of node 'dense'\): buffers must be 0 to 3, got 7"),
+        (dense(size=5), r"instruction 2 \(dense of node 'dense'\): w must have shape \(5, 7\), got \(4, 7\)"),
+        (dense(clock=2), r"instruction 2 .*: clock must be one that is counted before, got 2"),
+        (lambda m: m._replace(clocks=0), "clocks must be at least 1 and bases 1 to clocks, got 0 and 1"),
+        (lambda m: m._replace(outputs=[0]), "inputs and outputs must be some buffers, each once"),
+        (lambda m: m._replace(macs=-1), "count must be one that there is room for, got -1"),
+    ],
+)
+def test_changed_instructions(plan, change, message):
+    with pytest.raises(FileFormatError, match=rf"(?s)^{plan}: .*{message}"):
+        fastgru.load(lowered_anew(plan, change))
+
+
+def test_every_word_is_checked(plan):
+    """A word that is another is refused, or is a number that a plan may have; none is a place outside of memory."""
+    header, words, sections = taken_apart(plan)
+    refused = 0
+    for i in range(len(words)):
+        for value in (-1, 2**31, 2**40, 2**62, -(2**63)):
+            other = words.copy()
+            other[i] = value
+            put_together(plan, header, other, sections)
+            with contextlib.suppress(FileFormatError):
+                fastgru.load(plan)
+                continue
+            refused += 1
+    assert refused > 4 * len(words)
+    for count in range(len(words)):
+        with pytest.raises(FileFormatError, match="must"):
+            fastgru.load(put_together(plan, header, words[:count], sections))
+    with pytest.raises(FileFormatError, match=f"plan must have {len(words)} words, got {len(words) + 1}"):
+        fastgru.load(put_together(plan, header, np.append(words, 0), sections))
 
 
 def test_changed_bytes(plan):
@@ -254,12 +333,27 @@ def test_changed_bytes(plan):
         plan.write_bytes(data[:end])
         with pytest.raises(FileFormatError):
             compiled.read(plan)
-    plan.write_bytes(data[:40] + b"!" + data[41:])
+    plan.write_bytes(data[:80] + b"!" + data[81:])
     with pytest.raises(FileFormatError, match=r"checksum of the header must be .*: the contents were changed"):
         fastgru.load(plan)
-    plan.write_bytes(data[:8] + struct.pack("<I", 9) + data[12:])
-    with pytest.raises(FileFormatError, match="plan must be of version 1, got 9: compile it again"):
-        fastgru.load(plan)
+    for version in (1, 9):
+        plan.write_bytes(data[:8] + struct.pack("<I", version) + data[12:])
+        with pytest.raises(FileFormatError, match=f"plan must be of version 2, got {version}: compile it again"):
+            fastgru.load(plan)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is told by /proc, of Linux")
+def test_refusing_plans_keeps_no_memory(plan):
+    header, words, sections = taken_apart(plan)
+    sizes = []
+    for n in range(2000):
+        other = words.copy()
+        other[n % len(words)] = -(2**63)
+        with contextlib.suppress(FileFormatError):
+            fastgru.load(put_together(plan, header, other, sections))
+        if n in (400, 1999):
+            sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert sizes[1] - sizes[0] < 4 << 20
 
 
 def test_changed_weights_are_found_on_demand(plan):

@@ -1,7 +1,9 @@
-"""Mutants of compiled plans: fields of their instructions and values, with a correct checksum most often, and bytes."""
+"""Mutants of compiled plans: their instructions, values and words, with a correct checksum most often, and bytes."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
 import json
 import random
@@ -13,10 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import plan_mutants
 
 import fastgru
 from fastgru import CompiledModel, Model
+from fastgru.errors import GraphError
 from fastgru.files import compiled
+from fastgru.lowering import Lowered
+from fastgru.lowering.encoding import Program, decode, encode
+from fastgru.lowering.instructions import Instruction
 
 from . import values
 from .exercise import STEPS, temporary
@@ -27,11 +34,25 @@ NAMES = ("recurrent", "dense", "map", "float", "int", "bool", "h", "c", "y", "hi
 
 
 class Seed(NamedTuple):
-    """A plan taken apart: its header as text, and all that lies behind it."""
+    """A plan taken apart: its header as text, its program, and the sections behind."""
 
     header: str
+    program: Program
     body: bytes
-    donors: Sequence[Any]  # instructions of all seeds
+    donors: Sequence[Instruction]  # of all seeds
+
+
+class Draft:
+    """A seed that is being changed."""
+
+    def __init__(self, seed: Seed) -> None:
+        self.header, self.program, self.donors = json.loads(seed.header), seed.program, seed.donors
+
+    def lower(self, change: Callable[[Any], Any]) -> None:
+        """Change the plan that the words tell, where it can be told again."""
+        with contextlib.suppress(GraphError):
+            plan_mutants.accepted(self.program)  # `decode` trusts words: it read others in circles
+            self.program = encode(change(decode(self.program)))._replace(arrays=None)
 
 
 # Changes -----------------------------------------------------------------------------------------
@@ -47,81 +68,73 @@ def anywhere(rng: random.Random, holder: Any) -> None:
     holder[key] = values.changed(rng, holder[key], NAMES)
 
 
-def instruction(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
-    """A field of an instruction."""
-    anywhere(rng, rng.choice(header["instructions"])[1])
+def numpy_of(rng: random.Random) -> np.random.Generator:
+    """Choices of plan_mutants, which follow from these."""
+    return np.random.default_rng(rng.getrandbits(64))
 
 
-def wiring(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
+def plan(rng: random.Random, draft: Draft) -> None:
+    """Fields of instructions and values, their order, loops, states, inputs and outputs."""
+    draft.lower(lambda made: plan_mutants.mutant(numpy_of(rng), made))
+
+
+def wiring(rng: random.Random, draft: Draft) -> None:
     """Another value in the place of one that an instruction reads or writes."""
-    fields, count = rng.choice(header["instructions"])[1], len(header["values"])
-    where = rng.choice([key for key in ("inputs", "output", "outputs", "held", "operands", "window") if key in fields])
-    other = rng.randrange(count)
-    if isinstance(fields[where], int):
-        fields[where] = other
-    elif where == "operands":
-        rng.choice(fields[where])[0] = rng.choice((other, -1, -2))
-    elif fields[where]:
-        fields[where][rng.randrange(len(fields[where]))] = other
+
+    def change(made: Any) -> Any:
+        i, other = rng.randrange(len(made.instructions)), rng.randrange(len(made.values))
+        ins = made.instructions[i]
+        name = rng.choice(("inputs", "output", "outputs", "held"))
+        old = getattr(ins, name)
+        new = other if name == "output" else tuple(other if rng.random() < 0.5 else v for v in old)
+        made.instructions[i] = dataclasses.replace(ins, **{name: new})
+        return made
+
+    draft.lower(change)
 
 
-def value(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
-    """A field of a value, or one that it had by default."""
-    chosen = rng.choice(header["values"])
-    name = rng.choice(("size", "time", "kind", "state", "line", "stays", "slot", "bound", "shape", "initial"))
-    plain = {"kind": "int", "state": True, "line": True, "stays": True, "slot": rng.randrange(4), "initial": 0,
-             "bound": rng.choice((0, 1, 5, 2**40)), "shape": [2], "size": 3, "time": rng.randrange(4)}  # fmt: skip
-    chosen[name] = values.changed(rng, chosen[name], NAMES) if name in chosen else plain[name]
+def kind(rng: random.Random, draft: Draft) -> None:
+    """An instruction of another plan over values of this one, with arrays of this one in the place of its own."""
+
+    def change(made: Any) -> Any:
+        i = rng.randrange(len(made.instructions))
+        own = made.instructions[i]
+        made.instructions[i] = dataclasses.replace(
+            rng.choice(draft.donors), inputs=own.inputs, output=own.output, clock=own.clock
+        )
+        return made
+
+    draft.lower(change)
 
 
-def shape(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
-    """A shape of an array."""
-    anywhere(rng, header["arrays"])
+def words(rng: random.Random, draft: Draft) -> None:
+    """Words, whatever they are."""
+    draft.program = plan_mutants.other_words(numpy_of(rng), draft.program)
 
 
-def order(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
-    """Two instructions exchanged, one repeated, or one gone."""
-    rows, which = header["instructions"], rng.random()
-    i, j = rng.randrange(len(rows)), rng.randrange(len(rows))
-    if which < 0.4:
-        rows[i], rows[j] = rows[j], rows[i]
-    elif which < 0.7:
-        rows.insert(j, json.loads(json.dumps(rows[i])))
-    else:
-        del rows[i]
+def cut(rng: random.Random, draft: Draft) -> None:
+    """Words left out or doubled."""
+    i = rng.randrange(len(draft.program.words))
+    first, second = draft.program.words[:i], draft.program.words[i + rng.choice((-1, 1)) :]
+    draft.program = draft.program._replace(words=np.concatenate([first, second]))
 
 
-def kind(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
-    """Another instruction with the fields of one that is there, or one of another plan over values of this one."""
-    row, other = rng.choice(header["instructions"]), json.loads(json.dumps(rng.choice(donors)))
-    if rng.random() < 0.3:
-        row[0] = other[0]
-        return
-    keep = {key: row[1][key] for key in ("inputs", "output", "clock") if key in row[1]}
-    row[:] = [other[0], {**other[1], **keep}]
+def header(rng: random.Random, draft: Draft) -> None:
+    """Texts, the signature, the test."""
+    anywhere(rng, draft.header[rng.choice(("texts", "signature", "signature", "test", "blockers"))])
 
 
-def frame(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
-    """What belongs to the plan as a whole."""
-    name = rng.choice(("inputs", "outputs", "states", "loops", "clocks", "bases", "latency", "macs", "signature"))
-    if isinstance(header[name], dict | list) and header[name]:
-        anywhere(rng, header[name])
-    else:
-        header[name] = [[0, 1, 1]] if name == "loops" else values.changed(rng, header[name], NAMES)
-
-
-def section(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
+def section(rng: random.Random, draft: Draft) -> None:
     """Where weights lie, and what packing found in them."""
-    anywhere(rng, header["sections"])
+    anywhere(rng, draft.header["sections"])
 
 
-def nothing(rng: random.Random, header: Any, donors: Sequence[Any]) -> None:
+def nothing(rng: random.Random, draft: Draft) -> None:
     """A sound file."""
 
 
-CHANGES: tuple[tuple[int, Callable[[random.Random, Any, Sequence[Any]], None]], ...] = (
-    (40, instruction), (16, wiring), (14, value), (6, shape), (6, order), (6, kind), (8, frame), (3, section),
-    (1, nothing),
+CHANGES: tuple[tuple[int, Callable[[random.Random, Draft], None]], ...] = (
+    (44, plan), (10, wiring), (6, kind), (26, words), (2, cut), (8, header), (3, section), (1, nothing),
 )  # fmt: skip
 
 
@@ -136,33 +149,36 @@ def seeds() -> list[Seed]:
         for graph, dtype in graphs():
             if dtype == "float32":
                 Model(graph).compile(path)
-                found.append(path.read_bytes())
+                found.append((path.read_bytes(), compiled.read(path).program))
+    donors = [ins for _, program in found for ins in decode(program).instructions]
     parts = []
-    for data in found:
-        length = compiled.PREFIX.unpack(data[: compiled.PREFIX.size])[2]
-        text = data[compiled.PREFIX.size :][:length].decode()
+    for data, program in found:
+        _, _, count, length, _ = compiled.PREFIX.unpack(data[: compiled.PREFIX.size])
+        text = data[compiled.ALIGN + count :][:length].decode()
         begin = min(row[0] for row in json.loads(text)["sections"].values())
-        parts.append((text, data[begin:]))
-    donors = [row for text, _ in parts for row in json.loads(text)["instructions"]]
-    return [Seed(text, body, donors) for text, body in parts]
+        parts.append(Seed(text, program, data[begin:], donors))
+    return parts
 
 
 def mutate(rng: random.Random, seed: Seed) -> bytes:
     """A plan with one to three changes, whose checksum is right most often."""
-    header = json.loads(seed.header)
+    draft = Draft(seed)
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         (change,) = rng.choices(CHANGES, [weight for weight, _ in CHANGES])
         try:
-            change[1](rng, header, seed.donors)
+            change[1](rng, draft)
         except (AttributeError, TypeError, KeyError, IndexError, ValueError):  # an earlier change left no such place
             continue
-    text = json.dumps(header, separators=(",", ":")).encode()
-    begin = min(json.loads(seed.header)["sections"].values())[0]
-    if compiled.PREFIX.size + len(text) > begin:  # the weights move on by whole pages
-        begin = -(-(compiled.PREFIX.size + len(text)) // compiled.PAGE) * compiled.PAGE
-    crc = zlib.crc32(text) if rng.random() > 0.02 else rng.getrandbits(32)
-    head = compiled.PREFIX.pack(compiled.MAGIC, compiled.VERSION, len(text), crc) + text
-    data = bytearray(head + bytes(begin - len(head)) + seed.body)
+    made, given = draft.header, draft.program
+    if made.get("texts") == seed.program.texts:  # no change of its own
+        made["texts"] = list(given.texts)
+    found, begin = given.words.tobytes(), min(json.loads(seed.header)["sections"].values())[0]
+    text = json.dumps(made, separators=(",", ":")).encode()
+    if compiled.ALIGN + len(found) + len(text) > begin:  # the weights move on by whole pages
+        begin = -(-(compiled.ALIGN + len(found) + len(text)) // compiled.PAGE) * compiled.PAGE
+    crc = zlib.crc32(found + text) if rng.random() > 0.02 else rng.getrandbits(32)
+    head = compiled.PREFIX.pack(compiled.MAGIC, compiled.VERSION, len(found), len(text), crc)
+    data = bytearray((head.ljust(compiled.ALIGN, b"\0") + found + text).ljust(begin, b"\0") + seed.body)
     if rng.random() < 0.05:
         data[rng.randrange(len(data))] = rng.randrange(256)
     if rng.random() < 0.02:
@@ -184,10 +200,11 @@ def exercise(model: CompiledModel, rng: random.Random) -> None:
     """Run a plan whole, on two threads, by chunks and by steps, with states taken and set: whatever it computes."""
     repr(model)
     steps, batch = rng.choice(STEPS), rng.choice((None, 1, 2, 3))
-    sizes = sum(max(1, v.size) for v in model._contents.lowered.values)
+    lowered = decode(model._contents.program)
+    sizes = sum(max(1, v.size) for v in lowered.values)
     if sizes * steps * (batch or 1) > MAX_WORK or max(prod(s.shape) for s in model.inputs.values()) > MAX_WORK:
         return
-    feeds = feeds_of(model, rng, steps, batch)
+    feeds = feeds_of(model, lowered, rng, steps, batch)
     try:
         model(feeds, threads=1)
         model(feeds, threads=2)
@@ -198,10 +215,12 @@ def exercise(model: CompiledModel, rng: random.Random) -> None:
             raise
 
 
-def feeds_of(model: CompiledModel, rng: random.Random, steps: int, batch: int | None) -> dict[str, Any]:
+def feeds_of(
+    model: CompiledModel, lowered: Lowered, rng: random.Random, steps: int, batch: int | None
+) -> dict[str, Any]:
     """Inputs that fit: numbers of ordinary size, ids inside the tables."""
     draw = np.random.default_rng(rng.getrandbits(64))
-    lowered, feeds = model._contents.lowered, {}
+    feeds: dict[str, Any] = {}
     for number, (name, spec) in zip(lowered.inputs, model.inputs.items(), strict=True):
         lead = (() if batch is None else (batch,)) + ((steps,) if spec.time else ())
         if lowered.values[number].kind == "float":

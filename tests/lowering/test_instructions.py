@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import math
 import re
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ from test_frames import graph_of
 from test_sweep import OPS
 
 from fastgru import graph as g
-from fastgru.files.fields import KINDS as READ
 from fastgru.graph import Graph, GraphBuilder, Spec
+from fastgru.graph.activations import ACTIVATIONS
 from fastgru.lowering import instructions, kinds, lower, renumbered, structs
+from fastgru.lowering.encoding import STATE_NAMES, decode, encode, form_of
 from fastgru.lowering.instructions import INSTRUCTIONS, Dense, Instruction, Map, Recurrent, Window
-from fastgru.lowering.kinds import KINDS
+from fastgru.lowering.kinds import KINDS, PRECISIONS
 from fastgru.lowering.traced import lower_traced
-from fastgru.lowering.validation.fields import TYPES
 from fastgru.passes import fused
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,9 +77,43 @@ def test_every_field_reaches_c(name):
     assert re.findall(r'name = "(\w+)"', table[1]) == declared(TABLES[name])
 
 
-@pytest.mark.parametrize("name", [name for name, row in KINDS.items() if row.c.strip(" *") not in structs.RECORDS])
-def test_the_engine_stores_every_kind(name):
+@pytest.mark.parametrize("name", KINDS)
+def test_the_engine_reads_every_kind(name):
+    row, text = KINDS[name], (ROOT / "include/fastgru/plan/read.h").read_text()
+    integer = row.c in ("int", "fg_idx") and row.least < row.greatest  # read by its range alone
+    items = row.most and not row.member and (row.c in structs.RECORDS or row.least < row.greatest)
+    assert integer or items or re.search(rf"\bFG_KIND_{structs.snake(name).upper()}\b", text)
+
+
+@pytest.mark.parametrize("name", [name for name, row in KINDS.items() if row.plain == "Array"])
+def test_the_engine_packs_every_kind_of_array(name):
     assert re.search(rf"[=!]= KIND_{structs.snake(name).upper()}\b", (ROOT / "fastgru/engine/plan.pyx").read_text())
+
+
+def test_codes_of_words_are_those_of_others():
+    assert tuple(g.PRECISIONS) == PRECISIONS
+    assert sorted(row.code for row in ACTIVATIONS.values()) == list(range(len(ACTIVATIONS)))  # check.h asks for a range
+    names = re.search(r"enum fg_name {(.*?)}", (ROOT / "include/fastgru/plan/walk.h").read_text())[1]
+    assert [name.strip() for name in names.split(",")] == ["FG_NO_NAME", *(f"FG_{n.upper()}" for n in STATE_NAMES[1:])]
+
+
+def test_words_are_the_plan():
+    shown = dict.fromkeys(("lstm", "lstm_1"), ("forget", "cell", "hidden"))
+    traced = lower_traced(graph_of(make_cell("lstm", 3, 4), [F(3)]), [], shown).lowered
+    for made in (traced, *(lower(fused(graph)) for graph in graphs())):
+        found = decode(encode(made))
+        assert described(found) == described(made._replace(latency=math.ceil(made.latency)))
+
+
+def described(value: Any) -> Any:
+    """A plan as numbers, texts and arrays by their place."""
+    if isinstance(value, np.ndarray):
+        return id(value)
+    if is_dataclass(value):
+        return type(value).__name__, [described(getattr(value, field.name)) for field in fields(value)]
+    if isinstance(value, tuple | list):
+        return [described(item) for item in value]
+    return value
 
 
 @pytest.mark.parametrize("path", structs.FILES)
@@ -106,7 +141,7 @@ def test_only_arrays_may_be_none():
 def test_a_kind_is_the_type_that_it_says(name):
     known = vars(kinds) | vars(instructions) | vars(builtins)
     assert eval(name, known) == eval(KINDS[name].plain, known)
-    assert {KINDS[name].plain} <= TYPES.keys() & READ.keys()
+    assert form_of(name)
 
 
 def test_a_mistyped_field_is_an_error():

@@ -15,7 +15,7 @@ static inline void drop_steps(const fg_window *w, char *line, fg_idx kept, fg_id
 
 /* Let the clock of a line's output count `due` steps of this block. False where the line has no room for the steps it
  * then holds, or the values of that clock and the arrays of the caller have none for `due`: the plan is not consistent,
- * and the clock counts no step. Only what stays in a line is not known before; see fastgru/lowering/validation. */
+ * and the clock counts no step. Only what stays in a line is not known before; see plan/check.h. */
 static inline int count_steps(const fg_instruction *ins, fg_run *run, const fg_window *w, fg_idx held, fg_idx due) {
   const int clock = run->values[ins->output].clock;
   const fg_idx room = fg_min(run->room[clock], run->due[clock] - run->done[clock]);
