@@ -75,8 +75,8 @@ def _compiled(path: Path, graph: Path | None, plan: bool, as_json: bool) -> None
         raise DataError(f"{path}: --graph must be of a .fgru file, got a compiled plan")
     contents = compiled.read(path)
     signature, sections = contents.signature, contents.sections
-    lowered = contents.lowered()
-    rows = rows_of(lowered, [0] * len(lowered.instructions))
+    lowered, packed_bytes = contents.listed()
+    rows = rows_of(lowered, packed_bytes)
     room = room_of(lowered)
     if as_json:
         found: dict[str, object] = {
@@ -96,7 +96,7 @@ def _compiled(path: Path, graph: Path | None, plan: bool, as_json: bool) -> None
     if plan:
         console.print(_show.planned(rows))
         console.say(str(room))
-    console.say(f"streams: {'no' if lowered.blockers else 'yes'}; {len(rows)} instructions")
+    console.say(f"streams: {'no' if lowered.blockers else 'yes'}; {len(rows)} instruction{'s' * (len(rows) != 1)}")
     for isa, section in sections.items():
         console.say(f"weights for {isa}: {section.bytes:,} bytes")
     for key, value in contents.provenance.items():

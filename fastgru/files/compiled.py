@@ -37,6 +37,7 @@ from .. import engine
 from ..errors import FileFormatError, GraphError
 from ..graph import Spec
 from ..graph.activations import ACTIVATIONS
+from ..isa import LANES
 from ..lowering import Lowered
 from ..lowering.codes import FOLDS, FUNCTIONS, PHASES, SHOWN
 from ..lowering.encoding import STATE_NAMES, Program, decode
@@ -103,7 +104,7 @@ class Compiled(NamedTuple):
         return self.mapped[section.at : section.at + section.bytes], list(section.facts)
 
     def plan(self, isa: str, **options: Any) -> engine.Plan:
-        """Return the plan for an instruction set, with the weights of the file; of ``measure=True`` it has none.
+        """Return the plan for an instruction set, with the weights of the file, or with other options of the engine.
 
         Raises
         ------
@@ -120,10 +121,13 @@ class Compiled(NamedTuple):
         _check_signature(self.signature, made)
         return made
 
-    def lowered(self) -> Lowered:
-        """Return the instructions, for listings; raises what `plan` does."""
-        self.plan(next(iter(self.sections)), measure=True, lanes=1)
-        return decode(self.program)
+    def listed(self) -> tuple[Lowered, list[int]]:
+        """Return the instructions, and the bytes that each packs for the first instruction set; raises as `plan`."""
+        isa = next(iter(self.sections))
+        if isa not in LANES:
+            raise FileFormatError(f"sections must be of {', '.join(LANES)} and a test, got {short(isa)}")
+        made = self.plan(isa, stored=self.stored(isa), lanes=LANES[isa])
+        return decode(self.program), made.packed_bytes
 
 
 @cache
@@ -287,7 +291,7 @@ def _again() -> str:
 
 def _decoded(header: dict[str, Any], words: NDArray[np.int64], data: NDArray[np.uint8], crc: int) -> Compiled:
     texts = expect(header["texts"], list, "texts")
-    if not all(type(text) is str for text in texts):
+    if not set(map(type, texts)) <= {str}:
         raise FileFormatError(f"texts must be text, got {short(texts)}")
     program = Program(words, texts, None, _words(header["blockers"], "blockers"))
     signature = _signature(header["signature"])
@@ -301,14 +305,14 @@ def _decoded(header: dict[str, Any], words: NDArray[np.int64], data: NDArray[np.
 
 def _ints(value: Any, what: str) -> list[int]:
     found = expect(value, list, what)
-    if not all(type(n) is int for n in found):
+    if not set(map(type, found)) <= {int}:
         raise FileFormatError(f"{what} must be integers, got {short(found)}")
     return found  # type: ignore[no-any-return]
 
 
 def _words(value: Any, what: str) -> dict[str, str]:
     found = expect(value, dict, what)
-    if not all(type(text) is str for text in found.values()):
+    if not set(map(type, found.values())) <= {str}:
         raise FileFormatError(f"{what} must be text, got {short(found)}")
     return found  # type: ignore[no-any-return]
 

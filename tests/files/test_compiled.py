@@ -411,6 +411,9 @@ def test_compile_and_run(cli, tmp_path):
     shown = cli("info", "model.plan", "--plan").output
     assert "recurrent" in shown
     assert "weights for neon" in shown
+    listed = json.loads(cli("info", "model.plan", "--plan", "--json").output)["plan"]
+    assert [row["instruction"] for row in listed] == ["recurrent", "recurrent", "dense"]
+    assert all(row["weights"] > 0 for row in listed)
     assert json.loads(cli("info", "model.plan", "--json").output)["isas"].keys() == {"avx2", "neon", ISAS[0]}
 
 

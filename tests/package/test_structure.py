@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "files.writing": (),
     "files.encoding": ("graph", "checks.samples", "checks.selftest", "files.attributes", "files.matrices"),
     "files.fgru": ("graph", "memory", "checks.selftest", "files.attributes", "files.encoding", "files.writing"),
-    "files.compiled": (ROOT, "engine", "graph", "lowering", "running", "files.attributes", "files.writing"),
+    "files.compiled": (ROOT, "engine", "graph", "isa", "lowering", "running", "files.attributes", "files.writing"),
     "files.origin": (ROOT, "compiled", "model"),
     "converters.damage": (),
     "converters.program": ("graph", "reference"),
