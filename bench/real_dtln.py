@@ -15,6 +15,8 @@ SIZE, HOP = dtln.SIZE, dtln.HOP
 FOLDER = MODELS / "dtln"
 HOPS = 200  # that are checked
 FIRST, SECOND = slice(2, 5), slice(8, None)  # of the recipe's layers: those of each network
+# Layers of the file that have weights, by the part they belong to.
+WEIGHTS = (["lstm", "lstm_1", "dense"], ["conv1d", "layer_normalization", "lstm_2", "lstm_3", "dense_1", "conv1d_1"])
 
 
 def spectra() -> Array:
@@ -33,7 +35,7 @@ def second() -> Network:
 
 
 def _stage(layers: slice, number: int, size: int, states: dict[str, str]) -> Network:
-    graph = to_graph(FOLDER / "model.h5", like=dtln.LAYERS[layers]).graph
+    graph = to_graph(FOLDER / "model.h5", like=dtln.LAYERS[layers], ignore=WEIGHTS[2 - number]).graph
     onnx = OnnxFile(FOLDER / f"model_{number}.onnx", (1, 1, size), states=states)
     tflite = {"tflite": f"model_{number}.tflite", "tflite int8": f"model_quant_{number}.tflite"}
     files = {"onnx": onnx, **{key: FOLDER / name for key, name in tflite.items()}}
