@@ -6,7 +6,6 @@ Without it only the forecaster is drawn.
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from fastgru.cli import _pulse
 from fastgru.recipes import pulse, silero, silero_units
 
-from .pictures.style import FONT, LIGHT, PLAIN, READERS, SMALL, THEMES, Theme, panel, sheet
+from .pictures.style import FONT, LIGHT, PLAIN, SMALL, THEMES, Theme, panel, save, sheet
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 CONTEXT = 64  # samples of a chunk of Silero's that it saw before
@@ -116,10 +115,7 @@ def main(folder: Path | None) -> None:
             if heard is not None:
                 drawn["silero-units"] = draw_silero(heard, theme)
         for name, figure in drawn.items():
-            svg = io.StringIO()
-            with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-                figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-            (PICTURES / f"{name}-{theme.name}.svg").write_text(svg.getvalue().replace(f"'{FONT}'", READERS))
+            save(figure, PICTURES, name, theme)
 
 
 if __name__ == "__main__":

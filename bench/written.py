@@ -5,7 +5,6 @@ MODELS is a folder with ``textgenrnn`` and ``g2p_en``, as the recipes take their
 
 from __future__ import annotations
 
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from fastgru.generation import Beam, Greedy, Sample
 from fastgru.recipes import g2p, textgen
 
-from .pictures.style import FONT, LIGHT, PLAIN, READERS, THEMES, Theme, panel, sheet
+from .pictures.style import FONT, LIGHT, PLAIN, THEMES, Theme, panel, save, sheet
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 PROMPT, LENGTH, SEED = "I am", 56, 3
@@ -101,10 +100,7 @@ def main(folder: Path) -> None:
         with rc_context({"font.family": FONT}):
             drawn = {"textgen": draw_texts(rows, theme), "g2p": draw_words(found, greedy, theme)}
         for name, figure in drawn.items():
-            svg = io.StringIO()
-            with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
-                figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-            (PICTURES / f"{name}-{theme.name}.svg").write_text(svg.getvalue().replace(f"'{FONT}'", READERS))
+            save(figure, PICTURES, name, theme)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..records import Results
 from . import by_size, floor, precision, real_models, slowest_calls, step_time
-from .style import FONT, READERS, THEMES, Theme
+from .style import FONT, THEMES, Theme, save
 
 
 class Picture(NamedTuple):
@@ -48,15 +47,10 @@ def figures(results: Results, theme: Theme) -> dict[str, Any]:
 
 def draw(results: Results, folder: Path) -> list[Picture]:
     """Draw NAME-light.svg and NAME-dark.svg for every picture the results have cases for; return those pictures."""
-    from matplotlib import rc_context
-
     folder.mkdir(parents=True, exist_ok=True)
     drawn = set()
     for theme in THEMES:
         for name, figure in figures(results, theme).items():
-            svg = io.StringIO()
-            with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):  # the same results make the same file
-                figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-            (folder / f"{name}-{theme.name}.svg").write_text(svg.getvalue().replace(f"'{FONT}'", READERS))
+            save(figure, folder, name, theme)
             drawn.add(name)
     return [picture for picture in PICTURES if picture.name in drawn]

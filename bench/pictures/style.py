@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..lookup import OURS, shown
@@ -122,3 +124,13 @@ def key(figure: Any, theme: Theme, engines: Sequence[str], at: tuple[float, floa
             fontweight="bold" if engine == OURS else "normal",
         )  # fmt: skip
         x += 0.16 + name.get_window_extent().width / figure.dpi + 0.22
+
+
+def save(figure: Any, folder: Path, name: str, theme: Theme) -> None:
+    """Write NAME-THEME.svg; of the same figure the same file."""
+    from matplotlib import rc_context
+
+    svg = io.StringIO()
+    with rc_context({"svg.hashsalt": name, "svg.fonttype": "none"}):
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    (folder / f"{name}-{theme.name}.svg").write_text(svg.getvalue().replace(f"'{FONT}'", READERS))
