@@ -17,7 +17,7 @@ engine=(sweep engine bitwise graphs stream frames clocks threads narrow transfor
 case $kind in
   address) flags=address symbols=__asan_ library=asan short=(sweep stream frames clocks threads bases steps validation) ;;
   undefined) flags=undefined,float-cast-overflow symbols=__ubsan_ library=ubsan short=(sweep stream frames clocks threads bases steps validation) ;;
-  thread) flags=thread symbols=__tsan_ library=tsan short=(threads sweep) engine=(threads sweep stream frames clocks memory interrupt bases) ;;
+  thread) flags=thread symbols=__tsan_ library=tsan short=(threads) engine=(threads sweep stream frames clocks memory interrupt bases) ;;
   *) echo "sanitizer must be address, undefined or thread, got $kind" >&2; exit 2 ;;
 esac
 names=("${engine[@]}")
