@@ -1,14 +1,16 @@
-"""Small networks to generate with."""
+"""Small networks to generate with, prompts for them, and results compared."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from recipe_runs import same_bits
 
 from fastgru import Model
 from fastgru.layers import GRU, LSTM, Dense, Embedding, TimeConv
 
+PROMPTS = [[1, 2, 3], [4], [0, 0], [2, 3, 1], [3], [4, 4, 4, 4, 4]]
 SHARP = 3.0  # of logits: some ids are likely, as those of trained networks are
 
 
@@ -34,3 +36,13 @@ def looking_back(size: int = 5, *, seed: int = 0) -> Model:
         Dense(rng.normal(size=(size, 8)) * SHARP),
     ]
     return Model(layers)
+
+
+def flat(found):
+    """The arrays of a result in one list."""
+    return [found] if isinstance(found, np.ndarray) else [array for part in found for array in flat(part)]
+
+
+def equal(a, b):
+    a, b = flat(a), flat(b)
+    return len(a) == len(b) and all(map(same_bits, a, b))
