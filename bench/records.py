@@ -50,7 +50,7 @@ def _case(case: dict[str, Any]) -> str:
 
 
 def _lean(given: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is as it usually is."""
+    """Leave out what has its default."""
     return {key: value for key, value in given.items() if key not in usual or _line(value) != _line(usual[key])}
 
 

@@ -18,7 +18,7 @@ TAB = ("tab", "\\t")  # words for a separator that is hard to type
 
 
 class Words(NamedTuple):
-    """How messages speak of the columns of a table.
+    """Words of messages for the columns of a table.
 
     Attributes
     ----------

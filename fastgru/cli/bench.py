@@ -150,7 +150,7 @@ def _parts(calls: int) -> Iterator[int]:
 
 
 def has_time(model: Model) -> bool:
-    """Whether a call runs steps: some input has a time axis."""
+    """Return whether a call runs steps: some input has a time axis."""
     return any(spec.time for spec in model.graph.inputs.values())
 
 

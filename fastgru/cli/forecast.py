@@ -132,7 +132,7 @@ def _samples(given: int | None, scheme: Scheme) -> int:
 
 
 class _At(NamedTuple):
-    """How the columns of a table are called, by `ID`, `TIME` and `VALUE`, and how its cells are written."""
+    """Names of a table's columns, by `ID`, `TIME` and `VALUE`, and the way its cells are written."""
 
     titles: dict[str, str]
     optional: bool  # of the column that names the series

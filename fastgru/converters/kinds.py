@@ -12,7 +12,8 @@ from .._hints import either
 from ..errors import ConvertError
 from .damage import ZIPPED
 
-# How files begin that are no models of any framework, what they are, and what to do; ones of `but` may begin so.
+# Beginnings of files that are no model of any framework: what they are and what to do, and endings of files that may
+# begin so.
 NO_MODELS: tuple[tuple[bytes, str, tuple[str, ...]], ...] = (
     (b"version https://git-lfs", "a pointer of Git LFS: git lfs pull brings the file itself", ()),
     (b"<!doctype html", "a page of the web: download the file itself", ()),

@@ -140,7 +140,7 @@ cdef class Plan:
         return 0
 
     cdef int note(self, Instruction *ins) except -1:
-        """What the plan as a whole has of an instruction."""
+        """Take from an instruction what the plan as a whole keeps."""
         cdef int i
         self.framed = self.framed or ins.op >= MAP
         self.picks = self.picks or ins.op == TIME_STEP

@@ -30,7 +30,7 @@ STATE_NAMES = ("", "h", "c", "y", "history", "sums", "held")
 
 @cython.final
 cdef class Structs:
-    """What a plan is made of, before its weights are placed: where an array belongs stands its number, from 1 on."""
+    """The parts of a plan before its weights are placed: in the place of an array stands its number, from 1 on."""
 
     def __dealloc__(self):
         PyMem_Free(self.shapes_of)
@@ -182,7 +182,7 @@ cdef class Structs:
         return f"instruction {at} ({all_needs[ins.op].mnemonic.decode().lower()}{of}): "
 
     cdef int tell_values(self) except -1:
-        """What callers and streams ask of values."""
+        """Keep the sizes of values that callers and streams ask for."""
         cdef Value *v
         cdef int i, j
         self.sizes, self.shapes, self.names, self.dtypes = [], [], [], {}

@@ -161,7 +161,7 @@ cdef class Weights:
         return self.own(rows)
 
     cdef const void *known(self, int n, int how) noexcept:
-        """Where an array was packed in this way before; NULL if it was not."""
+        """Return the place of an array packed in this way before; NULL if it was not."""
         found = self.packed.get(n * HOWS + how)
         if found is None:
             return NULL
@@ -276,7 +276,7 @@ cdef class Weights:
             self.scratch = max(self.scratch, self.narrow.scratch(m))
 
     cdef int place(self, fg_matrix *m, idx G, idx H, idx K, int precision) except -1:
-        """What `encode` makes, without the weights: as if they were dense where nothing else is known."""
+        """Place a matrix as `encode` does, without its weights: as dense ones where nothing else is known."""
         cdef idx fact
         if self.for_blas:
             m.data = self.room(G, H, K, 1, self.item)

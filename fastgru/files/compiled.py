@@ -88,7 +88,7 @@ class Section(NamedTuple):
 
 
 class Compiled(NamedTuple):
-    """What a file holds, its weights mapped; the words of the program are not checked yet."""
+    """Contents of a file, its weights mapped; the words of the program are not checked yet."""
 
     program: Program
     signature: Signature

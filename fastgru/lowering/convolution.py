@@ -102,7 +102,7 @@ def convolve(
 
 
 def where_they_lie(out: Sequence[int], units: int, width: int) -> bool:
-    """Whether windows are multiplied where they lie, channels as lanes and places as rows, rather than copied.
+    """Decide whether windows are multiplied where they lie, channels as lanes and places as rows, or copied first.
 
     Rows must fill their tiles, and the weights, which each tile reads anew, the L2 cache. Zen 4 (AVX-512; AVX2): 3x3,
     64 channels, 24x24 488 us copied and 442 so (697; 714), 128 channels, 28x28 3438 and 2803 (3417; 3507); 20x20 334
@@ -117,7 +117,7 @@ def channels_first(view: View) -> View:
 
 
 def by_places(op: Any, x: Value, counts: Sequence[int]) -> bool:
-    """Whether the lanes of a convolution, with so many places along each axis, are to be places and not channels.
+    """Decide whether the lanes of a convolution, with so many places along each axis, are places, not channels.
 
     That needs neither another layout than images have nor a copy of every window. Where channels lie side by side
     already, turning them round would take longer. Zen 4 (AVX-512; AVX2): 3x3 over 16 channels 142 us as a product, 95

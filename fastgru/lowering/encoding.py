@@ -92,7 +92,7 @@ class Reader:
 
 
 class Form(NamedTuple):
-    """How a kind of field is written and read."""
+    """The writer and the reader of a kind of field."""
 
     write: Callable[[Writer, Any], None]
     read: Callable[[Reader], Any]

@@ -165,7 +165,7 @@ KINDS = {
 
 
 class Needs(NamedTuple):
-    """What the engine asks of an instruction before it runs one from a file; see ``include/fastgru/plan/``.
+    """Checks that the engine makes of an instruction from a file before it runs; see ``include/fastgru/plan/``.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ LENGTHS = (8, 15, 30, 45, 60, 75, 100)  # samples of context that the error is m
 
 
 class Memory(NamedTuple):
-    """What the forecaster remembers, on the demo's test part.
+    """The forecaster's memory, measured on the demo's test part.
 
     Attributes
     ----------

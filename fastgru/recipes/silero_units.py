@@ -23,7 +23,7 @@ WIDTH, LISTED = 60, 5
 
 
 class Units(NamedTuple):
-    """What the 128 units of the LSTM do, one chunk of 32 ms after the other.
+    """Outputs of the 128 units of the LSTM, one chunk of 32 ms after the other.
 
     Attributes
     ----------
@@ -45,12 +45,12 @@ class Units(NamedTuple):
         return np.asarray(self.speech >= SPEECH)
 
     def difference(self) -> NDArray[Any]:
-        """How much more each unit fires in speech than outside of it, (128,), negative where it fires less."""
+        """Return how much more each unit fires in speech than outside of it, (128,), negative where it fires less."""
         spoken = self.spoken
         return np.asarray(self.fires[spoken].mean(axis=0) - self.fires[~spoken].mean(axis=0))
 
     def gain(self) -> NDArray[Any]:
-        """What that adds to the logit of speech, (128,); the sum is what the logit differs by."""
+        """Return what that adds to the logit of speech, (128,); the sum is what the logit differs by."""
         return np.asarray(self.difference() * self.weight)
 
 

@@ -133,7 +133,7 @@ def test_files_that_are_no_results_are_refused(tmp_path, capsys, text, said):
 
 
 def test_results_are_read_as_they_were_written(tmp_path):
-    """What is as it usually is takes no room, and is there again."""
+    """Defaults are left out of the file, and are there again once it is read."""
     case = asdict(cases.Case("a", "gru", 3, 4, ragged=(2, 1)))
     entry = {"precision": "float32", "threads": 2, "status": "failed", "why": 'no such file: "w"'}
     results = {

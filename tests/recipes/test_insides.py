@@ -1,4 +1,4 @@
-"""What recipes say of networks from the inside: the demo's forecaster, and the units of Silero's LSTM."""
+"""Recipes that look inside networks: the demo's forecaster, and the units of Silero's LSTM."""
 
 from __future__ import annotations
 
