@@ -176,19 +176,21 @@ def load(
     """
     from pathlib import Path
 
-    from . import compiled
-    from .checks import selftest
-    from .files import fgru
     from .files.compiled import is_compiled
-    from .files.origin import Origin
-    from .model import Model
 
     # Not os.path.abspath, which takes "link/.." for the folder of the link.
     absolute = str(Path(os.fsdecode(path)).absolute())
     if is_compiled(path):
+        from . import compiled
+
         if gemm not in (None, "packed"):
             raise ValueError(f"gemm of a compiled plan must be 'packed', got {gemm!r}")
         return compiled.load(path, absolute, isa, verify=verify, embed=embed)
+    from .checks import selftest
+    from .files import fgru
+    from .files.origin import Origin
+    from .model import Model
+
     contents, checksum = fgru.read_with_checksum(path)
     try:
         model = Model(

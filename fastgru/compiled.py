@@ -147,8 +147,8 @@ def digests(outputs: Any) -> tuple[int, ...]:
 def compile_model(model: Model, path: str | os.PathLike[str], isa: str | Sequence[str] | None) -> None:
     """Write the plan of a model; see `Model.compile`."""
     from .checks import selftest
-    from .lowering import lower
     from .lowering.encoding import encode
+    from .lowering.lower import lower
     from .model import Model
     from .passes import fused
 

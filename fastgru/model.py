@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .checks.selftest import SelfTest
     from .forecasting import Scheme
     from .inspect.tracing import Trace
-    from .lowering import Lowered
+    from .lowering.lower import Lowered
 
 DTYPES = ("float32", "float64")
 GEMMS = ("packed", "blas")
@@ -514,7 +514,7 @@ def _blas_functions(purpose: str) -> Any:
 
 def _lowered(graph: Graph) -> Lowered:
     """Lower a graph; what does it is imported with the first model that needs it, which no compiled one does."""
-    from .lowering import lower
+    from .lowering.lower import lower
     from .passes import fused
 
     return lower(fused(graph))

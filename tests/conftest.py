@@ -12,8 +12,8 @@ from cells import ISAS
 from hypothesis import settings
 
 from fastgru.engine import Plan
-from fastgru.lowering import Lowered
 from fastgru.lowering.encoding import Program, encode
+from fastgru.lowering.lower import Lowered
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # for bench and tests; what is installed goes first
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"

@@ -34,9 +34,9 @@ from fastgru.engine import Plan, blas, make_stream
 from fastgru.errors import FastGruError, GraphError
 from fastgru.graph import Graph, GraphBuilder
 from fastgru.isa import select_isa
-from fastgru.lowering import Lowered, lower
 from fastgru.lowering.encoding import Program, decode, encode
 from fastgru.lowering.instructions import INSTRUCTIONS, Instruction
+from fastgru.lowering.lower import Lowered, lower
 from fastgru.lowering.traced import lower_traced, parts
 from fastgru.memory import get_memory_limit, set_memory_limit
 from fastgru.passes import fused

@@ -28,7 +28,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import accumulate
 from math import prod
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,6 @@ from ..errors import FileFormatError, GraphError
 from ..graph import Spec
 from ..graph.activations import ACTIVATIONS
 from ..isa import LANES
-from ..lowering import Lowered
 from ..lowering.codes import FOLDS, FUNCTIONS, PHASES, SHOWN
 from ..lowering.encoding import STATE_NAMES, Program, decode
 from ..lowering.instructions import INSTRUCTIONS, Buffer, Layer, Micro, Operand, Phase, Rows
@@ -47,6 +46,9 @@ from ..lowering.structs import fields_of
 from ..running import Signature
 from .attributes import expect, short
 from .writing import naming, replace_file
+
+if TYPE_CHECKING:
+    from ..lowering.lower import Lowered
 
 Array = NDArray[Any]
 SUFFIX = ".plan"

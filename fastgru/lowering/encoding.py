@@ -28,7 +28,7 @@ from .kinds import KINDS
 from .structs import fields_of
 
 if TYPE_CHECKING:
-    from . import Lowered
+    from .lower import Lowered
 
 Array = NDArray[Any]
 STATE_NAMES = ("", "h", "c", "y", "history", "sums", "held")  # enum fg_name of plan/walk.h
@@ -293,7 +293,7 @@ def decode(program: Program) -> Lowered:
 
     The words are trusted: an `engine.Plan` must have been made of them first.
     """
-    from . import Lowered
+    from .lower import Lowered
 
     of = Reader(program.words.tolist(), program.texts)
     clocks, bases, latency, macs, arrays, values, instructions, inputs, outputs, states, loops = of.several(11)

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import graph as g
-from . import Lowered, Lowerer
 from .codes import PHASE_GATES, SHOWN
 from .instructions import Buffer, Recurrent, Traced
+from .lower import Lowered, Lowerer
 from .rows import LOWERINGS, Between
 from .views import View, contiguous
 

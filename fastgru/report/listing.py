@@ -10,9 +10,9 @@ import numpy as np
 
 from ..graph import Graph
 from ..graph.activations import ACTIVATIONS
-from ..lowering import Lowered
 from ..lowering.codes import FOLDS, FUNCTIONS, PHASES
 from ..lowering.instructions import Buffer, Instruction, Layer, Phase, Reduce
+from ..lowering.lower import Lowered
 from ..lowering.schedule import lives, most
 from ..model import measured
 

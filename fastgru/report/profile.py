@@ -14,7 +14,7 @@ from ..lowering.instructions import Buffer, Contract, Dense, FrameProduct, Instr
 from ..model import Model, measured
 
 if TYPE_CHECKING:
-    from ..lowering import Lowered
+    from ..lowering.lower import Lowered
 
 HEADINGS = ("#", "instruction", "node", "us", "share", "GFLOP/s", "of best", "GB/s")
 WORDS = 3  # the first columns, to the left

@@ -12,7 +12,7 @@ from fastgru import graph as g
 from fastgru.errors import GraphError
 from fastgru.graph import GraphBuilder, Op, Spec
 from fastgru.graph.activations import ACTIVATIONS
-from fastgru.lowering import lower
+from fastgru.lowering.lower import lower
 
 TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
 ROWS, STEPS = 3, 13

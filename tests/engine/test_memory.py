@@ -212,21 +212,22 @@ def test_a_recurrence_inside_an_item_with_lengths_runs_on_threads(threads):
 
 GUARDED = """
 import numpy as np
-from fastgru import Model, lowering
+from fastgru import Model
 from fastgru.graph import Dense, GraphBuilder, Spec
+from fastgru.lowering import lower
 
 b = GraphBuilder()
 x = b.input("x", Spec((3,)))
 hidden = b.add(Dense(np.ones((3, 3)), activation="tanh"), x, name="sum")
 graph = b.build(b.add(Dense(np.ones((2, 3)), activation="tanh"), hidden))
-right = lowering.lower
+right = lower.lower
 
 def short(graph):
     lowered = right(graph)
     lowered.values[lowered.instructions[0].output].size -= 1
     return lowered
 
-lowering.lower = short
+lower.lower = short
 try:
     s = Model(graph).stream()
     s.process(np.ones((s.model._plan.block(1), 3), np.float32))

@@ -8,8 +8,8 @@ import pytest
 from fastgru import Model, reference
 from fastgru import graph as g
 from fastgru.graph import GraphBuilder, Spec
-from fastgru.lowering import lower
 from fastgru.lowering.instructions import Dense, FrameProduct
+from fastgru.lowering.lower import lower
 from fastgru.lowering.transforms import transform_of
 
 rng = np.random.default_rng(0)

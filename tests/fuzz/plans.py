@@ -21,9 +21,9 @@ import fastgru
 from fastgru import CompiledModel, Model
 from fastgru.errors import GraphError
 from fastgru.files import compiled
-from fastgru.lowering import Lowered
 from fastgru.lowering.encoding import Program, decode, encode
 from fastgru.lowering.instructions import Instruction
+from fastgru.lowering.lower import Lowered
 
 from . import values
 from .exercise import STEPS, temporary

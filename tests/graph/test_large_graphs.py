@@ -12,8 +12,9 @@ import fastgru
 from fastgru import graph as g
 from fastgru import reference
 from fastgru.graph import Graph, GraphBuilder, Spec
-from fastgru.lowering import lower, schedule
+from fastgru.lowering import schedule
 from fastgru.lowering.instructions import Add
+from fastgru.lowering.lower import lower
 from fastgru.passes import fused
 
 NODES = 10_000

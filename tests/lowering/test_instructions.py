@@ -19,10 +19,11 @@ from test_sweep import OPS
 from fastgru import graph as g
 from fastgru.graph import Graph, GraphBuilder, Spec
 from fastgru.graph.activations import ACTIVATIONS
-from fastgru.lowering import instructions, kinds, lower, renumbered, structs
+from fastgru.lowering import instructions, kinds, structs
 from fastgru.lowering.encoding import STATE_NAMES, decode, encode, form_of
 from fastgru.lowering.instructions import INSTRUCTIONS, Dense, Instruction, Map, Recurrent, Window
 from fastgru.lowering.kinds import KINDS, PRECISIONS
+from fastgru.lowering.lower import lower, renumbered
 from fastgru.lowering.traced import lower_traced
 from fastgru.passes import fused
 

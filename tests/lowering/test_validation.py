@@ -23,9 +23,9 @@ from fastgru import graph as g
 from fastgru.engine import Plan, make_stream
 from fastgru.errors import GraphError
 from fastgru.isa import select_isa
-from fastgru.lowering import Lowered, lower
 from fastgru.lowering.encoding import encode
 from fastgru.lowering.instructions import INSTRUCTIONS, Wait
+from fastgru.lowering.lower import Lowered, lower
 from fastgru.passes import fused
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ import pytest
 from fastgru import graph as g
 from fastgru import reference
 from fastgru.graph import Graph, GraphBuilder, Spec
-from fastgru.lowering import lower
+from fastgru.lowering.lower import lower
 from fastgru.passes import canonical, cell_lstm, fused
 from fastgru.passes.cells import recover_cells
 from fastgru.passes.editing import Draft

@@ -14,8 +14,8 @@ from test_frames import graph_of
 
 from fastgru import graph as g
 from fastgru.graph import GraphBuilder, Spec
-from fastgru.lowering import Lowered, lower
 from fastgru.lowering.instructions import Rows
+from fastgru.lowering.lower import Lowered, lower
 from fastgru.lowering.traced import lower_traced
 from fastgru.passes import fused
 
