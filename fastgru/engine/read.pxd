@@ -47,6 +47,8 @@ cdef extern from "fastgru/plan/check.h":
         uint8_t *shown
         int *lines
         int *recurrences
+        int *writer
+        int *earlier
         char *(*seen)(void *, size_t) noexcept
         void *owner
         Problem *problems

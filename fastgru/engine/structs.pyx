@@ -137,7 +137,7 @@ cdef class Structs:
     cdef int check(self, const int *ends, int n_inputs, int n_outputs, const Shown *shown, int n_states) except -1:
         """Raise GraphError unless all accesses lie inside of memory of the plan."""
         cdef Walk *walk = <Walk *>allocate(1, sizeof(Walk))
-        cdef int *lines = <int *>allocate(2 * self.n_instructions, sizeof(int))
+        cdef int *lines = <int *>allocate(3 * self.n_instructions + self.n_values, sizeof(int))
         cdef unsigned char *marks = <unsigned char *>allocate(2 * self.n_values + self.n_instructions, 1)
         cdef const Problem *problem
         cdef int i
@@ -149,7 +149,8 @@ cdef class Structs:
         walk.n_inputs, walk.n_outputs, walk.n_loops = n_inputs, n_outputs, self.n_loops
         walk.clocks, walk.bases = self.clocks, self.bases
         walk.written, walk.given, walk.shown = marks, marks + self.n_values, marks + 2 * self.n_values
-        walk.lines, walk.recurrences = lines, lines + self.n_instructions
+        walk.lines, walk.recurrences, walk.earlier = lines, lines + self.n_instructions, lines + 2 * self.n_instructions
+        walk.writer = lines + 3 * self.n_instructions
         walk.seen, walk.owner = seen, <void *>memory
         try:
             check_plan(walk)

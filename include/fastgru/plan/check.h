@@ -210,6 +210,7 @@ static inline void check_instructions(fg_walk *c) {
     needs->time(c, ins);
     if (c->n_problems == before) needs->check(c, ins);
     c->written[ins->output] = needs->whole ? FG_WHOLE : FG_PARTLY;
+    c->earlier[c->at] = c->writer[ins->output], c->writer[ins->output] = c->at;
     for (int i = 0; i < ins->n_outputs; i++) c->written[ins->outputs[i]] = c->written[ins->output];
   }
 }
@@ -241,8 +242,7 @@ static inline int is_covered(const fg_walk *c, int v) {
   for (int pass = 0; pass < 2; pass++) {
     char *seen = pass ? c->seen(c->owner, (size_t)size) : NULL;
     if (pass && !seen) return 0;
-    for (int i = 0; i < c->n_instructions; i++) {
-      if (c->instructions[i].output != v) continue;
+    for (int i = c->writer[v]; i >= 0; i = c->earlier[i]) {
       fg_region region = written_region(&c->instructions[i]);
       fg_idx n = region_elements(&region);
       if (n >= size) return 1;
@@ -262,6 +262,7 @@ static inline void check_outputs(fg_walk *c) {
       SAY_OF_PLAN("output %d must be written by an instruction, got one that is not", v);
     else if (c->written[v] == FG_PARTLY && !is_covered(c, v))
       SAY_OF_PLAN("output %d must be written in whole, got one that is written in part", v);
+    c->written[v] = FG_WHOLE; /* looked at once, however often it is an output */
   }
 }
 
@@ -331,6 +332,7 @@ static inline void check_states(fg_walk *c) {
 static inline void fg_check(fg_walk *c) {
   c->at = -1;
   for (int i = 0; i < c->n_instructions; i++) c->lines[i] = -1;
+  for (int v = 0; v < c->n_values; v++) c->writer[v] = -1;
   for (int clock = 1; clock <= c->bases; clock++) c->known[clock] = 1;
   for (int v = 0; v < c->n_values; v++) check_buffer(c, v, &c->values[v]);
   if (!c->n_problems) check_ends(c);

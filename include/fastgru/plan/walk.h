@@ -36,6 +36,7 @@ typedef struct {
   uint8_t *shown;        /* of each line: 1 where its steps are shown, and 2 where their number is */
   int *lines;            /* of each line the instruction, -1: none; a line has a number below that of instructions */
   int *recurrences;      /* of each recurrence the instruction, -1 of a scan */
+  int *writer, *earlier; /* of each value the last instruction that writes it, of that the one before it; -1: none */
   char *(*seen)(void *owner, size_t bytes); /* zeroed memory for a while, or NULL */
   void *owner;
   int n_lines, n_recurrences;
